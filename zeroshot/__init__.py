@@ -1,0 +1,1 @@
+"""Sort pictures by words: zero-shot image classification with CLIP models."""

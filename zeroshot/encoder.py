@@ -1,0 +1,170 @@
+"""The seam: what every engine offers to the rest, in numpy.
+
+An engine is anything that turns pictures and texts into unit rows of the same space. PyTorch stands behind one
+implementation, ONNX Runtime behind another, and a few lines of colour arithmetic behind the tests' own.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Features = npt.NDArray[np.float32]
+
+
+class Score(enum.StrEnum):
+    """How logits become probabilities."""
+
+    SOFTMAX = "softmax"  # the labels compete: probabilities sum to 1
+    SIGMOID = "sigmoid"  # each label on its own; only for models trained with a sigmoid loss (SigLIP)
+
+
+class Device(enum.StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CUDA = "cuda"
+    MPS = "mps"
+    CPU = "cpu"
+
+
+class Precision(enum.StrEnum):
+    """The arithmetic of the towers; logits and probabilities are float32 always."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+class Engine(enum.StrEnum):
+    """What runs the towers."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
+
+
+class ResizeMode(enum.StrEnum):
+    """How a picture of any shape becomes the model's rectangle; names are open_clip's."""
+
+    SHORTEST = "shortest"  # the short side fits, the middle is cut out
+    LONGEST = "longest"  # the long side fits, the rest is padded
+    SQUASH = "squash"  # both sides fit, the shape is lost
+
+
+class Interpolation(enum.StrEnum):
+    """The resampling filter."""
+
+    BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """How a picture becomes the model's input.
+
+    Attributes:
+        size: Height and width in pixels.
+        mean: Subtracted per channel from values in [0, 1].
+        std: Divided by, per channel, afterwards.
+        interpolation: Filter for resizing.
+        resize_mode: How the shape is made to fit.
+        fill_color: Value in [0, 255] of the padding in `ResizeMode.LONGEST`.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation = Interpolation.BICUBIC
+    resize_mode: ResizeMode = ResizeMode.SHORTEST
+    fill_color: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSpec:
+    """Every fact about a loaded model that decides its answers, or that a manifest should name.
+
+    Attributes:
+        model: The model as the person named it.
+        architecture: open_clip's name of the architecture, or the folder's.
+        pretrained: open_clip's weight tag, empty where there is none.
+        source: Where the weights came from (a hub repository, a folder, a file).
+        weights_sha256: Hash of the weights file, hexadecimal.
+        preprocessing: How pictures are prepared.
+        dim: Length of a feature row.
+        context_length: Tokens that the text tower reads, special ones included.
+        special_tokens: Spellings that the tokenizer would read as control tokens inside a label.
+        logit_scale: What similarities are multiplied by (the exponential is already applied).
+        logit_bias: What is added then; None for models without one.
+        score: What the model was trained for.
+        activation: ``quick_gelu`` or ``gelu`` (or what the architecture fixes by itself).
+        engine: What runs the towers.
+        device: Where.
+        precision: In which arithmetic.
+        versions: Versions of the libraries that take part in the answer.
+    """
+
+    model: str
+    architecture: str
+    pretrained: str
+    source: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    dim: int
+    context_length: int
+    special_tokens: tuple[str, ...]
+    logit_scale: float
+    logit_bias: float | None
+    score: Score
+    activation: str
+    engine: Engine
+    device: str
+    precision: Precision
+    versions: dict[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over what decides a feature: weights, activation, preprocessing and precision."""
+        decisive = [self.weights_sha256, self.activation, asdict(self.preprocessing), self.precision]
+        return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
+
+
+class Encoder(Protocol):
+    """Turns pictures and texts into unit rows of one space."""
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The facts about the loaded model."""
+        ...
+
+    def encode_images(self, pixels: Pixels) -> Features:
+        """Encode pictures that `preprocess.fit` has brought to the model's size.
+
+        Args:
+            pixels: RGB values, shape ``(n_images, height, width, 3)``; the engine scales and normalises them.
+
+        Returns:
+            Shape ``(n_images, dim)``, unit rows.
+        """
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Features:
+        """Encode sentences; those beyond the context length are truncated as open_clip truncates them.
+
+        Returns:
+            Shape ``(n_texts, dim)``, unit rows.
+        """
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count the tokens of each text before truncation, special ones included."""
+        ...

@@ -1,0 +1,68 @@
+"""What a run yields: one record per input, and the manifest that lets a number be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One label's standing for one picture.
+
+    Attributes:
+        label: The label, or the group, as the person wrote it.
+        probability: In [0, 1].
+        similarity: Cosine of picture and label, in [-1, 1]; for a group, its nearest member's.
+        logit: Scaled similarity plus bias; for a group, the logarithm of the summed exponentials.
+    """
+
+    label: str
+    probability: float
+    similarity: float
+    logit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer for one picture.
+
+    Attributes:
+        path: As the person gave it (undecodable bytes are surrogate escapes).
+        label: The best label; None for "unknown": below the threshold, or a background label came out on top.
+        probability: Probability of the best reportable label, whether or not it reached the threshold.
+        top: The best labels, best first.
+    """
+
+    path: str
+    label: str | None
+    probability: float
+    top: tuple[Ranked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A picture that could not be read, and why in one line."""
+
+    path: str
+    error: str
+
+
+Record = Prediction | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that decides a run's answers.
+
+    Attributes:
+        model: Model, weights hash, preprocessing, engine, device, precision and versions.
+        prompts: Name, hash and templates of the template set.
+        labels: The labels with their aliases, own prompts, background flags and groups.
+        options: Score, threshold and whatever else changed the numbers.
+    """
+
+    model: dict[str, Any]
+    prompts: dict[str, Any]
+    labels: dict[str, Any]
+    options: dict[str, Any]
