@@ -6,7 +6,6 @@ implementation, ONNX Runtime behind another, and a few lines of colour arithmeti
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 from collections.abc import Sequence
@@ -16,56 +15,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from .choices import Device as Device
+from .choices import Engine as Engine
+from .choices import Interpolation as Interpolation
+from .choices import Precision as Precision
+from .choices import ResizeMode as ResizeMode
+from .choices import Score as Score
+
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
-
-
-class Score(enum.StrEnum):
-    """How logits become probabilities."""
-
-    SOFTMAX = "softmax"  # the labels compete: probabilities sum to 1
-    SIGMOID = "sigmoid"  # each label on its own; only for models trained with a sigmoid loss (SigLIP)
-
-
-class Device(enum.StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CUDA = "cuda"
-    MPS = "mps"
-    CPU = "cpu"
-
-
-class Precision(enum.StrEnum):
-    """The arithmetic of the towers; logits and probabilities are float32 always."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    FP16 = "fp16"
-    BF16 = "bf16"
-
-
-class Engine(enum.StrEnum):
-    """What runs the towers."""
-
-    AUTO = "auto"
-    TORCH = "torch"
-    ONNX = "onnx"
-
-
-class ResizeMode(enum.StrEnum):
-    """How a picture of any shape becomes the model's rectangle; names are open_clip's."""
-
-    SHORTEST = "shortest"  # the short side fits, the middle is cut out
-    LONGEST = "longest"  # the long side fits, the rest is padded
-    SQUASH = "squash"  # both sides fit, the shape is lost
-
-
-class Interpolation(enum.StrEnum):
-    """The resampling filter."""
-
-    BICUBIC = "bicubic"
-    BILINEAR = "bilinear"
 
 
 @dataclass(frozen=True, slots=True)

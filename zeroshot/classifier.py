@@ -1,0 +1,233 @@
+"""Labels and templates become a classifier's weights; image features become probabilities.
+
+The ensemble is that of Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
+(2021), section 3.1.4: features of a label's prompts are normalised, averaged, and normalised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .encoder import Encoder, EncoderSpec, Features, Score
+from .errors import LabelError, UsageError
+from .labels import Label, LabelSet
+from .prompts import TemplateSet, prompts_for
+from .results import Ranked
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a batch of pictures is to each label.
+
+    Attributes:
+        similarities: Cosines, shape ``(n_images, n_labels)``.
+        logits: Scaled similarities plus bias, same shape, float32.
+        probabilities: In [0, 1], same shape, float32.
+    """
+
+    similarities: Floats
+    logits: Floats
+    probabilities: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """A linear classifier whose rows are averaged text features.
+
+    Attributes:
+        weights: Unit rows, shape ``(n_labels, dim)``.
+        labels: What the rows stand for.
+        templates: What they were built with.
+        logit_scale: What similarities are multiplied by.
+        logit_bias: What is added; it cancels in a softmax and matters in a sigmoid.
+        score: How logits become probabilities.
+        warnings: What a person should know about these labels, one line each.
+    """
+
+    weights: Features
+    labels: LabelSet
+    templates: TemplateSet
+    logit_scale: float
+    logit_bias: float
+    score: Score
+    warnings: tuple[str, ...] = ()
+
+    def scores(self, image_features: Features) -> Scores:
+        """Score pictures against every label.
+
+        Args:
+            image_features: Unit rows, shape ``(n_images, dim)``; cast to float32 before the product, since half
+                precision would merge many different cosines into one.
+        """
+        similarities = np.asarray(image_features, dtype=np.float32) @ self.weights.T
+        logits = np.float32(self.logit_scale) * similarities + np.float32(self.logit_bias)
+        probabilities = softmax(logits) if self.score is Score.SOFTMAX else sigmoid(logits)
+        return Scores(similarities, logits, probabilities)
+
+    def answers(self, scores: Scores) -> Scores:
+        """Sum groups and drop background labels: one column for each of ``labels.answers``.
+
+        Returns:
+            Columns as in ``labels.answers``. A group's similarity is its nearest member's, its logit the
+            logarithm of the summed exponentials (so that it orders as the summed probabilities do).
+        """
+        members = [list(indices) for _, indices in self.labels.answers]
+        if all(len(indices) == 1 for indices in members):
+            kept = [indices[0] for indices in members]
+            return Scores(scores.similarities[:, kept], scores.logits[:, kept], scores.probabilities[:, kept])
+        return Scores(
+            np.stack([scores.similarities[:, indices].max(axis=1) for indices in members], axis=1),
+            np.stack([np.logaddexp.reduce(scores.logits[:, indices], axis=1) for indices in members], axis=1),
+            np.stack([scores.probabilities[:, indices].sum(axis=1) for indices in members], axis=1),
+        )
+
+    def rank(self, image_features: Features, top_k: int) -> list[tuple[tuple[Ranked, ...], bool]]:
+        """Rank the answers for each picture.
+
+        Returns:
+            For each picture its best answers, best first (ties in label order), and whether a background label
+            beats them all.
+        """
+        scores = self.scores(image_features)
+        answers = self.answers(scores)
+        background = [index for index, label in enumerate(self.labels.labels) if label.background]
+        names = [name for name, _ in self.labels.answers]
+        ranked: list[tuple[tuple[Ranked, ...], bool]] = []
+        for row in range(len(scores.logits)):
+            probabilities = answers.probabilities[row]
+            # Logits break ties among probabilities that float32 rounds to 1 or 0.
+            order = np.lexsort((-answers.logits[row], -probabilities))[:top_k]
+            best = float(probabilities[order[0]])
+            outdone = bool(background) and float(scores.probabilities[row, background].max()) > best
+            ranked.append((
+                tuple(
+                    Ranked(names[i], float(probabilities[i]), float(answers.similarities[row, i]), float(answers.logits[row, i]))
+                    for i in order
+                ),
+                outdone,
+            ))
+        return ranked
+
+
+def softmax(logits: Floats) -> Floats:
+    """Turn each row of ``(n_images, n_labels)`` logits into probabilities that sum to 1."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def sigmoid(logits: Floats) -> Floats:
+    """Turn each logit into a probability of its own, without overflow at either end."""
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1 / (1 + small), small / (1 + small)), dtype=np.float32)
+
+
+def choose_score(asked: Score | None, spec: EncoderSpec, labels: LabelSet) -> Score:
+    """Return how probabilities are made: as asked, else softmax.
+
+    Raises:
+        UsageError: A sigmoid of a model that was trained with a softmax means nothing; nor do summed sigmoids.
+    """
+    if asked is Score.SIGMOID:
+        if spec.score is not Score.SIGMOID:
+            raise UsageError(
+                f"--score sigmoid: {spec.model} was trained with a softmax, its logits have no zero",
+                "use --score softmax, or a model trained with a sigmoid such as ViT-B-16-SigLIP",
+            )
+        if labels.groups:
+            raise UsageError("--score sigmoid: groups sum probabilities, and sigmoid ones are no shares", "use --score softmax, or remove the groups")
+    return asked or Score.SOFTMAX
+
+
+def build_classifier(encoder: Encoder, labels: LabelSet, templates: TemplateSet, score: Score | None = None) -> Classifier:
+    """Encode every label's prompts and average them to the classifier's rows.
+
+    Raises:
+        LabelError: Two labels are the same tokens after truncation, or a label holds a control token.
+        UsageError: The score does not fit the model.
+    """
+    chosen = choose_score(score, encoder.spec, labels)
+    prompts = [prompts_for(label, templates) for label in labels.labels]
+    check_control_tokens(encoder.spec, labels.labels)
+    # A prompt that several labels share, or that repeats, is encoded once.
+    unique = list(dict.fromkeys(prompt for group in prompts for prompt in group))
+    row_of = {prompt: row for row, prompt in enumerate(unique)}
+    features = encoder.encode_texts(unique)
+    weights = np.stack([average(features[[row_of[prompt] for prompt in group]]) for group in prompts])
+    warnings = check_prompts(encoder, labels.labels, prompts, weights)
+    spec = encoder.spec
+    return Classifier(weights, labels, templates, spec.logit_scale, spec.logit_bias or 0.0, chosen, warnings)
+
+
+def average(features: Features) -> Features:
+    """Return the unit mean of unit rows, shape ``(n, dim)`` to ``(dim,)``."""
+    mean = np.asarray(features, dtype=np.float32).mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+
+
+def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label]) -> None:
+    """Refuse labels that the tokenizer would read as something else than words.
+
+    Raises:
+        LabelError: A control token inside a label.
+    """
+    for label in labels:
+        for word in (*label.words, *label.prompts):
+            for token in spec.special_tokens:
+                if token and token.casefold() in word.casefold():
+                    raise LabelError(
+                        f"label {_short(label.name)} holds {token!r}, which the tokenizer reads as a control token",
+                        "write it otherwise",
+                    )
+
+
+def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[int, int]:
+    """Return the labels with a prompt beyond the context length: index and token count of the longest prompt."""
+    limit = encoder.spec.context_length
+    truncated: dict[int, int] = {}
+    for index, group in enumerate(prompts):
+        # A token is at least one byte, and two positions are special: shorter prompts need no counting.
+        if long := [prompt for prompt in group if len(prompt.encode("utf-8", "replace")) > limit - 2]:
+            count = max(encoder.count_tokens(long))
+            if count > limit:
+                truncated[index] = count
+    return truncated
+
+
+def check_prompts(
+    encoder: Encoder, labels: Sequence[Label], prompts: Sequence[Sequence[str]], weights: Features
+) -> tuple[str, ...]:
+    """Name labels that the model does not read as they are written.
+
+    Returns:
+        Warnings, one line each: truncated labels, underscores, a single label.
+
+    Raises:
+        LabelError: Two labels are the same to the model once truncated.
+    """
+    warnings: list[str] = []
+    if truncated := find_truncated(encoder, prompts):
+        names = "; ".join(f"{_short(labels[index].name)} ({count} tokens)" for index, count in list(truncated.items())[:5])
+        more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
+        limit = encoder.spec.context_length
+        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {names}{more}")
+        for index in truncated:
+            alike = np.flatnonzero(weights @ weights[index] > 1 - 1e-6)
+            if other := [i for i in alike if i != index and labels[i].name != labels[index].name]:
+                first, second = _short(labels[index].name), _short(labels[int(other[0])].name)
+                raise LabelError(f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them")
+    if underscored := [label.name for label in labels if "_" in label.name]:
+        shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
+        warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
+    if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
+        warnings.append("one label alone always has probability 1; name what else it may be, or see --fields similarity")
+    return tuple(warnings)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")

@@ -1,0 +1,22 @@
+"""``zeroshot doctor``: is this installation sound?"""
+
+from __future__ import annotations
+
+import typer
+
+from ..errors import ExitCode
+from . import console
+
+
+@console.reports_errors
+def doctor() -> ExitCode:
+    """Check versions, devices, the cache, and the answers of the built-in checkpoint; exit 1 if something is wrong."""
+    from .. import doctor as examination
+
+    sound = True
+    for check in examination.examine():
+        sound &= check.ok
+        typer.echo(f"{'ok ' if check.ok else 'BAD'} {check.name:<20} {check.detail}")
+        if check.hint:
+            typer.echo(f"    {'':<20} try: {check.hint}")
+    return ExitCode.OK if sound else ExitCode.ERROR

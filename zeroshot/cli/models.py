@@ -1,0 +1,99 @@
+"""``zeroshot models``: what there is, what it is, and getting it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..choices import Device, Engine, Precision
+from ..errors import ExitCode
+from . import console, options
+
+app = typer.Typer(help="List models, download them, look at one.", no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str | None, typer.Argument(help="As --model takes it. [default: $ZEROSHOT_MODEL, else base]", metavar="MODEL", show_default=False)]
+
+
+@app.command("list")
+@console.reports_errors
+def list_(
+    every: Annotated[bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")] = False,
+) -> None:
+    """List the short names, with size, licence and accuracy."""
+    from ..catalogue import ALIASES
+
+    typer.echo(f"{'name':<9}{'size':>8}  {'ImageNet':<9} {'licence':<15} what it is")
+    for alias in ALIASES:
+        size = f"{alias.megabytes} MB"
+        typer.echo(f"{alias.name:<9}{size:>8}  {alias.accuracy:<9} {alias.licence:<15} {alias.note}")
+        if alias.architecture:
+            typer.echo(f"{'':<18} {alias.architecture} / {alias.pretrained} ({alias.source})")
+    typer.echo("\nImageNet: top-1 in percent with open_clip's 80 templates, as its publishers report it.")
+    if every:
+        from .. import open_clip_tables
+
+        typer.echo("\n--model ARCHITECTURE --pretrained TAG:")
+        for architecture, tag in open_clip_tables.list_pretrained():
+            typer.echo(f"{architecture} {tag}")
+
+
+@app.command("pull")
+@console.reports_errors
+def pull(model: Name = None, pretrained: options.Pretrained = None) -> None:
+    """Download a model into the cache, so that later runs need no network."""
+    from .. import models
+
+    source = models.resolve(model, pretrained)
+    with console.download_bar() as on_progress:
+        files = models.obtain(source, on_progress)
+    typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {models.hash_file(files.weights)}")
+
+
+@app.command("info")
+@console.reports_errors
+def info(
+    model: Name = None,
+    pretrained: options.Pretrained = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+    image_mean: options.ImageMean = None,
+    image_std: options.ImageStd = None,
+    interpolation: options.InterpolationOption = None,
+    resize_mode: options.ResizeModeOption = None,
+) -> None:
+    """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
+    from dataclasses import asdict
+
+    from .. import models
+    from ..engines import load_encoder
+    from ..render import to_json
+
+    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
+    with console.download_bar() as on_progress:
+        encoder = load_encoder(model, pretrained, preprocessing=overrides, on_progress=on_progress)
+    spec = encoder.spec
+    if json:
+        typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())
+        return
+    how = spec.preprocessing
+    for name, value in {
+        "model": spec.model,
+        "architecture": f"{spec.architecture} {spec.pretrained}".strip(),
+        "source": spec.source,
+        "weights sha256": spec.weights_sha256,
+        "fingerprint": spec.fingerprint,
+        "preprocessing": f"{how.size[1]} x {how.size[0]}, {how.resize_mode}, {how.interpolation}",
+        "mean, std": f"{', '.join(f'{v:.5g}' for v in how.mean)}; {', '.join(f'{v:.5g}' for v in how.std)}",
+        "activation": spec.activation,
+        "context length": spec.context_length,
+        "feature length": spec.dim,
+        "logit scale": f"{spec.logit_scale:.6g}",
+        "logit bias": "none" if spec.logit_bias is None else f"{spec.logit_bias:.6g}",
+        "trained with": spec.score,
+        "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
+    }.items():
+        typer.echo(f"{name:<15} {value}")
+    folder = models.resolve(model, pretrained, overrides).folder
+    card = folder / "README.md" if folder else None
+    if card and card.is_file():
+        typer.echo("\n" + card.read_text(encoding="utf-8"))

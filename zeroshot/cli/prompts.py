@@ -1,0 +1,73 @@
+"""``zeroshot prompts``: the template sets, and a check of them before any picture is read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import ExitCode
+from . import console, options
+
+app = typer.Typer(help="List, show and check template sets.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+@console.reports_errors
+def list_() -> None:
+    """List the shipped template sets."""
+    from .. import prompts
+
+    sets = [prompts.load_templates(name) for name in prompts.list_names()]
+    for templates in sets:
+        default = " (default)" if templates.name == prompts.DEFAULT else ""
+        typer.echo(f"{templates.name:<13} {len(templates.templates):>3}  {templates.description}{default}")
+
+
+@app.command("show")
+@console.reports_errors
+def show(name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE")]) -> None:
+    """Print a template set."""
+    from .. import prompts
+
+    templates = prompts.load_templates(name)
+    for heading in (templates.description, f"for {templates.pictures}" if templates.pictures else "", f"from {templates.source}" if templates.source else ""):
+        if heading:
+            typer.echo(f"# {heading}")
+    for template in templates.templates:
+        typer.echo(template)
+
+
+@app.command("check")
+@console.reports_errors
+def check(
+    name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE")] = "general",
+    labels: options.Labels = None,
+    labels_file: options.LabelsFile = None,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+) -> ExitCode:
+    """Find missing placeholders, repeats, truncated labels, and labels whose features nearly coincide.
+
+    Truncation and nearness are properties of a model: they are checked where labels are given.
+    """
+    from .. import check as checks
+    from ..labels import load_labels, parse_labels
+    from ..prompts import load_unchecked
+
+    templates = load_unchecked(name)
+    findings = checks.check_templates(templates)
+    broken = any(finding.severity is checks.Severity.ERROR for finding in findings)
+    if (labels or labels_file) and not broken:
+        label_set = parse_labels(labels) if labels else load_labels(labels_file or "")
+        from ..engines import load_encoder
+
+        with console.download_bar() as on_progress:
+            encoder = load_encoder(model, pretrained, on_progress=on_progress)
+        findings += checks.check_with_model(encoder, label_set, templates)
+    for finding in findings:
+        typer.echo(f"{finding.severity}: {finding.message}")
+    if not findings:
+        checked = f"{len(templates.templates)} templates" + (", and the labels with this model," if labels or labels_file else "")
+        typer.echo(f"{templates.name}: {checked} look right")
+    return ExitCode.ERROR if broken else ExitCode.OK

@@ -1,0 +1,438 @@
+"""Model files from the Hugging Face hub, through the cache that all of its tools share.
+
+What is in the cache is used without asking the network, even where the hub has something newer or preferable: a
+run must not wait for, or depend on, a network that it does not need. What is not there is downloaded here and not by
+``hf_hub_download``, which from version 2 drops what an interrupted download had brought, retries for minutes when there
+is no network, and leaves plain HTTP downloads unverified. Names, headers, tokens, locks and the layout of the cache
+are huggingface_hub's, so every other tool finds the files.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import ModelError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+CONFIG = "open_clip_config.json"
+# Safetensors first: they cannot carry code.
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+# What a tokenizer or a text tower from transformers may need beside them.
+TOKENIZER_PATTERNS = ("*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "config.json")
+
+_ANSWER_SECONDS = 7.0  # for the hub to say what a file is; an error within 10 seconds leaves 3 for starting up
+_RETRY_PAUSE_SECONDS = 1.0  # after a server error
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one file is.
+
+    Attributes:
+        repo: The repository.
+        name: The file in it.
+        done: Bytes on disk, those of an earlier, interrupted download included.
+        size: Bytes in all; None if the hub does not say.
+    """
+
+    repo: str
+    name: str
+    done: int
+    size: int | None
+
+    @property
+    def title(self) -> str:
+        """The file and its size, such as ``org/repo/model.bin (605 MB)``."""
+        return f"{self.repo}/{self.name}" + (f" ({_bytes(self.size)})" if self.size is not None else "")
+
+
+Report = Callable[[Progress], None]
+
+
+def find_cached(repo: str, names: Sequence[str], *, revision: str | None = None) -> Path | None:
+    """Return the first of `names` that the cache holds, without using the network."""
+    folder = _repo_folder(repo)
+    try:
+        commit = (folder / "refs" / (revision or "main")).read_text().strip()
+    except (OSError, ValueError):
+        commit = revision or "main"  # a commit is its own name
+    with _guarded():
+        return next((path for name in names if (path := folder / "snapshots" / commit / name).is_file()), None)
+
+
+def fetch(repo: str, names: Sequence[str], *, revision: str | None = None, on_progress: Report | None = None) -> Path:
+    """Return the local path of the first of `names` that a repository has, downloading it if none is cached.
+
+    Any cached candidate wins over any that would have to be downloaded.
+
+    Args:
+        repo: ``organisation/name``.
+        names: Candidates, the preferred one first.
+        revision: Branch, tag or commit; None for the main branch.
+        on_progress: Called when a download starts and after each piece of it; never for a cached file.
+
+    Raises:
+        ModelError: The file cannot be had; the hint says what to do. Without a network this takes at most 7 seconds
+            (``HF_HUB_ETAG_TIMEOUT`` changes it). A download that stalls ends 20 seconds after its last byte (twice
+            ``HF_HUB_DOWNLOAD_TIMEOUT``); what arrived is kept, and the next call continues there.
+    """
+    with _guarded():
+        cached = find_cached(repo, names, revision=revision)
+        if cached is not None:
+            return cached
+        path, commit = _fetch_first(repo, names, revision or "main", on_progress)
+        _remember(repo, revision or "main", commit)
+        return path
+
+
+def fetch_snapshot(
+    repo: str, *, revision: str | None = None, refresh: bool = False, on_progress: Report | None = None
+) -> Path:
+    """Return a local folder with a repository's open_clip config, one weights file and its tokenizer, if it has one.
+
+    The weights come last, so a cached folder that has them is complete.
+
+    Args:
+        repo: ``organisation/name``.
+        revision: Branch, tag or commit; None for the main branch.
+        refresh: Ask the hub for its newest files even if the cache has a folder.
+        on_progress: As in `fetch`.
+
+    Raises:
+        ModelError: As in `fetch`, or the repository holds no open_clip model.
+    """
+    with _guarded():
+        config = find_cached(repo, [CONFIG], revision=revision)
+        if config and not refresh and find_cached(repo, WEIGHTS, revision=revision):
+            return config.parent
+        config, commit = _fetch_first(repo, [CONFIG], revision or "main", on_progress)
+        names = _ask(repo, lambda: _list_names(repo, commit))
+        for name in names:
+            if "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):
+                _fetch_first(repo, [name], commit, on_progress)
+        _fetch_first(repo, [name for name in WEIGHTS if name in names] or WEIGHTS, commit, on_progress)
+        _remember(repo, revision or "main", commit)
+        return config.parent
+
+
+def _fetch_first(repo: str, names: Sequence[str], revision: str, on_progress: Report | None) -> tuple[Path, str]:
+    """Bring the first of `names` that the hub has into the cache; return its path and the commit it is from."""
+    for name in names:
+        known = _ask(repo, lambda name=name: _metadata(repo, name, revision))  # type: ignore[misc]
+        if known is None:
+            continue
+        commit, etag = known.commit_hash or "", known.etag or ""
+        # Both become names on disk.
+        if not re.fullmatch(r"\w[\w.-]*", commit) or not re.fullmatch(r"\w[\w.-]*", etag):
+            raise _no_hub(repo)
+        path = _repo_folder(repo) / "snapshots" / commit / name
+        if not path.is_file():
+            _place(repo, name, known, path, on_progress)
+        return path, commit
+    raise ModelError(
+        f"{_endpoint()}/{repo} has none of these files at revision {revision}: {', '.join(names)}",
+        "check the name with `zeroshot models list`, or give a folder: `--model ./folder`",
+    )
+
+
+def _place(repo: str, name: str, known: HfFileMetadata, path: Path, on_progress: Report | None) -> None:
+    """Download a file into the cache's ``blobs`` and link it from its snapshot, under huggingface_hub's own lock."""
+    from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # listed in its documentation
+
+    blob = _repo_folder(repo) / "blobs" / str(known.etag)
+    lock = _cache() / ".locks" / _repo_folder(repo).name / f"{known.etag}.lock"
+    for folder in (blob.parent, path.parent, lock.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(lock):
+        if not blob.is_file():  # another process may have finished it while this one waited
+            partial = blob.with_name(f"{blob.name}.incomplete")
+            _download(repo, name, known, partial, on_progress)
+            _verify(repo, name, known, partial)
+            partial.replace(blob)
+        path.unlink(missing_ok=True)
+        try:
+            path.symlink_to(os.path.relpath(blob, path.parent))
+        except OSError:  # Windows without developer mode, some network drives
+            blob.replace(path)
+
+
+def _download(repo: str, name: str, known: HfFileMetadata, partial: Path, on_progress: Report | None) -> None:
+    """Append to a partial file until it has its full size.
+
+    A dropped connection is taken up again for as long as each attempt brings something new.
+    """
+    from huggingface_hub import constants, get_session, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # likewise
+
+    # Pinned to the commit, so that a resumed file is the same file. The client follows the redirect to the storage host
+    # and keeps the token to itself.
+    url = hf_hub_url(repo, name, revision=known.commit_hash)
+    size, retried = known.size, False
+    if size is None or (partial.exists() and partial.stat().st_size > size):
+        partial.unlink(missing_ok=True)
+    partial.touch()
+    done = partial.stat().st_size
+    report = on_progress or (lambda _: None)
+    report(Progress(repo, name, done, size))
+    _check_space(partial, (size or 0) - done)
+    while size is None or done < size:
+        start, reason = done, "the server ended it early"
+        headers = {**build_hf_headers(library_name="zeroshot"), "Accept-Encoding": "identity"}
+        if start:
+            headers["Range"] = f"bytes={start}-"
+        try:
+            with (
+                get_session().stream(
+                    "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, follow_redirects=True
+                ) as response,
+                partial.open("ab") as file,
+            ):
+                hf_raise_for_status(response)
+                if start and response.status_code != 206:  # the server sends all of it again
+                    file.truncate(0)
+                    done = 0
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+                    done += len(chunk)
+                    report(Progress(repo, name, done, size))
+            if size is None:
+                return
+        except HfHubHTTPError as error:
+            if error.response.status_code < 500 or retried:
+                raise _refused(repo, error) from error
+            retried = True
+            time.sleep(_RETRY_PAUSE_SECONDS)
+            continue
+        except _transport_error() as error:
+            reason = str(error) or type(error).__name__
+        if done <= start:
+            raise ModelError(
+                f"the download of {repo}/{name} stopped at {_bytes(done)} of {_bytes(size or 0)}: {_one_line(reason)}",
+                "run the same command again: it continues where this one stopped",
+            )
+
+
+def _verify(repo: str, name: str, known: HfFileMetadata, partial: Path) -> None:
+    """Compare a finished file with the size and the SHA-256 that the hub states; remove it if it differs."""
+    damage = ""
+    if known.size is not None and partial.stat().st_size != known.size:
+        damage = f"it has {partial.stat().st_size} bytes instead of {known.size}"
+    # The hub's tag of a large file is the hash of its content.
+    elif re.fullmatch(r"[0-9a-f]{64}", str(known.etag)):
+        with partial.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != known.etag:
+            damage = f"its SHA-256 is {found[:12]}... instead of {str(known.etag)[:12]}..."
+    if damage:
+        partial.unlink()
+        raise ModelError(
+            f"{repo}/{name} arrived damaged and was removed: {damage}",
+            "run the same command again; if it repeats, a proxy or mirror (HF_ENDPOINT) changes the file",
+        )
+
+
+def _metadata(repo: str, name: str, revision: str) -> HfFileMetadata | None:
+    """Ask the hub for a file's commit, tag and size; None if the repository has no such file."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    url = hf_hub_url(repo, name, revision=revision)
+    try:
+        return get_hf_file_metadata(url, timeout=_answer_seconds(), library_name="zeroshot")
+    except HfHubHTTPError as error:
+        # A mirror may not say what it is that was not found.
+        code = error.response.headers.get("X-Error-Code", "EntryNotFound")
+        if error.response.status_code == 404 and code == "EntryNotFound":
+            return None
+        raise
+
+
+def _list_names(repo: str, revision: str) -> list[str]:
+    from huggingface_hub import HfApi
+
+    info = HfApi(library_name="zeroshot").model_info(repo, revision=revision, timeout=_answer_seconds())
+    return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def _ask(repo: str, question: Callable[[], _T]) -> _T:
+    """Return the hub's answer to a short question, or raise in time the error that says why there is none.
+
+    It runs in a thread of its own, because no timeout of the client bounds the whole: looking up a name has none, and
+    connecting has one for each of the host's addresses.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    answers: list[_T] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            try:
+                answers.append(question())
+            except HfHubHTTPError as error:
+                if error.response.status_code < 500:
+                    raise
+                time.sleep(_RETRY_PAUSE_SECONDS)
+                answers.append(question())
+        except BaseException as error:
+            failures.append(error)
+
+    if constants.HF_HUB_OFFLINE:
+        raise _offline(repo, "HF_HUB_OFFLINE is set")
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(_answer_seconds())
+    if answers:
+        return answers[0]
+    if not failures:
+        raise _offline(repo, f"{_endpoint()} did not answer within {_answer_seconds():g} seconds")
+    try:
+        raise failures[0]
+    except HfHubHTTPError as error:
+        raise _refused(repo, error) from error
+    except HFValidationError as error:
+        raise ModelError(f"{repo!r} is no name of a hub repository", "write it as `hf-hub:ORG/REPO`") from error
+    except ValueError as error:  # a page instead of JSON
+        raise _no_hub(repo) from error
+    except (_transport_error(), OSError) as error:
+        raise _offline(repo, f"{_endpoint()}: {_one_line(str(error) or type(error).__name__)}") from error
+
+
+def _refused(repo: str, error: Exception) -> ModelError:
+    """Say what the hub meant by an HTTP error."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    log_in = "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, RevisionNotFoundError):
+        return ModelError(f"{repo} has no such revision", "leave the revision out for the main branch")
+    if isinstance(error, GatedRepoError) or status == 403:
+        page = f"{_endpoint()}/{repo}"
+        return ModelError(f"{repo} is gated (HTTP {status})", f"accept its licence at {page}, then {log_in}")
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+        hint = f"check the name; if it is private, {log_in}"
+        return ModelError(f"the hub knows no repository {repo}, or keeps it private (HTTP {status})", hint)
+    if status == 429:
+        return ModelError(f"the hub limits how often it is asked, and refused {repo} (HTTP 429)", f"wait, or {log_in}")
+    return ModelError(f"the hub cannot serve {repo} now (HTTP {status})", "try again later, or use `--model tiny`")
+
+
+def _no_hub(repo: str) -> ModelError:
+    return ModelError(
+        f"what answered for {repo} is no Hugging Face hub",
+        "check HF_ENDPOINT and the proxy, or sign in to the network if it asks for that in a browser",
+    )
+
+
+def _offline(repo: str, reason: str) -> ModelError:
+    return ModelError(
+        f"{repo} is not in the cache and cannot be downloaded: {reason}",
+        "use `--model tiny`, which needs no network; or run `zeroshot models pull MODEL` on a machine with network "
+        f"and copy its cache to {_cache()}; or give a folder with {CONFIG} and the weights: `--model ./folder`",
+    )
+
+
+@contextmanager
+def _guarded() -> Iterator[None]:
+    """Keep huggingface_hub's log off stderr, and turn what goes wrong with the cache folder into a `ModelError`."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise _full("no space is left") from error
+        raise ModelError(
+            f"cannot use the model cache {_cache()}: {error.strerror or _one_line(str(error))}",
+            "set HF_HUB_CACHE to a folder that can be written",
+        ) from error
+    finally:
+        logger.setLevel(level)
+
+
+def _check_space(partial: Path, needed: int) -> None:
+    """Refuse a download that cannot fit, before it fills the disk."""
+    free = shutil.disk_usage(partial.parent).free
+    if needed > free:
+        raise _full(f"{_bytes(needed)} are needed and {_bytes(free)} are free")
+
+
+def _full(detail: str) -> ModelError:
+    return ModelError(
+        f"the disk with the model cache {_cache()} is full: {detail}",
+        "free some space and run the same command again, or set HF_HUB_CACHE to a folder on another disk",
+    )
+
+
+def _remember(repo: str, revision: str, commit: str) -> None:
+    """Note which commit a branch or tag is, as huggingface_hub does; only once its files are there."""
+    if revision != commit:
+        ref = _repo_folder(repo) / "refs" / revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        beside = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
+        beside.write_text(commit)
+        beside.replace(ref)
+
+
+def _cache() -> Path:
+    # Its constants module is cheap; the rest of huggingface_hub costs a quarter of a second.
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def _repo_folder(repo: str) -> Path:
+    return _cache() / f"models--{repo.replace('/', '--')}"
+
+
+def _endpoint() -> str:
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def _answer_seconds() -> float:
+    from huggingface_hub import constants
+
+    chosen = constants.HF_HUB_ETAG_TIMEOUT
+    return _ANSWER_SECONDS if chosen == constants.DEFAULT_ETAG_TIMEOUT else float(chosen)
+
+
+def _transport_error() -> type[Exception]:
+    """Return the client's error for a connection that fails or drops; the client is httpx or its successor."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
+
+
+def _bytes(count: int) -> str:
+    """Write a size with three digits, in the decimal units that the hub's pages use."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

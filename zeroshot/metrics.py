@@ -1,0 +1,57 @@
+"""What a labelled run says about a classifier: plain arithmetic on indices and probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+def accuracy_at(ranking: Indices, targets: Indices, k: int) -> float:
+    """Return the share of pictures whose target is among the first k ranked labels.
+
+    Args:
+        ranking: Label indices, best first, shape ``(n_images, >= k)``.
+        targets: True label index of each picture, shape ``(n_images,)``.
+        k: How many ranks count.
+    """
+    return float((ranking[:, :k] == targets[:, None]).any(axis=1).mean())
+
+
+def confusion_matrix(predicted: Indices, targets: Indices, n_labels: int) -> Indices:
+    """Count predictions: entry ``[target, predicted]``, shape ``(n_labels, n_labels)``."""
+    counts = np.zeros((n_labels, n_labels), dtype=np.int64)
+    np.add.at(counts, (targets, predicted), 1)
+    return counts
+
+
+def recall_per_label(confusion: Indices) -> npt.NDArray[np.float64]:
+    """Return the share of each label's pictures that were given it; NaN for a label without pictures."""
+    return _ratio(confusion.diagonal(), confusion.sum(axis=1))
+
+
+def precision_per_label(confusion: Indices) -> npt.NDArray[np.float64]:
+    """Return the share of each label's predictions that are right; NaN for a label never predicted."""
+    return _ratio(confusion.diagonal(), confusion.sum(axis=0))
+
+
+def mean_recall(confusion: Indices) -> float:
+    """Return the mean of the recalls over the labels that have pictures."""
+    return float(np.nanmean(recall_per_label(confusion)))
+
+
+def most_confused(confusion: Indices, names: Sequence[str], count: int) -> list[tuple[str, str, int]]:
+    """Return the commonest mistakes as (target, predicted, pictures), most first, ties in label order."""
+    mistakes = confusion.copy()
+    np.fill_diagonal(mistakes, 0)
+    order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
+    pairs = [divmod(int(flat), len(confusion)) for flat in order]
+    return [(names[i], names[j], int(mistakes[i, j])) for i, j in pairs if mistakes[i, j]]
+
+
+def _ratio(part: Indices, whole: Indices) -> npt.NDArray[np.float64]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(part / whole, dtype=np.float64)

@@ -1,0 +1,301 @@
+"""From what a person types after ``--model`` to the facts and files that an engine needs.
+
+Nothing here imports torch: whether a checkpoint is known, cached or unreachable is said at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import hub, open_clip_tables
+from .catalogue import ALIASES
+from .encoder import Interpolation, Preprocessing, ResizeMode
+from .errors import ModelError, UsageError, nearest
+
+DEFAULT_ALIAS = "base"
+ENVIRONMENT = "ZEROSHOT_MODEL"
+CONFIG_NAME = "open_clip_config.json"
+HUB_PREFIX = "hf-hub:"
+FOLDER_PREFIX = "local-dir:"
+WEIGHT_NAMES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "pytorch_model.bin",
+)
+"""Weights files of an open_clip folder, safest first."""
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a checkpoint's parts are, before anything is downloaded.
+
+    Attributes:
+        model: As the person named it.
+        architecture: open_clip's architecture, or a name for the folder.
+        pretrained: The weight tag; empty where there is none.
+        folder: An open_clip folder; None for an architecture with a weights file.
+        weights: The weights file; None while it is still on the hub.
+        repository: Hub repository that holds the weights or the folder; empty for local ones.
+        weight_names: Names of the weights in the repository, in order of preference.
+        whole_folder: The repository is an open_clip folder of its own.
+        quick_gelu: Activation override of the weight tag; None where the configuration decides.
+        preprocessing: Known preprocessing; None where the folder's configuration has it.
+    """
+
+    model: str
+    architecture: str
+    pretrained: str = ""
+    folder: Path | None = None
+    weights: Path | None = None
+    repository: str = ""
+    weight_names: tuple[str, ...] = ()
+    whole_folder: bool = False
+    quick_gelu: bool | None = None
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A checkpoint on this disk, ready for an engine.
+
+    Attributes:
+        source: Where it came from.
+        config: open_clip's ``model_cfg``.
+        preprocessing: How pictures are prepared.
+        weights: The weights file.
+        folder: The open_clip folder, or None for an architecture with a weights file.
+    """
+
+    source: Source
+    config: dict[str, Any]
+    preprocessing: Preprocessing
+    weights: Path
+    folder: Path | None
+
+    @property
+    def origin(self) -> str:
+        """Where the weights came from, for manifests: a repository, or a file's name."""
+        return f"{HUB_PREFIX}{self.source.repository}" if self.source.repository else str(self.folder or self.weights)
+
+
+def default_model() -> str:
+    """Return the model used where none is named: ``$ZEROSHOT_MODEL``, else ``base``."""
+    return os.environ.get(ENVIRONMENT, "") or DEFAULT_ALIAS
+
+
+def builtin_folder() -> Path:
+    """Return the folder of the checkpoint inside the package."""
+    return Path(__file__).parent / "checkpoints" / "tiny"
+
+
+def resolve(model: str | None, pretrained: str | None = None, overrides: dict[str, Any] | None = None) -> Source:
+    """Work out what a model's name means.
+
+    Args:
+        model: An alias, an architecture, ``hf-hub:ORG/REPO``, a folder; None for the default.
+        pretrained: A weight tag or a weights file, with an architecture.
+        overrides: Preprocessing given by the person (keys of open_clip's ``preprocess_cfg``).
+
+    Raises:
+        ModelError: There is no such model, tag or file.
+        UsageError: A tag where the model already says which weights, or the lack of one where it does not.
+    """
+    name = model or default_model()
+    alias = next((alias for alias in ALIASES if alias.name == name), None)
+    if alias and not pretrained:
+        if not alias.architecture:
+            return _resolve_folder(name, builtin_folder(), alias.name)
+        return _resolve_tag(name, alias.architecture, alias.pretrained, overrides)
+    if name.startswith(HUB_PREFIX):
+        _refuse_pretrained(name, pretrained)
+        repository = name.removeprefix(HUB_PREFIX)
+        if repository.count("/") != 1 or not all(repository.split("/")):
+            raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
+        return Source(name, repository, repository=repository, weight_names=WEIGHT_NAMES, whole_folder=True)
+    folder = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+    if name.startswith(FOLDER_PREFIX) or folder.is_dir():
+        _refuse_pretrained(name, pretrained)
+        return _resolve_folder(name, folder, folder.resolve().name)
+    architecture = alias.architecture if alias else name.replace("/", "-")
+    known = open_clip_tables.list_architectures()
+    if architecture not in known:
+        if folder.suffix in _WEIGHT_SUFFIXES and folder.is_file():
+            raise UsageError(f"{name} is a weights file, which does not say its architecture", f"--model ARCHITECTURE --pretrained {name}")
+        raise ModelError(
+            f"no model {name!r}{nearest(name, [*known, *(alias.name for alias in ALIASES)])}",
+            "`zeroshot models list` shows them; a folder needs open_clip_config.json; hf-hub:ORG/REPO names a repository",
+        )
+    if not pretrained:
+        tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
+        raise UsageError(f"{name} is an architecture without weights", f"--pretrained one of: {', '.join(tags) or 'a weights file'}")
+    if open_clip_tables.pretrained_config(architecture, pretrained):
+        return _resolve_tag(name, architecture, pretrained, overrides)
+    return _resolve_file(name, architecture, pretrained, overrides)
+
+
+def _refuse_pretrained(name: str, pretrained: str | None) -> None:
+    if pretrained:
+        raise UsageError(f"--pretrained {pretrained}: {name} says already which weights", "leave --pretrained out")
+
+
+def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, Any] | None) -> Source:
+    """Resolve an architecture with one of open_clip's weight tags."""
+    config = open_clip_tables.pretrained_config(architecture, tag)
+    repository, _, filename = str(config.get("hf_hub", "")).rpartition("/")
+    if filename:
+        stem = filename.rsplit(".", 1)[0]
+        names = tuple(dict.fromkeys((f"{stem}.safetensors", filename)))
+    else:
+        names = WEIGHT_NAMES
+    model = open_clip_tables.model_config(architecture)
+    # An architecture or a tag that says QuickGELU was trained with it; open_clip only warns where they disagree.
+    quick = bool(config.get("quick_gelu")) or bool(model.get("quick_gelu"))
+    return Source(
+        name,
+        architecture,
+        pretrained=tag,
+        repository=repository,
+        weight_names=names,
+        quick_gelu=quick,
+        preprocessing=read_preprocessing({**config, **(overrides or {})}, model),
+    )
+
+
+def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict[str, Any] | None) -> Source:
+    """Resolve an architecture with a weights file: its preprocessing has to be named or agreed upon."""
+    path = Path(pretrained).expanduser()
+    tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
+    if not path.is_file():
+        raise ModelError(
+            f"{architecture} has no weights {pretrained!r}{nearest(pretrained, tags)}",
+            f"tags: {', '.join(tags) or 'none'}; or give the path of a weights file",
+        )
+    model = open_clip_tables.model_config(architecture)
+    given = overrides or {}
+    if {"mean", "std", "interpolation", "resize_mode"} <= set(given):
+        return Source(name, architecture, weights=path, quick_gelu=bool(model.get("quick_gelu")), preprocessing=read_preprocessing(given, model))
+    configs = [open_clip_tables.pretrained_config(architecture, tag) for tag in tags]
+    known = {read_preprocessing({**config, **given}, model) for config in configs}
+    if len(known) != 1:
+        raise UsageError(
+            f"{path.name}: the preprocessing of these weights is not known" + (f" ({architecture} was trained with {len(known)} kinds)" if known else ""),
+            "name it: --image-mean 0.48,0.46,0.41 --image-std 0.27,0.26,0.28 --interpolation bicubic --resize-mode shortest",
+        )
+    gelus = {bool(config.get("quick_gelu")) or bool(model.get("quick_gelu")) for config in configs}
+    if len(gelus) != 1 and not given.get("quick_gelu"):
+        raise UsageError(
+            f"{path.name}: {architecture} was trained both with GELU and QuickGELU, and the file does not say which",
+            f"--model {architecture}-quickgelu for QuickGELU; a folder with {CONFIG_NAME} settles it",
+        )
+    return Source(name, architecture, weights=path, quick_gelu=gelus.pop(), preprocessing=known.pop())
+
+
+def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
+    if not folder.is_dir():
+        raise ModelError(f"no such folder: {folder}", f"a model's folder holds {CONFIG_NAME} and weights")
+    if not (folder / CONFIG_NAME).is_file():
+        raise ModelError(f"{folder} has no {CONFIG_NAME}", "save the model with open_clip.push_to_hf_hub.save_for_hf, or give --model ARCHITECTURE --pretrained FILE")
+    return Source(name, architecture, folder=folder, weights=_find_weights(folder))
+
+
+def _find_weights(folder: Path) -> Path:
+    """Return a folder's weights: a well-known name, else the only weights file there is."""
+    for known in WEIGHT_NAMES:
+        if (folder / known).is_file():
+            return folder / known
+    others = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES and path.is_file())
+    if len(others) != 1:
+        what = "no weights" if not others else f"several weights ({', '.join(path.name for path in others)})"
+        raise ModelError(f"{folder} has {what}", f"name the right file {WEIGHT_NAMES[0]}")
+    return others[0]
+
+
+def obtain(source: Source, on_progress: Callable[[hub.Progress], None] | None = None) -> Files:
+    """Bring a checkpoint to this disk, if it is not there yet, and read its configuration.
+
+    Raises:
+        ModelError: It cannot be downloaded, or its configuration cannot be read.
+    """
+    folder, weights = source.folder, source.weights
+    if source.whole_folder:
+        folder = hub.fetch_snapshot(source.repository, on_progress=on_progress)
+        weights = _find_weights(folder)
+    elif weights is None:
+        weights = hub.fetch(source.repository, source.weight_names, on_progress=on_progress)
+    assert weights is not None
+    if folder is not None:
+        config, preprocessing = read_config(folder)
+        return Files(source, config, preprocessing, weights, folder)
+    assert source.preprocessing is not None
+    return Files(source, open_clip_tables.model_config(source.architecture), source.preprocessing, weights, None)
+
+
+def read_config(folder: Path) -> tuple[dict[str, Any], Preprocessing]:
+    """Read an open_clip folder's configuration: the model's, and its preprocessing.
+
+    Raises:
+        ModelError: It is not JSON, or lacks what open_clip needs.
+    """
+    path = folder / CONFIG_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        config = document["model_cfg"]
+        preprocess = document.get("preprocess_cfg")
+        if not {"embed_dim", "vision_cfg", "text_cfg"} <= set(config):
+            raise KeyError("embed_dim, vision_cfg or text_cfg")
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read as JSON: {error}", "save the model again") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path} lacks {error}", "it needs model_cfg with embed_dim, vision_cfg and text_cfg") from error
+    if not preprocess:
+        raise ModelError(f"{path} has no preprocess_cfg, so how to prepare pictures is not known", "add mean, std, interpolation and resize_mode")
+    return config, read_preprocessing(preprocess, config)
+
+
+def read_preprocessing(config: dict[str, Any], model: dict[str, Any]) -> Preprocessing:
+    """Make a preprocessing of open_clip's ``preprocess_cfg`` keys; the size is the vision tower's.
+
+    Raises:
+        ModelError: A value is missing or unknown.
+    """
+    size = model["vision_cfg"].get("image_size") or config.get("size") or 224
+    try:
+        interpolation = config.get("interpolation") or "bicubic"
+        return Preprocessing(
+            size=(int(size), int(size)) if isinstance(size, int | float) else (int(size[0]), int(size[1])),
+            mean=_triple(config["mean"]),
+            std=_triple(config["std"]),
+            # open_clip reads "random", a choice for training, as bicubic at inference.
+            interpolation=Interpolation("bicubic" if interpolation == "random" else interpolation),
+            resize_mode=ResizeMode(config.get("resize_mode") or "shortest"),
+            fill_color=int(config.get("fill_color") or 0),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelError(f"unusable preprocessing: {error}", "see mean, std, interpolation and resize_mode in the model's configuration") from error
+
+
+def _triple(values: float | Sequence[float]) -> tuple[float, float, float]:
+    if isinstance(values, int | float):
+        return (float(values),) * 3
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def hash_file(path: Path) -> str:
+    """Return a file's SHA-256, hexadecimal; files in the hub's cache carry it as their name."""
+    target = path.resolve()
+    if target.parent.name == "blobs" and len(target.name) == 64:
+        return target.name
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,137 @@
+"""Find pictures: files, folders, lists of paths, streamed in the order in which they are named.
+
+Folders are walked depth first, one listing at a time, in natural order (2 before 10): the first picture of a
+million is found after the first folder is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import InputError
+from .pictures import SUFFIXES
+
+STDIN = "-"
+
+_SKIPPED_FOLDERS = frozenset({"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"})
+"""Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
+
+_NUMBER = re.compile(r"(\d+)")
+
+
+def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Return a key that sorts names as people do: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
+    parts = tuple(
+        (0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in _NUMBER.split(name.casefold()) if part
+    )
+    return parts, name
+
+
+def find_pictures(inputs: Iterable[str]) -> Iterator[str]:
+    """Yield the path of every picture that the inputs name, in order.
+
+    A file is yielded whatever its ending; a folder yields the pictures below it. Paths keep the spelling that was
+    given (a folder's are joined to it). Something that does not exist is yielded too, so that it becomes a failed
+    record in its place.
+    """
+    for given in inputs:
+        if Path(given).is_dir():
+            yield from walk(given)
+        else:
+            yield given
+
+
+def check_inputs(inputs: Iterable[str]) -> None:
+    """Refuse inputs named on the command line that cannot give a picture, before any model is loaded.
+
+    Raises:
+        InputError: A path does not exist, or the only input is a folder without pictures.
+    """
+    given = list(inputs)
+    for path in given:
+        if not os.path.lexists(path):
+            raise InputError(f"no such file or folder: {path}", "check the spelling; `-` reads paths from stdin")
+    if given and all(Path(path).is_dir() for path in given) and next(find_pictures(given), None) is None:
+        raise InputError(
+            f"no pictures in {', '.join(given)}",
+            f"pictures are found by their ending ({' '.join(sorted(SUFFIXES)[:4])} ...); name files to open any of them",
+        )
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Yield the pictures below a folder: files of one folder first, then its subfolders, in natural order.
+
+    Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
+    followed again. A folder that cannot be listed is yielded itself, to become a failed record.
+    """
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    while waiting:
+        current, ancestors = waiting.pop()
+        try:
+            here = os.stat(current)
+            identity = (here.st_dev, here.st_ino)
+            if identity in ancestors:
+                continue
+            with os.scandir(current) as entries:
+                listing = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: natural_key(entry.name))
+        except OSError:
+            yield current
+            continue
+        folders: list[str] = []
+        for entry in listing:
+            if _is_folder(entry):
+                if entry.name.casefold() not in _SKIPPED_FOLDERS:
+                    folders.append(entry.path)
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                yield entry.path
+        waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link whose target cannot be read
+        return False
+
+
+def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
+    """Yield the paths of a list as they arrive: one a line, or NUL-separated.
+
+    Bytes that are not valid in the file system's encoding are kept as surrogate escapes. Empty lines are skipped.
+    """
+    separator = b"\0" if nul else b"\n"
+    rest = b""
+    read = getattr(stream, "read1", stream.read)
+    while chunk := read(65536):
+        *whole, rest = (rest + chunk).split(separator)
+        yield from _decode(whole, nul)
+    yield from _decode([rest], nul)
+
+
+def _decode(names: Iterable[bytes], nul: bool) -> Iterator[str]:
+    for name in names:
+        path = name if nul else name.removesuffix(b"\r")
+        if path:
+            yield os.fsdecode(path)
+
+
+def open_list(source: str) -> BinaryIO:
+    """Open a list of paths: a file, or stdin for ``-``.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if source == STDIN:
+        return sys.stdin.buffer
+    try:
+        if stat.S_ISDIR(os.stat(source).st_mode):
+            raise InputError(f"{source} is a folder, not a list of paths", "name the folder itself as an input")
+        return Path(source).open("rb")
+    except OSError as error:
+        raise InputError(f"cannot read the list {source}: {error.strerror}", "give a file with one path a line, or -") from error

@@ -1,0 +1,147 @@
+"""Open a picture file and give 8-bit RGB, whatever it holds, or say in one line why not.
+
+Each kind of picture has a decision (see the comments): what a person sees in a viewer is what the model gets.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from .errors import PictureError
+
+SUFFIXES = frozenset(
+    ".avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm .sgi .tga "
+    ".tif .tiff .webp .xbm .xpm".split()
+)
+"""Endings by which a folder's pictures are found; a file that is named itself is opened whatever its ending."""
+
+DEFAULT_MAX_PIXELS = 2 * 89_478_485
+"""Largest picture, in pixels, that is decoded: the limit at which Pillow itself refuses, 537 MB as RGB."""
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # half a picture is not the picture: it fails, and says so
+# Filters are set once: `warnings.catch_warnings` changes global state, and pictures are opened in many threads.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL(\..*)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How pictures are opened.
+
+    Attributes:
+        exif: Turn a picture upright by its EXIF orientation. Off for published protocols, which do not.
+        max_pixels: Pictures with more pixels are refused before they are decoded.
+    """
+
+    exif: bool = True
+    max_pixels: int = DEFAULT_MAX_PIXELS
+
+
+def open_picture(path: str, how: Opening) -> Image.Image:
+    """Decode one file to an upright 8-bit RGB picture.
+
+    Raises:
+        PictureError: In one line, why it cannot be used.
+    """
+    try:
+        # A FIFO or a device would block or never end; O_NONBLOCK keeps even the opening from waiting for a writer.
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISDIR(status.st_mode):
+                raise PictureError("a folder, not a picture")
+            if not stat.S_ISREG(status.st_mode):
+                raise PictureError("not a regular file")
+            if status.st_size == 0:
+                raise PictureError("the file is empty (0 bytes)")
+            return _decode(file, how)
+    except PictureError:
+        raise
+    except FileNotFoundError as error:
+        raise PictureError("no such file") from error
+    except PermissionError as error:
+        raise PictureError("no permission to read it") from error
+    except IsADirectoryError as error:
+        raise PictureError("a folder, not a picture") from error
+    except OSError as error:
+        raise PictureError(_one_line(error.strerror or str(error))) from error
+    except ValueError as error:  # a NUL in the path
+        raise PictureError(_one_line(str(error))) from error
+
+
+def _decode(file: IO[bytes], how: Opening) -> Image.Image:
+    """Decode an open file; translate what Pillow raises for damaged files."""
+    try:
+        if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+            Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised
+        with Image.open(file) as picture:
+            if picture.width * picture.height > how.max_pixels:
+                raise PictureError(
+                    f"{picture.width} x {picture.height} pixels is over the limit of {how.max_pixels:,}"
+                    " (--max-pixels raises it)"
+                )
+            picture.load()
+            upright = ImageOps.exif_transpose(picture) if how.exif else picture
+            return to_rgb(upright)
+    except PictureError:
+        raise
+    except UnidentifiedImageError as error:
+        raise PictureError("not a picture in any format that Pillow reads") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError("its header claims far more pixels than any picture has (--max-pixels raises the limit)") from error
+    except MemoryError as error:
+        raise PictureError("too large for the memory at hand") from error
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise (struct.error, ...)
+        raise PictureError(_one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")) from error
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Convert any mode to RGB as a viewer would show it.
+
+    - 16-bit and 32-bit grey are scaled by their range; Pillow's own conversion clips, and shows them white.
+    - Transparency is laid on white; Pillow's own conversion drops it, and a black logo becomes a black square.
+    - Palettes become colours before any resizing, which would otherwise take the nearest index.
+    - Animated pictures give their first frame; CMYK, YCbCr, Lab and 1-bit are Pillow's conversions.
+    """
+    mode = picture.mode
+    if mode == "RGB" and "transparency" not in picture.info:
+        return picture
+    if mode.startswith("I;16"):
+        # 65,535 / 257 = 255, so that white stays white.
+        return _grey(np.asarray(picture).astype(np.float32) / 257.0)
+    if mode == "I":
+        # Pillow opens 16-bit PNG of older files so; TIFF may hold the whole 32 bits.
+        values = np.asarray(picture).astype(np.float64)
+        top = 65535.0 if values.max(initial=0) <= 65535 else float(2**32 - 1 if values.min(initial=0) >= 0 else 2**31 - 1)
+        return _grey(values / top * 255.0)
+    if mode == "F":
+        values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
+        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+        # Float pictures have no agreed range: [0, 1] and [0, 255] are usual, anything else is stretched to fit.
+        if low >= 0 and high <= 1:
+            return _grey(values * 255.0)
+        if low >= 0 and high <= 255:
+            return _grey(values)
+        return _grey((values - low) / max(high - low, 1e-12) * 255.0)
+    if picture.has_transparency_data:
+        layered = picture.convert("RGBA")
+        page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+        return Image.alpha_composite(page, layered).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Image.Image:
+    """Make an RGB picture of grey values in [0, 255], shape ``(height, width)``."""
+    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _one_line(text: str) -> str:
+    """Fold a message of several lines into one of bounded length."""
+    folded = " ".join(text.split())
+    return folded if len(folded) <= 200 else folded[:199] + "…"
