@@ -19,7 +19,19 @@ from .errors import ZeroshotError
 GOLDEN = "golden.json"
 """Features of fixed inputs, stored beside the built-in checkpoint when it was made."""
 
-_PACKAGES = ("zeroshot", "torch", "torchvision", "open_clip_torch", "timm", "onnxruntime", "tokenizers", "pillow", "numpy", "huggingface_hub", "transformers")
+_PACKAGES = (
+    "zeroshot",
+    "torch",
+    "torchvision",
+    "open_clip_torch",
+    "timm",
+    "onnxruntime",
+    "tokenizers",
+    "pillow",
+    "numpy",
+    "huggingface_hub",
+    "transformers",
+)
 _TEXTS = ("a photo of a cat.", "dog", "an aerial picture of a bridge over a river")
 
 
@@ -44,7 +56,9 @@ def golden_pixels(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype
     """Return two fixed test pictures, shape ``(2, height, width, 3)``: a gradient and a checkerboard."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
-    gradient = np.stack([rows * 255 // max(1, height - 1), columns * 255 // max(1, width - 1), (rows + columns) % 256], axis=-1)
+    gradient = np.stack(
+        [rows * 255 // max(1, height - 1), columns * 255 // max(1, width - 1), (rows + columns) % 256], axis=-1
+    )
     board = np.repeat((((rows // 8 + columns // 8) % 2) * 255)[..., None], 3, axis=-1)
     return np.stack([gradient, board]).astype(np.uint8)
 
@@ -64,8 +78,15 @@ def examine() -> Iterator[Check]:
             yield Check(package, True, importlib.metadata.version(package))
         except importlib.metadata.PackageNotFoundError:
             optional = package == "transformers"
-            yield Check(package, optional, "not installed" + (" (only SigLIP and multilingual models need it)" if optional else ""), "" if optional else f"pip install {package}")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub")
+            yield Check(
+                package,
+                optional,
+                "not installed" + (" (only SigLIP and multilingual models need it)" if optional else ""),
+                "" if optional else f"pip install {package}",
+            )
+    cache = Path(
+        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
+    )
     place = next((parent for parent in (cache, *cache.parents) if parent.exists()), cache)
     writable = os.access(place, os.W_OK)
     yield Check("model cache", writable, str(cache), "" if writable else "set HF_HOME to a folder that can be written")
@@ -91,7 +112,11 @@ def _examine_builtin() -> Iterator[Check]:
         return
     spec, how = encoder.spec, encoder.spec.preprocessing
     yield Check("tiny weights", True, f"sha256 {spec.weights_sha256}")
-    yield Check("tiny model", True, f"activation {spec.activation}, context length {spec.context_length}, logit scale {spec.logit_scale:.4g}")
+    yield Check(
+        "tiny model",
+        True,
+        f"activation {spec.activation}, context length {spec.context_length}, logit scale {spec.logit_scale:.4g}",
+    )
     yield Check("tiny preprocessing", True, f"{how.size[1]} x {how.size[0]}, {how.resize_mode}, {how.interpolation}")
     stored = json.loads((models.builtin_folder() / GOLDEN).read_text(encoding="utf-8"))
     found = golden_features(encoder)
@@ -99,4 +124,9 @@ def _examine_builtin() -> Iterator[Check]:
         float(np.sum(np.asarray(found[kind]) * np.asarray(stored[kind]), axis=1).min()) for kind in ("images", "texts")
     )
     ok = worst > 0.9999
-    yield Check("tiny golden vectors", ok, f"cosine to the stored features {worst:.6f} on {spec.engine}", "" if ok else "this installation computes something else: reinstall torch and zeroshot")
+    yield Check(
+        "tiny golden vectors",
+        ok,
+        f"cosine to the stored features {worst:.6f} on {spec.engine}",
+        "" if ok else "this installation computes something else: reinstall torch and zeroshot",
+    )

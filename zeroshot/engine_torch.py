@@ -74,7 +74,9 @@ def choose_device(asked: Device) -> str:
     if asked is Device.AUTO:
         return next(str(device) for device in (Device.CUDA, Device.MPS, Device.CPU) if there[device])
     if not there[asked]:
-        raise UsageError(f"--device {asked}: this torch sees no such device", "--device auto; `zeroshot doctor` lists the devices")
+        raise UsageError(
+            f"--device {asked}: this torch sees no such device", "--device auto; `zeroshot doctor` lists the devices"
+        )
     return str(asked)
 
 
@@ -135,7 +137,10 @@ def check_weights(path: Path) -> None:
             with safe_open(path, framework="pt"):
                 return
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path.name} is damaged: {error}", "download it again: `zeroshot models pull`, or remove the file first") from error
+            raise ModelError(
+                f"{path.name} is damaged: {error}",
+                "download it again: `zeroshot models pull`, or remove the file first",
+            ) from error
     if path.suffix == ".npz":
         return  # open_clip reads it with numpy, which refuses pickles
     try:
@@ -143,23 +148,47 @@ def check_weights(path: Path) -> None:
     except Exception as error:  # the unpickler raises whatever a hostile or damaged file makes it raise
         what = str(error)
         if "torch.jit" in what or "TorchScript" in what:
-            raise ModelError(f"{path.name} is a TorchScript archive, which holds code", "use the same weights as safetensors") from error
+            raise ModelError(
+                f"{path.name} is a TorchScript archive, which holds code", "use the same weights as safetensors"
+            ) from error
         if "weights_only" in what.lower() or "Unsupported" in what or "GLOBAL" in what:
-            raise ModelError(f"{path.name} is refused: it is a pickle that holds more than tensors and could run code", "convert it to safetensors where you trust it") from error
-        raise ModelError(f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}", "download it again, or give another file") from error
+            raise ModelError(
+                f"{path.name} is refused: it is a pickle that holds more than tensors and could run code",
+                "convert it to safetensors where you trust it",
+            ) from error
+        raise ModelError(
+            f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}",
+            "download it again, or give another file",
+        ) from error
 
 
 def _translate(error: Exception, files: Files) -> ModelError:
     """Make one line of what open_clip and its libraries raise while a model is built."""
     what = " ".join(str(error).split())
     name = files.source.model
-    if isinstance(error, ImportError) or "transformers" in what.lower() and "install" in what.lower():
-        return ModelError(f"{name} needs a package that is missing: {what[:200]}", "pip install 'zeroshot[transformers]'")
-    if "Missing key(s)" in what or "Unexpected key(s)" in what or "size mismatch" in what or isinstance(error, KeyError):
-        return ModelError(f"{files.weights.name} does not fit the architecture {files.source.architecture}: {what[:200]}", "give the architecture that the weights were trained with")
+    if isinstance(error, ImportError) or ("transformers" in what.lower() and "install" in what.lower()):
+        return ModelError(
+            f"{name} needs a package that is missing: {what[:200]}", "pip install 'zeroshot[transformers]'"
+        )
+    if (
+        "Missing key(s)" in what
+        or "Unexpected key(s)" in what
+        or "size mismatch" in what
+        or isinstance(error, KeyError)
+    ):
+        return ModelError(
+            f"{files.weights.name} does not fit the architecture {files.source.architecture}: {what[:200]}",
+            "give the architecture that the weights were trained with",
+        )
     if "huggingface.co" in what or "offline" in what.lower() or "connect" in what.lower():
-        return ModelError(f"{name} needs files from the hub that are not cached (a tokenizer or text tower): {what[:200]}", "run `zeroshot models pull` where there is a network")
-    return ModelError(f"{name} cannot be loaded: {type(error).__name__}: {what[:300]}", "`zeroshot doctor` checks the installation; `zeroshot models info` shows the model")
+        return ModelError(
+            f"{name} needs files from the hub that are not cached (a tokenizer or text tower): {what[:200]}",
+            "run `zeroshot models pull` where there is a network",
+        )
+    return ModelError(
+        f"{name} cannot be loaded: {type(error).__name__}: {what[:300]}",
+        "`zeroshot doctor` checks the installation; `zeroshot models info` shows the model",
+    )
 
 
 def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: Precision) -> EncoderSpec:
@@ -186,7 +215,7 @@ def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: 
         special_tokens=special,
         logit_scale=float(model.logit_scale.detach().float().exp()),
         logit_bias=None if bias is None else float(bias.detach().float()),
-        # A learned bias belongs to the sigmoid loss (Zhai et al., "Sigmoid Loss for Language Image Pre-Training", 2023).
+        # A learned bias belongs to the sigmoid loss: Zhai et al., "Sigmoid Loss for Language Image Pre-Training".
         score=Score.SOFTMAX if bias is None else Score.SIGMOID,
         activation="quick_gelu" if quick else "gelu",
         engine=Engine.TORCH,
@@ -214,7 +243,9 @@ class TorchEncoder:
         self._spec = spec
         self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
         self._text_tower = _short_text_tower(model)
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else torch.get_num_threads())
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else torch.get_num_threads()
+        )
 
     @property
     def spec(self) -> EncoderSpec:
@@ -240,7 +271,9 @@ class TorchEncoder:
             return self._encode_images(pixels)
         except self._torch.OutOfMemoryError:
             if len(pixels) == 1:
-                raise ModelError("one picture alone runs out of the device's memory", "--device cpu, or a smaller model") from None
+                raise ModelError(
+                    "one picture alone runs out of the device's memory", "--device cpu, or a smaller model"
+                ) from None
         self._torch.cuda.empty_cache()
         half = len(pixels) // 2
         return np.concatenate([self.encode_images(pixels[:half]), self.encode_images(pixels[half:])])

@@ -131,14 +131,19 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
     known = open_clip_tables.list_architectures()
     if architecture not in known:
         if folder.suffix in _WEIGHT_SUFFIXES and folder.is_file():
-            raise UsageError(f"{name} is a weights file, which does not say its architecture", f"--model ARCHITECTURE --pretrained {name}")
+            raise UsageError(
+                f"{name} is a weights file, which does not say its architecture",
+                f"--model ARCHITECTURE --pretrained {name}",
+            )
         raise ModelError(
             f"no model {name!r}{nearest(name, [*known, *(alias.name for alias in ALIASES)])}",
-            "`zeroshot models list` shows them; a folder needs open_clip_config.json; hf-hub:ORG/REPO names a repository",
+            f"`zeroshot models list` shows them; a folder needs {CONFIG_NAME}; hf-hub:ORG/REPO names a repository",
         )
     if not pretrained:
         tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
-        raise UsageError(f"{name} is an architecture without weights", f"--pretrained one of: {', '.join(tags) or 'a weights file'}")
+        raise UsageError(
+            f"{name} is an architecture without weights", f"--pretrained one of: {', '.join(tags) or 'a weights file'}"
+        )
     if open_clip_tables.pretrained_config(architecture, pretrained):
         return _resolve_tag(name, architecture, pretrained, overrides)
     return _resolve_file(name, architecture, pretrained, overrides)
@@ -184,13 +189,20 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
     model = open_clip_tables.model_config(architecture)
     given = overrides or {}
     if {"mean", "std", "interpolation", "resize_mode"} <= set(given):
-        return Source(name, architecture, weights=path, quick_gelu=bool(model.get("quick_gelu")), preprocessing=read_preprocessing(given, model))
+        return Source(
+            name,
+            architecture,
+            weights=path,
+            quick_gelu=bool(model.get("quick_gelu")),
+            preprocessing=read_preprocessing(given, model),
+        )
     configs = [open_clip_tables.pretrained_config(architecture, tag) for tag in tags]
     known = {read_preprocessing({**config, **given}, model) for config in configs}
     if len(known) != 1:
         raise UsageError(
-            f"{path.name}: the preprocessing of these weights is not known" + (f" ({architecture} was trained with {len(known)} kinds)" if known else ""),
-            "name it: --image-mean 0.48,0.46,0.41 --image-std 0.27,0.26,0.28 --interpolation bicubic --resize-mode shortest",
+            f"{path.name}: the preprocessing of these weights is not known"
+            + (f" ({architecture} was trained with {len(known)} kinds)" if known else ""),
+            "name it: --image-mean R,G,B --image-std R,G,B --interpolation bicubic --resize-mode shortest, or as trained",
         )
     gelus = {bool(config.get("quick_gelu")) or bool(model.get("quick_gelu")) for config in configs}
     if len(gelus) != 1 and not given.get("quick_gelu"):
@@ -205,7 +217,10 @@ def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
     if not folder.is_dir():
         raise ModelError(f"no such folder: {folder}", f"a model's folder holds {CONFIG_NAME} and weights")
     if not (folder / CONFIG_NAME).is_file():
-        raise ModelError(f"{folder} has no {CONFIG_NAME}", "save the model with open_clip.push_to_hf_hub.save_for_hf, or give --model ARCHITECTURE --pretrained FILE")
+        raise ModelError(
+            f"{folder} has no {CONFIG_NAME}",
+            "save the model with open_clip.push_to_hf_hub.save_for_hf, or give --model ARCHITECTURE --pretrained FILE",
+        )
     return Source(name, architecture, folder=folder, weights=_find_weights(folder))
 
 
@@ -257,9 +272,14 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Preprocessing]:
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read as JSON: {error}", "save the model again") from error
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path} lacks {error}", "it needs model_cfg with embed_dim, vision_cfg and text_cfg") from error
+        raise ModelError(
+            f"{path} lacks {error}", "it needs model_cfg with embed_dim, vision_cfg and text_cfg"
+        ) from error
     if not preprocess:
-        raise ModelError(f"{path} has no preprocess_cfg, so how to prepare pictures is not known", "add mean, std, interpolation and resize_mode")
+        raise ModelError(
+            f"{path} has no preprocess_cfg, so how to prepare pictures is not known",
+            "add mean, std, interpolation and resize_mode",
+        )
     return config, read_preprocessing(preprocess, config)
 
 
@@ -282,7 +302,10 @@ def read_preprocessing(config: dict[str, Any], model: dict[str, Any]) -> Preproc
             fill_color=int(config.get("fill_color") or 0),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ModelError(f"unusable preprocessing: {error}", "see mean, std, interpolation and resize_mode in the model's configuration") from error
+        raise ModelError(
+            f"unusable preprocessing: {error}",
+            "see mean, std, interpolation and resize_mode in the model's configuration",
+        ) from error
 
 
 def _triple(values: float | Sequence[float]) -> tuple[float, float, float]:

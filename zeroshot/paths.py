@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -47,21 +47,23 @@ def find_pictures(inputs: Iterable[str]) -> Iterator[str]:
             yield given
 
 
-def check_inputs(inputs: Iterable[str]) -> None:
-    """Refuse inputs named on the command line that cannot give a picture, before any model is loaded.
+def check_inputs(inputs: Sequence[str]) -> list[str]:
+    """Look at the inputs named on the command line before any model is loaded.
+
+    Returns:
+        A line for each folder without pictures. A path that does not exist becomes a failed record, so that the
+        other inputs are not lost.
 
     Raises:
-        InputError: A path does not exist, or the only input is a folder without pictures.
+        InputError: Not one of the inputs can give a picture.
     """
-    given = list(inputs)
-    for path in given:
-        if not os.path.lexists(path):
-            raise InputError(f"no such file or folder: {path}", "check the spelling; `-` reads paths from stdin")
-    if given and all(Path(path).is_dir() for path in given) and next(find_pictures(given), None) is None:
-        raise InputError(
-            f"no pictures in {', '.join(given)}",
-            f"pictures are found by their ending ({' '.join(sorted(SUFFIXES)[:4])} ...); name files to open any of them",
-        )
+    missing = [path for path in inputs if not os.path.lexists(path)]
+    empty = [path for path in inputs if Path(path).is_dir() and next(walk(path), None) is None]
+    if inputs and len(missing) == len(inputs):
+        raise InputError(f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin")
+    if inputs and len(missing) + len(empty) == len(inputs):
+        raise InputError(f"no pictures in {', '.join(empty[:5])}", "pictures are found by their ending; name a file to open any of them")
+    return [f"no pictures in {folder}" for folder in empty]
 
 
 def walk(folder: str) -> Iterator[str]:

@@ -26,20 +26,37 @@ _SHOWN_FAILURES = 20
 
 @console.reports_errors
 def classify(
-    inputs: Annotated[list[str] | None, typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...", show_default=False)] = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...", show_default=False),
+    ] = None,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     prompts: options.Prompts = None,
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    files_from: Annotated[str | None, typer.Option("--files-from", help="Read paths from a file, one a line, after the other inputs.", metavar="FILE")] = None,
-    from0: Annotated[bool, typer.Option("--from0", "-0", help="Lists of paths are separated by NUL, as `find -print0` writes them.")] = False,
+    files_from: Annotated[
+        str | None,
+        typer.Option(
+            "--files-from", help="Read paths from a file, one a line, after the other inputs.", metavar="FILE"
+        ),
+    ] = None,
+    from0: Annotated[
+        bool, typer.Option("--from0", "-0", help="Lists of paths are separated by NUL, as `find -print0` writes them.")
+    ] = False,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each picture.")] = 5,
-    threshold: Annotated[float, typer.Option("--threshold", min=0.0, max=1.0, help="Below this probability the label is null: unknown.")] = 0.0,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0.0, max=1.0, help="Below this probability the label is null: unknown.")
+    ] = 0.0,
     score: options.ScoreOption = None,
-    format_: Annotated[Format | None, typer.Option("--format", "-f", help="How to write records. [default: table on a terminal, else jsonl]")] = None,
-    fields: Annotated[str | None, typer.Option("--fields", help="More numbers for each label: similarity, logit.", metavar="A,B,...")] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to write records. [default: table on a terminal, else jsonl]"),
+    ] = None,
+    fields: Annotated[
+        str | None, typer.Option("--fields", help="More numbers for each label: similarity, logit.", metavar="A,B,...")
+    ] = None,
     output: options.Output = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
@@ -75,7 +92,13 @@ def classify(
 
     with console.download_bar() as on_progress:
         encoder = load_encoder(
-            model, pretrained, device=device, precision=precision, engine=engine, preprocessing=overrides, on_progress=on_progress
+            model,
+            pretrained,
+            device=device,
+            precision=precision,
+            engine=engine,
+            preprocessing=overrides,
+            on_progress=on_progress,
         )
     classifier = prepare_classifier(encoder, label_set, template_set, score)
     opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
@@ -83,7 +106,9 @@ def classify(
     ranks = min(top_k, len(label_set.answers))
     manifest = build_manifest(encoder.spec, classifier, {"top_k": ranks, "threshold": threshold, "exif": not no_exif})
     layout = Layout(shown, ranks, _width(), colour=to_terminal)
-    records = classify_paths(encoder, classifier, find_inputs(inputs or [], files_from, from0), Decision(ranks, threshold), pipeline)
+    records = classify_paths(
+        encoder, classifier, find_inputs(inputs or [], files_from, from0), Decision(ranks, threshold), pipeline
+    )
     failed = written = 0
     with open_output(output) as stream, console.Bar("pictures", shares_terminal=to_terminal) as bar:
         count_ahead(bar, inputs or [], files_from, from0)
@@ -138,7 +163,9 @@ def read_templates(prompts: str | None, template: list[str] | None) -> TemplateS
     from ..prompts import DEFAULT, from_templates, load_templates
 
     if prompts and template:
-        raise UsageError("both --prompts and --template are given", "put the templates into a YAML set, or use one of the two")
+        raise UsageError(
+            "both --prompts and --template are given", "put the templates into a YAML set, or use one of the two"
+        )
     return from_templates(template) if template else load_templates(prompts or DEFAULT)
 
 
@@ -160,7 +187,8 @@ def check_sources(inputs: list[str], files_from: str | None) -> None:
         raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
     if inputs.count(STDIN) + (files_from == STDIN) > 1:
         raise UsageError("stdin is named twice", "name `-` once")
-    check_inputs([path for path in inputs if path != STDIN])
+    for note in check_inputs([path for path in inputs if path != STDIN]):
+        console.warn(note)
     if files_from and files_from != STDIN:
         from ..paths import open_list
 
@@ -184,7 +212,9 @@ def count_ahead(bar: console.Bar, inputs: list[str], files_from: str | None, nul
 
     if not sys.stderr.isatty() or STDIN in inputs or (files_from and not Path(files_from).is_file()):
         return
-    threading.Thread(target=lambda: bar.expect(sum(1 for _ in find_inputs(inputs, files_from, nul))), daemon=True).start()
+    threading.Thread(
+        target=lambda: bar.expect(sum(1 for _ in find_inputs(inputs, files_from, nul))), daemon=True
+    ).start()
 
 
 def _width() -> int:

@@ -22,7 +22,9 @@ Arguments = ParamSpec("Arguments")
 def say(message: str) -> None:
     """Print one line for people on stderr."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in message)
-    sys.stderr.write(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(sys.stderr.encoding or "utf-8") + "\n")
+    sys.stderr.write(
+        text.encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(sys.stderr.encoding or "utf-8") + "\n"
+    )
     sys.stderr.flush()
 
 
@@ -144,7 +146,13 @@ def download_bar() -> Iterator[Callable[[Download], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(compact=True))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks = {}
 

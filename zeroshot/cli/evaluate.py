@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,18 +17,40 @@ _METRICS = ("top1", "top5", "mean_recall")
 
 @console.reports_errors
 def evaluate(
-    folder: Annotated[str | None, typer.Argument(help="A folder with one subfolder a label.", metavar="DIR", show_default=False)] = None,
-    targets: Annotated[str | None, typer.Option("--targets", help="Instead of a folder: a table with the columns path,label.", metavar="FILE.csv")] = None,
-    label_names: Annotated[str | None, typer.Option("--label-names", help="Words for the folders' names: YAML, JSON or lines; or `imagenet` for synset ids.", metavar="FILE")] = None,
-    all_labels: Annotated[bool, typer.Option("--all-labels", help="With --label-names: keep the names without a folder as labels.")] = False,
+    folder: Annotated[
+        str | None, typer.Argument(help="A folder with one subfolder a label.", metavar="DIR", show_default=False)
+    ] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option("--targets", help="Instead of a folder: a table with the columns path,label.", metavar="FILE.csv"),
+    ] = None,
+    label_names: Annotated[
+        str | None,
+        typer.Option(
+            "--label-names",
+            help="Words for the folders' names: YAML, JSON or lines; or `imagenet` for synset ids.",
+            metavar="FILE",
+        ),
+    ] = None,
+    all_labels: Annotated[
+        bool, typer.Option("--all-labels", help="With --label-names: keep the names without a folder as labels.")
+    ] = False,
     prompts: options.Prompts = None,
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     score: options.ScoreOption = None,
-    format_: Annotated[ReportFormat | None, typer.Option("--format", "-f", help="How to write the result. [default: table on a terminal, else json]")] = None,
+    format_: Annotated[
+        ReportFormat | None,
+        typer.Option("--format", "-f", help="How to write the result. [default: table on a terminal, else json]"),
+    ] = None,
     output: options.Output = None,
-    fail_under: Annotated[list[str] | None, typer.Option("--fail-under", help="Exit 1 if a metric is lower, such as top1=0.8; repeatable.", metavar="METRIC=P")] = None,
+    fail_under: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-under", help="Exit 1 if a metric is lower, such as top1=0.8; repeatable.", metavar="METRIC=P"
+        ),
+    ] = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
     device: options.DeviceOption = Device.AUTO,
@@ -71,10 +92,18 @@ def evaluate(
         console.warn(note)
     with console.download_bar() as on_progress:
         encoder = load_encoder(
-            model, pretrained, device=device, precision=precision, engine=engine, preprocessing=overrides, on_progress=on_progress
+            model,
+            pretrained,
+            device=device,
+            precision=precision,
+            engine=engine,
+            preprocessing=overrides,
+            on_progress=on_progress,
         )
     classifier = prepare_classifier(encoder, dataset.labels, template_set, score)
-    pipeline = Pipeline(batch_size, workers or available_cores(), Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS))
+    pipeline = Pipeline(
+        batch_size, workers or available_cores(), Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS)
+    )
     with console.Bar("pictures", len(dataset.paths)) as bar:
         data = encode_dataset(encoder, dataset, pipeline, bar.advance)
     for failure in data.failures[:20]:
@@ -85,9 +114,15 @@ def evaluate(
         if form is ReportFormat.JSON:
             stream.write(render_eval.to_document(result, dataset, manifest))
         else:
-            stream.write(render_eval.to_table(result, manifest, colour=output is None and sys.stdout.isatty()).encode("utf-8", "backslashreplace"))
+            stream.write(
+                render_eval.to_table(result, manifest, colour=output is None and sys.stdout.isatty()).encode(
+                    "utf-8", "backslashreplace"
+                )
+            )
     if data.failures:
-        console.say(f"zeroshot: {len(data.failures)} of {len(dataset.paths)} pictures could not be read and count in no metric")
+        console.say(
+            f"zeroshot: {len(data.failures)} of {len(dataset.paths)} pictures could not be read and count in no metric"
+        )
     values = {"top1": result.top1, "top5": result.top5, "mean_recall": result.mean_recall}
     below = [f"{name} is {values[name]:.4f}, under {bar}" for name, bar in bars if values[name] < bar]
     for line in below:

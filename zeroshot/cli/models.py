@@ -6,19 +6,24 @@ from typing import Annotated
 
 import typer
 
-from ..choices import Device, Engine, Precision
-from ..errors import ExitCode
 from . import console, options
 
 app = typer.Typer(help="List models, download them, look at one.", no_args_is_help=True, rich_markup_mode=None)
 
-Name = Annotated[str | None, typer.Argument(help="As --model takes it. [default: $ZEROSHOT_MODEL, else base]", metavar="MODEL", show_default=False)]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        help="As --model takes it. [default: $ZEROSHOT_MODEL, else base]", metavar="MODEL", show_default=False
+    ),
+]
 
 
 @app.command("list")
 @console.reports_errors
 def list_(
-    every: Annotated[bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")
+    ] = False,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
     from ..catalogue import ALIASES

@@ -10,25 +10,87 @@ import typer
 from ..choices import Device, Engine, Field, Interpolation, Precision, ResizeMode, Score
 from ..errors import UsageError, nearest
 
-Labels = Annotated[str | None, typer.Option("--labels", help=r"The labels, separated by commas; \, is a comma inside one.", metavar="A,B,...")]
-LabelsFile = Annotated[str | None, typer.Option("--labels-file", help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.", metavar="FILE")]
-Prompts = Annotated[str | None, typer.Option("--prompts", help="A template set by name, or a YAML file. [default: general]", metavar="NAME|FILE")]
-Template = Annotated[list[str] | None, typer.Option("--template", help="A template with {} for the label, instead of a set; repeatable.", metavar="TEXT")]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="An alias (`zeroshot models list`), an open_clip architecture, hf-hub:ORG/REPO, or a folder. [default: $ZEROSHOT_MODEL, else base]", metavar="MODEL")]
-Pretrained = Annotated[str | None, typer.Option("--pretrained", help="With an architecture: open_clip's weight tag, or a weights file.", metavar="TAG|FILE")]
-DeviceOption = Annotated[Device, typer.Option("--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32.")]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help=r"The labels, separated by commas; \, is a comma inside one.", metavar="A,B,..."),
+]
+LabelsFile = Annotated[
+    str | None,
+    typer.Option(
+        "--labels-file",
+        help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
+        metavar="FILE",
+    ),
+]
+Prompts = Annotated[
+    str | None,
+    typer.Option("--prompts", help="A template set by name, or a YAML file. [default: general]", metavar="NAME|FILE"),
+]
+Template = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="A template with {} for the label, instead of a set; repeatable.", metavar="TEXT"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. [default: $ZEROSHOT_MODEL or base]",
+        metavar="MODEL",
+    ),
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained", help="With an architecture: open_clip's weight tag, or a weights file.", metavar="TAG|FILE"
+    ),
+]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.")
+]
+PrecisionOption = Annotated[
+    Precision, typer.Option("--precision", help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32.")
+]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, max=4096, help="Pictures encoded together; no answer depends on it.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Threads that read and decode. [default: the cores available]")]
-NoExif = Annotated[bool, typer.Option("--no-exif", help="Leave pictures as stored, not turned upright; published protocols do so.")]
-MaxPixels = Annotated[int | None, typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels. [default: 178956970]")]
-ScoreOption = Annotated[Score | None, typer.Option("--score", help="softmax: the labels compete. sigmoid: each on its own, for models trained so. [default: softmax]")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write here instead of stdout; the file appears when it is whole.", metavar="FILE")]
-ImageMean = Annotated[str | None, typer.Option("--image-mean", help="For a weights file: mean of the channels, as R,G,B in 0..1.", metavar="R,G,B")]
-ImageStd = Annotated[str | None, typer.Option("--image-std", help="For a weights file: deviation of the channels.", metavar="R,G,B")]
-InterpolationOption = Annotated[Interpolation | None, typer.Option("--interpolation", help="For a weights file: filter for resizing.")]
-ResizeModeOption = Annotated[ResizeMode | None, typer.Option("--resize-mode", help="For a weights file: how the shape is made to fit.")]
+BatchSize = Annotated[
+    int, typer.Option("--batch-size", min=1, max=4096, help="Pictures encoded together; no answer depends on it.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, max=256, help="Threads that read and decode. [default: the cores available]"),
+]
+NoExif = Annotated[
+    bool, typer.Option("--no-exif", help="Leave pictures as stored, not turned upright; published protocols do so.")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels. [default: 178956970]")
+]
+ScoreOption = Annotated[
+    Score | None,
+    typer.Option(
+        "--score",
+        help="softmax: the labels compete. sigmoid: each on its own, for models trained so. [default: softmax]",
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", help="Write here instead of stdout; the file appears when it is whole.", metavar="FILE"
+    ),
+]
+ImageMean = Annotated[
+    str | None,
+    typer.Option("--image-mean", help="For a weights file: mean of the channels, as R,G,B in 0..1.", metavar="R,G,B"),
+]
+ImageStd = Annotated[
+    str | None, typer.Option("--image-std", help="For a weights file: deviation of the channels.", metavar="R,G,B")
+]
+InterpolationOption = Annotated[
+    Interpolation | None, typer.Option("--interpolation", help="For a weights file: filter for resizing.")
+]
+ResizeModeOption = Annotated[
+    ResizeMode | None, typer.Option("--resize-mode", help="For a weights file: how the shape is made to fit.")
+]
 
 
 def preprocessing_overrides(
@@ -63,7 +125,9 @@ def parse_fields(text: str | None) -> tuple[Field, ...]:
     fields = [Field.PROBABILITY]
     for name in (part.strip() for part in (text or "").split(",") if part.strip()):
         if name not in list(Field):
-            raise UsageError(f"--fields: unknown field {name!r}{nearest(name, Field)}", f"the fields are {', '.join(Field)}")
+            raise UsageError(
+                f"--fields: unknown field {name!r}{nearest(name, Field)}", f"the fields are {', '.join(Field)}"
+            )
         if Field(name) not in fields:
             fields.append(Field(name))
     return tuple(fields)
@@ -77,11 +141,15 @@ def parse_bar(text: str, known: tuple[str, ...]) -> tuple[str, float]:
     """
     name, _, value = text.partition("=")
     if name not in known:
-        raise UsageError(f"--fail-under {text}: unknown metric {name!r}{nearest(name, known)}", f"the metrics are {', '.join(known)}")
+        raise UsageError(
+            f"--fail-under {text}: unknown metric {name!r}{nearest(name, known)}", f"the metrics are {', '.join(known)}"
+        )
     try:
         bar = float(value)
     except ValueError:
         bar = -1.0
     if not 0 <= bar <= 1:
-        raise UsageError(f"--fail-under {text}: expected a number from 0 to 1 after `{name}=`", f"--fail-under {name}=0.8")
+        raise UsageError(
+            f"--fail-under {text}: expected a number from 0 to 1 after `{name}=`", f"--fail-under {name}=0.8"
+        )
     return name, bar

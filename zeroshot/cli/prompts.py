@@ -31,7 +31,11 @@ def show(name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.
     from .. import prompts
 
     templates = prompts.load_templates(name)
-    for heading in (templates.description, f"for {templates.pictures}" if templates.pictures else "", f"from {templates.source}" if templates.source else ""):
+    for heading in (
+        templates.description,
+        f"for {templates.pictures}" if templates.pictures else "",
+        f"from {templates.source}" if templates.source else "",
+    ):
         if heading:
             typer.echo(f"# {heading}")
     for template in templates.templates:
@@ -68,6 +72,8 @@ def check(
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.message}")
     if not findings:
-        checked = f"{len(templates.templates)} templates" + (", and the labels with this model," if labels or labels_file else "")
+        checked = f"{len(templates.templates)} templates" + (
+            ", and the labels with this model," if labels or labels_file else ""
+        )
         typer.echo(f"{templates.name}: {checked} look right")
     return ExitCode.ERROR if broken else ExitCode.OK
