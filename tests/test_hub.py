@@ -54,8 +54,6 @@ def server(running: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.15)
-    monkeypatch.setattr(hub, "_ANSWER_SECONDS", 0.5)
     monkeypatch.setattr(hub, "_RETRY_PAUSE_SECONDS", 0.0)
     huggingface_hub.close_session()
     return running
@@ -181,12 +179,16 @@ class TestResume:
         assert "range" not in first.headers
         assert second.headers["range"] == "bytes=100000-"
 
-    def test_the_next_call_continues_where_the_last_one_stopped(self, server: Server) -> None:
+    def test_the_next_call_continues_where_the_last_one_stopped(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
         server.faults.stall_after = 100_000
         server.faults.ignore_range = True
         assert "stopped at 100 kB of 512 kB" in refused().message
         assert partial().read_bytes() == CONTENT[:100_000]
         server.faults.stall_after, server.faults.ignore_range = None, False
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 10)
         server.requests.clear()
         seen: list[hub.Progress] = []
         assert hub.fetch(REPO, hub.WEIGHTS, on_progress=seen.append).read_bytes() == CONTENT
@@ -256,7 +258,8 @@ class TestNoNetwork:
         point_to("http://hub.invalid", monkeypatch)
         self.check(refused())
 
-    def test_a_hub_that_never_answers(self, server: Server) -> None:
+    def test_a_hub_that_never_answers(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub, "_ANSWER_SECONDS", 0.3)
         server.faults.silent = True
         begin = time.monotonic()
         error = refused()
@@ -265,6 +268,7 @@ class TestNoNetwork:
         assert "did not answer" in error.message or "timed out" in error.message
 
     def test_a_name_lookup_that_hangs(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hub, "_ANSWER_SECONDS", 0.3)
         monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(3))
         begin = time.monotonic()
         self.check(refused())

@@ -2,8 +2,8 @@
 
 What is in the cache is used without asking the network, even where the hub has something newer or preferable: a
 run must not wait for, or depend on, a network that it does not need. What is not there is downloaded here and not by
-``hf_hub_download``, which from version 2 drops what an interrupted download had brought, retries for minutes when there
-is no network, and leaves plain HTTP downloads unverified. Names, headers, tokens, locks and the layout of the cache
+``hf_hub_download``, whose recent versions drop what an interrupted download had brought, keep retrying where there is
+no network, and verify no more than the size over plain HTTP. Names, headers, tokens, locks and the layout of the cache
 are huggingface_hub's, so every other tool finds the files.
 """
 
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -122,7 +123,7 @@ def fetch_snapshot(
         if config and not refresh and find_cached(repo, WEIGHTS, revision=revision):
             return config.parent
         config, commit = _fetch_first(repo, [CONFIG], revision or "main", on_progress)
-        names = _ask(repo, lambda: _list_names(repo, commit))
+        names = _ask(repo, partial(_list_names, repo, commit))
         for name in names:
             if "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):
                 _fetch_first(repo, [name], commit, on_progress)
@@ -134,7 +135,7 @@ def fetch_snapshot(
 def _fetch_first(repo: str, names: Sequence[str], revision: str, on_progress: Report | None) -> tuple[Path, str]:
     """Bring the first of `names` that the hub has into the cache; return its path and the commit it is from."""
     for name in names:
-        known = _ask(repo, lambda name=name: _metadata(repo, name, revision))  # type: ignore[misc]
+        known = _ask(repo, partial(_metadata, repo, name, revision))
         if known is None:
             continue
         commit, etag = known.commit_hash or "", known.etag or ""
@@ -160,11 +161,13 @@ def _place(repo: str, name: str, known: HfFileMetadata, path: Path, on_progress:
     for folder in (blob.parent, path.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(lock):
-        if not blob.is_file():  # another process may have finished it while this one waited
-            partial = blob.with_name(f"{blob.name}.incomplete")
-            _download(repo, name, known, partial, on_progress)
-            _verify(repo, name, known, partial)
-            partial.replace(blob)
+        if path.is_file():  # another process has placed it while this one waited
+            return
+        if not blob.is_file():
+            begun = blob.with_name(f"{blob.name}.incomplete")
+            _download(repo, name, known, begun, on_progress)
+            _verify(repo, name, known, begun)
+            begun.replace(blob)
         path.unlink(missing_ok=True)
         try:
             path.symlink_to(os.path.relpath(blob, path.parent))
@@ -172,8 +175,8 @@ def _place(repo: str, name: str, known: HfFileMetadata, path: Path, on_progress:
             blob.replace(path)
 
 
-def _download(repo: str, name: str, known: HfFileMetadata, partial: Path, on_progress: Report | None) -> None:
-    """Append to a partial file until it has its full size.
+def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progress: Report | None) -> None:
+    """Append to a file that may have been begun until it has its full size.
 
     A dropped connection is taken up again for as long as each attempt brings something new.
     """
@@ -185,13 +188,13 @@ def _download(repo: str, name: str, known: HfFileMetadata, partial: Path, on_pro
     # and keeps the token to itself.
     url = hf_hub_url(repo, name, revision=known.commit_hash)
     size, retried = known.size, False
-    if size is None or (partial.exists() and partial.stat().st_size > size):
-        partial.unlink(missing_ok=True)
-    partial.touch()
-    done = partial.stat().st_size
+    if size is None or (begun.exists() and begun.stat().st_size > size):
+        begun.unlink(missing_ok=True)
+    begun.touch()
+    done = begun.stat().st_size
     report = on_progress or (lambda _: None)
     report(Progress(repo, name, done, size))
-    _check_space(partial, (size or 0) - done)
+    _check_space(begun, (size or 0) - done)
     while size is None or done < size:
         start, reason = done, "the server ended it early"
         headers = {**build_hf_headers(library_name="zeroshot"), "Accept-Encoding": "identity"}
@@ -202,7 +205,7 @@ def _download(repo: str, name: str, known: HfFileMetadata, partial: Path, on_pro
                 get_session().stream(
                     "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, follow_redirects=True
                 ) as response,
-                partial.open("ab") as file,
+                begun.open("ab") as file,
             ):
                 hf_raise_for_status(response)
                 if start and response.status_code != 206:  # the server sends all of it again
@@ -229,19 +232,19 @@ def _download(repo: str, name: str, known: HfFileMetadata, partial: Path, on_pro
             )
 
 
-def _verify(repo: str, name: str, known: HfFileMetadata, partial: Path) -> None:
+def _verify(repo: str, name: str, known: HfFileMetadata, begun: Path) -> None:
     """Compare a finished file with the size and the SHA-256 that the hub states; remove it if it differs."""
     damage = ""
-    if known.size is not None and partial.stat().st_size != known.size:
-        damage = f"it has {partial.stat().st_size} bytes instead of {known.size}"
+    if known.size is not None and begun.stat().st_size != known.size:
+        damage = f"it has {begun.stat().st_size} bytes instead of {known.size}"
     # The hub's tag of a large file is the hash of its content.
     elif re.fullmatch(r"[0-9a-f]{64}", str(known.etag)):
-        with partial.open("rb") as file:
+        with begun.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != known.etag:
             damage = f"its SHA-256 is {found[:12]}... instead of {str(known.etag)[:12]}..."
     if damage:
-        partial.unlink()
+        begun.unlink()
         raise ModelError(
             f"{repo}/{name} arrived damaged and was removed: {damage}",
             "run the same command again; if it repeats, a proxy or mirror (HF_ENDPOINT) changes the file",
@@ -325,8 +328,8 @@ def _refused(repo: str, error: Exception) -> ModelError:
     if isinstance(error, RevisionNotFoundError):
         return ModelError(f"{repo} has no such revision", "leave the revision out for the main branch")
     if isinstance(error, GatedRepoError) or status == 403:
-        page = f"{_endpoint()}/{repo}"
-        return ModelError(f"{repo} is gated (HTTP {status})", f"accept its licence at {page}, then {log_in}")
+        what = f"{repo} is gated" if isinstance(error, GatedRepoError) else f"the hub refuses access to {repo}"
+        return ModelError(f"{what} (HTTP {status})", f"accept its licence at {_endpoint()}/{repo}, then {log_in}")
     if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
         hint = f"check the name; if it is private, {log_in}"
         return ModelError(f"the hub knows no repository {repo}, or keeps it private (HTTP {status})", hint)
@@ -369,9 +372,9 @@ def _guarded() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check_space(partial: Path, needed: int) -> None:
+def _check_space(begun: Path, needed: int) -> None:
     """Refuse a download that cannot fit, before it fills the disk."""
-    free = shutil.disk_usage(partial.parent).free
+    free = shutil.disk_usage(begun.parent).free
     if needed > free:
         raise _full(f"{_bytes(needed)} are needed and {_bytes(free)} are free")
 
@@ -385,8 +388,8 @@ def _full(detail: str) -> ModelError:
 
 def _remember(repo: str, revision: str, commit: str) -> None:
     """Note which commit a branch or tag is, as huggingface_hub does; only once its files are there."""
-    if revision != commit:
-        ref = _repo_folder(repo) / "refs" / revision
+    ref = _repo_folder(repo) / "refs" / revision
+    if revision != commit and not (ref.is_file() and ref.read_text() == commit):
         ref.parent.mkdir(parents=True, exist_ok=True)
         beside = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
         beside.write_text(commit)
