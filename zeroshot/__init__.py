@@ -1,1 +1,104 @@
-"""Sort pictures by words: zero-shot image classification with CLIP models."""
+"""Sort pictures by words: zero-shot image classification with CLIP models.
+
+The calls below are those that the command line makes. Nothing is imported before it is used, so that
+``import zeroshot`` is quick; torch only when a model is loaded into it.
+
+    >>> import zeroshot
+    >>> encoder = zeroshot.load_encoder("tiny")
+    >>> labels, templates = zeroshot.parse_labels("cat,coffee,bridge"), zeroshot.load_templates("general")
+    >>> classifier = zeroshot.build_classifier(encoder, labels, templates)
+    >>> for record in zeroshot.classify_paths(encoder, classifier, zeroshot.find_pictures(["examples"])):
+    ...     print(record)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .classifier import Classifier, build_classifier
+    from .classify import Decision, Pipeline, classify_paths
+    from .datasets import Dataset, load_folder, load_targets
+    from .encoder import Encoder, EncoderSpec, Preprocessing
+    from .engines import load_encoder
+    from .errors import ZeroshotError
+    from .evaluate import EncodedDataset, Evaluation, encode_dataset
+    from .evaluate import evaluate as evaluate_dataset
+    from .labels import Label, LabelSet, load_labels, parse_labels
+    from .paths import find_pictures
+    from .prompts import TemplateSet, load_templates
+    from .results import Failure, Prediction, Ranked, Record
+
+_HOMES = {
+    "Classifier": "classifier",
+    "Dataset": "datasets",
+    "Decision": "classify",
+    "EncodedDataset": "evaluate",
+    "Encoder": "encoder",
+    "EncoderSpec": "encoder",
+    "Evaluation": "evaluate",
+    "Failure": "results",
+    "Label": "labels",
+    "LabelSet": "labels",
+    "Pipeline": "classify",
+    "Prediction": "results",
+    "Preprocessing": "encoder",
+    "Ranked": "results",
+    "Record": "results",
+    "TemplateSet": "prompts",
+    "ZeroshotError": "errors",
+    "build_classifier": "classifier",
+    "classify_paths": "classify",
+    "encode_dataset": "evaluate",
+    "evaluate_dataset": "evaluate:evaluate",  # `zeroshot.evaluate` is the module
+    "find_pictures": "paths",
+    "load_encoder": "engines",
+    "load_folder": "datasets",
+    "load_labels": "labels",
+    "load_targets": "datasets",
+    "load_templates": "prompts",
+    "parse_labels": "labels",
+}
+
+__all__ = [
+    "Classifier",
+    "Dataset",
+    "Decision",
+    "EncodedDataset",
+    "Encoder",
+    "EncoderSpec",
+    "Evaluation",
+    "Failure",
+    "Label",
+    "LabelSet",
+    "Pipeline",
+    "Prediction",
+    "Preprocessing",
+    "Ranked",
+    "Record",
+    "TemplateSet",
+    "ZeroshotError",
+    "build_classifier",
+    "classify_paths",
+    "encode_dataset",
+    "evaluate_dataset",
+    "find_pictures",
+    "load_encoder",
+    "load_folder",
+    "load_labels",
+    "load_targets",
+    "load_templates",
+    "parse_labels",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f".{module}", __name__), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
