@@ -1,0 +1,80 @@
+"""Fixtures that several test files share. Only here is open_clip imported: it takes many seconds, once a session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from fakes import COLOURS, FakeEncoder
+from PIL import Image
+
+from zeroshot import engines
+
+Colour = str | tuple[int, int, int]
+SavePicture = Callable[..., Path]
+SaveModelFolder = Callable[..., Path]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> SavePicture:
+    """Save solid pictures below `tmp_path`: ``pictures("a/1.png", "red", (8, 6))`` returns the path."""
+
+    def save(name: str, colour: Colour = "red", size: tuple[int, int] = (16, 12), **options: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, COLOURS[colour] if isinstance(colour, str) else colour).save(path, **options)
+        return path
+
+    return save
+
+
+class FakeModel:
+    """Stands in for `zeroshot.engines.load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
+
+    def __init__(self) -> None:
+        self.encoder = FakeEncoder()
+        self.calls: list[dict[str, Any]] = []
+
+    def load_encoder(self, model: str | None = None, pretrained: str | None = None, **options: Any) -> FakeEncoder:
+        self.calls.append({"model": model, "pretrained": pretrained, **options})
+        return self.encoder
+
+
+@pytest.fixture
+def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
+    """Every command loads the colour encoder; a test may put another one in ``fake_model.encoder`` first."""
+    fake = FakeModel()
+    monkeypatch.setattr(engines, "load_encoder", fake.load_encoder)
+    return fake
+
+
+@pytest.fixture(scope="session")
+def open_clip() -> ModuleType:
+    """open_clip itself, the reference."""
+    import open_clip
+
+    return open_clip
+
+
+@pytest.fixture(scope="session")
+def save_model_folder(open_clip: ModuleType) -> SaveModelFolder:
+    """Write an open_clip folder with random weights: ``save_model_folder(path, model_cfg, preprocess_cfg, seed=0)``."""
+    import torch
+    from safetensors.torch import save_file
+
+    def save(path: Path, model_cfg: dict[str, Any], preprocess_cfg: dict[str, Any], seed: int = 0) -> Path:
+        path.mkdir(parents=True, exist_ok=True)
+        config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
+        (path / "open_clip_config.json").write_text(json.dumps(config))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = open_clip.create_model(f"local-dir:{path}", load_weights=False, pretrained_text=False)
+        tensors = {name: tensor.detach().clone().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, path / "open_clip_model.safetensors")
+        return path
+
+    return save
