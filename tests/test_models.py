@@ -1,0 +1,181 @@
+"""From a model's name to its parts, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from zeroshot import models, open_clip_tables
+from zeroshot.encoder import Interpolation, ResizeMode
+from zeroshot.errors import ModelError, UsageError
+
+CONFIG = {"embed_dim": 8, "vision_cfg": {"image_size": 32}, "text_cfg": {}}
+PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear", "resize_mode": "squash"}
+
+
+def make_folder(
+    folder: Path, document: object = None, weights: tuple[str, ...] = ("open_clip_model.safetensors",)
+) -> Path:
+    folder.mkdir(exist_ok=True)
+    given = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS} if document is None else document
+    (folder / models.CONFIG_NAME).write_text(json.dumps(given))
+    for name in weights:
+        (folder / name).write_bytes(b"weights")
+    return folder
+
+
+def test_the_default_is_base_and_the_environment_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a name the alias ``base`` is taken, or what $ZEROSHOT_MODEL says."""
+    monkeypatch.delenv(models.ENVIRONMENT, raising=False)
+    assert (models.resolve(None).architecture, models.resolve(None).pretrained) == (
+        "ViT-B-32-256",
+        "datacomp_s34b_b86k",
+    )
+    monkeypatch.setenv(models.ENVIRONMENT, "openai")
+    assert models.resolve(None).pretrained == "openai"
+
+
+def test_every_alias_is_a_pair_that_open_clip_knows() -> None:
+    """No alias points at an architecture or tag that open_clip lacks."""
+    for alias in models.ALIASES:
+        if alias.architecture:
+            assert (alias.architecture, alias.pretrained) in open_clip_tables.list_pretrained()
+
+
+def test_every_pair_of_open_clip_gets_the_activation_and_preprocessing_of_its_tag() -> None:
+    """All 196 pairs resolve, QuickGELU follows the tag or the architecture, and preprocessing is the tag's."""
+    quick = 0
+    for architecture, tag in open_clip_tables.list_pretrained():
+        source = models.resolve(architecture, tag)
+        config = open_clip_tables.pretrained_config(architecture, tag)
+        model = open_clip_tables.model_config(architecture)
+        assert source.quick_gelu == bool(config.get("quick_gelu") or model.get("quick_gelu"))
+        quick += source.quick_gelu and not model.get("quick_gelu", False)
+        assert source.preprocessing is not None
+        assert source.preprocessing.resize_mode == config["resize_mode"]
+        assert source.preprocessing.mean == pytest.approx(config["mean"])
+        assert source.repository
+    assert quick > 20  # the pairs whose architecture alone would be loaded with the wrong activation
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tag", "mode", "interpolation", "mean"),
+    [
+        ("ViT-B-16-SigLIP", "webli", ResizeMode.SQUASH, Interpolation.BICUBIC, 0.5),
+        ("PE-Core-B-16", "meta", ResizeMode.SQUASH, Interpolation.BILINEAR, 0.5),
+        ("MobileCLIP2-S0", "dfndr2b", ResizeMode.SHORTEST, Interpolation.BILINEAR, 0.0),
+    ],
+)
+def test_families_have_their_own_preprocessing(
+    architecture: str, tag: str, mode: ResizeMode, interpolation: Interpolation, mean: float
+) -> None:
+    """SigLIP squashes with mean 0.5, PE is bilinear, MobileCLIP2-S0 does not normalise."""
+    how = models.resolve(architecture, tag).preprocessing
+    assert how is not None
+    assert (how.resize_mode, how.interpolation, how.mean) == (mode, interpolation, (mean,) * 3)
+
+
+def test_a_weights_file_of_a_family_with_one_preprocessing_gets_it(tmp_path: Path) -> None:
+    """SigLIP weights in a file are squashed, not cropped as OpenAI's."""
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"")
+    how = models.resolve("ViT-B-16-SigLIP", str(weights)).preprocessing
+    assert how is not None
+    assert how.resize_mode is ResizeMode.SQUASH
+
+
+def test_a_weights_file_of_unknown_preprocessing_asks_for_it(tmp_path: Path) -> None:
+    """An architecture without published weights never gets OpenAI's preprocessing in silence."""
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"")
+    untagged = next(
+        name
+        for name in open_clip_tables.list_architectures()
+        if name not in {architecture for architecture, _ in open_clip_tables.list_pretrained()}
+    )
+    with pytest.raises(UsageError, match="preprocessing of these weights is not known"):
+        models.resolve(untagged, str(weights))
+    given = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bilinear", "resize_mode": "longest"}
+    how = models.resolve(untagged, str(weights), given).preprocessing
+    assert how is not None
+    assert (how.mean, how.std, how.resize_mode) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), ResizeMode.LONGEST)
+
+
+def test_a_weights_file_whose_activation_is_open_asks_for_it(tmp_path: Path) -> None:
+    """ViT-B-32 was trained with both activations, and a file does not say which; the quickgelu name settles it."""
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"")
+    with pytest.raises(UsageError, match="QuickGELU"):
+        models.resolve("ViT-B-32", str(weights))
+    assert models.resolve("ViT-B-32-quickgelu", str(weights)).quick_gelu is True
+
+
+def test_names_that_are_nearly_right_are_corrected() -> None:
+    """A mistyped model or tag is answered with the nearest known one."""
+    with pytest.raises(ModelError, match="did you mean 'ViT-B-32-256'"):
+        models.resolve("ViT-B32-256", "x")
+    with pytest.raises(ModelError, match="did you mean 'tiny'"):
+        models.resolve("tinny")
+    with pytest.raises(ModelError, match="did you mean 'datacomp_s34b_b86k'"):
+        models.resolve("ViT-B-32-256", "datacomp_s34b")
+
+
+def test_a_name_says_which_weights_or_asks(tmp_path: Path) -> None:
+    """An architecture needs a tag; a folder, a repository and a weights file alone are told what is wrong."""
+    with pytest.raises(UsageError, match="without weights") as error:
+        models.resolve("ViT-B-32-256")
+    assert "datacomp_s34b_b86k" in error.value.hint
+    with pytest.raises(UsageError, match="says already which weights"):
+        models.resolve("hf-hub:org/repo", "openai")
+    with pytest.raises(ModelError, match="names no repository"):
+        models.resolve("hf-hub:repo")
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="does not say its architecture"):
+        models.resolve(str(tmp_path / "w.safetensors"))
+
+
+def test_a_folder_is_read_with_its_own_preprocessing(tmp_path: Path) -> None:
+    """Configuration and preprocessing come from the folder, the size from the vision tower."""
+    files = models.obtain(models.resolve(str(make_folder(tmp_path / "m"))))
+    assert files.preprocessing.size == (32, 32)
+    assert files.preprocessing.mean == (0.5, 0.4, 0.3)
+    assert files.weights.name == "open_clip_model.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ([], "lacks"),
+        ({"model_cfg": {}}, "lacks"),
+        ({"model_cfg": CONFIG}, "no preprocess_cfg"),
+        ({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0.5], "std": 1}}, "unusable preprocessing"),
+        ({"model_cfg": CONFIG, "preprocess_cfg": {**PREPROCESS, "resize_mode": "stretch"}}, "unusable preprocessing"),
+    ],
+)
+def test_a_broken_configuration_is_named(tmp_path: Path, document: object, message: str) -> None:
+    """What a folder's configuration lacks is said, not guessed."""
+    with pytest.raises(ModelError, match=message):
+        models.obtain(models.resolve(str(make_folder(tmp_path / "m", document))))
+
+
+def test_a_folder_with_no_or_several_weights_is_refused(tmp_path: Path) -> None:
+    """Which weights to load is never a guess."""
+    with pytest.raises(ModelError, match="no weights"):
+        models.resolve(str(make_folder(tmp_path / "none", weights=())))
+    with pytest.raises(ModelError, match=r"several weights \(a.bin, b.bin\)"):
+        models.resolve(str(make_folder(tmp_path / "two", weights=("a.bin", "b.bin"))))
+    with pytest.raises(ModelError, match=r"no open_clip_config\.json"):
+        models.resolve(str(tmp_path))
+
+
+def test_a_cached_file_lends_its_name_as_hash(tmp_path: Path) -> None:
+    """The hub's cache names blobs by their SHA-256, which saves reading gigabytes; other files are read."""
+    blob = tmp_path / "blobs" / ("ab" * 32)
+    blob.parent.mkdir()
+    blob.write_bytes(b"x")
+    (tmp_path / "link").symlink_to(blob)
+    assert models.hash_file(tmp_path / "link") == "ab" * 32
+    (tmp_path / "plain").write_bytes(b"")
+    assert models.hash_file(tmp_path / "plain").startswith("e3b0c44298fc1c14")
