@@ -204,7 +204,7 @@ class Vocabulary:
         return "{}" if generator.random() < 0.2 else generator.choice(self.templates)
 
     def draw_captions(self, n_broader: int, generator: random.Random) -> tuple[list[tuple[str, str]], list[int]]:
-        """Return (template, phrase) for each class and then for ``n_broader`` broader words, and which words those are."""
+        """Return (template, phrase) for each class and then for ``n_broader`` broader words, and which words."""
         broader = sorted(generator.sample(range(len(self.broader)), n_broader))
         phrases = [n[0] if generator.random() < 0.4 else generator.choice(n) for n in self.names]
         phrases += [self.broader[i] for i in broader]

@@ -115,7 +115,7 @@ def one_cycle(progress: float, warmup: float) -> float:
 
 
 def soft_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
-    """Return each row's cross-entropy with its positives sharing the target equally and ``ignored`` columns left out."""
+    """Return each row's cross-entropy with its positives sharing the target equally , ``ignored`` columns left out."""
     log_probabilities = logits.masked_fill(ignored, -1e4).log_softmax(-1)
     return -(log_probabilities * positive).sum(-1) / positive.sum(-1).clamp(min=1)
 
