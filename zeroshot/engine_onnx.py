@@ -118,7 +118,7 @@ def read_manifest(folder: Path) -> ExportManifest:
             spec=_read_spec(document["spec"]),
             text=TextGraph(**document["text"]),
             tokenizer=dict(document["tokenizer"]),
-            sizes=dict(document["sizes"]),
+            sizes={name: int(document["sizes"][name]) for name in {IMAGE_GRAPH, TEXT_GRAPH, *document["sizes"]}},
             weights_file=str(document["weights_file"]),
             agreement=Agreement(**document["agreement"]),
         )
@@ -158,12 +158,13 @@ def is_export(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (MANIFEST_NAME, IMAGE_GRAPH, TEXT_GRAPH))
 
 
-def load(folder: Path, *, model: str | None = None, threads: int | None = None) -> OnnxEncoder:
+def load(folder: Path, *, model: str = "", source: str = "", threads: int | None = None) -> OnnxEncoder:
     """Open an exported folder; each tower is read when it is first used.
 
     Args:
         folder: Holds the graphs and ``zeroshot.json``.
-        model: The model as the person named it; None for the name it was exported under.
+        model: The model as the person named it; empty for the name it was exported under.
+        source: Where the weights came from; empty for what the export says.
         threads: Threads of a tower; None for as many as this process may run on.
 
     Raises:
@@ -178,11 +179,19 @@ def load(folder: Path, *, model: str | None = None, threads: int | None = None) 
     spec = replace(
         manifest.spec,
         model=model or manifest.spec.model,
+        source=source or manifest.spec.source or str(folder),
         engine=Engine.ONNX,
         device="cpu",
-        versions={name: importlib.metadata.version(name) for name in ("onnxruntime", "numpy", "pillow")},
+        versions={name: _version(name) for name in ("zeroshot", "onnxruntime", "numpy", "pillow")},
     )
     return OnnxEncoder(folder, replace(manifest, spec=spec), threads or usable_cores())
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def usable_cores() -> int:

@@ -5,10 +5,13 @@ Imports torch at the top: only `export` imports it, when it exports.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as functional
 
 from .encoder import Preprocessing
 from .engine_onnx import TextGraph
@@ -108,3 +111,40 @@ def _project(model: Any, x: torch.Tensor) -> Any:
     if model.text_projection is None:
         return x
     return model.text_projection(x) if isinstance(model.text_projection, nn.Module) else x @ model.text_projection
+
+
+@contextmanager
+def traceable_attention() -> Iterator[None]:
+    """Let self-attention be traced with its number of positions left open, and without gradients.
+
+    Tracing torch's own forward writes the traced number of positions into the graph as a constant, and its fused
+    kernel has no ONNX operator.
+    """
+    original = nn.MultiheadAttention.forward
+
+    def forward(self: Any, query: Any, key: Any, value: Any, *rest: Any, **options: Any) -> Any:
+        same = query is key and key is value and self.in_proj_weight is not None and self.batch_first
+        if not same or rest or set(options) - {"need_weights", "attn_mask"} or options.get("need_weights", True):
+            return original(self, query, key, value, *rest, **options)
+        return _self_attention(self, query, options.get("attn_mask")), None
+
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    nn.MultiheadAttention.forward = forward  # type: ignore[method-assign]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        nn.MultiheadAttention.forward = original  # type: ignore[method-assign]
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _self_attention(attention: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | None) -> Any:
+    """Attend as "Attention Is All You Need" does: ``x`` is ``(n, n_positions, width)``, the mask is added."""
+    heads = attention.num_heads
+    projected = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in projected.chunk(3, dim=-1))
+    scores = (query * attention.head_dim**-0.5) @ key.transpose(-2, -1)
+    if mask is not None:
+        scores = scores + (mask.unflatten(0, (-1, heads)) if mask.dim() == 3 else mask)
+    return attention.out_proj((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))

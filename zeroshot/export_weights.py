@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from .errors import ModelError
 
 _TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
+_LARGEST_CONSTANT = 64 * 1024  # bytes; a causal mask of 77 x 77 has 24 KB
 _SMALL = 1024  # bytes; scalars and constants of shape arithmetic stay inside the graph
 
 
@@ -88,7 +89,7 @@ def point_into(path: Path, weights_name: str, stored: Mapping[str, Stored]) -> N
         # The traced module holds the model as its attribute `model` or `text`.
         found = stored.get(tensor.name.partition(".")[2]) or stored.get(f"text.{tensor.name.partition('.')[2]}")
         if found is None or tensor.data_type != TensorProto.FLOAT:
-            if tensor.ByteSize() > 4 * _SMALL * max(1, "attn_mask" in tensor.name) * 16:
+            if tensor.ByteSize() > _LARGEST_CONSTANT:
                 raise ModelError(f"{weights_name} has no weight {tensor.name}", "make the graphs from this checkpoint")
             kept.append(tensor)
             continue

@@ -1,0 +1,115 @@
+"""The torch-free engine must be torch-free, give the same features however it is fed, and refuse damaged exports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_export import vit
+
+from zeroshot import engine_onnx, export
+from zeroshot.errors import ModelError
+
+TEXTS = [f"a photo of {'very ' * (i % 23)}big thing number {i}!" for i in range(700)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "export"
+    export.write_export(vit(), path)
+    return path
+
+
+def test_nothing_of_pytorch_is_imported(folder: Path) -> None:
+    """Loading an export and encoding with it imports neither torch nor open_clip nor timm."""
+    code = (
+        "import sys, numpy; from pathlib import Path; from zeroshot import engine_onnx\n"
+        "encoder = engine_onnx.load(Path(sys.argv[1]))\n"
+        "encoder.encode_images(numpy.zeros((1, 32, 32, 3), numpy.uint8)); encoder.encode_texts(['dog', 'caf\u00e9'])\n"
+        "print(sorted({'torch', 'torchvision', 'open_clip', 'timm', 'transformers'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_rows_are_unit_float32(folder: Path) -> None:
+    """Both towers give float32 rows of length one in the order of their inputs."""
+    encoder = engine_onnx.load(folder)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    for features in (encoder.encode_images(pixels), encoder.encode_texts(TEXTS)):
+        assert features.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-6)
+
+
+def test_features_do_not_depend_on_the_batch(folder: Path) -> None:
+    """A picture or sentence has the same features alone, among others, and on one thread."""
+    encoder = engine_onnx.load(folder)
+    alone = engine_onnx.load(folder, threads=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (33, 32, 32, 3), dtype=np.uint8)
+    together = encoder.encode_images(pixels)
+    np.testing.assert_allclose(together, np.concatenate([alone.encode_images(p[None]) for p in pixels]), atol=1e-6)
+    np.testing.assert_allclose(together[::-1], encoder.encode_images(pixels[::-1]), atol=1e-6)
+    texts = encoder.encode_texts(TEXTS)
+    some = [0, 22, 23, 301, 699]
+    np.testing.assert_allclose(texts[some], [alone.encode_texts([TEXTS[i]])[0] for i in some], atol=1e-6)
+
+
+def test_nothing_in_nothing_out(folder: Path) -> None:
+    """No pictures and no sentences give no rows, of the right width."""
+    encoder = engine_onnx.load(folder)
+    assert encoder.encode_images(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 64)
+    assert encoder.encode_texts([]).shape == (0, 64)
+    assert encoder.count_tokens([]) == []
+
+
+def test_folder_behind_a_link_works(folder: Path, tmp_path: Path) -> None:
+    """ONNX Runtime keeps weights inside the model's folder; a link to that folder still leads there."""
+    link = tmp_path / "link"
+    link.symlink_to(folder, target_is_directory=True)
+    assert engine_onnx.load(link).encode_texts(["dog"]).shape == (1, 64)
+
+
+@pytest.mark.parametrize("name", [engine_onnx.IMAGE_GRAPH, f"{engine_onnx.TEXT_GRAPH}.data"])
+def test_file_cut_short_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """A file of another size than the manifest says is named in the error."""
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    os.truncate(damaged / name, 100)
+    with pytest.raises(ModelError, match=f"{name} is missing or damaged"):
+        engine_onnx.load(damaged)
+
+
+def test_damaged_graph_is_a_model_error(folder: Path, tmp_path: Path) -> None:
+    """A graph of the right size that is no graph is an error with a hint, at its first use."""
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    size = (damaged / engine_onnx.TEXT_GRAPH).stat().st_size
+    (damaged / engine_onnx.TEXT_GRAPH).write_bytes(b"\xff" * size)
+    with pytest.raises(ModelError, match=r"text\.onnx cannot be loaded") as raised:
+        engine_onnx.load(damaged).encode_texts(["dog"])
+    assert "--engine torch" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("format", 0), ("spec", {}), ("tokenizer", {"kind": "unknown"}), ("text", 3), ("sizes", [])]
+)
+def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: Path, key: str, value: object) -> None:
+    """A manifest of another version or shape is refused, not half understood."""
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    path = damaged / engine_onnx.MANIFEST_NAME
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ModelError):
+        engine_onnx.load(damaged).encode_texts(["dog"])
+
+
+def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None:
+    """A folder counts as an export when its graphs and manifest are all there."""
+    assert engine_onnx.is_export(folder)
+    assert not engine_onnx.is_export(tmp_path)

@@ -1,0 +1,279 @@
+"""An export is PyTorch's model or no export at all; each family is built small, with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zeroshot import engine_onnx, export
+from zeroshot.encoder import EncoderSpec, Engine, Precision, Preprocessing, Score
+from zeroshot.engine_torch import TorchEncoder
+from zeroshot.errors import ModelError
+
+TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}
+SENTENCES = [
+    "a dog",
+    "wow!!! a very long sentence about one dog and two cats, again and again" + " and again" * 9,
+    "!",
+    "cat",
+    "a photo of many cats." * 40,
+    "",
+]
+
+
+def make_encoder(
+    model: Any, size: int, *, context_length: int = 77, dim: int = 64, tokenizer: Any = None
+) -> TorchEncoder:
+    """Wrap a random open_clip model, its batch statistics away from the identity."""
+    import torch
+    from open_clip.tokenizer import SimpleTokenizer
+
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    spec = EncoderSpec(
+        model="small",
+        architecture="small",
+        pretrained="random",
+        source="nowhere",
+        weights_sha256="0" * 64,
+        preprocessing=Preprocessing((size, size), (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)),
+        dim=64,
+        context_length=context_length,
+        special_tokens=("<start_of_text>", "<end_of_text>"),
+        logit_scale=100.0,
+        logit_bias=None,
+        score=Score.SOFTMAX,
+        activation="gelu",
+        engine=Engine.TORCH,
+        device="cpu",
+        precision=Precision.FP32,
+    )
+    return TorchEncoder(model, tokenizer or SimpleTokenizer(context_length=context_length), spec)
+
+
+def vit() -> TorchEncoder:
+    from open_clip.model import CLIP
+
+    return make_encoder(CLIP(64, VISION, TEXT, quick_gelu=True), 32)
+
+
+def residual() -> TorchEncoder:
+    from open_clip.model import CLIP
+
+    return make_encoder(CLIP(64, {"layers": [1, 1, 1, 1], "width": 16, "image_size": 64, "head_width": 64}, TEXT), 64)
+
+
+def convolutional() -> TorchEncoder:
+    from open_clip.model import CLIP
+
+    vision = {"timm_model_name": "efficientnet_b0", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64}
+    return make_encoder(CLIP(64, vision, {**TEXT, "context_length": 32}), 64, context_length=32)
+
+
+def siglip() -> TorchEncoder:
+    from open_clip.model import CustomTextCLIP
+
+    vision = {"timm_model_name": "vit_tiny_patch16_224", "timm_pool": "", "timm_proj": "linear", "image_size": 224}
+    text = {**TEXT, "context_length": 16, "no_causal_mask": True, "pool_type": "last", "proj_bias": True}
+    return make_encoder(CustomTextCLIP(64, vision, text, init_logit_bias=-10), 224, context_length=16)
+
+
+def mobile() -> TorchEncoder:
+    from open_clip.model import CustomTextCLIP
+
+    vision = {"timm_model_name": "fastvit_t8", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64}
+    return make_encoder(CustomTextCLIP(64, vision, {**TEXT, "no_causal_mask": True}), 64)
+
+
+def custom_blocks() -> TorchEncoder:
+    from open_clip.model import CustomTextCLIP
+
+    return make_encoder(CustomTextCLIP(64, VISION, {**TEXT, "qk_norm": True, "scale_fc": True, "proj_bias": True}), 32)
+
+
+def coca() -> TorchEncoder:
+    from open_clip.coca_model import CoCa
+
+    model = CoCa(
+        64,
+        {"context_length": 76, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
+        {**TEXT, "context_length": 76, "embed_cls": True, "output_tokens": True},
+        {**VISION, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    )
+    return make_encoder(model, 32, context_length=76)
+
+
+FAMILIES: list[tuple[Callable[[], TorchEncoder], bool]] = [
+    (vit, True),
+    (residual, True),
+    (convolutional, True),
+    (custom_blocks, True),
+    (coca, True),
+    (siglip, False),
+    (mobile, False),
+]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    import torch
+
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize(("family", "dynamic"), FAMILIES, ids=lambda value: getattr(value, "__name__", ""))
+def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dynamic: bool, tmp_path: Path) -> None:
+    """Graphs give PyTorch's features on pictures and sentences that the export's own check did not see."""
+    reference = family()
+    manifest = export.write_export(reference, tmp_path / "export")
+    assert manifest.text.dynamic is dynamic
+    assert min(manifest.agreement.image, manifest.agreement.text) > export.MINIMUM_COSINE
+    assert [path.name for path in tmp_path.iterdir()] == ["export"]  # no temporary folder stays
+    encoder = engine_onnx.load(tmp_path / "export")
+    pixels = np.random.default_rng(1).integers(0, 256, (3, *reference.spec.preprocessing.size, 3), dtype=np.uint8)
+    np.testing.assert_allclose(encoder.encode_images(pixels), reference.encode_images(pixels), atol=2e-6)
+    whole = reference.model.encode_text(reference.tokenizer(SENTENCES), normalize=True).detach().numpy()
+    np.testing.assert_allclose(encoder.encode_texts(SENTENCES), whole, atol=2e-6)
+    assert encoder.count_tokens(SENTENCES) == reference.count_tokens(SENTENCES)
+
+
+def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference whose features are not those of the traced model stops the export before its folder exists."""
+    reference = vit()
+    monkeypatch.setattr(reference, "encode_texts", lambda texts: -TorchEncoder.encode_texts(reference, texts))
+    with pytest.raises(ModelError, match="differ from PyTorch"):
+        export.write_export(reference, tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that is refused does not touch the folder of an earlier one that passed."""
+    reference = vit()
+    export.write_export(reference, tmp_path / "export")
+    before = (tmp_path / "export" / engine_onnx.MANIFEST_NAME).read_bytes()
+    monkeypatch.setattr(export, "MINIMUM_COSINE", 1.1)
+    with pytest.raises(ModelError):
+        export.write_export(reference, tmp_path / "export")
+    assert (tmp_path / "export" / engine_onnx.MANIFEST_NAME).read_bytes() == before
+
+
+def test_half_precision_reference_is_refused(tmp_path: Path) -> None:
+    """Golden vectors come from float32 on the CPU, or the comparison would mean little."""
+    reference = vit()
+    reference._spec = replace(reference.spec, precision=Precision.BF16)
+    with pytest.raises(ModelError, match="bf16"):
+        export.write_export(reference, tmp_path / "export")
+
+
+def test_unknown_tokenizer_is_refused(tmp_path: Path) -> None:
+    """A tokenizer that cannot be rebuilt without open_clip keeps the model on PyTorch."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    reference = make_encoder(vit().model, 32, tokenizer=SimpleTokenizer(reduction_mask="simple"))
+    with pytest.raises(ModelError, match="SimpleTokenizer cannot be exported"):
+        export.write_export(reference, tmp_path / "export")
+
+
+def test_hugging_face_tokenizer_travels_with_the_export(tmp_path: Path) -> None:
+    """A model with a vocabulary of its own is exported with it and needs no transformers afterwards."""
+    from open_clip.model import CustomTextCLIP
+    from open_clip.tokenizer import HFTokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "</s>", "<unk>", "a", "dog", "cat", "photo", "of", "."]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    fast.save_pretrained(tmp_path / "tokenizer")
+    tokenizer = HFTokenizer(str(tmp_path / "tokenizer"), context_length=16, clean="canonicalize")
+    text = {**TEXT, "context_length": 16, "vocab_size": 16, "no_causal_mask": True, "pool_type": "last"}
+    reference = make_encoder(CustomTextCLIP(64, VISION, text), 32, context_length=16, tokenizer=tokenizer)
+    manifest = export.write_export(reference, tmp_path / "export")
+    assert manifest.tokenizer["kind"] == "hugging_face"
+    encoder = engine_onnx.load(tmp_path / "export")
+    np.testing.assert_allclose(encoder.encode_texts(SENTENCES), reference.encode_texts(SENTENCES), atol=2e-6)
+
+
+@pytest.fixture(scope="module")
+def half_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TorchEncoder]:
+    """An open_clip folder in float16, and PyTorch's engine with the same rounded weights."""
+    from safetensors.torch import save_file
+
+    reference = convolutional()
+    folder = tmp_path_factory.mktemp("checkpoint")
+    state = {
+        name: value.half() if value.is_floating_point() else value
+        for name, value in reference.model.state_dict().items()
+    }
+    save_file(state, folder / "open_clip_model.safetensors")
+    reference.model.load_state_dict(state)
+    digest = hashlib.sha256((folder / "open_clip_model.safetensors").read_bytes()).hexdigest()
+    reference._spec = replace(reference.spec, weights_sha256=digest)
+    export.write_graphs_over_safetensors(reference, folder)
+    return folder, reference
+
+
+def test_graphs_over_safetensors_hold_no_weights(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
+    """The graphs beside a checkpoint are small, name no path of this machine, and agree with PyTorch."""
+    folder, reference = half_checkpoint
+    graphs = [folder / engine_onnx.IMAGE_GRAPH, folder / engine_onnx.TEXT_GRAPH]
+    assert sum(path.stat().st_size for path in graphs) < 400_000
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "image.onnx", "open_clip_model.safetensors", "text.onnx", "zeroshot.json",
+    ]  # fmt: skip
+    assert str(folder.parent) not in (folder / engine_onnx.MANIFEST_NAME).read_text()
+    encoder = engine_onnx.load(folder, model="tiny", source="built in")
+    assert (encoder.spec.model, encoder.spec.source, encoder.spec.engine) == ("tiny", "built in", Engine.ONNX)
+    assert encoder.spec.fingerprint == reference.spec.fingerprint
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    np.testing.assert_allclose(encoder.encode_images(pixels), reference.encode_images(pixels), atol=2e-6)
+    np.testing.assert_allclose(encoder.encode_texts(SENTENCES), reference.encode_texts(SENTENCES), atol=2e-6)
+
+
+def test_other_weights_under_the_graphs_are_noticed(half_checkpoint: tuple[Path, TorchEncoder], tmp_path: Path) -> None:
+    """A replaced safetensors file, whose bytes would be read as wrong weights, is refused by its hash."""
+    folder = shutil.copytree(half_checkpoint[0], tmp_path / "copy")
+    weights = folder / "open_clip_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelError, match="not the file that the graphs were made for"):
+        engine_onnx.load(folder)
+
+
+def test_weights_absent_from_the_safetensors_are_an_error(tmp_path: Path) -> None:
+    """Graphs are not written over a checkpoint that lacks one of the model's weights."""
+    from safetensors.torch import save_file
+
+    reference = vit()
+    state = reference.model.state_dict()
+    state.pop("token_embedding.weight")
+    save_file(state, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(ModelError, match="has no weight"):
+        export.write_graphs_over_safetensors(reference, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["open_clip_model.safetensors"]
+
+
+def test_manifest_is_versioned_json(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
+    """The manifest reads back as it was written and says its version."""
+    folder, _ = half_checkpoint
+    document = json.loads((folder / engine_onnx.MANIFEST_NAME).read_text())
+    assert document["format"] == engine_onnx.FORMAT
+    assert document["agreement"]["image"] > export.MINIMUM_COSINE
+    manifest = engine_onnx.read_manifest(folder)
+    engine_onnx.write_manifest(manifest, folder)
+    assert engine_onnx.read_manifest(folder) == manifest
