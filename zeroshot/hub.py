@@ -16,29 +16,33 @@ import logging
 import os
 import re
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from . import hub_questions
 from .errors import ModelError
+from .hub_errors import CONFIG, cache_folder, endpoint, full, in_bytes, no_hub, one_line, refused
+from .hub_questions import ask, list_names, metadata, transport_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
 
-CONFIG = "open_clip_config.json"
 # Safetensors first: they cannot carry code.
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "pytorch_model.bin",
+)
 # What a tokenizer or a text tower from transformers may need beside them.
 TOKENIZER_PATTERNS = ("*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "config.json")
-
-_ANSWER_SECONDS = 7.0  # for the hub to say what a file is; an error within 10 seconds leaves 3 for starting up
-_RETRY_PAUSE_SECONDS = 1.0  # after a server error
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Progress:
     @property
     def title(self) -> str:
         """The file and its size, such as ``org/repo/model.bin (605 MB)``."""
-        return f"{self.repo}/{self.name}" + (f" ({_bytes(self.size)})" if self.size is not None else "")
+        return f"{self.repo}/{self.name}" + (f" ({in_bytes(self.size)})" if self.size is not None else "")
 
 
 Report = Callable[[Progress], None]
@@ -123,7 +127,7 @@ def fetch_snapshot(
         if config and not refresh and find_cached(repo, WEIGHTS, revision=revision):
             return config.parent
         config, commit = _fetch_first(repo, [CONFIG], revision or "main", on_progress)
-        names = _ask(repo, partial(_list_names, repo, commit))
+        names = ask(repo, partial(list_names, repo, commit))
         for name in names:
             if "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):
                 _fetch_first(repo, [name], commit, on_progress)
@@ -135,19 +139,19 @@ def fetch_snapshot(
 def _fetch_first(repo: str, names: Sequence[str], revision: str, on_progress: Report | None) -> tuple[Path, str]:
     """Bring the first of `names` that the hub has into the cache; return its path and the commit it is from."""
     for name in names:
-        known = _ask(repo, partial(_metadata, repo, name, revision))
+        known = ask(repo, partial(metadata, repo, name, revision))
         if known is None:
             continue
         commit, etag = known.commit_hash or "", known.etag or ""
         # Both become names on disk.
         if not re.fullmatch(r"\w[\w.-]*", commit) or not re.fullmatch(r"\w[\w.-]*", etag):
-            raise _no_hub(repo)
+            raise no_hub(repo)
         path = _repo_folder(repo) / "snapshots" / commit / name
         if not path.is_file():
             _place(repo, name, known, path, on_progress)
         return path, commit
     raise ModelError(
-        f"{_endpoint()}/{repo} has none of these files at revision {revision}: {', '.join(names)}",
+        f"{endpoint()}/{repo} has none of these files at revision {revision}: {', '.join(names)}",
         "check the name with `zeroshot models list`, or give a folder: `--model ./folder`",
     )
 
@@ -157,7 +161,7 @@ def _place(repo: str, name: str, known: HfFileMetadata, path: Path, on_progress:
     from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]  # listed in its documentation
 
     blob = _repo_folder(repo) / "blobs" / str(known.etag)
-    lock = _cache() / ".locks" / _repo_folder(repo).name / f"{known.etag}.lock"
+    lock = cache_folder() / ".locks" / _repo_folder(repo).name / f"{known.etag}.lock"
     for folder in (blob.parent, path.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(lock):
@@ -219,15 +223,16 @@ def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progr
                 return
         except HfHubHTTPError as error:
             if error.response.status_code < 500 or retried:
-                raise _refused(repo, error) from error
+                raise refused(repo, error) from error
             retried = True
-            time.sleep(_RETRY_PAUSE_SECONDS)
+            time.sleep(hub_questions.RETRY_PAUSE_SECONDS)
             continue
-        except _transport_error() as error:
+        except transport_error() as error:
             reason = str(error) or type(error).__name__
         if done <= start:
             raise ModelError(
-                f"the download of {repo}/{name} stopped at {_bytes(done)} of {_bytes(size or 0)}: {_one_line(reason)}",
+                f"the download of {repo}/{name} stopped at {in_bytes(done)} of {in_bytes(size or 0)}:"
+                f" {one_line(reason)}",
                 "run the same command again: it continues where this one stopped",
             )
 
@@ -251,108 +256,6 @@ def _verify(repo: str, name: str, known: HfFileMetadata, begun: Path) -> None:
         )
 
 
-def _metadata(repo: str, name: str, revision: str) -> HfFileMetadata | None:
-    """Ask the hub for a file's commit, tag and size; None if the repository has no such file."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError
-
-    url = hf_hub_url(repo, name, revision=revision)
-    try:
-        return get_hf_file_metadata(url, timeout=_answer_seconds(), library_name="zeroshot")
-    except HfHubHTTPError as error:
-        # A mirror may not say what it is that was not found.
-        code = error.response.headers.get("X-Error-Code", "EntryNotFound")
-        if error.response.status_code == 404 and code == "EntryNotFound":
-            return None
-        raise
-
-
-def _list_names(repo: str, revision: str) -> list[str]:
-    from huggingface_hub import HfApi
-
-    info = HfApi(library_name="zeroshot").model_info(repo, revision=revision, timeout=_answer_seconds())
-    return [sibling.rfilename for sibling in info.siblings or []]
-
-
-def _ask(repo: str, question: Callable[[], _T]) -> _T:
-    """Return the hub's answer to a short question, or raise in time the error that says why there is none.
-
-    It runs in a thread of its own, because no timeout of the client bounds the whole: looking up a name has none, and
-    connecting has one for each of the host's addresses.
-    """
-    from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    answers: list[_T] = []
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            try:
-                answers.append(question())
-            except HfHubHTTPError as error:
-                if error.response.status_code < 500:
-                    raise
-                time.sleep(_RETRY_PAUSE_SECONDS)
-                answers.append(question())
-        except BaseException as error:
-            failures.append(error)
-
-    if constants.HF_HUB_OFFLINE:
-        raise _offline(repo, "HF_HUB_OFFLINE is set")
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(_answer_seconds())
-    if answers:
-        return answers[0]
-    if not failures:
-        raise _offline(repo, f"{_endpoint()} did not answer within {_answer_seconds():g} seconds")
-    try:
-        raise failures[0]
-    except HfHubHTTPError as error:
-        raise _refused(repo, error) from error
-    except HFValidationError as error:
-        raise ModelError(f"{repo!r} is no name of a hub repository", "write it as `hf-hub:ORG/REPO`") from error
-    except ValueError as error:  # a page instead of JSON
-        raise _no_hub(repo) from error
-    except (_transport_error(), OSError) as error:
-        raise _offline(repo, f"{_endpoint()}: {_one_line(str(error) or type(error).__name__)}") from error
-
-
-def _refused(repo: str, error: Exception) -> ModelError:
-    """Say what the hub meant by an HTTP error."""
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
-    log_in = "log in with `hf auth login` or set HF_TOKEN"
-    if isinstance(error, RevisionNotFoundError):
-        return ModelError(f"{repo} has no such revision", "leave the revision out for the main branch")
-    if isinstance(error, GatedRepoError) or status == 403:
-        what = f"{repo} is gated" if isinstance(error, GatedRepoError) else f"the hub refuses access to {repo}"
-        return ModelError(f"{what} (HTTP {status})", f"accept its licence at {_endpoint()}/{repo}, then {log_in}")
-    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
-        hint = f"check the name; if it is private, {log_in}"
-        return ModelError(f"the hub knows no repository {repo}, or keeps it private (HTTP {status})", hint)
-    if status == 429:
-        return ModelError(f"the hub limits how often it is asked, and refused {repo} (HTTP 429)", f"wait, or {log_in}")
-    return ModelError(f"the hub cannot serve {repo} now (HTTP {status})", "try again later, or use `--model tiny`")
-
-
-def _no_hub(repo: str) -> ModelError:
-    return ModelError(
-        f"what answered for {repo} is no Hugging Face hub",
-        "check HF_ENDPOINT and the proxy, or sign in to the network if it asks for that in a browser",
-    )
-
-
-def _offline(repo: str, reason: str) -> ModelError:
-    return ModelError(
-        f"{repo} is not in the cache and cannot be downloaded: {reason}",
-        "use `--model tiny`, which needs no network; or run `zeroshot models pull MODEL` on a machine with network "
-        f"and copy its cache to {_cache()}; or give a folder with {CONFIG} and the weights: `--model ./folder`",
-    )
-
-
 @contextmanager
 def _guarded() -> Iterator[None]:
     """Keep huggingface_hub's log off stderr, and turn what goes wrong with the cache folder into a `ModelError`."""
@@ -363,9 +266,9 @@ def _guarded() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise _full("no space is left") from error
+            raise full("no space is left") from error
         raise ModelError(
-            f"cannot use the model cache {_cache()}: {error.strerror or _one_line(str(error))}",
+            f"cannot use the model cache {cache_folder()}: {error.strerror or one_line(str(error))}",
             "set HF_HUB_CACHE to a folder that can be written",
         ) from error
     finally:
@@ -376,14 +279,7 @@ def _check_space(begun: Path, needed: int) -> None:
     """Refuse a download that cannot fit, before it fills the disk."""
     free = shutil.disk_usage(begun.parent).free
     if needed > free:
-        raise _full(f"{_bytes(needed)} are needed and {_bytes(free)} are free")
-
-
-def _full(detail: str) -> ModelError:
-    return ModelError(
-        f"the disk with the model cache {_cache()} is full: {detail}",
-        "free some space and run the same command again, or set HF_HUB_CACHE to a folder on another disk",
-    )
+        raise full(f"{in_bytes(needed)} are needed and {in_bytes(free)} are free")
 
 
 def _remember(repo: str, revision: str, commit: str) -> None:
@@ -396,46 +292,5 @@ def _remember(repo: str, revision: str, commit: str) -> None:
         beside.replace(ref)
 
 
-def _cache() -> Path:
-    # Its constants module is cheap; the rest of huggingface_hub costs a quarter of a second.
-    from huggingface_hub import constants
-
-    return Path(constants.HF_HUB_CACHE).expanduser()
-
-
 def _repo_folder(repo: str) -> Path:
-    return _cache() / f"models--{repo.replace('/', '--')}"
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
-
-
-def _answer_seconds() -> float:
-    from huggingface_hub import constants
-
-    chosen = constants.HF_HUB_ETAG_TIMEOUT
-    return _ANSWER_SECONDS if chosen == constants.DEFAULT_ETAG_TIMEOUT else float(chosen)
-
-
-def _transport_error() -> type[Exception]:
-    """Return the client's error for a connection that fails or drops; the client is httpx or its successor."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")
-
-
-def _bytes(count: int) -> str:
-    """Write a size with three digits, in the decimal units that the hub's pages use."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return cache_folder() / f"models--{repo.replace('/', '--')}"

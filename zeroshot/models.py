@@ -17,22 +17,13 @@ from . import hub, open_clip_tables
 from .catalogue import ALIASES
 from .encoder import Interpolation, Preprocessing, ResizeMode
 from .errors import ModelError, UsageError, nearest
+from .hub_errors import CONFIG
 
 DEFAULT_ALIAS = "base"
 ENVIRONMENT = "ZEROSHOT_MODEL"
-CONFIG_NAME = "open_clip_config.json"
+CONFIG_NAME = CONFIG
 HUB_PREFIX = "hf-hub:"
 FOLDER_PREFIX = "local-dir:"
-WEIGHT_NAMES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-    "pytorch_model.bin",
-)
-"""Weights files of an open_clip folder, safest first."""
-
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 
 
@@ -122,7 +113,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
         repository = name.removeprefix(HUB_PREFIX)
         if repository.count("/") != 1 or not all(repository.split("/")):
             raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
-        return Source(name, repository, repository=repository, weight_names=WEIGHT_NAMES, whole_folder=True)
+        return Source(name, repository, repository=repository, weight_names=hub.WEIGHTS, whole_folder=True)
     folder = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
     if name.startswith(FOLDER_PREFIX) or folder.is_dir():
         _refuse_pretrained(name, pretrained)
@@ -162,7 +153,7 @@ def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, An
         stem = filename.rsplit(".", 1)[0]
         names = tuple(dict.fromkeys((f"{stem}.safetensors", filename)))
     else:
-        names = WEIGHT_NAMES
+        names = hub.WEIGHTS
     model = open_clip_tables.model_config(architecture)
     # An architecture or a tag that says QuickGELU was trained with it; open_clip only warns where they disagree.
     quick = bool(config.get("quick_gelu")) or bool(model.get("quick_gelu"))
@@ -202,7 +193,7 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
         raise UsageError(
             f"{path.name}: the preprocessing of these weights is not known"
             + (f" ({architecture} was trained with {len(known)} kinds)" if known else ""),
-            "name it: --image-mean R,G,B --image-std R,G,B --interpolation bicubic --resize-mode shortest, or as trained",
+            "name it as it was trained: --image-mean R,G,B --image-std R,G,B --interpolation NAME --resize-mode NAME",
         )
     gelus = {bool(config.get("quick_gelu")) or bool(model.get("quick_gelu")) for config in configs}
     if len(gelus) != 1 and not given.get("quick_gelu"):
@@ -226,25 +217,32 @@ def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
 
 def _find_weights(folder: Path) -> Path:
     """Return a folder's weights: a well-known name, else the only weights file there is."""
-    for known in WEIGHT_NAMES:
+    for known in hub.WEIGHTS:
         if (folder / known).is_file():
             return folder / known
     others = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES and path.is_file())
     if len(others) != 1:
         what = "no weights" if not others else f"several weights ({', '.join(path.name for path in others)})"
-        raise ModelError(f"{folder} has {what}", f"name the right file {WEIGHT_NAMES[0]}")
+        raise ModelError(f"{folder} has {what}", f"name the right file {hub.WEIGHTS[0]}")
     return others[0]
 
 
-def obtain(source: Source, on_progress: Callable[[hub.Progress], None] | None = None) -> Files:
+def obtain(
+    source: Source, on_progress: Callable[[hub.Progress], None] | None = None, *, refresh: bool = False
+) -> Files:
     """Bring a checkpoint to this disk, if it is not there yet, and read its configuration.
+
+    Args:
+        source: What `resolve` found.
+        on_progress: Told of downloads.
+        refresh: Ask the hub for the newest files of a folder even if the cache has one.
 
     Raises:
         ModelError: It cannot be downloaded, or its configuration cannot be read.
     """
     folder, weights = source.folder, source.weights
     if source.whole_folder:
-        folder = hub.fetch_snapshot(source.repository, on_progress=on_progress)
+        folder = hub.fetch_snapshot(source.repository, refresh=refresh, on_progress=on_progress)
         weights = _find_weights(folder)
     elif weights is None:
         weights = hub.fetch(source.repository, source.weight_names, on_progress=on_progress)
