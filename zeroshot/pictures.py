@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from .errors import PictureError
 
 SUFFIXES = frozenset(
-    ".avif .bmp .dib .gif .ico .j2k .jfif .jp2 .jpe .jpeg .jpg .jpx .pbm .pcx .pgm .png .pnm .ppm .sgi .tga "
-    ".tif .tiff .webp .xbm .xpm".split()
+    f".{ending}"
+    for ending in (
+        *("avif", "bmp", "dib", "gif", "ico", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "jpx", "pbm", "pcx", "pgm"),
+        *("png", "pnm", "ppm", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm"),
+    )
 )
 """Endings by which a folder's pictures are found; a file that is named itself is opened whatever its ending."""
 
@@ -29,6 +32,17 @@ ImageFile.LOAD_TRUNCATED_IMAGES = False  # half a picture is not the picture: it
 # Filters are set once: `warnings.catch_warnings` changes global state, and pictures are opened in many threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?$")
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by EXIF orientation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +65,7 @@ def open_picture(path: str, how: Opening) -> Image.Image:
         PictureError: In one line, why it cannot be used.
     """
     try:
-        # A FIFO or a device would block or never end; O_NONBLOCK keeps even the opening from waiting for a writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if stat.S_ISDIR(status.st_mode):
                 raise PictureError("a folder, not a picture")
@@ -75,30 +88,55 @@ def open_picture(path: str, how: Opening) -> Image.Image:
         raise PictureError(_one_line(str(error))) from error
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer, as a FIFO would; what is no regular file is refused once it is open."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _decode(file: IO[bytes], how: Opening) -> Image.Image:
     """Decode an open file; translate what Pillow raises for damaged files."""
     try:
         if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised
         with Image.open(file) as picture:
-            if picture.width * picture.height > how.max_pixels:
+            pixels = picture.width * picture.height
+            if not pixels:
+                raise PictureError("damaged: it has no pixels")
+            if pixels > how.max_pixels:
                 raise PictureError(
                     f"{picture.width} x {picture.height} pixels is over the limit of {how.max_pixels:,}"
                     " (--max-pixels raises it)"
                 )
+            if picture.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
+                raise PictureError("PostScript is a program, not a picture")
             picture.load()
-            upright = ImageOps.exif_transpose(picture) if how.exif else picture
-            return to_rgb(upright)
+            return to_rgb(_turn_upright(picture) if how.exif else picture)
     except PictureError:
         raise
     except UnidentifiedImageError as error:
         raise PictureError("not a picture in any format that Pillow reads") from error
     except Image.DecompressionBombError as error:
-        raise PictureError("its header claims far more pixels than any picture has (--max-pixels raises the limit)") from error
+        raise PictureError(
+            "its header claims far more pixels than any picture has (--max-pixels raises the limit)"
+        ) from error
     except MemoryError as error:
         raise PictureError("too large for the memory at hand") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise (struct.error, ...)
-        raise PictureError(_one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")) from error
+        raise PictureError(
+            _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
+        ) from error
+
+
+def _turn_upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture by its EXIF orientation.
+
+    Pillow's own ``exif_transpose`` also writes the metadata anew, which fails where any of it is damaged.
+    """
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # metadata that cannot be read says nothing, and viewers show the picture all the same
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
@@ -116,13 +154,14 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         # 65,535 / 257 = 255, so that white stays white.
         return _grey(np.asarray(picture).astype(np.float32) / 257.0)
     if mode == "I":
-        # Pillow opens 16-bit PNG of older files so; TIFF may hold the whole 32 bits.
-        values = np.asarray(picture).astype(np.float64)
-        top = 65535.0 if values.max(initial=0) <= 65535 else float(2**32 - 1 if values.min(initial=0) >= 0 else 2**31 - 1)
-        return _grey(values / top * 255.0)
+        values = np.asarray(picture)
+        if values.min() < 0:  # Pillow reads unsigned 32-bit TIFF into signed numbers
+            return _grey(values.view(np.uint32) / (2**32 - 1) * 255.0)
+        # Up to 65,535 it is 16-bit grey, which Pillow opens so from several formats.
+        return _grey(values / (65535 if values.max() <= 65535 else 2**31 - 1) * 255.0)
     if mode == "F":
         values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
-        low, high = float(values.min(initial=0)), float(values.max(initial=0))
+        low, high = float(values.min()), float(values.max())
         # Float pictures have no agreed range: [0, 1] and [0, 255] are usual, anything else is stretched to fit.
         if low >= 0 and high <= 1:
             return _grey(values * 255.0)
@@ -130,7 +169,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
             return _grey(values)
         return _grey((values - low) / max(high - low, 1e-12) * 255.0)
     if picture.has_transparency_data:
-        layered = picture.convert("RGBA")
+        layered = picture.convert("LA" if mode == "La" else "RGBA").convert("RGBA")
         page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
         return Image.alpha_composite(page, layered).convert("RGB")
     return picture.convert("RGB")
