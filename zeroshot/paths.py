@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,9 @@ from .pictures import SUFFIXES
 
 STDIN = "-"
 
-_SKIPPED_FOLDERS = frozenset({"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"})
+_SKIPPED_FOLDERS = frozenset(
+    {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
+)
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
 _NUMBER = re.compile(r"(\d+)")
@@ -27,10 +28,14 @@ _NUMBER = re.compile(r"(\d+)")
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Return a key that sorts names as people do: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
-    parts = tuple(
-        (0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in _NUMBER.split(name.casefold()) if part
-    )
-    return parts, name
+    parts: list[tuple[int, int, str]] = []
+    for part in _NUMBER.split(name.casefold()):
+        if part.isascii() and part.isdigit():
+            digits = part.lstrip("0")  # of two numbers the longer is the greater: no need to convert them
+            parts.append((0, len(digits), digits))
+        elif part:
+            parts.append((1, 0, part))
+    return tuple(parts), name
 
 
 def find_pictures(inputs: Iterable[str]) -> Iterator[str]:
@@ -60,9 +65,14 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
     missing = [path for path in inputs if not os.path.lexists(path)]
     empty = [path for path in inputs if Path(path).is_dir() and next(walk(path), None) is None]
     if inputs and len(missing) == len(inputs):
-        raise InputError(f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin")
+        raise InputError(
+            f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin"
+        )
     if inputs and len(missing) + len(empty) == len(inputs):
-        raise InputError(f"no pictures in {', '.join(empty[:5])}", "pictures are found by their ending; name a file to open any of them")
+        raise InputError(
+            f"no pictures in {', '.join(empty[:5])}",
+            "pictures are found by their ending; name a file to open any of them",
+        )
     return [f"no pictures in {folder}" for folder in empty]
 
 
@@ -76,12 +86,15 @@ def walk(folder: str) -> Iterator[str]:
     while waiting:
         current, ancestors = waiting.pop()
         try:
-            here = os.stat(current)
+            here = os.stat(current)  # noqa: PTH116 - Path would make an empty path the current folder
             identity = (here.st_dev, here.st_ino)
             if identity in ancestors:
                 continue
             with os.scandir(current) as entries:
-                listing = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: natural_key(entry.name))
+                listing = sorted(
+                    (entry for entry in entries if not entry.name.startswith(".")),
+                    key=lambda entry: natural_key(entry.name),
+                )
         except OSError:
             yield current
             continue
@@ -132,8 +145,11 @@ def open_list(source: str) -> BinaryIO:
     if source == STDIN:
         return sys.stdin.buffer
     try:
-        if stat.S_ISDIR(os.stat(source).st_mode):
+        if Path(source).is_dir():
             raise InputError(f"{source} is a folder, not a list of paths", "name the folder itself as an input")
         return Path(source).open("rb")
-    except OSError as error:
-        raise InputError(f"cannot read the list {source}: {error.strerror}", "give a file with one path a line, or -") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read the list {source}: {getattr(error, 'strerror', error)}",
+            "give a file with one path a line, or -",
+        ) from error

@@ -84,8 +84,9 @@ def open_picture(path: str, how: Opening) -> Image.Image:
         raise PictureError("a folder, not a picture") from error
     except OSError as error:
         raise PictureError(_one_line(error.strerror or str(error))) from error
-    except ValueError as error:  # a NUL in the path
-        raise PictureError(_one_line(str(error))) from error
+    except ValueError as error:
+        what = "the path holds a NUL character (--from0 reads NUL-separated lists)" if "\0" in path else str(error)
+        raise PictureError(_one_line(what)) from error
 
 
 def _open_at_once(path: str, flags: int) -> int:
