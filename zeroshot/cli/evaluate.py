@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..choices import Device, Engine, Precision, ReportFormat
 from ..errors import ExitCode, UsageError
-from . import console, options
+from . import console, labelled, options
 from .classify import prepare_classifier, read_templates
+
+if TYPE_CHECKING:
+    from ..prompts import TemplateSet
 
 _METRICS = ("top1", "top5", "mean_recall")
 
 
 @console.reports_errors
 def evaluate(
-    folder: Annotated[
-        str | None, typer.Argument(help="A folder with one subfolder a label.", metavar="DIR", show_default=False)
-    ] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option("--targets", help="Instead of a folder: a table with the columns path,label.", metavar="FILE.csv"),
-    ] = None,
-    label_names: Annotated[
-        str | None,
+    folder: labelled.Folder = None,
+    targets: labelled.Targets = None,
+    label_names: labelled.LabelNames = None,
+    all_labels: labelled.AllLabels = False,
+    prompts: Annotated[
+        list[str] | None,
         typer.Option(
-            "--label-names",
-            help="Words for the folders' names: YAML, JSON or lines; or `imagenet` for synset ids.",
-            metavar="FILE",
+            "--prompts",
+            help="A template set by name, or a YAML file; repeatable, to compare. [default: general]",
+            metavar="NAME|FILE",
         ),
     ] = None,
-    all_labels: Annotated[
-        bool, typer.Option("--all-labels", help="With --label-names: keep the names without a folder as labels.")
-    ] = False,
-    prompts: options.Prompts = None,
     template: options.Template = None,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
-    score: options.ScoreOption = None,
-    format_: Annotated[
-        ReportFormat | None,
-        typer.Option("--format", "-f", help="How to write the result. [default: table on a terminal, else json]"),
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="An alias, an architecture, hf-hub:ORG/REPO or a folder; repeatable, to compare. "
+            "[default: $ZEROSHOT_MODEL or base]",
+            metavar="MODEL",
+        ),
     ] = None,
+    pretrained: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pretrained",
+            help="With an architecture: open_clip's weight tag, or a weights file. "
+            "With several --model: one for each, in order; '' for an alias.",
+            metavar="TAG|FILE",
+        ),
+    ] = None,
+    score: options.ScoreOption = None,
+    format_: labelled.ReportFormatOption = None,
     output: options.Output = None,
+    suspects: Annotated[
+        int,
+        typer.Option("--suspects", min=0, help="List this many pictures whose label is most likely wrong."),
+    ] = 0,
     fail_under: Annotated[
         list[str] | None,
         typer.Option(
-            "--fail-under", help="Exit 1 if a metric is lower, such as top1=0.8; repeatable.", metavar="METRIC=P"
+            "--fail-under",
+            help="Exit 1 if a metric is lower, such as top1=0.8; repeatable. Of several runs the best counts.",
+            metavar="METRIC=P",
         ),
     ] = None,
     no_exif: options.NoExif = False,
@@ -65,68 +82,93 @@ def evaluate(
 ) -> ExitCode:
     """Measure accuracy on labelled pictures: a folder with one subfolder a label.
 
-    The mapping from folders to labels is printed on stderr, and whatever does not match is named.
+    The mapping from folders to labels is printed on stderr, and whatever does not match is named. With several
+    --prompts or --model every combination is measured, each picture encoded once a model.
     """
-    if (folder is None) == (targets is None):
-        raise UsageError("give a folder or --targets FILE.csv, one of the two", "zeroshot eval ./val")
     bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
+    models = list(_pair_models(model, pretrained))
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
-    template_set = read_templates(prompts, template)
-    form = format_ or (ReportFormat.TABLE if output is None and sys.stdout.isatty() else ReportFormat.JSON)
+    template_sets = _read_template_sets(prompts, template)
+    form = labelled.choose_format(format_, output)
 
     from .. import render_eval
     from ..classify import Pipeline, available_cores
-    from ..datasets import load_folder, load_label_names, load_targets
+    from ..compare import pair
     from ..engines import load_encoder
-    from ..evaluate import encode_dataset
+    from ..evaluate import Run
     from ..evaluate import evaluate as measure
     from ..manifest import build_manifest
     from ..output import open_output
     from ..pictures import DEFAULT_MAX_PIXELS, Opening
+    from ..suspects import find_suspects
 
-    names = load_label_names(label_names) if label_names else None
-    dataset = load_targets(targets, names) if targets else load_folder(folder or "", names, all_labels=all_labels)
-    for line in render_eval.mapping_lines(dataset):
-        console.say(line)
-    for note in dataset.notes:
-        console.warn(note)
-    with console.download_bar() as on_progress:
-        encoder = load_encoder(
-            model,
-            pretrained,
-            device=device,
-            precision=precision,
-            engine=engine,
-            preprocessing=overrides,
-            on_progress=on_progress,
-        )
-    classifier = prepare_classifier(encoder, dataset.labels, template_set, score)
-    pipeline = Pipeline(
-        batch_size, workers or available_cores(), Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS)
-    )
-    with console.Bar("pictures", len(dataset.paths)) as bar:
-        data = encode_dataset(encoder, dataset, pipeline, bar.advance)
-    for failure in data.failures[:20]:
-        console.say(f"zeroshot: {failure.path}: {failure.error}")
-    result = measure(data, classifier, dataset.keys)
-    manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets})
-    with open_output(output) as stream:
-        if form is ReportFormat.JSON:
-            stream.write(render_eval.to_document(result, dataset, manifest))
-        else:
-            stream.write(
-                render_eval.to_table(result, manifest, colour=output is None and sys.stdout.isatty()).encode(
-                    "utf-8", "backslashreplace"
-                )
+    dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
+    opening = Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS)
+    pipeline = Pipeline(batch_size, workers or available_cores(), opening)
+    runs: list[Run] = []
+    for name, tag in models:
+        with console.download_bar() as on_progress:
+            encoder = load_encoder(
+                name,
+                tag,
+                device=device,
+                precision=precision,
+                engine=engine,
+                preprocessing=overrides,
+                on_progress=on_progress,
             )
-    if data.failures:
-        console.say(
-            f"zeroshot: {len(data.failures)} of {len(dataset.paths)} pictures could not be read and count in no metric"
-        )
-    values = {"top1": result.top1, "top5": result.top5, "mean_recall": result.mean_recall}
-    below = [f"{name} is {values[name]:.4f}, under {bar}" for name, bar in bars if values[name] < bar]
+        # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
+        classifiers = [prepare_classifier(encoder, dataset.labels, templates, score) for templates in template_sets]
+        data = labelled.encode(encoder, dataset, pipeline)
+        for classifier in classifiers:
+            manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets})
+            runs.append(Run(measure(data, classifier, dataset.keys), manifest))
+    runs.sort(key=lambda run: -run.result.metrics.top1.value)
+    best = runs[0]
+    found = find_suspects(best.result, dataset.labels.names, suspects)
+    colour = output is None and sys.stdout.isatty()
+    document: dict[str, Any]
+    if len(runs) > 1:
+        p_values = [
+            pair(best.result.right, run.result.right).p if run.result.data.paths == best.result.data.paths else None
+            for run in runs
+        ]
+        document = render_eval.grid_to_document(runs, dataset, p_values) if form is ReportFormat.JSON else {}
+        text = render_eval.grid_to_table(runs, p_values, colour=colour)
+    else:
+        document = render_eval.to_document(best, dataset, found) if form is ReportFormat.JSON else {}
+        text = render_eval.to_table(best, found, colour=colour)
+    with open_output(output) as stream:
+        stream.write(render_eval.encode(document) if document else text.encode("utf-8", "backslashreplace"))
+    below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(best, name)) < bar]
     for line in below:
         console.say(f"zeroshot: {line}")
     if below:
         return ExitCode.ERROR
-    return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
+    return ExitCode.INCOMPLETE if best.result.data.failures else ExitCode.OK
+
+
+def _value(run: Any, name: str) -> float:
+    return float(getattr(run.result.metrics, name).value)
+
+
+def _read_template_sets(prompts: list[str] | None, template: list[str] | None) -> list[TemplateSet]:
+    if prompts and len(set(prompts)) < len(prompts):
+        raise UsageError("a set is given twice with --prompts", "name each once")
+    return [read_templates(name, template) for name in prompts] if prompts else [read_templates(None, template)]
+
+
+def _pair_models(models: list[str] | None, pretrained: list[str] | None) -> Iterator[tuple[str | None, str | None]]:
+    """Yield each model with its weight tag.
+
+    Raises:
+        UsageError: There are tags, but not one for each model.
+    """
+    names: list[str | None] = [*models] if models else [None]
+    if pretrained and len(pretrained) != len(names):
+        raise UsageError(
+            f"--pretrained is given {len(pretrained)} times for {len(names)} models",
+            "give one for each --model, in order; '' for an alias",
+        )
+    for index, name in enumerate(names):
+        yield name, (pretrained[index] or None) if pretrained else None

@@ -1,0 +1,198 @@
+"""Comparing two runs: the finding, what it rests on, and files that cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from zeroshot import compare
+from zeroshot.cli.compare import compare as compare_command
+from zeroshot.errors import InputError
+from zeroshot.render_compare import to_document, to_text
+
+app = typer.Typer()
+app.command()(compare_command)
+
+
+def run_file(tmp_path: Path, name: str, answers: list[tuple[str, int, int]], **changes: Any) -> str:
+    """Write a run over labels a, b, c: (path, target, answer)."""
+    names = ["a", "b", "c"]
+    document = {
+        "format": "zeroshot-eval",
+        "version": 1,
+        "manifest": {"model": {"model": name}, "prompts": {"name": "general"}, "options": {"data": "val"}},
+        "labels": [{"label": label.upper(), "key": label} for label in names],
+        "predictions": [
+            {
+                "path": path,
+                "target": names[target].upper(),
+                "target_index": target,
+                "label": names[answer].upper(),
+                "probability": 0.5,
+                "top": [{"index": answer, "label": names[answer].upper(), "probability": 0.5}],
+            }
+            for path, target, answer in answers
+        ],
+    }
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps(document | changes))
+    return str(path)
+
+
+def many(tmp_path: Path, name: str, right: list[bool]) -> str:
+    return run_file(tmp_path, name, [(f"val/{i}.jpg", 0, 0 if hit else 1) for i, hit in enumerate(right)])
+
+
+def compare_files(first: str, second: str) -> compare.Comparison:
+    return compare.compare(compare.load_run(first), compare.load_run(second))
+
+
+class TestFinding:
+    def test_better(self, tmp_path: Path) -> None:
+        """Twenty pictures gained of a hundred and none lost: B is better, with the interval and p by hand."""
+        result = compare_files(
+            many(tmp_path, "one", [True] * 60 + [False] * 40), many(tmp_path, "two", [True] * 80 + [False] * 20)
+        )
+        assert (result.n_images, len(result.gained), len(result.lost), len(result.swapped)) == (100, 20, 0, 0)
+        assert result.top1.difference.value == pytest.approx(0.2)
+        assert result.top1.p == pytest.approx(2 / 2**20)
+        assert result.sentence == "B is better by 20.0 points (12.0 to 28.0), p < 0.001"
+
+    def test_worse_is_said_of_a(self, tmp_path: Path) -> None:
+        """When A is the better one the sentence says so with positive numbers."""
+        result = compare_files(many(tmp_path, "one", [True] * 40), many(tmp_path, "two", [True] * 30 + [False] * 10))
+        assert result.sentence.startswith("A is better by 25.0 points (12.5 to ")
+
+    def test_no_difference_shown(self, tmp_path: Path) -> None:
+        """Three against two changed pictures are no evidence: p is 1."""
+        first = [True, True, False, False, False] + [True] * 10
+        second = [False, False, True, True, True] + [True] * 10
+        result = compare_files(many(tmp_path, "one", first), many(tmp_path, "two", second))
+        assert result.top1.p == pytest.approx(1.0)
+        assert result.sentence.startswith("no difference shown: B − A is +6.7 points (")
+
+    def test_same_answers(self, tmp_path: Path) -> None:
+        """Two runs that agree everywhere are said to, with no interval of nothing."""
+        result = compare_files(many(tmp_path, "one", [True, False]), many(tmp_path, "two", [True, False]))
+        assert result.sentence == "no difference shown: A and B have the same pictures right"
+
+    def test_labels_and_swaps(self, tmp_path: Path) -> None:
+        """Each label's right answers are counted in both runs; pictures wrong in both, differently, are apart."""
+        first = run_file(tmp_path, "one", [("val/1", 0, 1), ("val/2", 0, 0), ("val/3", 1, 1), ("val/4", 2, 0)])
+        second = run_file(tmp_path, "two", [("val/1", 0, 0), ("val/2", 0, 0), ("val/3", 1, 0), ("val/4", 2, 1)])
+        result = compare_files(first, second)
+        assert [(x.key, x.support, x.first, x.second) for x in result.labels] == [("a", 2, 1, 2), ("b", 1, 1, 0)]
+        assert [a.path for a, _ in result.swapped] == ["val/4"]
+
+    def test_pair_counts(self) -> None:
+        """The counts are those of the two-by-two table."""
+        paired = compare.pair(np.array([1, 1, 0, 0], dtype=bool), np.array([1, 0, 1, 1], dtype=bool))
+        assert (paired.only_first, paired.only_second, paired.first.value, paired.second.value) == (1, 2, 0.5, 0.75)
+
+
+class TestMatching:
+    def test_below_the_folder(self, tmp_path: Path) -> None:
+        """The same folder spelled in another way still pairs every picture."""
+        first = run_file(tmp_path, "one", [("val/a/1.jpg", 0, 0)])
+        manifest = {"model": {"model": "two"}, "prompts": {"name": "x"}, "options": {"data": "/data/val/"}}
+        second = run_file(tmp_path, "two", [("/data/val/a/1.jpg", 0, 0)], manifest=manifest)
+        assert compare_files(first, second).n_images == 1
+
+    def test_order_and_absentees(self, tmp_path: Path) -> None:
+        """Pictures are matched by path, not by position; those in one run only are counted in a note."""
+        first = run_file(tmp_path, "one", [("val/1", 0, 0), ("val/2", 1, 1)])
+        second = run_file(tmp_path, "two", [("val/3", 0, 0), ("val/2", 1, 1), ("val/1", 0, 0)])
+        result = compare_files(first, second)
+        assert (result.n_images, result.top1.only_first, result.top1.only_second) == (2, 0, 0)
+        assert result.notes == (f"1 pictures are only in {second} and are left out",)
+
+    def test_listed_twice(self, tmp_path: Path) -> None:
+        """A picture that a table lists twice counts twice."""
+        answers = [("val/1", 0, 0), ("val/1", 0, 0)]
+        assert compare_files(run_file(tmp_path, "one", answers), run_file(tmp_path, "two", answers)).n_images == 2
+
+    def test_nothing_in_common(self, tmp_path: Path) -> None:
+        """Runs over different pictures cannot be compared."""
+        with pytest.raises(InputError, match="no picture in common"):
+            compare_files(run_file(tmp_path, "one", [("val/1", 0, 0)]), run_file(tmp_path, "two", [("val/2", 0, 0)]))
+
+    def test_other_truth(self, tmp_path: Path) -> None:
+        """Runs that disagree on what a picture shows cannot be compared."""
+        with pytest.raises(InputError, match=r"another true label in each run: val/1: a, b"):
+            compare_files(run_file(tmp_path, "one", [("val/1", 0, 0)]), run_file(tmp_path, "two", [("val/1", 1, 0)]))
+
+    def test_other_labels_are_noted(self, tmp_path: Path) -> None:
+        """A run that chose among fewer labels had an easier task."""
+        first = run_file(tmp_path, "one", [("val/1", 0, 0)])
+        labels = [{"label": "A", "key": "a"}, {"label": "B", "key": "b"}]
+        second = run_file(tmp_path, "two", [("val/1", 0, 0)], labels=labels)
+        assert "different labels" in compare_files(first, second).notes[0]
+
+
+class TestFiles:
+    @pytest.mark.parametrize(
+        "content, message",
+        [
+            ("{", "is not JSON"),
+            ("[]", "is no run of zeroshot"),
+            ('{"format": "zeroshot-classify"}', "a file of the kind 'zeroshot-classify'"),
+            ('{"format": "zeroshot-eval", "version": 99}', "has version 99"),
+            ('{"format": "zeroshot-eval", "version": 1}', "is damaged"),
+        ],
+    )
+    def test_not_a_run(self, tmp_path: Path, content: str, message: str) -> None:
+        """Anything but a run is refused in one line that says what it is."""
+        path = tmp_path / "x.json"
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            compare.load_run(str(path))
+
+    def test_missing(self, tmp_path: Path) -> None:
+        """A file that is not there is named."""
+        with pytest.raises(InputError, match="cannot read"):
+            compare.load_run(str(tmp_path / "none.json"))
+
+
+class TestOutput:
+    @pytest.fixture
+    def two(self, tmp_path: Path) -> tuple[str, str]:
+        first = [True] * 60 + [False] * 40
+        return many(tmp_path, "one", first), many(tmp_path, "two", [False, *first[1:80], True] + [True] * 19)
+
+    def test_contract(self, two: tuple[str, str]) -> None:
+        """The keys of the JSON are pinned."""
+        runs = compare.load_run(two[0]), compare.load_run(two[1])
+        document = to_document(compare.compare(*runs), *runs)
+        assert list(document) == [
+            *("format", "version", "runs", "finding", "pictures"),
+            *("top1", "top5", "labels", "gained", "lost", "swapped", "notes"),
+        ]
+        assert (document["format"], document["version"]) == ("zeroshot-compare", 1)
+        assert list(document["top1"]) == ["a", "b", "difference", "only_a", "only_b", "p"]
+        assert list(document["gained"][0]) == ["path", "target", "a", "b"]
+        assert list(document["labels"][0]) == ["label", "key", "support", "first", "second"]
+
+    def test_text(self, two: tuple[str, str]) -> None:
+        """The finding is the first line; pictures and labels follow, the first ones of many."""
+        runs = compare.load_run(two[0]), compare.load_run(two[1])
+        text = to_text(compare.compare(*runs), *runs)
+        assert text.startswith("B is better by 19.0 points (")
+        assert "labels that gained\n  +19  A: 60 to 79 right of 100" in text
+        assert "right only in A\n  val/0.jpg: A (0.50) -> B (0.50)" in text
+        assert "... and 10 more pictures" in text
+
+    def test_command(self, two: tuple[str, str], tmp_path: Path) -> None:
+        """The command writes either form, and a file that cannot be read is one line and exit code 1."""
+        runner = CliRunner()
+        table = runner.invoke(app, [*two, "--format", "table"])
+        assert (table.exit_code, table.stdout.startswith("B is better")) == (0, True)
+        assert json.loads(runner.invoke(app, list(two)).stdout)["finding"].startswith("B is better")
+        bad = runner.invoke(app, [two[0], str(tmp_path / "none.json")])
+        assert (bad.exit_code, bad.stdout) == (1, "")
+        assert "cannot read" in bad.stderr

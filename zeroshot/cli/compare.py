@@ -1,0 +1,43 @@
+"""``zeroshot compare``: two runs in, whether one is better out."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..choices import ReportFormat
+from ..errors import ExitCode
+from . import console, labelled, options
+
+
+@console.reports_errors
+def compare(
+    first: Annotated[str, typer.Argument(help="A run: JSON that `zeroshot eval` wrote.", metavar="A.json")],
+    second: Annotated[str, typer.Argument(help="Another run over the same pictures.", metavar="B.json")],
+    format_: labelled.ReportFormatOption = None,
+    output: options.Output = None,
+) -> ExitCode:
+    """Say whether run B is better than run A, or whether no difference is shown.
+
+    Both are compared picture by picture: the exact McNemar test on the pictures that only one of them has right,
+    and a bootstrap interval of the difference.
+    """
+    from .. import render_compare
+    from ..compare import compare as compare_runs
+    from ..compare import load_run
+    from ..output import open_output
+    from ..render_eval import encode
+
+    runs = load_run(first), load_run(second)
+    result = compare_runs(*runs)
+    for note in result.notes:
+        console.warn(note)
+    form = format_ or (ReportFormat.TABLE if output is None and sys.stdout.isatty() else ReportFormat.JSON)
+    with open_output(output) as stream:
+        if form is ReportFormat.JSON:
+            stream.write(encode(render_compare.to_document(result, *runs)))
+        else:
+            stream.write(render_compare.to_text(result, *runs).encode("utf-8", "backslashreplace"))
+    return ExitCode.OK
