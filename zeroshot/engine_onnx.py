@@ -19,17 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from .encoder import (
-    EncoderSpec,
-    Engine,
-    Features,
-    Interpolation,
-    Pixels,
-    Precision,
-    Preprocessing,
-    ResizeMode,
-    Score,
-)
+from .choices import Engine, Interpolation, Precision, ResizeMode, Score
+from .encoder import EncoderSpec, Features, Pixels, Preprocessing
 from .errors import ModelError
 from .tokens import BytePairTokenizer, HuggingFaceTokenizer, TokenIds, Tokenizer
 
@@ -87,6 +78,7 @@ class ExportManifest:
         weights_file: File of another owner that the graphs point into, checked by `EncoderSpec.weights_sha256`
             because an offset into other bytes would be read as weights; empty where the export has its own data.
         agreement: The check that the export passed.
+        int8: How near the 8-bit graphs come to the float32 ones; None where there are none.
     """
 
     spec: EncoderSpec
@@ -95,6 +87,12 @@ class ExportManifest:
     sizes: dict[str, int]
     weights_file: str
     agreement: Agreement
+    int8: Agreement | None = None
+
+
+def int8_name(graph: str) -> str:
+    """Return the name of a graph's 8-bit form."""
+    return graph.replace(".onnx", ".int8.onnx")
 
 
 def write_manifest(manifest: ExportManifest, folder: Path) -> None:
@@ -121,6 +119,7 @@ def read_manifest(folder: Path) -> ExportManifest:
             sizes={name: int(document["sizes"][name]) for name in {IMAGE_GRAPH, TEXT_GRAPH, *document["sizes"]}},
             weights_file=str(document["weights_file"]),
             agreement=Agreement(**document["agreement"]),
+            int8=Agreement(**document["int8"]) if document.get("int8") else None,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read: {error!r}", _REMAKE) from error
@@ -158,7 +157,9 @@ def is_export(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (MANIFEST_NAME, IMAGE_GRAPH, TEXT_GRAPH))
 
 
-def load(folder: Path, *, model: str = "", source: str = "", threads: int | None = None) -> OnnxEncoder:
+def load(
+    folder: Path, *, model: str = "", source: str = "", threads: int | None = None, int8: bool = False
+) -> OnnxEncoder:
     """Open an exported folder; each tower is read when it is first used.
 
     Args:
@@ -166,11 +167,14 @@ def load(folder: Path, *, model: str = "", source: str = "", threads: int | None
         model: The model as the person named it; empty for the name it was exported under.
         source: Where the weights came from; empty for what the export says.
         threads: Threads of a tower; None for as many as this process may run on.
+        int8: Run the 8-bit graphs.
 
     Raises:
-        ModelError: The export is incomplete, damaged, or was made for other weights.
+        ModelError: The export is incomplete, damaged, was made for other weights, or has no 8-bit graphs.
     """
     manifest = read_manifest(folder)
+    if int8 and manifest.int8 is None:
+        raise ModelError(f"{model or manifest.spec.model} has no int8 export", "--precision fp32")
     if manifest.weights_file:
         with (folder / manifest.weights_file).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -182,6 +186,7 @@ def load(folder: Path, *, model: str = "", source: str = "", threads: int | None
         source=source or manifest.spec.source or str(folder),
         engine=Engine.ONNX,
         device="cpu",
+        precision=Precision("int8") if int8 else manifest.spec.precision,
         versions={name: _version(name) for name in ("zeroshot", "onnxruntime", "numpy", "pillow")},
     )
     return OnnxEncoder(folder, replace(manifest, spec=spec), threads or usable_cores())
@@ -232,6 +237,7 @@ class OnnxEncoder:
         self._folder = folder
         self._manifest = manifest
         self._threads = threads
+        self._int8 = manifest.spec.precision == "int8"
         self._sessions: dict[str, Any] = {}
         self._tokens: Tokenizer | None = None
         self._lock = Lock()  # towers are opened at first use, perhaps by two threads at once
@@ -291,7 +297,8 @@ class OnnxEncoder:
     def _session(self, graph: str) -> Any:
         with self._lock:
             if graph not in self._sessions:
-                self._sessions[graph] = _open_session(self._folder / graph, self._threads)
+                path = self._folder / (int8_name(graph) if self._int8 else graph)
+                self._sessions[graph] = _open_session(path, self._threads)
             return self._sessions[graph]
 
 
@@ -301,6 +308,8 @@ def _open_session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # the graphs are chains: operators have nothing to run beside
+    # Idle threads sleep: spinning, they would take the cores that decode the next pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # warnings about folded constants help nobody at a prompt
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

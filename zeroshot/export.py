@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .encoder import Encoder, EncoderSpec, Features, Pixels, Precision
+from .choices import Precision
+from .encoder import Encoder, EncoderSpec, Features, Pixels
 from .engine_onnx import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
@@ -214,7 +215,7 @@ def _check(
     manifest = ExportManifest(spec, text, settings, sizes, weights_file, unchecked)
     if (open_tokenizer(manifest, folder).encode(GOLDEN_TEXTS) != reference.tokenizer(list(GOLDEN_TEXTS)).numpy()).any():
         raise ModelError(f"{reference.spec.model}: the exported tokenizer gives other ids", _KEEP_TORCH)
-    agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, usable_cores()))
+    agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, usable_cores()), unchecked.torch)
     near = min(agreement.image, agreement.text) > MINIMUM_COSINE and agreement.difference < MAXIMUM_DIFFERENCE
     if not near:  # NaN is near to nothing
         raise ModelError(
@@ -227,10 +228,8 @@ def _check(
     return manifest
 
 
-def measure_agreement(reference: Encoder, other: Encoder) -> Agreement:
-    """Measure how near an engine comes to the PyTorch engine on the golden pictures and sentences."""
-    import torch
-
+def measure_agreement(reference: Encoder, other: Encoder, torch_version: str) -> Agreement:
+    """Measure how near an engine comes to a reference on the golden pictures and sentences."""
     pictures = golden_pictures(*reference.spec.preprocessing.size)
     image = reference.encode_images(pictures), other.encode_images(pictures)
     text = reference.encode_texts(GOLDEN_TEXTS), other.encode_texts(GOLDEN_TEXTS)
@@ -238,7 +237,7 @@ def measure_agreement(reference: Encoder, other: Encoder) -> Agreement:
         image=_lowest_cosine(*image),
         text=_lowest_cosine(*text),
         difference=float(max(np.abs(image[0] - image[1]).max(), np.abs(text[0] - text[1]).max())),
-        torch=str(torch.__version__),
+        torch=torch_version,
     )
 
 

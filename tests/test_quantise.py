@@ -1,0 +1,47 @@
+"""8-bit graphs are an addition to an export, with their measured agreement beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_export import SENTENCES, vit
+
+from zeroshot import engine_onnx, export
+from zeroshot.encoder import Precision
+from zeroshot.errors import ModelError
+from zeroshot.quantise import quantise
+
+pytestmark = pytest.mark.skipif("int8" not in [str(p) for p in Precision], reason="--precision int8 is not offered")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "export"
+    export.write_export(vit(), path)
+    return path
+
+
+def test_int8_before_quantising_is_refused(folder: Path) -> None:
+    """An export without 8-bit graphs says so."""
+    with pytest.raises(ModelError, match="no int8 export"):
+        engine_onnx.load(folder, int8=True)
+
+
+def test_agreement_is_measured_and_kept(folder: Path) -> None:
+    """The manifest says how near the 8-bit graphs come, and the float32 graphs stay what they were."""
+    before = engine_onnx.load(folder).encode_texts(SENTENCES)
+    manifest = quantise(folder)
+    assert manifest.int8 is not None
+    assert 0.95 < min(manifest.int8.image, manifest.int8.text) < 1
+    assert engine_onnx.read_manifest(folder) == manifest
+    encoder, small = engine_onnx.load(folder), engine_onnx.load(folder, int8=True)
+    assert str(small.spec.precision) == "int8"
+    assert small.spec.fingerprint != encoder.spec.fingerprint
+    np.testing.assert_array_equal(encoder.encode_texts(SENTENCES), before)
+    assert (np.einsum("nd,nd->n", small.encode_texts(SENTENCES), before) > 0.95).all()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
