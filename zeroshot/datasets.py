@@ -19,7 +19,7 @@ from . import open_clip_tables
 from .errors import InputError, LabelError, nearest
 from .labels import IMAGENET, Label, LabelSet
 from .paths import natural_key, walk
-from .yaml_files import parse_yaml, read_text
+from .yaml_files import SUFFIXES, parse_yaml, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Dataset:
 
 
 def load_label_names(source: str) -> dict[str, Label]:
-    """Load the words for folder names: ``imagenet``, YAML/JSON (``key: name`` or ``key: [name, alias, ...]``), or lines.
+    """Load the words for folder names: ``imagenet``, YAML/JSON (``key: name``, ``key: [name, alias, ...]``), or lines.
 
     In a text file each line is a folder's name, then a tab, comma or space, then the words.
 
@@ -53,7 +53,7 @@ def load_label_names(source: str) -> dict[str, Label]:
     if source == IMAGENET and not path.exists():
         return {synset: Label(name) for synset, name in open_clip_tables.imagenet_names().items()}
     text = read_text(path, LabelError)
-    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+    if path.suffix.lower() in SUFFIXES:
         document = parse_yaml(text, source, LabelError)
         if not isinstance(document, dict):
             raise LabelError(f"{source}: expected a mapping from folder names to labels", "write `n01440764: tench`")
@@ -65,7 +65,9 @@ def load_label_names(source: str) -> dict[str, Label]:
         separator = next((mark for mark in ("\t", ",", " ") if mark in line.strip()), None)
         key, _, words = line.strip().partition(separator) if separator else (line.strip(), "", "")
         if not words.strip():
-            raise LabelError(f"{source}, line {number}: no name after {key!r}", "write the folder's name, a tab, and the words")
+            raise LabelError(
+                f"{source}, line {number}: no name after {key!r}", "write the folder's name, a tab, and the words"
+            )
         if key in names:
             raise LabelError(f"{source}, line {number}: {key!r} stands twice", "keep one of them")
         names[key] = Label(" ".join(words.split()))
@@ -123,7 +125,13 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         targets += [index] * len(pictures)
     if not paths:
         raise InputError(f"no pictures in the subfolders of {folder}", "are they one level deeper?")
-    return Dataset(tuple(paths), np.asarray(targets, dtype=np.int64), LabelSet(tuple(labels)), tuple(keys), tuple(notes + _repeats(labels)))
+    return Dataset(
+        tuple(paths),
+        np.asarray(targets, dtype=np.int64),
+        LabelSet(tuple(labels)),
+        tuple(keys),
+        tuple(notes + _repeats(labels)),
+    )
 
 
 def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
@@ -153,7 +161,10 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
         raise InputError(f"{source} lists no pictures", "add lines of path,label")
     distinct = sorted(set(keys), key=natural_key)
     if names is not None and (missing := [key for key in distinct if key not in names]):
-        raise LabelError(f"no name for the {_count(missing, 'label')} {_some(missing)}{nearest(missing[0], names)}", "add them to --label-names")
+        raise LabelError(
+            f"no name for the {_count(missing, 'label')} {_some(missing)}{nearest(missing[0], names)}",
+            "add them to --label-names",
+        )
     labels = [names[key] if names is not None else Label(" ".join(key.replace("_", " ").split())) for key in distinct]
     index_of = {key: index for index, key in enumerate(distinct)}
     targets = np.asarray([index_of[key] for key in keys], dtype=np.int64)

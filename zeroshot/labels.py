@@ -13,7 +13,7 @@ from typing import Any
 
 from . import open_clip_tables
 from .errors import LabelError, nearest
-from .yaml_files import parse_yaml, read_text
+from .yaml_files import SUFFIXES, parse_yaml, read_text
 
 IMAGENET = "imagenet"
 """Name that stands for ImageNet-1k's 1,000 labels, which open_clip carries, where a label file is asked for."""
@@ -113,7 +113,7 @@ def _split(text: str) -> list[str]:
 
 
 def load_labels(source: str) -> LabelSet:
-    """Load labels from a file: one a line, or YAML (``.yaml``, ``.yml``); or ``imagenet`` for its 1,000 names.
+    """Load labels from a file: one a line, or YAML (``.yaml``, ``.yml``, ``.json``); or ``imagenet`` for its 1,000.
 
     In a text file empty lines and lines that begin with ``#`` are skipped.
 
@@ -124,7 +124,7 @@ def load_labels(source: str) -> LabelSet:
     if source == IMAGENET and not path.exists():
         return LabelSet(tuple(Label(name) for name in open_clip_tables.imagenet_names().values()))
     text = read_text(path, LabelError)
-    if path.suffix.lower() in (".yaml", ".yml"):
+    if path.suffix.lower() in SUFFIXES:
         return check_labels(parse_label_yaml(text, source))
     lines = (" ".join(line.split()) for line in text.splitlines())
     return check_labels(LabelSet(tuple(Label(line) for line in lines if line and not line.startswith("#"))))
@@ -140,10 +140,14 @@ def parse_label_yaml(text: str, name: str) -> LabelSet:
     if isinstance(document, list):
         document = {"labels": document}
     if not isinstance(document, dict):
-        raise LabelError(f"{name}: expected a list of labels or the keys {', '.join(_YAML_KEYS)}", "see the README, Labels")
+        raise LabelError(
+            f"{name}: expected a list of labels or the keys {', '.join(_YAML_KEYS)}", "see the README, Labels"
+        )
     for key in document:
         if key not in _YAML_KEYS:
-            raise LabelError(f"{name}: unknown key {key!r}{nearest(str(key), _YAML_KEYS)}", f"the keys are {', '.join(_YAML_KEYS)}")
+            raise LabelError(
+                f"{name}: unknown key {key!r}{nearest(str(key), _YAML_KEYS)}", f"the keys are {', '.join(_YAML_KEYS)}"
+            )
     labels = [
         *_read_labels(document.get("labels"), f"{name}: labels", background=False),
         *_read_labels(document.get("background"), f"{name}: background", background=True),
@@ -170,7 +174,9 @@ def _read_labels(entry: Any, where: str, *, background: bool) -> list[Label]:
         elif isinstance(details, dict):
             for key in details:
                 if key not in _LABEL_KEYS:
-                    raise LabelError(f"{here}: unknown key {key!r}{nearest(str(key), _LABEL_KEYS)}", "use aliases or prompts")
+                    raise LabelError(
+                        f"{here}: unknown key {key!r}{nearest(str(key), _LABEL_KEYS)}", "use aliases or prompts"
+                    )
             aliases, prompts = (_texts(details.get(key), f"{here}: {key}") for key in _LABEL_KEYS)
             labels.append(Label(name, aliases, prompts, background))
         else:
@@ -188,15 +194,26 @@ def _read_groups(entry: Any, labels: Sequence[Label], where: str) -> tuple[tuple
     groups: list[tuple[str, tuple[int, ...]]] = []
     for raw_name, raw_members in entry.items():
         name = _text(raw_name, where)
+        if not name:
+            raise LabelError(f"{where}: a group has no name", "give it one")
+        if other := next((other for other, _ in groups if normalise(other) == normalise(name)), None):
+            raise LabelError(f"{where}: two groups are called {other!r} and {name!r}", "put their labels into one")
         members: list[int] = []
         for member in _texts(raw_members, f"{where}: {name}"):
             index = index_of.get(normalise(member))
             if index is None:
-                raise LabelError(f"{where}: {name}: no label {member!r}{nearest(member, (label.name for label in labels))}", "list it under labels")
+                raise LabelError(
+                    f"{where}: {name}: no label {member!r}{nearest(member, (label.name for label in labels))}",
+                    "list it under labels",
+                )
             if labels[index].background:
-                raise LabelError(f"{where}: {name}: {member!r} is a background label", "background labels cannot be grouped")
+                raise LabelError(
+                    f"{where}: {name}: {member!r} is a background label", "background labels cannot be grouped"
+                )
             if index in taken:
-                raise LabelError(f"{where}: {member!r} stands in both {taken[index]!r} and {name!r}", "a label belongs to one group")
+                raise LabelError(
+                    f"{where}: {member!r} stands in both {taken[index]!r} and {name!r}", "a label belongs to one group"
+                )
             taken[index] = name
             members.append(index)
         if not members:
@@ -205,7 +222,9 @@ def _read_groups(entry: Any, labels: Sequence[Label], where: str) -> tuple[tuple
     free = {normalise(label.name) for index, label in enumerate(labels) if index not in taken}
     for name, _ in groups:
         if normalise(name) in free:
-            raise LabelError(f"{where}: {name!r} is a label of its own too", "rename the group or put the label into it")
+            raise LabelError(
+                f"{where}: {name!r} is a label of its own too", "rename the group or put the label into it"
+            )
     return tuple(groups)
 
 
@@ -235,9 +254,14 @@ def check_labels(labels: LabelSet) -> LabelSet:
         raise LabelError("no labels", "give --labels cat,dog or --labels-file FILE")
     empty = [str(index + 1) for index, label in enumerate(labels.labels) if not normalise(label.name)]
     if empty:
-        raise LabelError(f"label number {', '.join(empty)} is empty", r"remove it; a comma inside a label is written \,")
+        raise LabelError(
+            f"label number {', '.join(empty)} is empty", r"remove it; a comma inside a label is written \,"
+        )
     if repeated := find_repeated(labels):
-        raise LabelError(f"labels stand twice: {'; '.join(repeated)}", "remove one of each; make other words for one thing its aliases")
+        raise LabelError(
+            f"labels stand twice: {'; '.join(repeated)}",
+            "remove one of each; make other words for one thing its aliases",
+        )
     if not labels.answers:
         raise LabelError("every label is a background label", "name at least one label that can be the answer")
     return labels

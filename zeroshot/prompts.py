@@ -15,7 +15,7 @@ from typing import Any
 from . import open_clip_tables
 from .errors import PromptError, nearest
 from .labels import Label
-from .yaml_files import parse_yaml, read_text
+from .yaml_files import SUFFIXES, parse_yaml, read_text
 
 PLACEHOLDERS = ("{}", "{c}")
 DEFAULT = "general"
@@ -80,7 +80,7 @@ def load_unchecked(source: str) -> TemplateSet:
         PromptError: There is no such set, or the file has another shape.
     """
     path = sets_folder() / f"{source}.yaml" if source in list_names() else Path(source)
-    if not path.exists() and path.suffix.lower() not in (".yaml", ".yml"):
+    if not path.exists() and path.suffix.lower() not in SUFFIXES:
         raise PromptError(
             f"no template set {source!r}{nearest(source, list_names())}",
             "`zeroshot prompts list` shows them; a file of your own ends in .yaml",
@@ -103,10 +103,15 @@ def parse_template_yaml(text: str, where: str, stem: str) -> TemplateSet:
     if isinstance(document, list):
         document = {"templates": document}
     if not isinstance(document, dict):
-        raise PromptError(f"{where}: expected a list of templates or the keys {', '.join(_KEYS)}", "`zeroshot prompts show plain` shows one")
+        raise PromptError(
+            f"{where}: expected a list of templates or the keys {', '.join(_KEYS)}",
+            "`zeroshot prompts show plain` shows one",
+        )
     for key in document:
         if key not in _KEYS:
-            raise PromptError(f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}", f"the keys are {', '.join(_KEYS)}")
+            raise PromptError(
+                f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}", f"the keys are {', '.join(_KEYS)}"
+            )
     fields = {key: document.get(key, "") for key in ("name", "description", "pictures", "source")}
     for key, value in fields.items():
         if not isinstance(value, str):
@@ -119,7 +124,10 @@ def parse_template_yaml(text: str, where: str, stem: str) -> TemplateSet:
     else:
         entries = document.get("templates")
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
-            raise PromptError(f"{where}: templates is not a list of sentences", "write them as `- a photo of a {}.`, in quotes where YAML asks for it")
+            raise PromptError(
+                f"{where}: templates is not a list of sentences",
+                "write them as `- a photo of a {}.`, in quotes where YAML asks for it",
+            )
         templates = tuple(entries)
     return TemplateSet(**fields, templates=templates)
 
@@ -127,7 +135,10 @@ def parse_template_yaml(text: str, where: str, stem: str) -> TemplateSet:
 def _templates_of(source: str, where: str) -> tuple[str, ...]:
     constant = source.removeprefix(_SOURCE_PREFIX)
     if not source.startswith(_SOURCE_PREFIX) or not constant.isidentifier() or not constant.endswith("TEMPLATES"):
-        raise PromptError(f"{where}: unknown source {source!r}", "sources are open_clip's constants, such as open_clip.OPENAI_IMAGENET_TEMPLATES")
+        raise PromptError(
+            f"{where}: unknown source {source!r}",
+            "sources are open_clip's constants, such as open_clip.OPENAI_IMAGENET_TEMPLATES",
+        )
     try:
         return open_clip_tables.templates(constant)
     except AttributeError as error:

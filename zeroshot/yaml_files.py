@@ -12,6 +12,9 @@ from .errors import ZeroshotError
 MAX_BYTES = 4_000_000
 """A larger file is no list of labels or templates; the limit also bounds what parsing may cost."""
 
+SUFFIXES = (".yaml", ".yml", ".json")
+"""Endings of the files that are read as YAML; JSON is YAML too."""
+
 
 class _PlainLoader(yaml.SafeLoader):
     """Plain data without anchors: a few hundred bytes of nested aliases unfold to gigabytes (billion laughs).
@@ -21,8 +24,10 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases (&, *) are not read here", event.start_mark)
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                None, None, "anchors and aliases (&, *) are not read here", event.start_mark
+            )
         return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -35,7 +40,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# Labels are words: `no`, `on`, `1e3` and `2024-01-01` are read as they are written, never as booleans, numbers or dates.
+# No tags: some of the safe loader's constructors fail in their own ways on values that do not fit (`!!timestamp x`).
+_PlainLoader.yaml_constructors = {
+    tag: yaml.SafeLoader.yaml_constructors[tag]
+    for tag in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map", None)
+}
+# Labels are words: `no`, `on`, `1e3` and `2024-01-01` are what is written, never booleans, numbers or dates.
 _PlainLoader.yaml_implicit_resolvers = {}
 
 
