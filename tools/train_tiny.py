@@ -57,7 +57,8 @@ CONFIG = {
 }
 CIFAR_SHARE = 0.6  # of the CIFAR pictures in each epoch: they are ten times as many per class as the others
 N_BROADER = 24  # broader words in each step
-N_CORPUS = 64  # lines of the text corpus in each step
+N_CORPUS = 64  # lines of the text corpus in each step that trains the text tower
+TEXT_EVERY = 3  # steps
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -282,15 +283,19 @@ def train_image(
             size = 48 if progress < options.small_until else IMAGE_SIZE
             strength = 1.0 if progress < 0.85 else 0.5
             x = augment(pixels[rows].to(device), is_small[rows].to(device), size, strength)
-            lines, broader = vocabulary.draw_captions(N_BROADER, words)
-            corpus, wanted = targets.draw(N_CORPUS, words)
             with torch.autocast(device, torch.bfloat16):
                 images = F.normalize(model.visual(x).float(), dim=-1)
-            # Not in bfloat16: on a CPU the small matrices of this tower are twice as fast in float32.
-            texts = encode_tokens(model, captions(lines + corpus).to(device))
-            loss = clip_loss(
-                images, texts[: len(lines)], model.logit_scale.exp(), classes[rows].to(device), broader
-            ) + geometry_loss(texts[len(lines) :], wanted.to(device))
+            # The text tower moves slowly, and costs nearly as much as the pictures: its captions serve several steps.
+            if first // options.batch % TEXT_EVERY == 0:
+                lines, broader = vocabulary.draw_captions(N_BROADER, words)
+                corpus, wanted = targets.draw(N_CORPUS, words)
+                # Not in bfloat16: on a CPU the small matrices of this tower are twice as fast in float32.
+                texts = encode_tokens(model, captions(lines + corpus).to(device))
+                loss = TEXT_EVERY * geometry_loss(texts[len(lines) :], wanted.to(device))
+                named_texts = texts[: len(lines)]
+            else:
+                loss, named_texts = 0.0, named_texts.detach()
+            loss = loss + clip_loss(images, named_texts, model.logit_scale.exp(), classes[rows].to(device), broader)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([p for _, p in named], 5.0)

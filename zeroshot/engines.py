@@ -1,12 +1,24 @@
-"""Choose an engine and load a model into it."""
+"""Choose an engine and load a model into it.
+
+On a CPU the torch-free engine is taken wherever a checked export of the model is at hand: inside the package for the
+built-in checkpoint, in the cache for those that `zeroshot models pull` has exported. Everything else is PyTorch's.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import platform
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from . import hub, models
+from . import engine_onnx, hub, models
+from .cache_folder import cache_folder
 from .encoder import Device, Encoder, Engine, Precision
+from .errors import ModelError, UsageError
 
 
 def load_encoder(
@@ -37,7 +49,59 @@ def load_encoder(
         UsageError: The options contradict each other.
     """
     source = models.resolve(model, pretrained, preprocessing)
+    suits_onnx = device in (Device.AUTO, Device.CPU) and precision in (Precision.AUTO, Precision.FP32)
+    if engine is Engine.ONNX and not suits_onnx:
+        raise UsageError(
+            "--engine onnx runs on the CPU in fp32", "leave out --device and --precision, or --engine torch"
+        )
     files = models.obtain(source, on_progress)
+    if engine is not Engine.TORCH and suits_onnx:
+        folder = find_export(files)
+        built_in = folder is not None and folder == files.folder
+        # A GPU beats the torch-free engine, except for the small model that is done before torch is imported.
+        if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
+            try:
+                return engine_onnx.load(folder, model=source.model, source=files.origin)
+            except ModelError:
+                if engine is Engine.ONNX or built_in:
+                    raise
+        elif engine is Engine.ONNX:
+            raise ModelError(f"{source.model} has no export for --engine onnx", "`zeroshot models pull` makes one")
     from . import engine_torch
 
     return engine_torch.load(files, device, precision)
+
+
+def find_export(files: models.Files) -> Path | None:
+    """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
+    candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
+    return next((folder for folder in candidates if engine_onnx.is_export(folder)), None)
+
+
+def export_folder(files: models.Files) -> Path:
+    """Return the place in the cache for a model's export, named by everything that decides its graphs."""
+    decisive = [models.hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
+    return cache_folder() / "exports" / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def export_model(source: models.Source, on_progress: Callable[[hub.Progress], None] | None = None) -> Path:
+    """Download a model with everything it needs, and export it for the torch-free engine.
+
+    Returns:
+        The folder of the export.
+
+    Raises:
+        ModelError: It cannot be had or loaded, or its export does not agree with PyTorch and was refused.
+    """
+    from . import engine_torch, export
+
+    files = models.obtain(source, on_progress, refresh=True)
+    encoder = engine_torch.load(files, Device.CPU, Precision.FP32)
+    folder = export_folder(files)
+    export.write_export(encoder, folder)
+    return folder
+
+
+def _has_gpu() -> bool:
+    """Whether PyTorch is likely to find a GPU; asking it would cost the import that is to be saved."""
+    return shutil.which("nvidia-smi") is not None or (platform.system(), platform.machine()) == ("Darwin", "arm64")

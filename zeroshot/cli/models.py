@@ -45,14 +45,26 @@ def list_(
 
 @app.command("pull")
 @console.reports_errors
-def pull(model: Name = None, pretrained: options.Pretrained = None) -> None:
-    """Download a model into the cache, so that later runs need no network."""
-    from .. import models
+def pull(
+    model: Name = None,
+    pretrained: options.Pretrained = None,
+    export: Annotated[
+        bool, typer.Option(help="Also export it for the torch-free engine, which starts in a second.")
+    ] = True,
+) -> None:
+    """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
+    from .. import engines, models
 
     source = models.resolve(model, pretrained)
+    if source.folder == models.builtin_folder():
+        typer.echo(f"{source.model} is inside the package, there is nothing to download")
+        return
     with console.download_bar() as on_progress:
-        files = models.obtain(source, on_progress)
+        files = models.obtain(source, on_progress, refresh=True)
     typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {models.hash_file(files.weights)}")
+    if export:
+        console.say("exporting for the torch-free engine ...")
+        typer.echo(f"exported to {engines.export_model(source)}; CPU runs will use it")
 
 
 @app.command("info")

@@ -1,0 +1,158 @@
+"""The feature cache: what is stored comes back, and nothing that goes wrong with it is more than a warning."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder
+
+from zeroshot import cache
+from zeroshot.cache import FeatureCache, FileState
+
+MODEL, DIM = b"m" * 32, 8
+
+
+def row(seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(seed).standard_normal(DIM).astype(np.float32)
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path: Path, warnings: list[str]) -> FeatureCache:
+    return FeatureCache(tmp_path / "deep" / "features.sqlite", warnings.append)
+
+
+def test_rows_come_back_to_the_last_bit(store: FeatureCache) -> None:
+    """A stored row is found under its model and content, in this process and in another one; no other key finds it."""
+    store.add(MODEL, "tiny", [(b"a", row(1)), (b"b", row(2))])
+    assert np.array_equal(store.find(MODEL, b"a", DIM), row(1))  # type: ignore[arg-type]
+    assert store.find(MODEL, b"c", DIM) is None
+    assert store.find(b"x" * 32, b"a", DIM) is None
+    assert store.find(MODEL, b"a", DIM + 1) is None
+    code = "import sys; from pathlib import Path; from zeroshot.cache import FeatureCache; "
+    code += f"print(FeatureCache(Path(sys.argv[1])).find({MODEL!r}, b'b', {DIM}).tolist())"
+    done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(row(2).tolist())
+
+
+def test_path_size_and_times_are_a_shortcut_only(store: FeatureCache, tmp_path: Path) -> None:
+    """A file's hash is remembered while its path, size, times and inode are the same, and not when one differs."""
+    file = tmp_path / "p.png"
+    file.write_bytes(b"1")
+    state = FileState.of(str(file), file.stat())
+    store.add(MODEL, "tiny", [], [(state, b"hash")])
+    assert store.find_content(state) == b"hash"
+    for change in ({"size": 2}, {"modified": 1}, {"changed": 1}, {"inode": 1}, {"path": b"/other"}):
+        assert store.find_content(replace(state, **change)) is None  # type: ignore[arg-type]
+
+
+def test_a_key_is_everything_that_decides_a_feature() -> None:
+    """Other weights, preprocessing, precision or EXIF turning are other keys; text keys are apart from pictures'."""
+    spec = FakeEncoder().spec
+    keys = {
+        cache.image_key(spec, exif=True),
+        cache.image_key(spec, exif=False),
+        cache.text_key(spec),
+        cache.image_key(replace(spec, weights_sha256="1" * 64), exif=True),
+        cache.image_key(replace(spec, activation="quick_gelu"), exif=True),
+        cache.image_key(replace(spec, preprocessing=replace(spec.preprocessing, size=(9, 9))), exif=True),
+    }
+    assert len(keys) == 6
+    assert cache.hash_prompts(["a b"]) != cache.hash_prompts(["a", "b"])
+
+
+def test_a_changed_bit_is_noticed(store: FeatureCache) -> None:
+    """A row whose bytes changed on disk is not used."""
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE features SET row = ?", (row(2).tobytes(),))
+    assert store.find(MODEL, b"a", DIM) is None
+
+
+@pytest.mark.parametrize(
+    "damage", [b"not a database at all, but long enough to be looked at" * 50, b"SQLite format 3\0" + b"\xff" * 5000]
+)
+def test_a_damaged_file_is_set_aside(store: FeatureCache, warnings: list[str], damage: bytes) -> None:
+    """It is moved, not deleted; a warning says so; the new one works."""
+    store.path.parent.mkdir()
+    store.path.write_bytes(damage)
+    assert store.find(MODEL, b"a", DIM) is None
+    assert len(warnings) == 1
+    assert "moved to" in warnings[0]
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert [path.read_bytes() for path in store.path.parent.glob("*.damaged-*")] == [damage]
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, warnings: list[str]) -> None:
+    """Where no store can be made, everything is a miss and the warning comes once."""
+    (tmp_path / "file").write_text("in the way")
+    store = FeatureCache(tmp_path / "file" / "features.sqlite", warnings.append)
+    for _ in range(3):
+        assert store.find(MODEL, b"a", DIM) is None
+        store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert len(warnings) == 1
+    assert "going on without it" in warnings[0]
+
+
+def test_a_store_of_another_version_is_set_aside(store: FeatureCache, warnings: list[str]) -> None:
+    """A newer schema is not misread."""
+    store.path.parent.mkdir()
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    assert store.find(MODEL, b"a", DIM) is None
+    assert "another version" in warnings[0]
+
+
+def test_many_threads_share_it(store: FeatureCache, warnings: list[str]) -> None:
+    """Rows written by eight threads at once are all there afterwards."""
+
+    def work(base: int) -> None:
+        for index in range(base, base + 20):
+            store.add(MODEL, "tiny", [(str(index).encode(), row(index))])
+            assert store.find(MODEL, str(index).encode(), DIM) is not None
+
+    threads = [threading.Thread(target=work, args=(base,)) for base in range(0, 160, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert warnings == []
+    assert store.stored()[0].rows == 160
+
+
+def test_what_is_old_or_too_much_is_pruned(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Age counts from the last use; beyond a size the least recently used go first."""
+    monkeypatch.setattr(cache, "_today", lambda: 100)
+    store.add(MODEL, "tiny", [(b"old", row(1)), (b"used", row(2))])
+    monkeypatch.setattr(cache, "_today", lambda: 140)
+    assert store.find(MODEL, b"used", DIM) is not None
+    assert store.prune(days=30) == 1
+    assert store.find(MODEL, b"old", DIM) is None
+    assert store.find(MODEL, b"used", DIM) is not None
+    monkeypatch.setattr(cache, "_today", lambda: 141)
+    store.add(MODEL, "tiny", [(b"new", row(3))])
+    assert store.prune(megabytes=4 * DIM / 1e6) == 1
+    assert store.find(MODEL, b"new", DIM) is not None
+    assert [(stored.model, stored.rows) for stored in store.stored()] == [("tiny", 1)]
+
+
+def test_clearing_leaves_nothing(store: FeatureCache) -> None:
+    """After clear there is no file, and the store can be used again."""
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert store.size() > 0
+    store.clear()
+    assert list(store.path.parent.iterdir()) == []
+    assert store.find(MODEL, b"a", DIM) is None

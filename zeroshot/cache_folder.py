@@ -1,0 +1,17 @@
+"""Where this program keeps what it can make again: exports and features."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ENVIRONMENT = "ZEROSHOT_CACHE"
+
+
+def cache_folder() -> Path:
+    """Return ``$ZEROSHOT_CACHE``, else the platform's folder for caches; it may not exist yet."""
+    if chosen := os.environ.get(ENVIRONMENT):
+        return Path(chosen).expanduser()
+    import platformdirs
+
+    return platformdirs.user_cache_path("zeroshot", appauthor=False)
