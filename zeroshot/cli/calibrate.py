@@ -1,0 +1,95 @@
+"""``zeroshot calibrate``: labelled pictures in, a temperature and a threshold out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..choices import Device, Engine, Precision, ReportFormat
+from ..errors import ExitCode, UsageError
+from . import console, labelled, options
+from .classify import prepare_classifier, read_templates
+
+
+@console.reports_errors
+def calibrate(
+    folder: labelled.Folder = None,
+    targets: labelled.Targets = None,
+    label_names: labelled.LabelNames = None,
+    all_labels: labelled.AllLabels = False,
+    target_precision: Annotated[
+        float | None,
+        typer.Option(
+            "--target-precision",
+            help="Also fit the threshold at which this share of the answers is right, such as 0.95.",
+            metavar="P",
+        ),
+    ] = None,
+    prompts: options.Prompts = None,
+    template: options.Template = None,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    score: options.ScoreOption = None,
+    seed: labelled.Seed = 0,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The calibration file.", metavar="FILE")] = Path(
+        "calibration.json"
+    ),
+    format_: labelled.ReportFormatOption = None,
+    no_exif: options.NoExif = False,
+    max_pixels: options.MaxPixels = None,
+    device: options.DeviceOption = Device.AUTO,
+    precision: options.PrecisionOption = Precision.AUTO,
+    engine: options.EngineOption = Engine.AUTO,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
+    image_mean: options.ImageMean = None,
+    image_std: options.ImageStd = None,
+    interpolation: options.InterpolationOption = None,
+    resize_mode: options.ResizeModeOption = None,
+) -> ExitCode:
+    """Make probabilities honest, and find the threshold for a wanted precision.
+
+    Fits on one half of the pictures, reports on the other, and writes a file for `classify --calibration`. It is
+    valid for the same model, prompts and labels only.
+    """
+    if target_precision is not None and not 0 < target_precision <= 1:
+        raise UsageError(f"--target-precision {target_precision}: expected a share above 0, at most 1", "0.95, say")
+    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
+    template_set = read_templates(prompts, template)
+    form = labelled.choose_format(format_, None)
+
+    from .. import calibration_file, render_calibrate
+    from ..calibrate import calibrate as fit_both
+    from ..classify import Pipeline, available_cores
+    from ..engines import load_encoder
+    from ..holdout import halve
+    from ..manifest import build_manifest
+    from ..output import open_output
+    from ..pictures import DEFAULT_MAX_PIXELS, Opening
+    from ..render_eval import encode
+
+    dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
+    with console.download_bar() as on_progress:
+        encoder = load_encoder(
+            model,
+            pretrained,
+            device=device,
+            precision=precision,
+            engine=engine,
+            preprocessing=overrides,
+            on_progress=on_progress,
+        )
+    classifier = prepare_classifier(encoder, dataset.labels, template_set, score)
+    opening = Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS)
+    data = labelled.encode(encoder, dataset, Pipeline(batch_size, workers or available_cores(), opening))
+    fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)
+    manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets, "seed": seed})
+    document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
+    with open_output(output) as stream:
+        stream.write(encode(document))
+    with open_output(None) as stream:
+        text = render_calibrate.to_text(fit, str(output))
+        stream.write(encode(document) if form is ReportFormat.JSON else text.encode("utf-8", "backslashreplace"))
+    return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
