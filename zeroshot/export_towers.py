@@ -44,6 +44,9 @@ def text_tower(model: Any, context_length: int) -> tuple[nn.Module, TextGraph]:
 
 
 class _ImageTower(nn.Module):
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, model: Any, how: Preprocessing) -> None:
         super().__init__()
         self.model = model
@@ -143,8 +146,8 @@ def _self_attention(attention: nn.MultiheadAttention, x: torch.Tensor, mask: tor
     """Attend as "Attention Is All You Need" does: ``x`` is ``(n, n_positions, width)``, the mask is added."""
     heads = attention.num_heads
     projected = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in projected.chunk(3, dim=-1))
+    query, key, value = (torch.unflatten(part, -1, (heads, -1)).transpose(1, 2) for part in projected.chunk(3, dim=-1))
     scores = (query * attention.head_dim**-0.5) @ key.transpose(-2, -1)
     if mask is not None:
-        scores = scores + (mask.unflatten(0, (-1, heads)) if mask.dim() == 3 else mask)
+        scores = scores + (torch.unflatten(mask, 0, (-1, heads)) if mask.dim() == 3 else mask)
     return attention.out_proj((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
