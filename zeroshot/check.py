@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classifier import average, find_truncated
+from .classifier import average, check_control_tokens, check_encodable, find_truncated
 from .encoder import Encoder
-from .labels import LabelSet, find_repeated, normalise
+from .labels import LabelSet, normalise
 from .prompts import TemplateSet, count_placeholders, prompts_for
 
 NEARLY_SAME = 0.98
@@ -39,23 +39,17 @@ def check_templates(templates: TemplateSet) -> list[Finding]:
     for template in templates.templates:
         count = count_placeholders(template)
         if count != 1:
-            findings.append(Finding(Severity.ERROR, f"template {template!r} has {count or 'no'} placeholder{'s' if count > 1 else ''}"))
+            findings.append(
+                Finding(
+                    Severity.ERROR, f"template {template!r} has {count or 'no'} placeholder{'s' if count > 1 else ''}"
+                )
+            )
         key = normalise(template)
         if key in seen:
             what = "stands twice" if seen[key] == template else f"differs from {seen[key]!r} only in case or spaces"
             findings.append(Finding(Severity.WARNING, f"template {template!r} {what}"))
         seen.setdefault(key, template)
     return findings
-
-
-def check_labels(labels: LabelSet) -> list[Finding]:
-    """Find empty and repeated labels."""
-    findings = [
-        Finding(Severity.ERROR, f"label number {index} is empty")
-        for index, label in enumerate(labels.labels, 1)
-        if not normalise(label.name)
-    ]
-    return findings + [Finding(Severity.ERROR, f"labels stand twice: {words}") for words in find_repeated(labels)]
 
 
 def check_with_model(encoder: Encoder, labels: LabelSet, templates: TemplateSet, most: int = 20) -> list[Finding]:
@@ -66,14 +60,22 @@ def check_with_model(encoder: Encoder, labels: LabelSet, templates: TemplateSet,
         labels: Checked for form already.
         templates: Likewise.
         most: Pairs to name, closest first.
+
+    Raises:
+        LabelError: The tokenizer would not read a label as text.
     """
     limit = encoder.spec.context_length
     prompts = [prompts_for(label, templates) for label in labels.labels]
+    every = [prompt for group in prompts for prompt in group]
+    check_encodable(every)
+    check_control_tokens(encoder.spec, labels.labels)
     findings = [
-        Finding(Severity.WARNING, f"label {labels.names[index]!r} is truncated: {count} tokens, the model reads {limit}")
+        Finding(
+            Severity.WARNING, f"label {labels.names[index]!r} is truncated: {count} tokens, the model reads {limit}"
+        )
         for index, count in find_truncated(encoder, prompts).items()
     ]
-    flat = encoder.encode_texts([prompt for group in prompts for prompt in group])
+    flat = encoder.encode_texts(every)
     ends = np.cumsum([len(group) for group in prompts])
     weights = np.stack([average(part) for part in np.split(flat, ends[:-1])])
     cosines = np.triu(weights @ weights.T, 1)
@@ -81,7 +83,9 @@ def check_with_model(encoder: Encoder, labels: LabelSet, templates: TemplateSet,
     close = close[np.argsort(-cosines[tuple(close.T)], kind="stable")]
     for first, second in close[:most]:
         pair = f"{labels.names[first]!r} and {labels.names[second]!r}"
-        findings.append(Finding(Severity.WARNING, f"labels {pair} nearly coincide: cosine {cosines[first, second]:.4f}"))
+        findings.append(
+            Finding(Severity.WARNING, f"labels {pair} nearly coincide: cosine {cosines[first, second]:.4f}")
+        )
     if len(close) > most:
         findings.append(Finding(Severity.WARNING, f"... and {len(close) - most} more pairs that nearly coincide"))
     return findings

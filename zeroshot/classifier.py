@@ -6,6 +6,7 @@ The ensemble is that of Radford et al., "Learning Transferable Visual Models Fro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .encoder import Encoder, EncoderSpec, Features, Score
-from .errors import LabelError, UsageError
+from .errors import LabelError, ModelError, UsageError
 from .labels import Label, LabelSet
 from .prompts import TemplateSet, prompts_for
 from .results import Ranked
@@ -105,13 +106,20 @@ class Classifier:
             order = np.lexsort((-answers.logits[row], -probabilities))[:top_k]
             best = float(probabilities[order[0]])
             outdone = bool(background) and float(scores.probabilities[row, background].max()) > best
-            ranked.append((
-                tuple(
-                    Ranked(names[i], float(probabilities[i]), float(answers.similarities[row, i]), float(answers.logits[row, i]))
-                    for i in order
-                ),
-                outdone,
-            ))
+            ranked.append(
+                (
+                    tuple(
+                        Ranked(
+                            names[i],
+                            float(probabilities[i]),
+                            float(answers.similarities[row, i]),
+                            float(answers.logits[row, i]),
+                        )
+                        for i in order
+                    ),
+                    outdone,
+                )
+            )
         return ranked
 
 
@@ -140,15 +148,21 @@ def choose_score(asked: Score | None, spec: EncoderSpec, labels: LabelSet) -> Sc
                 "use --score softmax, or a model trained with a sigmoid such as ViT-B-16-SigLIP",
             )
         if labels.groups:
-            raise UsageError("--score sigmoid: groups sum probabilities, and sigmoid ones are no shares", "use --score softmax, or remove the groups")
+            raise UsageError(
+                "--score sigmoid: groups sum probabilities, and sigmoid ones are no shares",
+                "use --score softmax, or remove the groups",
+            )
     return asked or Score.SOFTMAX
 
 
-def build_classifier(encoder: Encoder, labels: LabelSet, templates: TemplateSet, score: Score | None = None) -> Classifier:
+def build_classifier(
+    encoder: Encoder, labels: LabelSet, templates: TemplateSet, score: Score | None = None
+) -> Classifier:
     """Encode every label's prompts and average them to the classifier's rows.
 
     Raises:
-        LabelError: Two labels are the same tokens after truncation, or a label holds a control token.
+        LabelError: Two labels are the same tokens after truncation, or a label holds a control token or no text.
+        ModelError: The model gives no finite numbers.
         UsageError: The score does not fit the model.
     """
     chosen = choose_score(score, encoder.spec, labels)
@@ -157,10 +171,13 @@ def build_classifier(encoder: Encoder, labels: LabelSet, templates: TemplateSet,
     # A prompt that several labels share, or that repeats, is encoded once.
     unique = list(dict.fromkeys(prompt for group in prompts for prompt in group))
     row_of = {prompt: row for row, prompt in enumerate(unique)}
+    check_encodable(unique)
     features = encoder.encode_texts(unique)
     weights = np.stack([average(features[[row_of[prompt] for prompt in group]]) for group in prompts])
-    warnings = check_prompts(encoder, labels.labels, prompts, weights)
     spec = encoder.spec
+    if not (np.isfinite(weights).all() and math.isfinite(spec.logit_scale) and math.isfinite(spec.logit_bias or 0.0)):
+        raise ModelError(f"{spec.model} gives no finite numbers for these labels", "--precision fp32, or other weights")
+    warnings = check_prompts(encoder, labels.labels, prompts, weights)
     return Classifier(weights, labels, templates, spec.logit_scale, spec.logit_bias or 0.0, chosen, warnings)
 
 
@@ -168,6 +185,19 @@ def average(features: Features) -> Features:
     """Return the unit mean of unit rows, shape ``(n, dim)`` to ``(dim,)``."""
     mean = np.asarray(features, dtype=np.float32).mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+
+
+def check_encodable(prompts: Sequence[str]) -> None:
+    """Refuse prompts that are no text: names of folders and arguments may hold bytes that are not UTF-8.
+
+    Raises:
+        LabelError: Names the first one.
+    """
+    for prompt in prompts:
+        try:
+            prompt.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LabelError(f"{_short(prompt)} holds bytes that are not UTF-8", "write it in UTF-8") from error
 
 
 def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label]) -> None:
@@ -212,20 +242,26 @@ def check_prompts(
     """
     warnings: list[str] = []
     if truncated := find_truncated(encoder, prompts):
-        names = "; ".join(f"{_short(labels[index].name)} ({count} tokens)" for index, count in list(truncated.items())[:5])
+        names = "; ".join(
+            f"{_short(labels[index].name)} ({count} tokens)" for index, count in list(truncated.items())[:5]
+        )
         more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
         limit = encoder.spec.context_length
         warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {names}{more}")
         for index in truncated:
             alike = np.flatnonzero(weights @ weights[index] > 1 - 1e-6)
-            if other := [i for i in alike if i != index and labels[i].name != labels[index].name]:
-                first, second = _short(labels[index].name), _short(labels[int(other[0])].name)
-                raise LabelError(f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them")
+            if other := [int(i) for i in alike if labels[int(i)].name != labels[index].name]:
+                first, second = _short(labels[index].name), _short(labels[other[0]].name)
+                raise LabelError(
+                    f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
+                )
     if underscored := [label.name for label in labels if "_" in label.name]:
         shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
         warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
     if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
-        warnings.append("one label alone always has probability 1; name what else it may be, or see --fields similarity")
+        warnings.append(
+            "one label alone always has probability 1; name what else it may be, or see --fields similarity"
+        )
     return tuple(warnings)
 
 

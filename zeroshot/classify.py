@@ -44,7 +44,7 @@ class Pipeline:
 
     batch_size: int = 32
     workers: int = field(default_factory=available_cores)
-    opening: Opening = Opening()
+    opening: Opening = field(default_factory=Opening)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,16 @@ def _encode(encoder: Encoder, items: list[tuple[str, Pixels | str]]) -> list[Enc
     """Encode what could be read, and put features and failures back in their places."""
     readable = [pixels for _, pixels in items if not isinstance(pixels, str)]
     rows = iter(encoder.encode_images(np.stack(readable)) if readable else ())
-    return [Encoded(path, None, error=found) if isinstance(found, str) else Encoded(path, next(rows)) for path, found in items]
+    return [
+        Encoded(path, None, found) if isinstance(found, str) else _checked(path, next(rows)) for path, found in items
+    ]
+
+
+def _checked(path: str, features: Features) -> Encoded:
+    """Make a failure of features that are no numbers: they would compare with nothing, and JSON has no NaN."""
+    if np.isfinite(features).all():
+        return Encoded(path, features)
+    return Encoded(path, None, "the model gives no finite numbers for it (--precision fp32 may)")
 
 
 def _prepare(
@@ -141,7 +150,9 @@ def _prepare(
     One thread reads the paths (which may block on a pipe or a slow disk) and hands each to the pool; the bounded
     queue between them is what keeps memory flat.
     """
-    ahead: queue.Queue[tuple[str, Future[Pixels | str]] | BaseException | None] = queue.Queue(2 * pipeline.batch_size + pipeline.workers)
+    ahead: queue.Queue[tuple[str, Future[Pixels | str]] | BaseException | None] = queue.Queue(
+        2 * pipeline.batch_size + pipeline.workers
+    )
     stopped = threading.Event()
 
     def put(item: tuple[str, Future[Pixels | str]] | BaseException | None) -> bool:

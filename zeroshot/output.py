@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,27 +27,45 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
         OutputError: The file cannot be written (no folder, no permission, a full disk).
     """
     if target is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with _naming_errors("stdout", "free some space, or give --output FILE"):
+            try:
+                yield sys.stdout.buffer
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                raise
+            except OSError:
+                with suppress(OSError):  # what is left in the buffer would fail once more as the interpreter exits
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise
         return
     if target.is_dir():
         raise OutputError(f"--output {target} is a folder", "name a file in it")
-    partial = partial_path(target)
+    with _naming_errors(str(target), "free some space, or give another --output"):
+        if target.exists() and not target.is_file():
+            with target.open("wb") as device:  # /dev/null, a pipe: a file must not take its place
+                yield device
+            return
+        final = target.resolve()  # a link stays a link
+        partial = partial_path(final)
+        try:
+            with partial.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(final)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _naming_errors(name: str, hint: str) -> Iterator[None]:
+    """Say what could not be written; a reader that closed its pipe has had enough, which is no error."""
     try:
-        file = partial.open("wb")
-    except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}", "give another --output") from error
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    except KeyboardInterrupt:
+        yield
+    except BrokenPipeError:
         raise
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {target}: {error.strerror or error}", "free some space, or give another --output") from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        raise OutputError(f"cannot write {name}: {error.strerror or error}", hint) from error

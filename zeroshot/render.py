@@ -1,6 +1,6 @@
-"""Records as bytes: one writer a format. Nothing else in the package writes results.
+r"""Records as bytes: one writer a format. Nothing else in the package writes results.
 
-Text is UTF-8 whatever the locale; bytes of a file name that are not UTF-8 are written as ``\\udcXX``, which JSON
+Text is UTF-8 whatever the locale; bytes of a file name that are not UTF-8 are written as ``\udcXX``, which JSON
 reads back to the same name and which no other format can mistake for something else.
 """
 
@@ -24,6 +24,11 @@ from .results import Failure, Manifest, Ranked, Record
 CLASSIFY_FORMAT = "zeroshot-classify"
 JSON_VERSION = 1
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings that make a spreadsheet take a cell for a formula."""
+
+_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
 
 def significant(value: float) -> float:
     """Round to 6 significant digits: what float32 carries, without its noise."""
@@ -31,14 +36,17 @@ def significant(value: float) -> float:
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    """Encode plain data as JSON in UTF-8; NaN is refused, lone surrogates become ``\\udcXX`` escapes."""
+    r"""Encode plain data as JSON in UTF-8; NaN is refused, lone surrogates become ``\udcXX`` escapes."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
     """Escape what a terminal would act on: control characters and undecodable bytes."""
-    return "".join(character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode() for character in text)
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +90,14 @@ class Writer(ABC):
         self._stream = stream
         self._layout = layout
 
-    def begin(self, manifest: Manifest) -> None:
+    def begin(self, manifest: Manifest) -> None:  # noqa: B027 - a format may have nothing to write there
         """Write what stands before the first record."""
 
     @abstractmethod
     def write(self, record: Record) -> None:
         """Write one record."""
 
-    def end(self, *, complete: bool) -> None:
+    def end(self, *, complete: bool) -> None:  # noqa: B027
         """Write what stands after the last record; not complete when the run was interrupted."""
 
 
@@ -115,7 +123,10 @@ class JsonWriter(Writer):
 
     def write(self, record: Record) -> None:
         """Write one element of the list."""
-        self._stream.write((b",\n  " if self._written else b"\n  ") + to_json(record_to_dict(record, self._layout.fields)))
+        self._stream.write(
+            (b",\n  " if self._written else b"\n  ") + to_json(record_to_dict(record, self._layout.fields))
+        )
+        self._stream.flush()
         self._written += 1
         self._failed += isinstance(record, Failure)
 
@@ -128,11 +139,11 @@ class JsonWriter(Writer):
 class SeparatedWriter(Writer):
     """CSV or TSV: a header, then a row a record; the answer, the reason of a failure, then the ranked labels."""
 
-    def __init__(self, stream: BinaryIO, layout: Layout, dialect: str) -> None:
+    def __init__(self, stream: BinaryIO, layout: Layout, dialect: Format) -> None:
         super().__init__(stream, layout)
         self._dialect = dialect
 
-    def begin(self, manifest: Manifest) -> None:
+    def begin(self, manifest: Manifest) -> None:  # noqa: ARG002
         """Write the header."""
         names = [str(field) for field in self._layout.fields]
         ranks = [f"{name}_{rank}" for rank in range(1, self._layout.top_k + 1) for name in ("label", *names)]
@@ -140,23 +151,39 @@ class SeparatedWriter(Writer):
 
     def write(self, record: Record) -> None:
         """Write one row."""
-        fields = self._layout.fields
+        fields, guard = self._layout.fields, self._guard
+        path = guard(record.path, "./")
         if isinstance(record, Failure):
-            self._row([record.path, "", *[""] * len(fields), record.error, *[""] * (self._layout.top_k * (1 + len(fields)))])
+            blank = [""] * (self._layout.top_k * (1 + len(fields)))
+            self._row([path, "", *[""] * len(fields), guard(record.error, "'"), *blank])
             return
-        best = [f"{value:.6g}" for value in _numbers(record.top[0], fields).values()]
-        ranked = [cell for entry in record.top for cell in (entry.label, *(f"{v:.6g}" for v in _numbers(entry, fields).values()))]
-        self._row([record.path, record.label or "", *best, "", *ranked])
+        row = [path, guard(record.label or "", "'"), *_formatted(record.top[0], fields), ""]
+        for ranked in record.top:
+            row += [guard(ranked.label, "'"), *_formatted(ranked, fields)]
+        self._row(row)
+
+    def _guard(self, text: str, prefix: str) -> str:
+        """Keep a spreadsheet from running a cell of a CSV as a formula.
+
+        A relative path gets ``./``, which names the same file; a label an apostrophe, which spreadsheets do not show.
+        """
+        return prefix + text if self._dialect == Format.CSV and text.startswith(_FORMULA) else text
 
     def _row(self, cells: Sequence[str]) -> None:
-        text = io.StringIO()
-        if self._dialect == "tsv":
+        if self._dialect == Format.TSV:
             # As the tabular conventions have it: no quoting, the separators themselves escaped.
-            text.write("\t".join(cell.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r") for cell in cells) + "\n")
+            line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
         else:
-            csv.writer(text, lineterminator="\n").writerow(cells)
-        self._stream.write(text.getvalue().encode("utf-8", "backslashreplace"))
+            # Rows end in LF, for the tools of a shell; the writer quotes a CR in a cell only where CR ends its rows.
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\r\n").writerow(cells)
+            line = text.getvalue().removesuffix("\r\n")
+        self._stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
         self._stream.flush()
+
+
+def _formatted(ranked: Ranked, fields: Sequence[Field]) -> list[str]:
+    return [f"{value:.6g}" for value in _numbers(ranked, fields).values()]
 
 
 class TableWriter(Writer):
@@ -164,18 +191,31 @@ class TableWriter(Writer):
 
     def __init__(self, stream: BinaryIO, layout: Layout) -> None:
         super().__init__(stream, layout)
-        self._text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", write_through=True)
+        self._text = io.StringIO()  # never the stream itself: a wrapper would close it when an error ends the run
         self._console = Console(
-            file=self._text, width=10_000, force_terminal=layout.colour, no_color=not layout.colour, highlight=False, markup=False, emoji=False
+            file=self._text,
+            width=10_000,
+            force_terminal=layout.colour,
+            no_color=None if layout.colour else True,  # None: as $NO_COLOR says
+            highlight=False,
+            markup=False,
+            emoji=False,
         )
-        usable = max(layout.width, 40)
+        self._width = usable = max(layout.width, 40)
         self._label_width = max(10, min(24, usable // 5))
         self._path_width = max(12, usable * 3 // 8)
         self._rest_width = usable - self._path_width - self._label_width - len("  100.0% ████████  ") - 2
 
-    def begin(self, manifest: Manifest) -> None:
+    def begin(self, manifest: Manifest) -> None:  # noqa: ARG002
         """Write the heading."""
-        self._line(Text.assemble((f"{'path':<{self._path_width}}  {'label':<{self._label_width}}  {'probability':<16}  runners-up", "bold")))
+        self._line(
+            Text.assemble(
+                (
+                    f"{'path':<{self._path_width}}  {'label':<{self._label_width}}  {'probability':<15}  runners-up",
+                    "bold",
+                )
+            )
+        )
 
     def write(self, record: Record) -> None:
         """Write one row."""
@@ -187,8 +227,13 @@ class TableWriter(Writer):
         label = _fit(printable(record.label) if record.label is not None else "(unknown)", self._label_width)
         cells = round(record.probability * 8)
         row = Text.assemble(
-            path, "  ", (label, "bold" if record.label is not None else "dim"), "  ",
-            f"{100 * record.probability:5.1f}% ", ("█" * cells + "·" * (8 - cells), "green"), "  ",
+            path,
+            "  ",
+            (label, "bold" if record.label is not None else "dim"),
+            "  ",
+            f"{100 * record.probability:5.1f}% ",
+            ("█" * cells + "·" * (8 - cells), "green"),
+            "  ",
         )
         runners = record.top[1:] if record.label is not None else record.top
         rest = ""
@@ -200,14 +245,14 @@ class TableWriter(Writer):
             rest = extended
         self._line(Text.assemble(row, (rest, "dim")))
 
-    def end(self, *, complete: bool) -> None:
-        """Leave the stream open for its owner."""
-        self._text.detach()
-
     def _line(self, text: Text) -> None:
+        text.truncate(self._width)
         text.rstrip()
         self._console.print(text, soft_wrap=True)
+        self._stream.write(self._text.getvalue().encode("utf-8", "backslashreplace"))
         self._stream.flush()
+        self._text.seek(0)
+        self._text.truncate()
 
     @staticmethod
     def _tail(text: str, width: int) -> str:
@@ -227,7 +272,7 @@ def _fit(text: str, width: int) -> str:
 def make_writer(form: Format, stream: BinaryIO, layout: Layout) -> Writer:
     """Return the writer of a format."""
     if form in (Format.CSV, Format.TSV):
-        return SeparatedWriter(stream, layout, str(form))
-    return {Format.TABLE: TableWriter, Format.JSON: JsonWriter, Format.JSONL: JsonlWriter}[form](stream, layout)
-
-
+        return SeparatedWriter(stream, layout, form)
+    if form is Format.TABLE:
+        return TableWriter(stream, layout)
+    return JsonWriter(stream, layout) if form is Format.JSON else JsonlWriter(stream, layout)

@@ -1,0 +1,136 @@
+"""Where results go: a file appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zeroshot.errors import OutputError
+from zeroshot.output import open_output, partial_path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_renamed_when_whole(tmp_path: Path) -> None:
+    """While it is written there is only the partial file; afterwards only the file."""
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    with open_output(target) as stream:
+        stream.write(b"new")
+        assert target.read_text() == "old"
+        assert names(tmp_path) == ["out.jsonl", "out.jsonl.partial"]
+    assert target.read_text() == "new"
+    assert names(tmp_path) == ["out.jsonl"]
+
+
+def test_error_leaves_nothing_behind(tmp_path: Path) -> None:
+    """After an error the old file stands and the partial one is gone; the error is the one that was raised."""
+    target = tmp_path / "out.jsonl"
+    target.write_text("old")
+    with pytest.raises(RuntimeError, match="mine"), open_output(target) as stream:
+        stream.write(b"half")
+        raise RuntimeError("mine")
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["out.jsonl"]
+
+
+def test_interrupt_keeps_what_there_is(tmp_path: Path) -> None:
+    """Interrupted, the records so far are in the partial file, and the name is not taken."""
+    target = tmp_path / "out.jsonl"
+    with pytest.raises(KeyboardInterrupt), open_output(target) as stream:
+        stream.write(b"one record\n")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == ["out.jsonl.partial"]
+    assert partial_path(target).read_bytes() == b"one record\n"
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """A disk that fills up is an error that names the file, and leaves no half of it."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with (
+        pytest.raises(OutputError, match=r"cannot write .*out.jsonl: No space left") as caught,
+        open_output(tmp_path / "out.jsonl") as stream,
+    ):
+        stream.write(b"x")
+    assert caught.value.hint
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("", "is a folder"), ("no/such/out", "No such file"), ("file/out", "Not a directory")]
+)
+def test_refused(tmp_path: Path, name: str, what: str) -> None:
+    """A folder, or a file in a folder that does not exist, is refused before anything is written."""
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=what), open_output(tmp_path / name):
+        raise AssertionError
+
+
+def test_link_stays_a_link(tmp_path: Path) -> None:
+    """Written through a link, the file it points to is new and the link still points there."""
+    (tmp_path / "real").touch()
+    (tmp_path / "link").symlink_to("real")
+    with open_output(tmp_path / "link") as stream:
+        stream.write(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="no devices here")
+def test_devices_stay_devices() -> None:
+    """A device is written to, never replaced by a file of its name."""
+    with open_output(Path("/dev/null")) as stream:
+        stream.write(b"x")
+    assert Path("/dev/null").is_char_device()
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+def test_full_device() -> None:
+    """A write that fails as late as closing is an error of the same kind."""
+    with (
+        pytest.raises(OutputError, match="cannot write /dev/full: No space left"),
+        open_output(Path("/dev/full")) as out,
+    ):
+        out.write(b"x")
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="no /dev/full here")
+def test_full_stdout() -> None:
+    """Stdout on a full disk is one error, and nothing more is said as the interpreter exits."""
+    code = (
+        "from zeroshot.output import open_output\nfrom zeroshot.errors import OutputError\n"
+        "try:\n with open_output(None) as out: out.write(b'x')\n"
+        "except OutputError as error: raise SystemExit(error.message)"
+    )
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "cannot write stdout: No space left on device\n"
+
+
+def test_closed_pipe_is_not_ours() -> None:
+    """A reader that has had enough is told apart from a disk that is full."""
+    with pytest.raises(BrokenPipeError), open_output(None):
+        raise BrokenPipeError
+
+
+def test_stdout_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stdout is flushed, not closed."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw))
+    with open_output(None) as stream:
+        stream.write(b"x")
+    assert raw.getvalue() == b"x"
+    sys.stdout.write("y")
