@@ -76,3 +76,11 @@ class Interpolation(enum.StrEnum):
 
     BICUBIC = "bicubic"
     BILINEAR = "bilinear"
+
+
+class Placement(enum.StrEnum):
+    """How `sort` brings a picture into its folder."""
+
+    LINK = "link"  # a hard link; a symbolic one across file systems
+    COPY = "copy"
+    MOVE = "move"

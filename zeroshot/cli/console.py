@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
+from .. import signals
 from ..errors import ExitCode, ZeroshotError
 
 if TYPE_CHECKING:
@@ -36,12 +37,14 @@ def warn(message: str) -> None:
 def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Arguments, None]:
     """Turn what a command raises or returns into messages and an exit code.
 
-    A `ZeroshotError` is one line and a hint; an interrupt is 130; a reader that closed the pipe has had enough,
-    which is no error. Anything else is a bug and keeps its traceback.
+    A `ZeroshotError` is one line and a hint; an interrupt is 130, SIGTERM 143; a reader that closed the pipe has had
+    enough, which is no error. Anything else is a bug and keeps its traceback.
     """
 
     @functools.wraps(command)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        signals.handle_stops()
+        code: int
         try:
             code = command(*args, **kwargs) or ExitCode.OK
         except ZeroshotError as error:
@@ -49,15 +52,15 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
             if error.hint:
                 say(f"  try: {error.hint}")
             code = error.exit_code
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             say("zeroshot: interrupted")
-            code = ExitCode.INTERRUPTED
+            code = signals.exit_code(stopped)
         except BrokenPipeError:
             # The interpreter flushes stdout once more as it exits; give it somewhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.OK
         if code:
-            raise typer.Exit(int(code))
+            raise typer.Exit(code)
 
     return run
 

@@ -1,0 +1,55 @@
+"""One process at a time: an advisory lock on an open file, which goes with the process however it ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows, which refuses to rename or remove a file that another process has open
+    fcntl = None  # type: ignore[assignment]
+
+
+class BusyError(Exception):
+    """Another process holds the lock."""
+
+
+def lock(descriptor: int) -> None:
+    """Lock an open file; where a file system has no locks, do without.
+
+    Raises:
+        BusyError: Another process holds it.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError from error
+    except OSError:
+        return
+
+
+def open_locked(path: Path) -> int:
+    """Open a file for reading and writing, made if it is not there, and lock it; its content stays.
+
+    Returns:
+        The descriptor of the file that stands under this name now: one that was renamed or removed while the lock
+        was waited for is let go.
+
+    Raises:
+        BusyError: Another process holds it.
+    """
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            lock(descriptor)
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
