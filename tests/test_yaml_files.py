@@ -71,7 +71,7 @@ def test_deep_nesting() -> None:
         parse("[" * 5000)
 
 
-def test_read_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_text(tmp_path: Path) -> None:
     """A byte order mark is dropped; what is absent, a folder, too large or not UTF-8 says so."""
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbfcat\r\n")
@@ -79,9 +79,8 @@ def test_read_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes("Köder".encode("latin-1"))
     with pytest.raises(LabelError, match="not UTF-8 text \\(byte 1\\)"):
         yaml_files.read_text(path, LabelError)
-    monkeypatch.setattr(yaml_files, "MAX_BYTES", 4)
     with pytest.raises(LabelError, match="over"):
-        yaml_files.read_text(path, LabelError)
+        yaml_files.read_text(path, LabelError, max_bytes=4)
     for bad, what in ((tmp_path, "directory"), (tmp_path / "gone", "No such file")):
         with pytest.raises(LabelError, match=what):
             yaml_files.read_text(bad, LabelError)

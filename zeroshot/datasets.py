@@ -7,7 +7,9 @@ folder must not shift all the labels behind it.
 from __future__ import annotations
 
 import csv
+import io
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +20,11 @@ import numpy.typing as npt
 from . import open_clip_tables
 from .errors import InputError, LabelError, nearest
 from .labels import IMAGENET, Label, LabelSet
-from .paths import natural_key, walk
+from .paths import is_folder, is_skipped, natural_key, walk
 from .yaml_files import SUFFIXES, parse_yaml, read_text
+
+MAX_TABLE_BYTES = 500_000_000
+"""Limit of a table of pictures: some millions of lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +67,16 @@ def load_label_names(source: str) -> dict[str, Label]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
-        separator = next((mark for mark in ("\t", ",", " ") if mark in line.strip()), None)
-        key, _, words = line.strip().partition(separator) if separator else (line.strip(), "", "")
-        if not words.strip():
+        # A tab is unmistakable; else the earlier of comma and space: `n01440764 tench, Tinca tinca` has both.
+        key, *rest = re.split("\t" if "\t" in line.strip() else "[, ]", line.strip(), maxsplit=1)
+        words = rest[0].split() if rest else []
+        if not words:
             raise LabelError(
                 f"{source}, line {number}: no name after {key!r}", "write the folder's name, a tab, and the words"
             )
         if key in names:
             raise LabelError(f"{source}, line {number}: {key!r} stands twice", "keep one of them")
-        names[key] = Label(" ".join(words.split()))
+        names[key] = Label(" ".join(words))
     return names
 
 
@@ -81,6 +87,14 @@ def _label_of(words: object, where: str) -> Label:
         raise LabelError(f"{where}: expected a name or a list of names", "put it in quotes")
     first, *others = (" ".join(str(entry).split()) for entry in entries)
     return Label(first, tuple(others))
+
+
+def _label_from(key: str) -> Label:
+    """Make a label of a folder's name or a table's spelling: underscores are spaces."""
+    words = key.replace("_", " ").split()
+    if not words:
+        raise LabelError(f"{key!r} gives an empty label", "rename it, or give it words with --label-names")
+    return Label(" ".join(words))
 
 
 def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_labels: bool = False) -> Dataset:
@@ -97,7 +111,7 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     """
     try:
         with os.scandir(folder) as entries:
-            found = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith((".", "@"))]
+            found = {entry.name for entry in entries if is_folder(entry) and not is_skipped(entry.name)}
     except OSError as error:
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", "check the path") from error
     if not found:
@@ -110,16 +124,16 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
                 f"no name for the {_count(missing, 'folder')} {_some(missing)}{nearest(missing[0], names)}",
                 "add them to the file given with --label-names, or move the folders away",
             )
-        if unused := [key for key in names if key not in set(found)]:
+        if unused := [key for key in names if key not in found]:
             what = "kept as labels without pictures" if all_labels else "left out (--all-labels keeps them as labels)"
             notes.append(f"no folder for {_count(unused, 'name')}, {what}: {_some(unused)}")
-            keys = [key for key in names if all_labels or key in set(found)]
-    labels = [names[key] if names is not None else Label(" ".join(key.replace("_", " ").split())) for key in keys]
+            keys = [key for key in names if all_labels or key in found]
+    labels = [names[key] if names is not None else _label_from(key) for key in keys]
     paths: list[str] = []
     targets: list[int] = []
     for index, key in enumerate(keys):
-        pictures = list(walk(str(Path(folder) / key))) if key in set(found) else []
-        if not pictures and key in set(found):
+        pictures = list(walk(str(Path(folder) / key))) if key in found else []
+        if not pictures and key in found:
             notes.append(f"no pictures in the folder {key}")
         paths += pictures
         targets += [index] * len(pictures)
@@ -141,16 +155,20 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
         InputError: The table cannot be read, or lacks a column.
         LabelError: A label has no entry in ``names``.
     """
-    text = read_text(Path(source), InputError)
-    rows = list(csv.reader(text.splitlines()))
-    header = [column.strip().lower() for column in rows[0]] if rows else []
+    text = read_text(Path(source), InputError, MAX_TABLE_BYTES)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{source}, line {reader.line_num}: {error}", "mend the line") from error
+    header = [column.strip().lower() for column in rows[0][1]] if rows else []
     if "path" not in header or "label" not in header:
         raise InputError(f"{source}: the first line names no columns path and label", "write `path,label` there")
     path_column, label_column = header.index("path"), header.index("label")
     base = Path(source).parent
     paths: list[str] = []
     keys: list[str] = []
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in rows[1:]:
         if not row:
             continue
         if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
@@ -165,7 +183,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
             f"no name for the {_count(missing, 'label')} {_some(missing)}{nearest(missing[0], names)}",
             "add them to --label-names",
         )
-    labels = [names[key] if names is not None else Label(" ".join(key.replace("_", " ").split())) for key in distinct]
+    labels = [names[key] if names is not None else _label_from(key) for key in distinct]
     index_of = {key: index for index, key in enumerate(distinct)}
     targets = np.asarray([index_of[key] for key in keys], dtype=np.int64)
     return Dataset(tuple(paths), targets, LabelSet(tuple(labels)), tuple(distinct), tuple(_repeats(labels)))

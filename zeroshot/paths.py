@@ -26,6 +26,11 @@ _SKIPPED_FOLDERS = frozenset(
 _NUMBER = re.compile(r"(\d+)")
 
 
+def is_skipped(name: str) -> bool:
+    """Say whether a folder's entry is left out: hidden, or kept by a storage box or an operating system."""
+    return name.startswith(".") or name.casefold() in _SKIPPED_FOLDERS
+
+
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Return a key that sorts names as people do: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
     parts: list[tuple[int, int, str]] = []
@@ -91,24 +96,22 @@ def walk(folder: str) -> Iterator[str]:
             if identity in ancestors:
                 continue
             with os.scandir(current) as entries:
-                listing = sorted(
-                    (entry for entry in entries if not entry.name.startswith(".")),
-                    key=lambda entry: natural_key(entry.name),
-                )
+                kept = [entry for entry in entries if not is_skipped(entry.name)]
+            listing = sorted(kept, key=lambda entry: natural_key(entry.name))
         except OSError:
             yield current
             continue
         folders: list[str] = []
         for entry in listing:
-            if _is_folder(entry):
-                if entry.name.casefold() not in _SKIPPED_FOLDERS:
-                    folders.append(entry.path)
+            if is_folder(entry):
+                folders.append(entry.path)
             elif Path(entry.name).suffix.lower() in SUFFIXES:
                 yield entry.path
         waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a folder or leads to one."""
     try:
         return entry.is_dir()
     except OSError:  # a link whose target cannot be read

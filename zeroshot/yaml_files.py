@@ -49,19 +49,19 @@ _PlainLoader.yaml_constructors = {
 _PlainLoader.yaml_implicit_resolvers = {}
 
 
-def read_text(path: Path, error: type[ZeroshotError]) -> str:
-    """Read a small UTF-8 text file (a byte order mark is dropped).
+def read_text(path: Path, error: type[ZeroshotError], max_bytes: int = MAX_BYTES) -> str:
+    """Read a UTF-8 text file of bounded size (a byte order mark is dropped).
 
     Raises:
         error: It cannot be read, is too large, or is not UTF-8.
     """
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(max_bytes + 1)
     except OSError as problem:
         raise error(f"cannot read {path}: {problem.strerror}", "check the path") from problem
-    if len(raw) > MAX_BYTES:
-        raise error(f"{path} is over {MAX_BYTES // 1_000_000} MB", "is it the right file?")
+    if len(raw) > max_bytes:
+        raise error(f"{path} is over {max_bytes // 1_000_000} MB", "is it the right file?")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
