@@ -166,6 +166,13 @@ def test_list_of_nul() -> None:
     assert os.fsencode(names[2]) == b"\xff\xfe.jpg"
 
 
+def test_nul_list_read_as_lines() -> None:
+    """A NUL-separated list without --from0 is an error that names the option, not one path of a thousand names."""
+    with pytest.raises(InputError, match="NUL") as caught:
+        list(paths.read_list(io.BytesIO(b"a.jpg\0b.jpg\0")))
+    assert "--from0" in caught.value.hint
+
+
 def test_list_streams() -> None:
     """A path is given out as soon as its line has ended, before more is read, even in the middle of a character."""
     found = paths.read_list(Trickle(b"one.jpg\ntw", b"o-\xc3", b"\xa4.jpg\n"))  # type: ignore[arg-type]

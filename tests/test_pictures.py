@@ -170,6 +170,16 @@ def test_damaged_exif(pictures: SavePicture, exif: bytes) -> None:
     assert opened(pictures("odd.jpg", exif=exif)).size == (16, 12)
 
 
+def test_tiff_orientation(tmp_path: Path) -> None:
+    """TIFF's own orientation is turned once, and always: Pillow does it while it decodes, in any protocol."""
+    picture = Image.new("RGB", (3, 2))
+    picture.putpixel((0, 0), (255, 255, 255))
+    picture.save(tmp_path / "turned.tif", tiffinfo={0x0112: 6})
+    for exif in (True, False):
+        turned = opened(tmp_path / "turned.tif", Opening(exif=exif))
+        assert (turned.size, turned.getpixel((1, 0))) == ((2, 3), WHITE)
+
+
 def test_unknown_orientation(pictures: SavePicture) -> None:
     """An orientation that does not exist leaves the picture as it is."""
     exif = Image.Exif()

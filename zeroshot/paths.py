@@ -122,6 +122,9 @@ def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
     """Yield the paths of a list as they arrive: one a line, or NUL-separated.
 
     Bytes that are not valid in the file system's encoding are kept as surrogate escapes. Empty lines are skipped.
+
+    Raises:
+        InputError: It is NUL-separated after all, or no list.
     """
     separator = b"\0" if nul else b"\n"
     rest = b""
@@ -135,6 +138,10 @@ def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
 def _decode(names: Iterable[bytes], nul: bool) -> Iterator[str]:
     for name in names:
         path = name if nul else name.removesuffix(b"\r")
+        if b"\0" in path:
+            raise InputError(
+                "the list of paths holds NUL characters", "--from0 reads lists as `find -print0` writes them"
+            )
         if path:
             yield os.fsdecode(path)
 
