@@ -33,7 +33,7 @@ def test_natural_order() -> None:
 def test_natural_order_of_anything() -> None:
     """Empty names, endless digits and foreign digits compare without failing."""
     names = ["", "9" * 5000, "٣", "1", "½", "a" * 300, "1a", "a1", "\udcff"]
-    assert set(sorted(names, key=paths.natural_key)) == set(names)
+    assert len(sorted(names, key=paths.natural_key)) == len(names)
 
 
 def test_folder_walk(tmp_path: Path) -> None:
