@@ -139,3 +139,20 @@ def test_folder_or_table(fake_model, folder: str) -> None:
         result = runner.invoke(app, ["eval", *arguments])
         assert result.exit_code == 2
         assert "give a folder or --targets" in result.stderr
+
+
+def test_report_and_plots(fake_model, folder: str, tmp_path: Path) -> None:
+    """Beside the result eval writes a page and three drawings; each file is whole."""
+    page, plots = tmp_path / "report.html", tmp_path / "plots"
+    evaluate(folder, "--report", str(page), "--plots", str(plots))
+    assert page.read_text().rstrip().endswith("</html>")
+    assert sorted(path.name for path in plots.iterdir()) == ["confusion.svg", "reliability.svg", "risk-coverage.svg"]
+    assert all(path.read_text().startswith("<svg") for path in plots.iterdir())
+
+
+def test_plots_cannot_be_written(fake_model, folder: str, tmp_path: Path) -> None:
+    """A folder that cannot be made is one line on stderr."""
+    (tmp_path / "file").write_text("")
+    result = runner.invoke(app, ["eval", folder, "--plots", str(tmp_path / "file" / "plots")])
+    assert result.exit_code == 1
+    assert "cannot make the folder" in result.stderr

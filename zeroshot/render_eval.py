@@ -17,14 +17,13 @@ from .datasets import Dataset
 from .evaluate import EncodedDataset, Evaluation, Run
 from .render import printable, significant, to_json
 from .results import Manifest
-from .statistics import Estimate, RiskPoint
+from .statistics import Estimate, thin
 from .suspects import Suspect
 
 GRID_FORMAT = "zeroshot-eval-grid"
 
 _SHOWN_MAPPINGS = 30
 _SHOWN_LABELS = 40
-_RISK_POINTS = 100
 
 
 def mapping_lines(dataset: Dataset) -> Iterator[str]:
@@ -78,12 +77,6 @@ def grid_to_document(runs: Sequence[Run], dataset: Dataset, against_best: Sequen
 def metrics_to_dict(result: Evaluation) -> dict[str, Any]:
     """Return the metrics as the JSON contract has them: ``value``, and ``low`` and ``high`` where they are known."""
     return {name: _estimate(estimate) for name, estimate in _estimates(result).items()}
-
-
-def thin(points: Sequence[RiskPoint], count: int = _RISK_POINTS) -> list[RiskPoint]:
-    """Return at most about ``count`` points of a curve, evenly spaced, the first and last among them."""
-    step = max(1, len(points) // count)
-    return [*points[:-1:step], points[-1]]
 
 
 def _estimates(result: Evaluation) -> dict[str, Estimate]:
@@ -189,8 +182,8 @@ def _headline(result: Evaluation) -> Text:
         ("top-1       " + with_interval(numbers.top1), "bold"),
         f"\ntop-5       {with_interval(numbers.top5)}",
         f"\nmean recall {with_interval(numbers.mean_recall)}",
-        f"\ncalibration error {numbers.ece.value:.3f}   log-likelihood −{numbers.nll.value:.3f}   ",
-        f"Brier {numbers.brier.value:.3f}   risk-coverage area {numbers.aurc.value:.3f}",
+        f"\ncalibration error {numbers.ece.value:.3f}   log-likelihood −{numbers.nll.value:.3f}",
+        f"\nBrier score {numbers.brier.value:.3f}   risk-coverage area {numbers.aurc.value:.3f}",
         ("\nin brackets: 95 % intervals\n", "dim"),
     )
 

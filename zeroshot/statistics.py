@@ -6,6 +6,7 @@ would cost a second of import for each.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -252,6 +253,12 @@ def area_under_risk(points: tuple[RiskPoint, ...]) -> float:
     """Return the area under the risk-coverage curve in [0, 1], lower is better: the mean risk over all coverages."""
     coverage = np.asarray([0.0, *(point.coverage for point in points)])
     return float((np.diff(coverage) * np.asarray([point.risk for point in points])).sum())
+
+
+def thin(points: Sequence[RiskPoint], count: int = 100) -> list[RiskPoint]:
+    """Return at most about ``count`` points of a curve, evenly spaced, the first and last among them."""
+    step = max(1, len(points) // count)
+    return [*points[:-1:step], points[-1]]
 
 
 def _percentiles(values: Doubles, level: float = LEVEL) -> tuple[float, float]:

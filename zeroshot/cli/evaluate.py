@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..choices import Device, Engine, Precision, ReportFormat
-from ..errors import ExitCode, UsageError
+from ..errors import ExitCode, OutputError, UsageError
 from . import console, labelled, options
-from .classify import prepare_classifier, read_templates
+from .inputs import prepare_classifier, read_templates
 
 if TYPE_CHECKING:
+    from ..evaluate import Evaluation, Run
     from ..prompts import TemplateSet
 
 _METRICS = ("top1", "top5", "mean_recall")
@@ -56,6 +58,16 @@ def evaluate(
     score: options.ScoreOption = None,
     format_: labelled.ReportFormatOption = None,
     output: options.Output = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--plots", help="Also write the confusion matrix and the curves as SVG into a folder.", metavar="DIR"
+        ),
+    ] = None,
     suspects: Annotated[
         int,
         typer.Option("--suspects", min=0, help="List this many pictures whose label is most likely wrong."),
@@ -140,6 +152,13 @@ def evaluate(
         text = render_eval.to_table(best, found, colour=colour)
     with open_output(output) as stream:
         stream.write(render_eval.encode(document) if document else text.encode("utf-8", "backslashreplace"))
+    if plots:
+        _write_plots(plots, best.result)
+    if report:
+        from ..report import eval_report
+
+        with console.Bar("thumbnails") as bar, open_output(report) as stream:
+            stream.write(eval_report(best, opening, pipeline.workers, on_progress=bar.advance))
     below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(best, name)) < bar]
     for line in below:
         console.say(f"zeroshot: {line}")
@@ -148,7 +167,31 @@ def evaluate(
     return ExitCode.INCOMPLETE if best.result.data.failures else ExitCode.OK
 
 
-def _value(run: Any, name: str) -> float:
+def _write_plots(folder: Path, result: Evaluation) -> None:
+    """Write the confusion matrix and the curves as SVG.
+
+    Raises:
+        OutputError: The folder or a file cannot be written.
+    """
+    from .. import plots, statistics
+    from ..output import open_output
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}", "give another --plots") from error
+    names = [label.label for label in result.per_label]
+    drawings = {
+        "confusion": plots.confusion(result.confusion, names, standalone=True),
+        "reliability": plots.reliability(result.reliability, standalone=True),
+        "risk-coverage": plots.risk_coverage(statistics.thin(result.risk), standalone=True),
+    }
+    for name, drawing in drawings.items():
+        with open_output(folder / f"{name}.svg") as stream:
+            stream.write(drawing.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _value(run: Run, name: str) -> float:
     return float(getattr(run.result.metrics, name).value)
 
 

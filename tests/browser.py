@@ -1,0 +1,148 @@
+"""A headless Chromium for tests of pages, spoken to over its debugging pipe: no driver, no port, no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
+)
+
+
+def find_chromium() -> str | None:
+    """Return Chromium's path, or None where there is none."""
+    return next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+
+
+class Page:
+    """One tab.
+
+    Attributes:
+        events: What the browser reported since the page was opened (console messages, errors, requests).
+    """
+
+    def __init__(self, to_browser: int, from_browser: int) -> None:
+        self._to, self._from = to_browser, from_browser
+        self._rest = b""
+        self._number = 0
+        self._session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.send(f"{domain}.enable")
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Call a method of the DevTools protocol and return its result."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while (answer := self._read()).get("id") != self._number:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def open(
+        self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False, script: bool = True
+    ) -> None:
+        """Load a file and wait until it has loaded."""
+        self.events.clear()
+        features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.send("Emulation.setEmulatedMedia", features=features)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
+        self.send("Emulation.setScriptExecutionDisabled", value=not script)
+        self.send("Page.navigate", url=path.resolve().as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._read())
+
+    def run(self, expression: str) -> Any:
+        """Evaluate JavaScript and return its value; the page's own script may be switched off meanwhile."""
+        result = self.send("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """Press a key: Tab, Enter."""
+        code = {"Tab": 9, "Enter": 13}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ("keyDown", "keyUp"):
+            extra = text if kind == "keyDown" else {}
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **extra)
+
+    def screenshot(self, path: Path, *, whole: bool = True) -> None:
+        """Save what is shown as PNG; the whole page, or the window."""
+        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    @property
+    def requests(self) -> list[str]:
+        """Addresses that the page asked for, itself and what stands inside it left out."""
+        sent = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
+        return [
+            request["request"]["url"]
+            for request in sent
+            if not request["request"]["url"].startswith(("data:", "file:"))
+        ]
+
+    @property
+    def complaints(self) -> list[str]:
+        """Errors that the browser reported: exceptions, and anything that the policy blocked."""
+        found = [
+            event["params"]["exceptionDetails"]["text"]
+            for event in self.events
+            if event.get("method") == "Runtime.exceptionThrown"
+        ]
+        entries = [event["params"]["entry"] for event in self.events if event.get("method") == "Log.entryAdded"]
+        return found + [entry["text"] for entry in entries if entry["level"] == "error"]
+
+    def _read(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            chunk = os.read(self._from, 1 << 20)
+            assert chunk, "the browser ended"
+            self._rest += chunk
+        message, self._rest = self._rest.split(b"\0", 1)
+        return json.loads(message)
+
+
+@contextmanager
+def open_browser() -> Iterator[Page]:
+    """Start Chromium with a profile of its own, and end it."""
+    chromium = find_chromium()
+    assert chromium
+    browser_reads, to_browser = os.pipe()
+    from_browser, browser_writes = os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        # The protocol's pipe is expected on the descriptors 3 and 4.
+        command = f'exec "$@" 3<&{browser_reads} 4>&{browser_writes}'
+        arguments = [chromium, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        process = subprocess.Popen(
+            ["bash", "-c", command, "bash", *arguments],
+            pass_fds=(browser_reads, browser_writes),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(browser_reads)
+        os.close(browser_writes)
+        try:
+            yield Page(to_browser, from_browser)
+        finally:
+            os.close(to_browser)
+            os.close(from_browser)
+            process.terminate()
+            process.wait(timeout=20)
