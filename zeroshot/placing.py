@@ -160,7 +160,7 @@ def _copy(task: Task, source: Path, target: Path) -> Placed:
     """Copy with times and permissions, and have the disk hold it before it takes the place of the claim."""
     temporary = task.temporary(target)
     try:
-        with source.open("rb") as reader, temporary.open("xb") as writer:
+        with source.open("rb") as reader, temporary.open("wb") as writer:
             digest, before = hashlib.sha256(), os.fstat(reader.fileno())
             while block := reader.read(_CHUNK):
                 digest.update(block)

@@ -17,7 +17,7 @@ from ..placing import Method
 from ..signals import held_back
 from ..sorting import Stay, Step
 from . import console, options
-from .classify import check_sources, prepare_classifier, read_labels, read_templates
+from .inputs import check_sources, prepare_classifier, read_labels, read_templates
 
 if TYPE_CHECKING:
     from ..results import Record
@@ -89,8 +89,13 @@ def sort(
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
     check_sources(inputs or [], files_from)
 
+    from ..mover import settle_earlier
     from ..names import folder_names
     from ..sorting import make_plan, select_inputs
+
+    if not dry_run:
+        for note in settle_earlier(target):
+            console.warn(note)
 
     folders = folder_names(name for name, _ in label_set.answers)
     # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
@@ -202,8 +207,14 @@ def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:
 def _one_by_one(outcomes: Iterator[T]) -> Iterator[T]:
     """Yield outcomes; a signal waits for the step in hand, so that none is left half done."""
     while True:
-        with held_back():
-            outcome = next(outcomes, None)
+        outcome = None
+        try:
+            with held_back():
+                outcome = next(outcomes, None)
+        except KeyboardInterrupt:
+            if outcome is not None:
+                yield outcome  # the step was finished first: it counts
+            raise
         if outcome is None:
             return
         yield outcome
@@ -212,10 +223,8 @@ def _one_by_one(outcomes: Iterator[T]) -> Iterator[T]:
 def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     """Carry out a plan, and tell what was done and how to take it back."""
     from ..journal import Journal
-    from ..mover import carry_out, settle_earlier
+    from ..mover import carry_out
 
-    for note in settle_earlier(into):
-        console.warn(note)
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]
     if not steps:
