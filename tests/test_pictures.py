@@ -16,6 +16,8 @@ from PIL import Image
 from zeroshot.errors import PictureError
 from zeroshot.pictures import Opening, open_picture, to_rgb
 
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module itself does outside pytest
+
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 AS_USUAL = Opening()
 
