@@ -32,6 +32,12 @@ def pictures(tmp_path: Path) -> SavePicture:
     return save
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the features and exports of the person who runs it."""
+    monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 class FakeModel:
     """Stands in for `zeroshot.engines.load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
 

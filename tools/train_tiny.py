@@ -41,7 +41,7 @@ CONFIG = {
         "embed_dim": WIDTH,
         "vision_cfg": {
             "image_size": IMAGE_SIZE,
-            "timm_model_name": "regnetx_004",
+            "timm_model_name": "resnet10t",
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": "linear",
@@ -242,6 +242,10 @@ def train_image(
         groups.append({"params": [p for _, p in chosen if p.ndim > 1], "peak": peak, "weight_decay": 0.05})
         groups.append({"params": [p for _, p in chosen if p.ndim <= 1], "peak": peak, "weight_decay": 0.0})
     groups.append({"params": [model.logit_scale], "peak": rate / 3, "weight_decay": 0.0})
+    # A classifier beside the projection, dropped afterwards: few epochs suffice to train the trunk on plain classes,
+    # while the text features' neighbourhoods alone would take many.
+    guide = nn.Linear(model.visual.trunk.num_features, len(vocabulary.keys)).to(device)
+    groups.append({"params": list(guide.parameters()), "peak": rate, "weight_decay": 0.05})
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
     clip_loss = ClipLoss(vocabulary, device)
     average = copy.deepcopy(model).eval()
@@ -256,6 +260,7 @@ def train_image(
         stored = torch.load(checkpoint, map_location=device, weights_only=True)
         model.load_state_dict(stored["model"])
         average.load_state_dict(stored["average"])
+        guide.load_state_dict(stored["guide"])
         optimizer.load_state_dict(stored["optimizer"])
         state = stored["state"]
         print(f"resuming after epoch {state['epoch']}, {state['seconds'] / 60:.1f} minutes")
@@ -281,10 +286,12 @@ def train_image(
                 group["lr"] = group["peak"] * factor
             rows = torch.from_numpy(order[first : first + options.batch])
             size = 48 if progress < options.small_until else IMAGE_SIZE
-            strength = 1.0 if progress < 0.85 else 0.5
+            strength = 0.7 if progress < 0.85 else 0.35  # few epochs want little augmentation
             x = augment(pixels[rows].to(device), is_small[rows].to(device), size, strength)
             with torch.autocast(device, torch.bfloat16):
-                images = F.normalize(model.visual(x).float(), dim=-1)
+                pooled = model.visual.trunk(x)
+                images = F.normalize(model.visual.head(pooled).float(), dim=-1)
+                direct = guide(pooled).float()
             # The text tower moves slowly, and costs nearly as much as the pictures: its captions serve several steps.
             if first // options.batch % TEXT_EVERY == 0:
                 lines, broader = vocabulary.draw_captions(N_BROADER, words)
@@ -295,7 +302,9 @@ def train_image(
                 named_texts = texts[: len(lines)]
             else:
                 loss, named_texts = 0.0, named_texts.detach()
-            loss = loss + clip_loss(images, named_texts, model.logit_scale.exp(), classes[rows].to(device), broader)
+            right = classes[rows].to(device)
+            loss = loss + clip_loss(images, named_texts, model.logit_scale.exp(), right, broader)
+            loss = loss + F.cross_entropy(direct.masked_fill(clip_loss.ambiguous[right], -1e4), right)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([p for _, p in named], 5.0)
@@ -329,6 +338,7 @@ def train_image(
             {
                 "model": model.state_dict(),
                 "average": average.state_dict(),
+                "guide": guide.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "state": state,
             },

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .cache import FeatureCache, hash_prompts, text_key
 from .encoder import Encoder, EncoderSpec, Features, Score
 from .errors import LabelError, ModelError, UsageError
 from .labels import Label, LabelSet
@@ -156,9 +157,20 @@ def choose_score(asked: Score | None, spec: EncoderSpec, labels: LabelSet) -> Sc
 
 
 def build_classifier(
-    encoder: Encoder, labels: LabelSet, templates: TemplateSet, score: Score | None = None
+    encoder: Encoder,
+    labels: LabelSet,
+    templates: TemplateSet,
+    score: Score | None = None,
+    cache: FeatureCache | None = None,
 ) -> Classifier:
     """Encode every label's prompts and average them to the classifier's rows.
+
+    Args:
+        encoder: The model.
+        labels: What the rows stand for.
+        templates: What a label without prompts of its own is put into.
+        score: How logits become probabilities; None for softmax.
+        cache: Where rows of the same model and prompts are looked up, and new ones kept.
 
     Raises:
         LabelError: Two labels are the same tokens after truncation, or a label holds a control token or no text.
@@ -168,17 +180,31 @@ def build_classifier(
     chosen = choose_score(score, encoder.spec, labels)
     prompts = [prompts_for(label, templates) for label in labels.labels]
     check_control_tokens(encoder.spec, labels.labels)
-    # A prompt that several labels share, or that repeats, is encoded once.
-    unique = list(dict.fromkeys(prompt for group in prompts for prompt in group))
-    row_of = {prompt: row for row, prompt in enumerate(unique)}
-    check_encodable(unique)
-    features = encoder.encode_texts(unique)
-    weights = np.stack([average(features[[row_of[prompt] for prompt in group]]) for group in prompts])
+    for group in prompts:
+        check_encodable(group)
+    weights = _encode_labels(encoder, prompts, cache)
     spec = encoder.spec
     if not (np.isfinite(weights).all() and math.isfinite(spec.logit_scale) and math.isfinite(spec.logit_bias or 0.0)):
         raise ModelError(f"{spec.model} gives no finite numbers for these labels", "--precision fp32, or other weights")
     warnings = check_prompts(encoder, labels.labels, prompts, weights)
     return Classifier(weights, labels, templates, spec.logit_scale, spec.logit_bias or 0.0, chosen, warnings)
+
+
+def _encode_labels(encoder: Encoder, prompts: Sequence[tuple[str, ...]], cache: FeatureCache | None) -> Features:
+    """Return each label's averaged row, shape ``(n_labels, dim)``; only what the cache does not know is encoded."""
+    key = text_key(encoder.spec)
+    names = [hash_prompts(group) for group in prompts]
+    rows = {name: cache.find(key, name, encoder.spec.dim) for name in names} if cache else dict.fromkeys(names)
+    missing = [(name, group) for name, group in zip(names, prompts, strict=True) if rows[name] is None]
+    # A prompt that several labels share, or that repeats, is encoded once.
+    unique = list(dict.fromkeys(prompt for _, group in missing for prompt in group))
+    row_of = {prompt: row for row, prompt in enumerate(unique)}
+    features = encoder.encode_texts(unique) if unique else np.zeros((0, encoder.spec.dim), dtype=np.float32)
+    made = {name: average(features[[row_of[prompt] for prompt in group]]) for name, group in missing}
+    finite = [(name, row) for name, row in made.items() if np.isfinite(row).all()]
+    if cache and finite:
+        cache.add(key, encoder.spec.model, finite)
+    return np.stack([made[name] if name in made else np.asarray(rows[name]) for name in names])
 
 
 def average(features: Features) -> Features:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import IO
 
 import numpy as np
@@ -64,6 +67,17 @@ def open_picture(path: str, how: Opening) -> Image.Image:
     Raises:
         PictureError: In one line, why it cannot be used.
     """
+    with open_file(path) as file:
+        return decode(file, how)
+
+
+@contextmanager
+def open_file(path: str) -> Iterator[BufferedReader]:
+    """Open a picture's file for reading.
+
+    Raises:
+        PictureError: In one line, why it cannot be read; also of what goes wrong while it is.
+    """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
@@ -73,7 +87,7 @@ def open_picture(path: str, how: Opening) -> Image.Image:
                 raise PictureError("not a regular file")
             if status.st_size == 0:
                 raise PictureError("the file is empty (0 bytes)")
-            return _decode(file, how)
+            yield file
     except PictureError:
         raise
     except FileNotFoundError as error:
@@ -94,8 +108,12 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _decode(file: IO[bytes], how: Opening) -> Image.Image:
-    """Decode an open file; translate what Pillow raises for damaged files."""
+def decode(file: IO[bytes], how: Opening) -> Image.Image:
+    """Decode an open file to an upright 8-bit RGB picture.
+
+    Raises:
+        PictureError: In one line, what is wrong with it; whatever Pillow raises becomes one.
+    """
     try:
         if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from . import classify, doctor, evaluate, models, prompts
+from . import cache, calibrate, classify, compare, doctor, evaluate, models, prompts, search, sort
 
 app = typer.Typer(
     name="zeroshot",
@@ -36,8 +36,18 @@ def _main(
     pass
 
 
-app.command("classify")(classify.classify)
-app.command("eval")(evaluate.evaluate)
+for _command, _summary in (
+    (classify.classify, "Say which label fits each picture best."),
+    (evaluate.evaluate, "Measure accuracy on labelled pictures."),
+    (search.search, "List the pictures nearest to a text or a picture."),
+    (sort.sort, "Sort pictures into a folder for each label."),
+    (sort.undo, "Take back what a `sort` did."),
+    (compare.compare, "Say whether one evaluation is better than another."),
+    (calibrate.calibrate, "Make probabilities honest; find a threshold."),
+    (search.features, "Write image features to a file."),
+    (doctor.doctor, "Check the installation."),
+):
+    app.command("eval" if _command is evaluate.evaluate else _command.__name__, short_help=_summary)(_command)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(models.app, name="models")
-app.command("doctor")(doctor.doctor)
+app.add_typer(cache.app, name="cache")

@@ -10,7 +10,7 @@ import typer
 from ..choices import Device, Engine, Precision, ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, labelled, options
-from .classify import prepare_classifier, read_templates
+from .inputs import prepare_classifier, read_templates
 
 
 @console.reports_errors

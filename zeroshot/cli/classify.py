@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import Device, Engine, Format, Precision, Score
+from ..choices import Device, Engine, Format, Precision
 from ..errors import ExitCode, UsageError
 from . import console, options
+from .inputs import (
+    SHOWN_FAILURES,
+    check_sources,
+    count_ahead,
+    find_inputs,
+    prepare_classifier,
+    read_labels,
+    read_templates,
+)
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
-    from ..encoder import Encoder
-    from ..labels import LabelSet
-    from ..prompts import TemplateSet
-
-_SHOWN_FAILURES = 20
-"""Failures named on stderr one by one; the records name every one of them."""
+    from ..encode import Pipeline
+    from ..render import Writer
+    from ..report import ClassifyReport
+    from ..results import Manifest, Record
 
 
 @console.reports_errors
@@ -36,30 +43,37 @@ def classify(
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    files_from: Annotated[
-        str | None,
-        typer.Option(
-            "--files-from", help="Read paths from a file, one a line, after the other inputs.", metavar="FILE"
-        ),
-    ] = None,
-    from0: Annotated[
-        bool, typer.Option("--from0", "-0", help="Lists of paths are separated by NUL, as `find -print0` writes them.")
-    ] = False,
+    files_from: options.FilesFrom = None,
+    from0: options.From0 = False,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each picture.")] = 5,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Below this probability the label is null: unknown.")
-    ] = 0.0,
-    score: options.ScoreOption = None,
-    format_: Annotated[
-        Format | None,
-        typer.Option("--format", "-f", help="How to write records. [default: table on a terminal, else jsonl]"),
+        float | None,
+        typer.Option(
+            "--threshold", min=0.0, max=1.0, help="Below this probability the label is null: unknown. [default: 0]"
+        ),
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration", help="Apply the temperature and threshold that `calibrate` fitted.", metavar="FILE"
+        ),
+    ] = None,
+    score: options.ScoreOption = None,
+    format_: options.FormatOption = None,
     fields: Annotated[
         str | None, typer.Option("--fields", help="More numbers for each label: similarity, logit.", metavar="A,B,...")
     ] = None,
     output: options.Output = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="With --output: continue a file that was cut short (jsonl, csv, tsv).")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
+    ] = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
+    no_cache: options.NoCache = False,
     device: options.DeviceOption = Device.AUTO,
     precision: options.PrecisionOption = Precision.AUTO,
     engine: options.EngineOption = Engine.AUTO,
@@ -77,147 +91,130 @@ def classify(
     """
     shown = options.parse_fields(fields)
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
+    if resume and (output is None or report is not None):
+        raise UsageError("--resume continues the file of --output, without --report", "--output FILE --resume")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
     check_sources(inputs or [], files_from)
     to_terminal = output is None and sys.stdout.isatty()
     form = format_ or (Format.TABLE if to_terminal else Format.JSONL)
 
-    from ..classify import Decision, Pipeline, available_cores, classify_paths
-    from ..engines import load_encoder
+    from ..calibration_file import load_calibration
+    from ..classify import Decision, classify_paths
     from ..manifest import build_manifest
     from ..output import open_output
-    from ..pictures import DEFAULT_MAX_PIXELS, Opening
     from ..render import Layout, make_writer
-    from ..results import Failure
 
-    with console.download_bar() as on_progress:
-        encoder = load_encoder(
-            model,
-            pretrained,
-            device=device,
-            precision=precision,
-            engine=engine,
-            preprocessing=overrides,
-            on_progress=on_progress,
-        )
-    classifier = prepare_classifier(encoder, label_set, template_set, score)
-    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
-    pipeline = Pipeline(batch_size, workers or available_cores(), opening)
-    ranks = min(top_k, len(label_set.answers))
-    manifest = build_manifest(encoder.spec, classifier, {"top_k": ranks, "threshold": threshold, "exif": not no_exif})
-    layout = Layout(shown, ranks, _width(), colour=to_terminal)
-    records = classify_paths(
-        encoder, classifier, find_inputs(inputs or [], files_from, from0), Decision(ranks, threshold), pipeline
+    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
+    classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
+    fitted = load_calibration(calibration, encoder.spec, classifier) if calibration else None
+    if fitted:
+        classifier = fitted.apply(classifier)
+    least = threshold if threshold is not None else (fitted.threshold if fitted else None) or 0.0
+    answers = len(label_set.answers)
+    ranks = min(top_k, answers)
+    choices = {"top_k": ranks, "threshold": least, "exif": not no_exif}
+    manifest = build_manifest(
+        encoder.spec, classifier, choices | ({"calibration": fitted.manifest()} if fitted else {})
     )
-    failed = written = 0
-    with open_output(output) as stream, console.Bar("pictures", shares_terminal=to_terminal) as bar:
+    layout = Layout(shown, ranks, shutil.get_terminal_size().columns, colour=to_terminal)
+    # The page shows every label of a picture; the records only as many as were asked for.
+    decision = Decision(answers if report else ranks, least)
+    paths = find_inputs(inputs or [], files_from, from0)
+    page = _new_report() if report else None
+    with console.Bar("pictures", shares_terminal=to_terminal) as bar:
         count_ahead(bar, inputs or [], files_from, from0)
-        writer = make_writer(form, stream, layout)
-        writer.begin(manifest)
-        try:
-            for record in records:
-                with bar.aside():
-                    writer.write(record)
-                written += 1
-                if isinstance(record, Failure):
-                    failed += 1
-                    if not to_terminal and failed <= _SHOWN_FAILURES:
-                        bar.note(f"zeroshot: {record.path}: {record.error}")
-                bar.advance()
-        except KeyboardInterrupt:
-            writer.end(complete=False)
-            if output:
-                bar.note(f"zeroshot: the {written} records so far are in {output}.partial")
-            raise
-        writer.end(complete=True)
-    if failed > _SHOWN_FAILURES and not to_terminal:
-        console.say(f"zeroshot: ... and {failed - _SHOWN_FAILURES} more")
-    if failed:
-        console.say(f"zeroshot: {failed} of {written} inputs could not be read; each has a record with its reason")
-    if not written:
-        console.warn("no paths were given, so there are no records")
-    return ExitCode.INCOMPLETE if failed else ExitCode.OK
+        if resume and output:
+            from ..resume import Recipe, open_resumable
+
+            with open_resumable(output, Recipe(manifest, form, layout, batch_size)) as begun:
+                writer = make_writer(form, begun.stream, layout)
+                if not begun.done:
+                    writer.begin(manifest)
+                rest = [] if begun.complete else begun.skip(paths)
+                tally = _Tally(bar, begun.done, begun.failed, quiet=False)
+                tally.write(classify_paths(encoder, classifier, rest, decision, pipeline), writer)
+        else:
+            with open_output(output) as stream:
+                writer = make_writer(form, stream, layout)
+                writer.begin(manifest)
+                tally = _Tally(bar, 0, 0, quiet=to_terminal)
+                try:
+                    tally.write(classify_paths(encoder, classifier, paths, decision, pipeline), writer, page, ranks)
+                except KeyboardInterrupt:
+                    writer.end(complete=False)
+                    if output:
+                        bar.note(f"zeroshot: the {tally.written} records so far are in {output}.partial")
+                    raise
+                writer.end(complete=True)
+    if page and report:
+        _write_report(page, report, manifest, pipeline)
+    return tally.summarise()
 
 
-def read_labels(labels: str | None, labels_file: str | None) -> LabelSet:
-    """Read the labels from whichever option gave them.
+class _Tally:
+    """Writes records as they come, and counts them.
 
-    Raises:
-        UsageError: None or both did.
+    Args:
+        bar: Advances with each record.
+        written: Records that are there already.
+        failed: How many of those are failures.
+        quiet: Failures are not named on stderr, because their records stand on the same terminal.
     """
-    from ..labels import load_labels, parse_labels
 
-    if labels is not None and labels_file is not None:
-        raise UsageError("both --labels and --labels-file are given", "put all labels in the file")
-    if labels is None and labels_file is None:
-        raise UsageError("no labels", "--labels cat,dog or --labels-file FILE")
-    return parse_labels(labels) if labels is not None else load_labels(labels_file or "")
+    def __init__(self, bar: console.Bar, written: int, failed: int, *, quiet: bool) -> None:
+        self._bar = bar
+        self._quiet = quiet
+        self._named = 0
+        self.written = written
+        self.failed = failed
+        bar.advance(written)
 
+    def write(
+        self, records: Iterable[Record], writer: Writer, page: ClassifyReport | None = None, ranks: int | None = None
+    ) -> None:
+        """Write each record, and name the first failures."""
+        from ..results import Failure
 
-def read_templates(prompts: str | None, template: list[str] | None) -> TemplateSet:
-    """Read the template set from whichever option gave it; ``general`` where none did.
+        for record in records:
+            if page:
+                page.add(record)
+            if not isinstance(record, Failure):
+                record = replace(record, top=record.top[:ranks])
+            with self._bar.aside():
+                writer.write(record)
+            self.written += 1
+            if isinstance(record, Failure):
+                self.failed += 1
+                self._named += 1
+                if not self._quiet and self._named <= SHOWN_FAILURES:
+                    self._bar.note(f"zeroshot: {record.path}: {record.error}")
+            self._bar.advance()
 
-    Raises:
-        UsageError: Both did.
-    """
-    from ..prompts import DEFAULT, from_templates, load_templates
-
-    if prompts and template:
-        raise UsageError(
-            "both --prompts and --template are given", "put the templates into a YAML set, or use one of the two"
-        )
-    return from_templates(template) if template else load_templates(prompts or DEFAULT)
-
-
-def prepare_classifier(encoder: Encoder, labels: LabelSet, templates: TemplateSet, score: Score | None) -> Classifier:
-    """Build the classifier and tell what a person should know of it."""
-    from ..classifier import build_classifier
-
-    classifier = build_classifier(encoder, labels, templates, score)
-    for warning in classifier.warnings:
-        console.warn(warning)
-    return classifier
-
-
-def check_sources(inputs: list[str], files_from: str | None) -> None:
-    """Refuse inputs that cannot be used before the model is loaded."""
-    from ..paths import STDIN, check_inputs
-
-    if not inputs and not files_from:
-        raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
-    if inputs.count(STDIN) + (files_from == STDIN) > 1:
-        raise UsageError("stdin is named twice", "name `-` once")
-    for note in check_inputs([path for path in inputs if path != STDIN]):
-        console.warn(note)
-    if files_from and files_from != STDIN:
-        from ..paths import open_list
-
-        open_list(files_from).close()
+    def summarise(self) -> ExitCode:
+        """Say how many inputs could not be read, and return the exit code for that."""
+        if self._named > SHOWN_FAILURES and not self._quiet:
+            console.say(f"zeroshot: ... and {self._named - SHOWN_FAILURES} more")
+        if self.failed:
+            console.say(
+                f"zeroshot: {self.failed} of {self.written} inputs could not be read; each has a record with its reason"
+            )
+        if not self.written:
+            console.warn("no paths were given, so there are no records")
+        return ExitCode.INCOMPLETE if self.failed else ExitCode.OK
 
 
-def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
-    """Yield the path of every picture, in the order of the command line."""
-    from ..paths import STDIN, find_pictures, open_list, read_list
+def _new_report() -> ClassifyReport:
+    from ..report import ClassifyReport
 
-    for given in inputs:
-        yield from find_pictures(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
-    if files_from:
-        with open_list(files_from) as stream:
-            yield from find_pictures(read_list(stream, nul=nul))
+    return ClassifyReport()
 
 
-def count_ahead(bar: console.Bar, inputs: list[str], files_from: str | None, nul: bool) -> None:
-    """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
-    from ..paths import STDIN
+def _write_report(page: ClassifyReport, target: Path, manifest: Manifest, pipeline: Pipeline) -> None:
+    """Make the page, whose thumbnails are read anew, and write it."""
+    from ..output import open_output
 
-    if not sys.stderr.isatty() or STDIN in inputs or (files_from and not Path(files_from).is_file()):
-        return
-    threading.Thread(
-        target=lambda: bar.expect(sum(1 for _ in find_inputs(inputs, files_from, nul))), daemon=True
-    ).start()
-
-
-def _width() -> int:
-    import shutil
-
-    return shutil.get_terminal_size().columns
+    with console.Bar("thumbnails", page.n_thumbnails) as bar:
+        document = page.page(manifest, pipeline.opening, pipeline.workers, bar.advance)
+    with open_output(target) as stream:
+        stream.write(document)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices import Device, Engine, Field, Interpolation, Precision, ResizeMode, Score
+from ..choices import Device, Engine, Field, Format, Interpolation, Precision, ResizeMode, Score
 from ..errors import UsageError, nearest
+
+if TYPE_CHECKING:
+    from ..encode import Pipeline
+    from ..encoder import Encoder
 
 Labels = Annotated[
     str | None,
@@ -35,7 +39,8 @@ Model = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. [default: $ZEROSHOT_MODEL or base]",
+        help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. "
+        "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
     ),
 ]
@@ -91,6 +96,59 @@ InterpolationOption = Annotated[
 ResizeModeOption = Annotated[
     ResizeMode | None, typer.Option("--resize-mode", help="For a weights file: how the shape is made to fit.")
 ]
+
+
+From0 = Annotated[
+    bool, typer.Option("--from0", "-0", help="Lists of paths are separated by NUL, as `find -print0` writes them.")
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option("--files-from", help="Read paths from a file, one a line, after the other inputs.", metavar="FILE"),
+]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="How to write records. [default: table on a terminal, else jsonl]"),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Compute every feature anew, and store none (see `zeroshot cache`).")
+]
+
+
+def load(
+    model: str | None,
+    pretrained: str | None,
+    device: Device,
+    precision: Precision,
+    engine: Engine,
+    overrides: dict[str, Any] | None = None,
+) -> Encoder:
+    """Load the model that the options name, with a progress bar for its download."""
+    from ..engines import load_encoder
+    from .console import download_bar
+
+    with download_bar() as on_progress:
+        return load_encoder(
+            model,
+            pretrained,
+            device=device,
+            precision=precision,
+            engine=engine,
+            preprocessing=overrides or {},
+            on_progress=on_progress,
+        )
+
+
+def make_pipeline(
+    batch_size: int, workers: int | None, no_exif: bool, max_pixels: int | None, no_cache: bool
+) -> Pipeline:
+    """Return how pictures are fed to the encoder, with the feature cache unless it is refused."""
+    from ..cache import FeatureCache
+    from ..encode import Pipeline, available_cores
+    from ..pictures import DEFAULT_MAX_PIXELS, Opening
+    from .console import warn
+
+    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
+    return Pipeline(batch_size, workers or available_cores(), opening, None if no_cache else FeatureCache(warn=warn))
 
 
 def preprocessing_overrides(

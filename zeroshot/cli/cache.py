@@ -1,0 +1,57 @@
+"""``zeroshot cache``: what is kept, and getting rid of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..errors import ExitCode, UsageError
+from . import console
+
+app = typer.Typer(help="Look at the feature cache, empty it, shrink it.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("info")
+@console.reports_errors
+def info() -> None:
+    """Show where the cache is, its size, and what it holds for each model."""
+    from ..cache import FeatureCache
+
+    store = FeatureCache(warn=console.warn)
+    typer.echo(f"{store.path}: {store.size() / 1e6:.1f} MB")
+    for entry in store.stored() if store.path.exists() else []:
+        typer.echo(f"  {entry.model}: {entry.rows} rows, {entry.megabytes:.1f} MB, oldest use {entry.oldest} days ago")
+
+
+@app.command("clear")
+@console.reports_errors
+def clear() -> None:
+    """Remove every stored feature; models and exports stay."""
+    from ..cache import FeatureCache
+
+    store = FeatureCache(warn=console.warn)
+    size = store.size()
+    store.clear()
+    typer.echo(f"removed {size / 1e6:.1f} MB from {store.path.parent}")
+
+
+@app.command("prune")
+@console.reports_errors
+def prune(
+    days: Annotated[
+        int | None, typer.Option("--days", min=0, help="Remove what was not used for so many days.")
+    ] = None,
+    megabytes: Annotated[
+        float | None, typer.Option("--megabytes", min=0, help="Keep at most so much, the last used first.")
+    ] = None,
+) -> ExitCode:
+    """Remove what is old, or too much."""
+    from ..cache import FeatureCache
+
+    if days is None and megabytes is None:
+        raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --megabytes 500")
+    store = FeatureCache(warn=console.warn)
+    removed = store.prune(days=days, megabytes=megabytes) if store.path.exists() else 0
+    typer.echo(f"removed {removed} rows; {store.size() / 1e6:.1f} MB are kept")
+    return ExitCode.OK

@@ -1,0 +1,112 @@
+"""``zeroshot search`` and ``zeroshot features``: what the image features are good for beside labels."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..choices import Device, Engine, Format, Precision
+from ..errors import ExitCode, UsageError
+from . import console, options
+from .inputs import check_sources, count_ahead, find_inputs, name_failures
+
+
+@console.reports_errors
+def search(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures and folders, then the text to search for.", metavar="PATH... [TEXT]")
+    ],
+    like: Annotated[
+        list[str] | None,
+        typer.Option("--like", help="Search for pictures like this one; repeatable.", metavar="PICTURE"),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many pictures to list.")] = 20,
+    format_: options.FormatOption = None,
+    output: options.Output = None,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    no_exif: options.NoExif = False,
+    max_pixels: options.MaxPixels = None,
+    no_cache: options.NoCache = False,
+    device: options.DeviceOption = Device.AUTO,
+    precision: options.PrecisionOption = Precision.AUTO,
+    engine: options.EngineOption = Engine.AUTO,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
+) -> ExitCode:
+    """List the pictures nearest to a text, or to other pictures.
+
+    The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`.
+    """
+    *paths, text = inputs if not like else [*inputs, ""]
+    if not paths:
+        raise UsageError("no pictures to search, or no text", "zeroshot search ./imgs 'a dog on a beach'")
+    if not text and not like:
+        raise UsageError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
+    check_sources(paths, None)
+    form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
+
+    from ..output import open_output
+    from ..render_search import write_hits
+    from ..search import build_query
+    from ..search import search as find
+
+    encoder = options.load(model, pretrained, device, precision, engine)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
+    query = build_query(encoder, [text] if text else [], like or [], pipeline)
+    with console.Bar("pictures") as bar:
+        count_ahead(bar, paths, None, False)
+        found = find(encoder, query, find_inputs(paths, None, False), top, pipeline, bar.advance)
+    with open_output(output) as stream:
+        write_hits(found, form, stream, encoder.spec, {"text": text, "like": like or []})
+    return name_failures(found.failures, found.searched + len(found.failures))
+
+
+@console.reports_errors
+def features(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet")],
+    from0: options.From0 = False,
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    no_exif: options.NoExif = False,
+    max_pixels: options.MaxPixels = None,
+    no_cache: options.NoCache = False,
+    device: options.DeviceOption = Device.AUTO,
+    precision: options.PrecisionOption = Precision.AUTO,
+    engine: options.EngineOption = Engine.AUTO,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
+) -> ExitCode:
+    """Write the image features of pictures to a file, for programs of your own."""
+    import numpy as np
+
+    from ..encode import encode_batches
+    from ..features_file import FeatureTable, check_target, write_features
+    from ..output import open_output
+    from ..results import Failure
+
+    check_target(output)
+    check_sources(inputs, None)
+    encoder = options.load(model, pretrained, device, precision, engine)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
+    read, failures = [], []
+    with console.Bar("pictures") as bar:
+        count_ahead(bar, inputs, None, from0)
+        for batch in encode_batches(encoder, find_inputs(inputs, None, from0), pipeline):
+            for item in batch:
+                if item.features is None:
+                    failures.append(Failure(item.path, item.error))
+                else:
+                    read.append((item.path, item.features))
+            bar.advance(len(batch))
+    rows = np.stack([row for _, row in read]) if read else np.zeros((0, encoder.spec.dim), dtype=np.float32)
+    table = FeatureTable(tuple(path for path, _ in read), rows, tuple(failures), encoder.spec)
+    with open_output(output) as stream:
+        write_features(table, stream, output.suffix)
+    return name_failures(table.failures, len(read) + len(failures))

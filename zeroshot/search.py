@@ -1,0 +1,96 @@
+"""The other direction of the similarity matrix: the pictures of a folder that are nearest to a text or a picture."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .classifier import average
+from .encode import Pipeline, encode_batches
+from .encoder import Encoder, Features
+from .errors import InputError
+from .results import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A picture that was found.
+
+    Attributes:
+        path: As the person gave it.
+        similarity: Cosine to the query, in [-1, 1].
+    """
+
+    path: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes:
+        hits: Nearest first; equal ones in input order.
+        failures: Pictures that could not be read.
+        searched: How many could.
+    """
+
+    hits: tuple[Hit, ...]
+    failures: tuple[Failure, ...]
+    searched: int
+
+
+def build_query(encoder: Encoder, texts: Sequence[str], pictures: Sequence[str], pipeline: Pipeline) -> Features:
+    """Return the unit mean of sentences and example pictures, shape ``(dim,)``.
+
+    Raises:
+        InputError: There are neither, or an example cannot be read.
+    """
+    if not texts and not pictures:
+        raise InputError("nothing to search for", "give a text, or --like PICTURE")
+    rows = list(encoder.encode_texts(texts)) if texts else []
+    for item in (item for batch in encode_batches(encoder, pictures, pipeline) for item in batch):
+        if item.features is None:
+            raise InputError(f"--like {item.path}: {item.error}", "give a picture that can be read")
+        rows.append(item.features)
+    return average(np.stack(rows))
+
+
+def search(
+    encoder: Encoder,
+    query: Features,
+    paths: Iterable[str],
+    top: int,
+    pipeline: Pipeline,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Found:
+    """Rank pictures by their cosine to a query.
+
+    Args:
+        encoder: The model.
+        query: Unit row, shape ``(dim,)``.
+        paths: What to look through.
+        top: How many to keep; memory does not grow with the rest.
+        pipeline: How they are read.
+        on_progress: Called with the number of inputs finished since the last call.
+    """
+    failures: list[Failure] = []
+    seen = 0
+
+    def similarities() -> Iterator[tuple[float, int, str]]:
+        nonlocal seen
+        for batch in encode_batches(encoder, paths, pipeline):
+            for item in batch:
+                if item.features is None:
+                    failures.append(Failure(item.path, item.error))
+                else:
+                    # The running number makes equal pictures keep their order.
+                    yield float(item.features @ query), -seen, item.path
+                    seen += 1
+            on_progress(len(batch))
+
+    best = heapq.nlargest(top, similarities())
+    return Found(tuple(Hit(path, similarity) for similarity, _, path in best), tuple(failures), seen)
