@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_table(fake_model, folder: str) -> None:
 def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every combination is one row, best first; each picture is encoded once a model."""
     encoders = {"good": FakeEncoder(), "cold": FakeEncoder(logit_scale=1.0)}
+    encoders["cold"]._spec = replace(encoders["cold"].spec, weights_sha256="1" * 64)
     monkeypatch.setattr("zeroshot.engines.load_encoder", lambda name, tag, **_: encoders[name])
     options = ["--prompts", "photo", "--prompts", "plain", "--model", "good", "--model", "cold"]
     document = evaluate(folder, *options)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from . import metrics, statistics
 from .choices import Score
 from .classifier import Classifier
-from .classify import Pipeline, encode_batches
 from .datasets import Dataset
+from .encode import Pipeline, encode_batches
 from .encoder import Encoder, Features
 from .errors import InputError
 from .metrics import Indices

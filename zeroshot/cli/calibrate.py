@@ -44,6 +44,7 @@ def calibrate(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    no_cache: options.NoCache = False,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
     interpolation: options.InterpolationOption = None,
@@ -62,28 +63,16 @@ def calibrate(
 
     from .. import calibration_file, render_calibrate
     from ..calibrate import calibrate as fit_both
-    from ..classify import Pipeline, available_cores
-    from ..engines import load_encoder
     from ..holdout import halve
     from ..manifest import build_manifest
     from ..output import open_output
-    from ..pictures import DEFAULT_MAX_PIXELS, Opening
     from ..render_eval import encode
 
     dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
-    with console.download_bar() as on_progress:
-        encoder = load_encoder(
-            model,
-            pretrained,
-            device=device,
-            precision=precision,
-            engine=engine,
-            preprocessing=overrides,
-            on_progress=on_progress,
-        )
-    classifier = prepare_classifier(encoder, dataset.labels, template_set, score)
-    opening = Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS)
-    data = labelled.encode(encoder, dataset, Pipeline(batch_size, workers or available_cores(), opening))
+    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
+    classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
+    data = labelled.encode(encoder, dataset, pipeline)
     fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)
     manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets, "seed": seed})
     document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)

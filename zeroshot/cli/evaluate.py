@@ -87,6 +87,7 @@ def evaluate(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    no_cache: options.NoCache = False,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
     interpolation: options.InterpolationOption = None,
@@ -104,33 +105,22 @@ def evaluate(
     form = labelled.choose_format(format_, output)
 
     from .. import render_eval
-    from ..classify import Pipeline, available_cores
     from ..compare import pair
-    from ..engines import load_encoder
     from ..evaluate import Run
     from ..evaluate import evaluate as measure
     from ..manifest import build_manifest
     from ..output import open_output
-    from ..pictures import DEFAULT_MAX_PIXELS, Opening
     from ..suspects import find_suspects
 
     dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
-    opening = Opening(not no_exif, max_pixels or DEFAULT_MAX_PIXELS)
-    pipeline = Pipeline(batch_size, workers or available_cores(), opening)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     runs: list[Run] = []
     for name, tag in models:
-        with console.download_bar() as on_progress:
-            encoder = load_encoder(
-                name,
-                tag,
-                device=device,
-                precision=precision,
-                engine=engine,
-                preprocessing=overrides,
-                on_progress=on_progress,
-            )
+        encoder = options.load(name, tag, device, precision, engine, overrides)
         # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
-        classifiers = [prepare_classifier(encoder, dataset.labels, templates, score) for templates in template_sets]
+        classifiers = [
+            prepare_classifier(encoder, dataset.labels, templates, score, pipeline.cache) for templates in template_sets
+        ]
         data = labelled.encode(encoder, dataset, pipeline)
         for classifier in classifiers:
             manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets})
@@ -158,7 +148,7 @@ def evaluate(
         from ..report import eval_report
 
         with console.Bar("thumbnails") as bar, open_output(report) as stream:
-            stream.write(eval_report(best, opening, pipeline.workers, on_progress=bar.advance))
+            stream.write(eval_report(best, pipeline.opening, pipeline.workers, on_progress=bar.advance))
     below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(best, name)) < bar]
     for line in below:
         console.say(f"zeroshot: {line}")

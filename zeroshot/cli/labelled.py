@@ -13,8 +13,8 @@ from ..errors import UsageError
 from . import console
 
 if TYPE_CHECKING:
-    from ..classify import Pipeline
     from ..datasets import Dataset
+    from ..encode import Pipeline
     from ..encoder import Encoder
     from ..evaluate import EncodedDataset
 

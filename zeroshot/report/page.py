@@ -13,7 +13,6 @@ from ..markup import Content, Safe, join, tag
 from ..plots import STYLE
 from ..results import Manifest
 
-
 _UPRIGHT = 24
 """Characters of a label that stand above a column of a heat map."""
 

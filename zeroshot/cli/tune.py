@@ -1,0 +1,85 @@
+"""``zeroshot prompts tune``: labelled pictures in, a template set chosen for them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..choices import Device, Engine, Precision
+from ..errors import ExitCode
+from . import console, labelled, options
+from .inputs import prepare_classifier, read_templates
+
+
+@console.reports_errors
+def tune(
+    folder: labelled.Folder = None,
+    targets: labelled.Targets = None,
+    label_names: labelled.LabelNames = None,
+    all_labels: labelled.AllLabels = False,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            "--prompts", help="The set to start from and compare with. [default: general]", metavar="NAME|FILE"
+        ),
+    ] = None,
+    candidates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--candidates",
+            help="A set whose templates may be chosen; repeatable. [default: every shipped set]",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
+    max_templates: Annotated[int, typer.Option("--max-templates", min=1, help="Templates chosen at most.")] = 10,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML set to write.", metavar="FILE.yaml")] = Path(
+        "tuned.yaml"
+    ),
+    model: options.Model = None,
+    pretrained: options.Pretrained = None,
+    score: options.ScoreOption = None,
+    seed: labelled.Seed = 0,
+    no_exif: options.NoExif = False,
+    max_pixels: options.MaxPixels = None,
+    device: options.DeviceOption = Device.AUTO,
+    precision: options.PrecisionOption = Precision.AUTO,
+    engine: options.EngineOption = Engine.AUTO,
+    batch_size: options.BatchSize = 32,
+    workers: options.Workers = None,
+    no_cache: options.NoCache = False,
+    image_mean: options.ImageMean = None,
+    image_std: options.ImageStd = None,
+    interpolation: options.InterpolationOption = None,
+    resize_mode: options.ResizeModeOption = None,
+) -> ExitCode:
+    """Choose templates that fit your pictures, and say honestly what the choice is worth.
+
+    Chooses on one half of the labelled pictures, compares with the starting set on the other half, and writes a
+    set for `--prompts FILE`.
+    """
+    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
+    start_set = read_templates(prompts, None)
+
+    from .. import render_tune
+    from .. import tune as tuning
+    from ..holdout import halve
+    from ..output import open_output
+
+    templates = tuning.gather_candidates(start_set, candidates or [])
+    dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
+    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
+    start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
+    data = labelled.encode(encoder, dataset, pipeline)
+    with console.Bar("templates", len(templates)) as bar:
+        result = tuning.tune(
+            encoder, *halve(data, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance
+        )
+    with open_output(output) as stream:
+        stream.write(render_tune.to_yaml(result, output.stem, start_set.name).encode("utf-8", "backslashreplace"))
+    with open_output(None) as stream:
+        text = render_tune.to_text(result, start_set.name) + f"\nwritten to {output}: --prompts {output} uses it\n"
+        stream.write(text.encode("utf-8", "backslashreplace"))
+    return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
