@@ -109,7 +109,9 @@ def other_file_system(base: Path) -> Path | None:
 
 def journals(into: Path) -> list[Path]:
     """Return the journals of a sorted folder, newest first."""
-    return sorted((into / ".zeroshot").glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+    return sorted(
+        (into / ".zeroshot").glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True
+    )
 
 
 class SortCampaign:
@@ -167,15 +169,17 @@ class SortCampaign:
                 ended = self._server.run(["undo", journal])
                 self._tally.expect(ended.code == 0, f"undo {ended}: {where}")
             self._tally.expect(read_tree(src) == before, f"undo did not restore: {where}")
-            left = [path for path in into.rglob("*") if ".zeroshot" != path.relative_to(into).parts[0]]
+            left = [path for path in into.rglob("*") if path.relative_to(into).parts[0] != ".zeroshot"]
             self._tally.expect(not left, f"undo left {left}: {where}")
-            strays = [path for path in (*src.rglob(".zeroshot*"),)]
+            strays = list(src.rglob(".zeroshot*"))
             self._tally.expect(not strays, f"undo left {strays}: {where}")
 
     def _look_for_pictures(self, before: Tree, src: Path, into: Path, where: str) -> None:
-        """Every picture must be whole, at its source or in a folder of results, under a name that is no temporary one."""
+        """Every picture must be whole, at its source or in a folder of results, and not only as a temporary file."""
         self._tally.counts["pictures looked for"] += len(before)
-        found = {content for content, _ in (*read_tree(src).values(), *(read_tree(into) if into.exists() else {}).values())}
+        found = {
+            content for content, _ in (*read_tree(src).values(), *(read_tree(into) if into.exists() else {}).values())
+        }
         for name, (content, _) in before.items():
             self._tally.expect(content in found, f"picture lost: {bytes.fromhex(name)!r} {where}")
             if content not in found:

@@ -24,9 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-CALLS = (
-    "open write fsync rename replace link symlink unlink remove mkdir rmdir utime ftruncate chmod chown"
-).split()  # fmt: skip
+CALLS = ["open", "write", "fsync", "rename", "replace", "link", "symlink", "unlink", "remove", "mkdir", "rmdir", "utime", "ftruncate", "chmod", "chown"]  # fmt: skip
 """Functions of `os` at which a process can be stopped; with O_RDONLY, `open` does not count."""
 
 

@@ -42,12 +42,15 @@ class Pipeline:
         workers: Threads that read and decode.
         opening: How files are opened.
         cache: Where features are kept from run to run; None keeps none.
+        steady: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a full
+            one, so that not even the last digit of a feature depends on when a picture came or what is cached.
     """
 
     batch_size: int = 32
     workers: int = field(default_factory=available_cores)
     opening: Opening = field(default_factory=Opening)
     cache: FeatureCache | None = None
+    steady: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,12 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
     for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key), pipeline):
         if item is not None:
             waiting.append(item)
-        if waiting and (item is None or len(waiting) >= pipeline.batch_size):
-            yield _encode(encoder, waiting, pipeline.cache, key)
+        idle = item is None and not pipeline.steady
+        if waiting and (idle or len(waiting) >= pipeline.batch_size):
+            yield _encode(encoder, waiting, pipeline, key)
             waiting = []
     if waiting:
-        yield _encode(encoder, waiting, pipeline.cache, key)
+        yield _encode(encoder, waiting, pipeline, key)
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes) -> Prepared:
@@ -114,12 +118,13 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes) -> Prepar
         return f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}"
 
 
-def _encode(
-    encoder: Encoder, items: list[tuple[str, Prepared]], cache: FeatureCache | None, key: bytes
-) -> list[Encoded]:
+def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> list[Encoded]:
     """Encode what could be read, and put features and failures back in their places."""
+    cache = pipeline.cache
     fresh = [item for _, item in items if isinstance(item, _Fresh)]
-    rows = encoder.encode_images(np.stack([item.pixels for item in fresh])) if fresh else ()
+    # Kernels may round otherwise for another number of rows, but not for other neighbours.
+    filler = [fresh[0].pixels] * (pipeline.batch_size - len(fresh)) if fresh and pipeline.steady else []
+    rows = encoder.encode_images(np.stack([*(item.pixels for item in fresh), *filler]))[: len(fresh)] if fresh else ()
     if cache is not None:
         kept = [(item, row) for item, row in zip(fresh, rows, strict=True) if item.content and np.isfinite(row).all()]
         if kept:
@@ -139,7 +144,7 @@ def _checked(path: str, features: Features) -> Encoded:
     """Make a failure of features that are no numbers: they would compare with nothing, and JSON has no NaN."""
     if np.isfinite(features).all():
         return Encoded(path, features)
-    return Encoded(path, None, "the model gives no finite numbers for it (--precision fp32 may)")
+    return Encoded(path, None, "the model gives no finite numbers for it (--precision fp32 may help)")
 
 
 def _prepare(

@@ -22,9 +22,9 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
+from .disk import BusyError, lock, sync_folder
 from .errors import InputError, OutputError
-from .locks import BusyError, lock
-from .placing import Method, Placed, Task, sync_folder
+from .placing import Method, Placed, Task
 
 FOLDER = ".zeroshot"
 """Folder inside the sorted one that holds the journals; hidden, so that no run looks for pictures there."""

@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from .disk import BusyError, open_locked
 from .errors import OutputError
+from .sidecar import read_sidecar, remove_sidecar
 
 
 def partial_path(target: Path) -> Path:
@@ -48,16 +50,31 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
         final = target.resolve()  # a link stays a link
         partial = partial_path(final)
         try:
-            with partial.open("wb") as file:
+            descriptor = open_locked(partial)
+        except BusyError as error:
+            raise OutputError(f"another run is writing {target}", "wait for it, or give another --output") from error
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                if partial.stat().st_size and read_sidecar(final):
+                    raise _ResumableError(
+                        f"{partial} holds the records of a run that can be continued",
+                        "add --resume to continue it, or remove that file to begin anew",
+                    )
+                file.truncate(0)  # what an interrupted run left
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
+            remove_sidecar(final)
             partial.replace(final)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, _ResumableError):
             raise
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
+
+
+class _ResumableError(OutputError):
+    """The place is taken by records that should not be lost."""
 
 
 @contextmanager

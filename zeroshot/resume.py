@@ -19,18 +19,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .choices import Format
+from .disk import BusyError, open_locked, sync_folder
 from .errors import InputError, OutputError
-from .locks import BusyError, open_locked
 from .output import partial_path
-from .placing import sync_folder
 from .render import Layout, make_writer
 from .results import Failure, Manifest
+from .sidecar import FORMAT, VERSION, read_sidecar, sidecar_path, write_sidecar
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
 """Formats that can be continued: a record a line."""
-
-_FORMAT = "zeroshot-resume"
-_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +49,8 @@ class Recipe:
     def document(self) -> dict[str, Any]:
         """Return it as it reads back from JSON."""
         plain = {
-            "format": _FORMAT,
-            "version": _VERSION,
+            "format": FORMAT,
+            "version": VERSION,
             "manifest": asdict(self.manifest),
             "output": {
                 "format": str(self.form),
@@ -124,11 +121,6 @@ class _Appender(io.RawIOBase):
         return len(data)
 
 
-def sidecar_path(target: Path) -> Path:
-    """Return where the manifest of a results file stands."""
-    return target.with_name(target.name + ".manifest.json")
-
-
 @contextmanager
 def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
     """Open a results file to begin or continue it; it gets its name when the block ends well, and stays otherwise.
@@ -184,7 +176,7 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
     """
     sidecar, document = sidecar_path(target), recipe.document()
     begun = os.fstat(descriptor).st_size > 0
-    recorded = _read_sidecar(sidecar)
+    recorded = read_sidecar(target)
     if target.exists() or begun:
         place = partial if begun else target
         if target.exists() and begun:
@@ -204,23 +196,8 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
                 "run the command that it was made with, or give another --output",
             )
         return not begun
-    temporary = sidecar.with_name(sidecar.name + ".part")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(sidecar)
-    sync_folder(sidecar.parent)
+    write_sidecar(target, document)
     return False
-
-
-def _read_sidecar(sidecar: Path) -> Any:
-    """Return a recorded recipe; None where there is none that can be read."""
-    try:
-        return json.loads(sidecar.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def first_difference(recorded: Any, now: Any, where: str = "") -> str:

@@ -131,9 +131,18 @@ def classify(
                 writer = make_writer(form, begun.stream, layout)
                 if not begun.done:
                     writer.begin(manifest)
+                if begun.complete:
+                    bar.note(f"zeroshot: {output} is complete already; remove it to begin anew")
+                elif begun.done:
+                    bar.note(f"zeroshot: continuing after {begun.done} records")
                 rest = [] if begun.complete else begun.skip(paths)
                 tally = _Tally(bar, begun.done, begun.failed, quiet=False)
-                tally.write(classify_paths(encoder, classifier, rest, decision, pipeline), writer)
+                steady = replace(pipeline, steady=True)
+                try:
+                    tally.write(classify_paths(encoder, classifier, rest, decision, steady), writer)
+                except KeyboardInterrupt:
+                    bar.note(f"zeroshot: {tally.written} records so far; the same command continues after them")
+                    raise
         else:
             with open_output(output) as stream:
                 writer = make_writer(form, stream, layout)

@@ -53,14 +53,12 @@ def sort(
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    files_from: Annotated[
-        str | None,
-        typer.Option("--files-from", help="Read paths from a file, after the other inputs.", metavar="FILE"),
-    ] = None,
-    from0: Annotated[bool, typer.Option("--from0", "-0", help="Lists of paths are separated by NUL.")] = False,
+    files_from: options.FilesFrom = None,
+    from0: options.From0 = False,
     score: options.ScoreOption = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
+    no_cache: options.NoCache = False,
     device: options.DeviceOption = Device.AUTO,
     precision: options.PrecisionOption = Precision.AUTO,
     engine: options.EngineOption = Engine.AUTO,
@@ -96,7 +94,6 @@ def sort(
     if not dry_run:
         for note in settle_earlier(target):
             console.warn(note)
-
     folders = folder_names(name for name, _ in label_set.answers)
     # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
     paths = list(select_inputs(_find(inputs or [], files_from, from0), target, folders.values()))
@@ -105,23 +102,11 @@ def sort(
         return ExitCode.OK
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
 
-    from ..classify import Decision, Pipeline, available_cores, classify_paths
-    from ..engines import load_encoder
-    from ..pictures import DEFAULT_MAX_PIXELS, Opening
+    from ..classify import Decision, classify_paths
 
-    with console.download_bar() as on_progress:
-        encoder = load_encoder(
-            model,
-            pretrained,
-            device=device,
-            precision=precision,
-            engine=engine,
-            preprocessing=overrides,
-            on_progress=on_progress,
-        )
-    classifier = prepare_classifier(encoder, label_set, template_set, score)
-    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
-    pipeline = Pipeline(batch_size, workers or available_cores(), opening)
+    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
+    classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     with console.Bar("pictures", len(paths)) as bar:
         records = _counted(classify_paths(encoder, classifier, paths, Decision(1, threshold), pipeline), bar)
         plan = list(make_plan(records, target, folders, placement))

@@ -1,7 +1,8 @@
-"""One process at a time: an advisory lock on an open file, which goes with the process however it ends."""
+"""What results and journals ask of the disk: one process at a time, and names that outlast a power cut."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -16,7 +17,7 @@ class BusyError(Exception):
 
 
 def lock(descriptor: int) -> None:
-    """Lock an open file; where a file system has no locks, do without.
+    """Lock an open file until it is closed or the process ends; where a file system has no locks, do without.
 
     Raises:
         BusyError: Another process holds it.
@@ -52,4 +53,18 @@ def open_locked(path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold a folder's names; systems that cannot open folders do without."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
         os.close(descriptor)
