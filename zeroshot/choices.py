@@ -53,6 +53,7 @@ class Precision(enum.StrEnum):
     FP32 = "fp32"
     FP16 = "fp16"
     BF16 = "bf16"
+    INT8 = "int8"  # 8-bit weights on the torch-free engine; its measured agreement stands in the manifest
 
 
 class Engine(enum.StrEnum):

@@ -69,6 +69,7 @@ class EncoderSpec:
         device: Where.
         precision: In which arithmetic.
         versions: Versions of the libraries that take part in the answer.
+        agreement: How near this engine's features come to the reference's, where that was measured.
     """
 
     model: str
@@ -88,6 +89,7 @@ class EncoderSpec:
     device: str
     precision: Precision
     versions: dict[str, str] = field(default_factory=dict, hash=False)
+    agreement: dict[str, float | str] = field(default_factory=dict, hash=False)
 
     @property
     def fingerprint(self) -> str:

@@ -186,7 +186,8 @@ def load(
         source=source or manifest.spec.source or str(folder),
         engine=Engine.ONNX,
         device="cpu",
-        precision=Precision("int8") if int8 else manifest.spec.precision,
+        precision=Precision.INT8 if int8 else manifest.spec.precision,
+        agreement=asdict(manifest.int8 if int8 and manifest.int8 else manifest.agreement),
         versions={name: _version(name) for name in ("zeroshot", "onnxruntime", "numpy", "pillow")},
     )
     return OnnxEncoder(folder, replace(manifest, spec=spec), threads or usable_cores())
@@ -237,7 +238,7 @@ class OnnxEncoder:
         self._folder = folder
         self._manifest = manifest
         self._threads = threads
-        self._int8 = manifest.spec.precision == "int8"
+        self._int8 = manifest.spec.precision is Precision.INT8
         self._sessions: dict[str, Any] = {}
         self._tokens: Tokenizer | None = None
         self._lock = Lock()  # towers are opened at first use, perhaps by two threads at once

@@ -72,6 +72,20 @@ def load_encoder(
     return engine_torch.load(files, device, precision)
 
 
+def _load_int8(files: models.Files) -> Encoder:
+    """Load the 8-bit graphs of a model's export, making them on first use."""
+    folder = find_export(files)
+    if folder is None:
+        raise ModelError(
+            f"{files.source.model} has no export to make 8-bit graphs of", "`zeroshot models pull` makes one"
+        )
+    if engine_onnx.read_manifest(folder).int8 is None:
+        from . import quantise
+
+        quantise.quantise(folder)
+    return engine_onnx.load(folder, model=files.source.model, source=files.origin, int8=True)
+
+
 def find_export(files: models.Files) -> Path | None:
     """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
     candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]

@@ -68,7 +68,7 @@ def quantise(folder: Path) -> ExportManifest:
         sizes = {path.name: path.stat().st_size for path in made.iterdir()}
         for path in made.iterdir():
             path.replace(folder / path.name)
-    small = replace(manifest, spec=replace(manifest.spec, precision=Precision("int8")))
+    small = replace(manifest, spec=replace(manifest.spec, precision=Precision.INT8))
     encoder = OnnxEncoder(folder, small, usable_cores())
     agreement = measure_agreement(load(folder), encoder, manifest.agreement.torch)
     manifest = replace(manifest, sizes={**manifest.sizes, **sizes}, int8=agreement)

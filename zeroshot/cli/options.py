@@ -54,7 +54,10 @@ DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.")
 ]
 PrecisionOption = Annotated[
-    Precision, typer.Option("--precision", help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32.")
+    Precision,
+    typer.Option(
+        "--precision", help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32. int8: CPU, after `models pull`."
+    ),
 ]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.")]
 BatchSize = Annotated[
