@@ -158,3 +158,21 @@ def test_plots_cannot_be_written(fake_model, folder: str, tmp_path: Path) -> Non
     result = runner.invoke(app, ["eval", folder, "--plots", str(tmp_path / "file" / "plots")])
     assert result.exit_code == 1
     assert "cannot make the folder" in result.stderr
+
+
+def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None:
+    """With a calibration the probabilities change and the answers do not; a foreign one is refused before encoding."""
+    for index in range(40):
+        copy = Path(folder) / ("red" if index % 2 else "blue") / f"more{index}.png"
+        copy.write_bytes((Path(folder) / ("red" if index % 2 else "blue") / "0.png").read_bytes())
+    target = str(tmp_path / "calibration.json")
+    assert runner.invoke(app, ["calibrate", folder, "--output", target]).exit_code == 0
+    before, after = evaluate(folder), evaluate(folder, "--calibration", target)
+    assert after["metrics"]["top1"] == before["metrics"]["top1"]
+    assert after["metrics"]["nll"]["value"] < before["metrics"]["nll"]["value"]
+    assert after["manifest"]["options"]["calibration"]["source"] == target
+    fake_model.encoder = FakeEncoder(logit_scale=3.0)
+    refused = runner.invoke(app, ["eval", folder, "--calibration", target])
+    assert refused.exit_code == 1
+    assert "was fitted for another fake" in refused.stderr
+    assert fake_model.encoder.batches == []

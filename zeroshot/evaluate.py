@@ -5,8 +5,8 @@ Pictures are encoded once; any number of classifiers of the same model can then 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,11 @@ class EncodedDataset:
         """Return some of the pictures, given by index, in that order."""
         paths = tuple(self.paths[row] for row in rows)
         return EncodedDataset(self.features[rows], paths, self.targets[rows], self.failures)
+
+    def rename(self, names: Mapping[str, str]) -> EncodedDataset:
+        """Return the same under other names, for the paths that have one."""
+        failures = tuple(Failure(names.get(failure.path, failure.path), failure.error) for failure in self.failures)
+        return replace(self, paths=tuple(names.get(path, path) for path in self.paths), failures=failures)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ def calibrate(
     targets: labelled.Targets = None,
     label_names: labelled.LabelNames = None,
     all_labels: labelled.AllLabels = False,
+    split: labelled.Split = "test",
     target_precision: Annotated[
         float | None,
         typer.Option(
@@ -68,17 +69,22 @@ def calibrate(
     from ..output import open_output
     from ..render_eval import encode
 
-    dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
-    encoder = options.load(model, pretrained, device, precision, engine, overrides)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
-    classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
-    data = labelled.encode(encoder, dataset, pipeline)
-    fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)
-    manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets, "seed": seed})
-    document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
-    with open_output(output) as stream:
-        stream.write(encode(document))
-    with open_output(None) as stream:
-        text = render_calibrate.to_text(fit, str(output))
-        stream.write(encode(document) if form is ReportFormat.JSON else text.encode("utf-8", "backslashreplace"))
-    return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
+    with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
+        dataset = source.dataset
+        if source.templates and not prompts and not template:
+            template_set = source.templates
+        encoder = options.load(model, pretrained, device, precision, engine, overrides)
+        pipeline = options.make_pipeline(batch_size, workers, no_exif or source.public, max_pixels, no_cache)
+        classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
+        data = labelled.encode(encoder, source, pipeline)
+        fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)
+        manifest = build_manifest(
+            encoder.spec, classifier, {"exif": pipeline.opening.exif, "data": folder or targets, "seed": seed}
+        )
+        document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
+        with open_output(output) as stream:
+            stream.write(encode(document))
+        with open_output(None) as stream:
+            text = render_calibrate.to_text(fit, str(output))
+            stream.write(encode(document) if form is ReportFormat.JSON else text.encode("utf-8", "backslashreplace"))
+        return ExitCode.INCOMPLETE if data.failures else ExitCode.OK

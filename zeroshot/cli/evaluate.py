@@ -27,6 +27,7 @@ def evaluate(
     targets: labelled.Targets = None,
     label_names: labelled.LabelNames = None,
     all_labels: labelled.AllLabels = False,
+    split: labelled.Split = "test",
     prompts: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,6 +59,10 @@ def evaluate(
     score: options.ScoreOption = None,
     format_: labelled.ReportFormatOption = None,
     output: options.Output = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option("--calibration", help="Apply the temperature that `calibrate` fitted.", metavar="FILE"),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
@@ -105,6 +110,7 @@ def evaluate(
     form = labelled.choose_format(format_, output)
 
     from .. import render_eval
+    from ..calibration_file import load_calibration
     from ..compare import pair
     from ..evaluate import Run
     from ..evaluate import evaluate as measure
@@ -112,49 +118,60 @@ def evaluate(
     from ..output import open_output
     from ..suspects import find_suspects
 
-    dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
-    runs: list[Run] = []
-    for name, tag in models:
-        encoder = options.load(name, tag, device, precision, engine, overrides)
-        # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
-        classifiers = [
-            prepare_classifier(encoder, dataset.labels, templates, score, pipeline.cache) for templates in template_sets
-        ]
-        data = labelled.encode(encoder, dataset, pipeline)
-        for classifier in classifiers:
-            manifest = build_manifest(encoder.spec, classifier, {"exif": not no_exif, "data": folder or targets})
-            runs.append(Run(measure(data, classifier, dataset.keys), manifest))
-    runs.sort(key=lambda run: -run.result.metrics.top1.value)
-    best = runs[0]
-    found = find_suspects(best.result, dataset.labels.names, suspects)
-    colour = output is None and sys.stdout.isatty()
-    document: dict[str, Any]
-    if len(runs) > 1:
-        p_values = [
-            pair(best.result.right, run.result.right).p if run.result.data.paths == best.result.data.paths else None
-            for run in runs
-        ]
-        document = render_eval.grid_to_document(runs, dataset, p_values) if form is ReportFormat.JSON else {}
-        text = render_eval.grid_to_table(runs, p_values, colour=colour)
-    else:
-        document = render_eval.to_document(best, dataset, found) if form is ReportFormat.JSON else {}
-        text = render_eval.to_table(best, found, colour=colour)
-    with open_output(output) as stream:
-        stream.write(render_eval.encode(document) if document else text.encode("utf-8", "backslashreplace"))
-    if plots:
-        _write_plots(plots, best.result)
-    if report:
-        from ..report import eval_report
+    with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
+        dataset = source.dataset
+        if source.templates and not prompts and not template:
+            template_sets = [source.templates]
+        pipeline = options.make_pipeline(batch_size, workers, no_exif or source.public, max_pixels, no_cache)
+        choices: dict[str, Any] = {"exif": pipeline.opening.exif, "data": folder or targets}
+        runs: list[Run] = []
+        for name, tag in models:
+            encoder = options.load(name, tag, device, precision, engine, overrides)
+            # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
+            classifiers = [
+                prepare_classifier(encoder, dataset.labels, templates, score, pipeline.cache)
+                for templates in template_sets
+            ]
+            if calibration:
+                fitted = [load_calibration(calibration, encoder.spec, classifier) for classifier in classifiers]
+                classifiers = [found.apply(each) for found, each in zip(fitted, classifiers, strict=True)]
+                choices["calibration"] = fitted[0].manifest()
+            data = labelled.encode(encoder, source, pipeline)
+            for classifier in classifiers:
+                manifest = build_manifest(encoder.spec, classifier, choices)
+                runs.append(Run(measure(data, classifier, dataset.keys), manifest))
+        runs.sort(key=lambda run: -run.result.metrics.top1.value)
+        best = runs[0]
+        suspected = find_suspects(best.result, dataset.labels.names, suspects)
+        colour = output is None and sys.stdout.isatty()
+        document: dict[str, Any]
+        if len(runs) > 1:
+            p_values = [
+                pair(best.result.right, run.result.right).p if run.result.data.paths == best.result.data.paths else None
+                for run in runs
+            ]
+            document = render_eval.grid_to_document(runs, dataset, p_values) if form is ReportFormat.JSON else {}
+            text = render_eval.grid_to_table(runs, p_values, colour=colour)
+        else:
+            document = render_eval.to_document(best, dataset, suspected) if form is ReportFormat.JSON else {}
+            text = render_eval.to_table(best, suspected, colour=colour)
+        with open_output(output) as stream:
+            stream.write(render_eval.encode(document) if document else text.encode("utf-8", "backslashreplace"))
+        if plots:
+            _write_plots(plots, best.result)
+        if report:
+            from ..report import eval_report
 
-        with console.Bar("thumbnails") as bar, open_output(report) as stream:
-            stream.write(eval_report(best, pipeline.opening, pipeline.workers, on_progress=bar.advance))
-    below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(best, name)) < bar]
-    for line in below:
-        console.say(f"zeroshot: {line}")
-    if below:
-        return ExitCode.ERROR
-    return ExitCode.INCOMPLETE if best.result.data.failures else ExitCode.OK
+            with console.Bar("thumbnails") as bar, open_output(report) as stream:
+                stream.write(
+                    eval_report(best, pipeline.opening, pipeline.workers, files=source.files, on_progress=bar.advance)
+                )
+        below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(best, name)) < bar]
+        for line in below:
+            console.say(f"zeroshot: {line}")
+        if below:
+            return ExitCode.ERROR
+        return ExitCode.INCOMPLETE if best.result.data.failures else ExitCode.OK
 
 
 def _write_plots(folder: Path, result: Evaluation) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from ..encode import Pipeline
     from ..encoder import Encoder
     from ..evaluate import EncodedDataset
+    from ..prompts import TemplateSet
 
 SHOWN_FAILURES = 20
 """Failures named on stderr one by one; the JSON names every one of them."""
@@ -43,6 +47,9 @@ ReportFormatOption = Annotated[
     ReportFormat | None,
     typer.Option("--format", "-f", help="How to write the result. [default: table on a terminal, else json]"),
 ]
+Split = Annotated[
+    str, typer.Option("--split", help="Of a data set in CLIP_benchmark's webdataset layout: its subfolder.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which pictures are held out.")]
 
 
@@ -51,7 +58,35 @@ def choose_format(asked: ReportFormat | None, output: Path | None) -> ReportForm
     return asked or (ReportFormat.TABLE if output is None and sys.stdout.isatty() else ReportFormat.JSON)
 
 
-def load_dataset(folder: str | None, targets: str | None, label_names: str | None, all_labels: bool) -> Dataset:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Labelled pictures as a command reads them.
+
+    Attributes:
+        dataset: Paths and labels.
+        templates: The data set's own, where it brings some.
+        shown: What a file is called, where that is not its path.
+    """
+
+    dataset: Dataset
+    templates: TemplateSet | None
+    shown: Mapping[str, str]
+
+    @property
+    def public(self) -> bool:
+        """Whether this is a public protocol's data set; those leave pictures as stored, whatever EXIF says."""
+        return bool(self.shown)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Where a picture lies, by the name that it is shown under."""
+        return {name: path for path, name in self.shown.items()}
+
+
+@contextmanager
+def open_source(
+    folder: str | None, targets: str | None, label_names: str | None, all_labels: bool, split: str
+) -> Iterator[Source]:
     """Find the labelled pictures, and print the mapping from folders to labels and what does not match.
 
     Raises:
@@ -59,28 +94,40 @@ def load_dataset(folder: str | None, targets: str | None, label_names: str | Non
     """
     if (folder is None) == (targets is None):
         raise UsageError("give a folder or --targets FILE.csv, one of the two", "zeroshot eval ./val")
-    from .. import render_eval
     from ..datasets import load_folder, load_label_names, load_targets
+    from ..webdataset import is_webdataset, open_webdataset
 
+    if folder is not None and is_webdataset(folder):
+        if label_names:
+            raise UsageError(f"{folder} brings its own names", "leave out --label-names")
+        with open_webdataset(folder, split) as opened:
+            _tell(opened.dataset)
+            yield Source(opened.dataset, opened.templates, opened.shown)
+        return
     names = load_label_names(label_names) if label_names else None
     dataset = load_targets(targets, names) if targets else load_folder(folder or "", names, all_labels=all_labels)
+    _tell(dataset)
+    yield Source(dataset, None, {})
+
+
+def _tell(dataset: Dataset) -> None:
+    from .. import render_eval
+
     for line in render_eval.mapping_lines(dataset):
         console.say(line)
     for note in dataset.notes:
         console.warn(note)
-    return dataset
 
 
-def encode(encoder: Encoder, dataset: Dataset, pipeline: Pipeline) -> EncodedDataset:
+def encode(encoder: Encoder, source: Source, pipeline: Pipeline) -> EncodedDataset:
     """Encode the pictures under a progress bar, and name those that cannot be read."""
     from ..evaluate import encode_dataset
 
-    with console.Bar("pictures", len(dataset.paths)) as bar:
-        data = encode_dataset(encoder, dataset, pipeline, bar.advance)
+    total = len(source.dataset.paths)
+    with console.Bar("pictures", total) as bar:
+        data = encode_dataset(encoder, source.dataset, pipeline, bar.advance).rename(source.shown)
     for failure in data.failures[:SHOWN_FAILURES]:
         console.say(f"zeroshot: {failure.path}: {failure.error}")
     if data.failures:
-        console.say(
-            f"zeroshot: {len(data.failures)} of {len(dataset.paths)} pictures could not be read and count in no metric"
-        )
+        console.say(f"zeroshot: {len(data.failures)} of {total} pictures could not be read and count in no metric")
     return data

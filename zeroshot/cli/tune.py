@@ -19,6 +19,7 @@ def tune(
     targets: labelled.Targets = None,
     label_names: labelled.LabelNames = None,
     all_labels: labelled.AllLabels = False,
+    split: labelled.Split = "test",
     prompts: Annotated[
         str | None,
         typer.Option(
@@ -67,19 +68,22 @@ def tune(
     from ..holdout import halve
     from ..output import open_output
 
-    templates = tuning.gather_candidates(start_set, candidates or [])
-    dataset = labelled.load_dataset(folder, targets, label_names, all_labels)
-    encoder = options.load(model, pretrained, device, precision, engine, overrides)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
-    start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
-    data = labelled.encode(encoder, dataset, pipeline)
-    with console.Bar("templates", len(templates)) as bar:
-        result = tuning.tune(
-            encoder, *halve(data, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance
-        )
-    with open_output(output) as stream:
-        stream.write(render_tune.to_yaml(result, output.stem, start_set.name).encode("utf-8", "backslashreplace"))
-    with open_output(None) as stream:
-        text = render_tune.to_text(result, start_set.name) + f"\nwritten to {output}: --prompts {output} uses it\n"
-        stream.write(text.encode("utf-8", "backslashreplace"))
-    return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
+    with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
+        dataset = source.dataset
+        if source.templates and not prompts:
+            start_set = source.templates
+        templates = tuning.gather_candidates(start_set, candidates or [])
+        encoder = options.load(model, pretrained, device, precision, engine, overrides)
+        pipeline = options.make_pipeline(batch_size, workers, no_exif or source.public, max_pixels, no_cache)
+        start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
+        data = labelled.encode(encoder, source, pipeline)
+        with console.Bar("templates", len(templates)) as bar:
+            result = tuning.tune(
+                encoder, *halve(data, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance
+            )
+        with open_output(output) as stream:
+            stream.write(render_tune.to_yaml(result, output.stem, start_set.name).encode("utf-8", "backslashreplace"))
+        with open_output(None) as stream:
+            text = render_tune.to_text(result, start_set.name) + f"\nwritten to {output}: --prompts {output} uses it\n"
+            stream.write(text.encode("utf-8", "backslashreplace"))
+        return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
