@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -19,7 +20,7 @@ from PIL import Image
 Tree = dict[str, tuple[bytes, int]]
 
 LABELS = "red,green,blue"
-SORT = ["--labels", LABELS, "--threshold", "0.5", "--workers", "1"]
+SORT = ["--labels", LABELS, "--threshold", "0.5", "--workers", "1", "--no-cache"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 KINDS = ("before", "after", "half")
 
@@ -44,10 +45,11 @@ class Tally:
         """Count a run that was to be stopped."""
         self.tries += 1
         code = ended.code
-        self.stopped += code in (-signal.SIGKILL, 130, 143)
+        ends = (-signal.SIGKILL, 130, 143, -signal.SIGTERM)  # the last: before the command began
+        self.stopped += code in ends
         self.counts[signal.Signals(fault.signal).name] += 1
         self.expect(not ended.crashed, f"crash ({fault}): {ended.stderr}")
-        self.expect(code in (0, 3, -signal.SIGKILL, 130, 143), f"exit code {code} ({fault}): {ended.stderr}")
+        self.expect(code in (0, 3, *ends), f"exit code {code} ({fault}): {ended.stderr}")
 
     def expect(self, holds: bool, problem: str) -> None:
         """Keep a problem unless all is well."""
@@ -84,6 +86,33 @@ def make_pictures(folder: Path) -> None:
         os.utime(path, ns=(0, 1_500_000_000_123_456_789 + number * 1_000_000_007))
     (folder / "a" / "broken.jpg").write_text("no picture")
     assert len(colours) == 4
+
+
+def strange_name(number: int) -> str:
+    """Return a file name that is hard on some format, different for each number."""
+    odd = [
+        "plain",
+        'quote"',
+        "comma,",
+        "tab\t",
+        "line\nbreak",
+        "back\\slash",
+        "=1+1",
+        os.fsdecode(b"\xff\xfe"),
+        "ünï 😀",
+        "\r",
+    ]
+    return f"{number:03}{odd[number % len(odd)]}.png"
+
+
+def make_many(folder: Path, count: int) -> None:
+    """Fill a folder with pictures of different content, every seventh of them broken."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        path = folder / strange_name(number)
+        Image.new("RGB", (8, 8), (number * 37 % 256, number * 91 % 256, number % 256)).save(path, "PNG")
+        if number % 7 == 3:
+            path.write_bytes(path.read_bytes()[:40])
 
 
 @contextmanager
@@ -205,3 +234,153 @@ class SortCampaign:
                     yield
                 self.try_sort(way, Fault(calls - 1), rerun=False, undo_fault=Fault(at))
                 yield
+
+
+class ResumeCampaign:
+    """Stops `classify --resume` again and again, tears the file, and compares the finished one with an unbroken run's.
+
+    Args:
+        server: Runs the commands.
+        base: A folder to work in.
+        tally: Where results go.
+        count: Pictures in it.
+    """
+
+    def __init__(self, server: Server, base: Path, tally: Tally, count: int = 30) -> None:
+        self._server = server
+        self._base = base / "resume"
+        self._tally = tally
+        self._count = count
+        shutil.rmtree(self._base, ignore_errors=True)
+        make_many(self._base / "src", count)
+        self._whole: dict[str, tuple[int, bytes]] = {}
+
+    def command(self, form: str, output: Path, *more: str) -> list[object]:
+        """Return the command that writes a results file."""
+        options = ["--labels", LABELS, "--format", form, "--batch-size", "4", "--workers", "2", "--resume", *more]
+        return ["classify", self._base / "src", "--output", output, *options]
+
+    def measure(self, form: str) -> tuple[int, bytes]:
+        """Return how many calls an unbroken run makes, and what it writes."""
+        if form not in self._whole:
+            output = self._base / f"whole.{form}"
+            ended = self._server.run(self.command(form, output, "--no-cache"))
+            assert ended.code == 3, ended.stderr
+            self._whole[form] = ended.calls, output.read_bytes()
+        return self._whole[form]
+
+    def try_random(self, generator: random.Random) -> None:
+        """One seeded try: up to three stops, each followed by what a power cut may do to the file, then a whole run."""
+        form = generator.choice(["jsonl", "jsonl", "csv", "tsv"])
+        calls, whole = self.measure(form)
+        for path in self._base.glob("out*"):
+            path.unlink()
+        output = self._base / "out"
+        partial = self._base / "out.partial"
+        command = self.command(form, output, *(["--no-cache"] if generator.random() < 0.7 else []))
+        done: list[str] = []
+        for _ in range(generator.randint(1, 3)):
+            fault = self._fault(generator, calls)
+            ended = self._server.run(command, fault)
+            done.append(f"{fault} ({ended.code})")
+            if fault.file_size:
+                self._tally.tries += 1
+                self._tally.counts["full disk"] += 1
+                self._tally.stopped += ended.code == 1
+                self._tally.expect(ended.code in (1, 3) and not ended.crashed, f"full disk {ended}: {done}")
+            else:
+                self._tally.note(ended, fault)
+            if partial.exists() and generator.random() < 0.5:
+                done.append(self._tear(partial, generator))
+        ended = self._server.run(command)
+        self._tally.expect(ended.code == 3, f"{ended}: {done}")
+        found = output.read_bytes() if output.exists() else b""
+        self._tally.counts["records expected"] += self._count
+        self._tally.expect(found == whole, f"another file, {len(found)} bytes instead of {len(whole)}: {form} {done}")
+        if found != whole:
+            lost = set(whole.splitlines()) - set(found.splitlines())
+            self._tally.counts["records lost"] += len(lost)
+        self._tally.expect(not partial.exists(), f"a partial file is left: {done}")
+
+    @staticmethod
+    def _fault(generator: random.Random, calls: int) -> Fault:
+        kind = generator.choice(["before", "after", "half", "half", "sleep", "full"])
+        if kind == "full":
+            return Fault(file_size=generator.randint(1, 6000))
+        number = generator.choice(SIGNALS)
+        if kind == "sleep":
+            return Fault(kind=kind, signal=number, after_ms=generator.uniform(0, 120))
+        return Fault(generator.randint(1, calls), kind, number)
+
+    @staticmethod
+    def _tear(partial: Path, generator: random.Random) -> str:
+        """Cut a file anywhere, or leave zeros at its end, as file systems may when the power goes."""
+        content = partial.read_bytes()
+        cut = generator.randint(0, len(content))
+        zeros = bytes(generator.choice([0, 0, (len(content) - cut) // 2, len(content) - cut]))
+        partial.write_bytes(content[:cut] + zeros)
+        return f"torn at {cut} of {len(content)}, {len(zeros)} zeros"
+
+
+class CacheCampaign:
+    """Kills runs that fill the feature cache, several at once, and looks whether the cache ever changes an answer.
+
+    Args:
+        server: Runs the commands, with a cache folder of its own.
+        base: A folder to work in.
+        tally: Where results go.
+        cache: That folder.
+    """
+
+    def __init__(self, server: Server, base: Path, tally: Tally, cache: Path) -> None:
+        self._server = server
+        self._base = base / "cached"
+        self._tally = tally
+        self._cache = cache
+        shutil.rmtree(self._base, ignore_errors=True)
+        make_many(self._base / "src", 20)
+        self._command: list[object] = ["classify", self._base / "src", "--labels", LABELS, "--format", "jsonl"]
+        self._whole = ""
+
+    def try_random(self, generator: random.Random) -> None:
+        """One seeded try: an empty or a filled cache, one to three runs on it, killed or not, then a run that counts.
+
+        The encoder's rows depend on the batch, so batches have one size here: 20 pictures, all of them.
+        """
+        command = [*self._command, "--batch-size", "20", "--workers", "2"]
+        if not self._whole:
+            self._whole = self._server.run([*command, "--no-cache"]).stdout
+        if generator.random() < 0.5:
+            shutil.rmtree(self._cache, ignore_errors=True)
+        faults = [
+            Fault(kind="sleep", signal=generator.choice(SIGNALS), after_ms=generator.uniform(0, 150))
+            for _ in range(generator.randint(1, 3))
+        ]
+        for fault, ended in zip(faults, self._server.run_together([(command, f) for f in faults]), strict=True):
+            self._tally.note(ended, fault)
+        if generator.random() < 0.2:
+            for path in self._cache.glob("features.sqlite*"):
+                damaged = bytearray(path.read_bytes())
+                for _ in range(min(len(damaged), 20)):
+                    damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
+                path.write_bytes(damaged)
+                self._tally.counts["caches damaged"] += 1
+        ended = self._server.run(command)
+        self._tally.counts["records expected"] += 20
+        same = _about_equal(ended.stdout, self._whole)
+        self._tally.expect(ended.code == 3 and same and not ended.crashed, f"the cache changed an answer: {ended}")
+        self._tally.counts["records lost"] += 0 if same else 1
+
+
+def _about_equal(text: str, other: str) -> bool:
+    """Whether two runs say the same; a filled cache makes smaller batches, which may move the last digits here."""
+    if text == other:
+        return True
+    lines, others = ([json.loads(line) for line in part.splitlines()] for part in (text, other))
+    return len(lines) == len(others) and all(
+        one["path"] == two["path"]
+        and one.get("error") == two.get("error")
+        and one.get("label") == two.get("label")
+        and abs(one.get("probability", 0) - two.get("probability", 0)) < 1e-2
+        for one, two in zip(lines, others, strict=True)
+    )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the command line."""
-    from .cli import app
+    try:
+        from .cli import app
 
-    app()
+        app()
+    except KeyboardInterrupt:  # before a command could take care of it
+        sys.exit(130)
 
 
 if __name__ == "__main__":
