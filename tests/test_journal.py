@@ -1,0 +1,338 @@
+"""Journals, steps and their undoing: nothing is overwritten, nothing is lost, and what changed since is left alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from zeroshot import placing
+from zeroshot.choices import Placement
+from zeroshot.errors import InputError, OutputError
+from zeroshot.journal import FOLDER, Journal
+from zeroshot.mover import Outcome, Undone, carry_out, settle_earlier, undo
+from zeroshot.names import folder_names
+from zeroshot.placing import Method
+from zeroshot.results import Prediction, Ranked
+from zeroshot.sorting import Step, make_plan
+
+OLD = 1_500_000_000_123_456_789
+"""A time with a nanosecond part, so that rounding would show."""
+
+
+@pytest.fixture
+def src(tmp_path: Path) -> Path:
+    """Two pictures with a time of their own."""
+    for name in ("1.jpg", "sub/2.jpg"):
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"picture " + name.encode())
+        os.utime(path, ns=(OLD, OLD))
+    return tmp_path / "src"
+
+
+def plan(src: Path, into: Path, placement: Placement) -> list[Step]:
+    records = [
+        Prediction(str(path), "cat", 0.9, (Ranked("cat", 0.9, 0.3, 3.0),))
+        for path in sorted(src.rglob("*.jpg"), key=lambda path: path.name)
+    ]
+    return [item for item in make_plan(records, into, folder_names(["cat"]), placement) if isinstance(item, Step)]
+
+
+def sort(src: Path, placement: Placement, steps: list[Step] | None = None) -> tuple[Path, list[Outcome]]:
+    into = src.parent / "into"
+    with Journal.create(into) as journal:
+        return journal.path, list(carry_out(steps or plan(src, into, placement), journal))
+
+
+def take_back(journal: Path) -> list[Undone]:
+    with Journal.open(journal) as opened:
+        return list(undo(opened))
+
+
+def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path.relative_to(folder)): (path.read_bytes(), path.lstat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file() and FOLDER not in path.parts
+    }
+
+
+def cross_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every renaming of one name into another folder fail, as between two file systems."""
+    rename = os.rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.parametrize("placement", Placement)
+@pytest.mark.parametrize("across", [False, True])
+def test_undo_restores_exactly(src: Path, placement: Placement, across: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content, names and times are as before, and the folders that the run made are gone; twice is no error."""
+    if across:
+        cross_file_systems(monkeypatch)
+    before = tree(src)
+    journal, outcomes = sort(src, placement)
+    assert [outcome.reason for outcome in outcomes] == ["", ""]
+    into = src.parent / "into"
+    assert {name: content for name, (content, _) in tree(into).items()} == {
+        "cat/1.jpg": b"picture 1.jpg",
+        "cat/2.jpg": b"picture sub/2.jpg",
+    }
+    assert (tree(src) == before) is (placement is not Placement.MOVE)
+    assert [undone.reason for undone in take_back(journal)] == ["", ""]
+    assert tree(src) == before
+    assert [path.name for path in into.iterdir()] == [FOLDER]
+    assert take_back(journal) == []
+
+
+def test_links_are_hard_or_else_symbolic(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hard link keeps the picture when its source is deleted; across file systems, a symbolic one serves."""
+    _, outcomes = sort(src, Placement.LINK)
+    assert {outcome.method for outcome in outcomes} == {Method.HARD_LINK}
+    cross_file_systems(monkeypatch)
+    steps = plan(src, src.parent / "other", Placement.LINK)
+    with Journal.create(src.parent / "other") as journal:
+        assert {outcome.method for outcome in carry_out(steps, journal)} == {Method.SYMBOLIC_LINK}
+    link = src.parent / "other/cat/1.jpg"
+    assert link.readlink() == src.resolve() / "1.jpg"
+    assert [undone.reason for undone in take_back(journal.path)] == ["", ""]
+    assert not link.is_symlink()
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_nothing_is_overwritten(src: Path, placement: Placement) -> None:
+    """A file that appears at the target after the plan was made is left alone, and so is the picture."""
+    into = src.parent / "into"
+    steps = plan(src, into, placement)
+    (into / "cat").mkdir(parents=True)
+    (into / "cat/1.jpg").write_bytes(b"")  # even if it is empty
+    journal, outcomes = sort(src, placement, steps)
+    assert "appeared" in outcomes[0].reason
+    assert outcomes[1].reason == ""
+    assert (into / "cat/1.jpg").read_bytes() == b""
+    assert (src / "1.jpg").exists()
+    take_back(journal)
+    assert (into / "cat/1.jpg").read_bytes() == b""
+
+
+@pytest.mark.parametrize("placement", Placement)
+def test_a_picture_that_changed_or_went_stays_out(src: Path, placement: Placement) -> None:
+    """What is not as it was when it was classified is not touched, and the other pictures are still sorted."""
+    steps = plan(src, src.parent / "into", placement)
+    (src / "1.jpg").write_bytes(b"edited")
+    (src / "sub/2.jpg").unlink()
+    _, outcomes = sort(src, placement, steps)
+    assert all(outcome.reason for outcome in outcomes)
+    assert (src / "1.jpg").read_bytes() == b"edited"
+    assert tree(src.parent / "into") == {}
+
+
+@pytest.mark.parametrize("placement", [Placement.COPY, Placement.MOVE])
+def test_a_copy_that_reads_back_differently_is_not_kept(
+    src: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk returns other bytes than it was given, the source stays and the copy goes."""
+    cross_file_systems(monkeypatch)
+    monkeypatch.setattr(placing, "hash_content", lambda path: "0" * 64)
+    before = tree(src)
+    _, outcomes = sort(src, placement)
+    assert all("differs" in outcome.reason for outcome in outcomes)
+    assert tree(src) == before
+    assert tree(src.parent / "into") == {}
+
+
+@pytest.mark.parametrize("placement", [Placement.COPY, Placement.MOVE])
+def test_a_source_that_cannot_be_removed_is_no_double(
+    src: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Across file systems, a picture whose folder is read-only stays there and its copy is taken away again."""
+    cross_file_systems(monkeypatch)
+    unlink = os.unlink
+
+    def refuse(path: Path, **options: object) -> None:
+        if Path(path).is_relative_to(src):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    before = tree(src)
+    _, outcomes = sort(src, placement)
+    if placement is Placement.MOVE:
+        assert all("Permission" in outcome.reason for outcome in outcomes)
+        assert tree(src.parent / "into") == {}
+    assert tree(src) == before
+
+
+def test_undo_leaves_what_changed_since(src: Path) -> None:
+    """A moved file that was edited, and a source that is taken again, are named and kept; the rest is undone."""
+    journal, _ = sort(src, Placement.MOVE)
+    into = src.parent / "into"
+    (into / "cat/1.jpg").write_bytes(b"edited")
+    (src / "sub/2.jpg").write_bytes(b"another")
+    reasons = {undone.task.source.name: undone.reason for undone in take_back(journal)}
+    assert "changed since" in reasons["1.jpg"]
+    assert "taken by another file" in reasons["2.jpg"]
+    assert (into / "cat/1.jpg").read_bytes() == b"edited"
+    assert (into / "cat/2.jpg").read_bytes() == b"picture sub/2.jpg"
+    assert (src / "sub/2.jpg").read_bytes() == b"another"
+    (src / "sub/2.jpg").unlink()
+    assert [undone.reason == "" for undone in take_back(journal)] == [True, False]
+
+
+@pytest.mark.parametrize("placement", [Placement.COPY, Placement.LINK])
+def test_undo_never_takes_the_last_copy(src: Path, placement: Placement) -> None:
+    """A link or copy whose original was deleted is the picture now, and is kept."""
+    journal, _ = sort(src, placement)
+    (src / "1.jpg").unlink()
+    reasons = [undone.reason for undone in take_back(journal)]
+    assert [bool(reason) for reason in reasons] == [False, True]
+    assert "is kept" in reasons[1]
+    assert (src.parent / "into/cat/1.jpg").read_bytes() == b"picture 1.jpg"
+
+
+def test_undo_makes_folders_that_went(src: Path) -> None:
+    """A source folder that was removed once it was empty is made again."""
+    journal, _ = sort(src, Placement.MOVE)
+    (src / "sub").rmdir()
+    take_back(journal)
+    assert (src / "sub/2.jpg").read_bytes() == b"picture sub/2.jpg"
+
+
+@pytest.mark.parametrize("tail", [b'{"begin": 3, "met', b"\0" * 300, b""])
+def test_a_torn_last_line_is_dropped(src: Path, tail: bytes) -> None:
+    """What a kill or a power cut leaves at the end of a journal does not keep it from being undone."""
+    before = tree(src)
+    journal, _ = sort(src, Placement.MOVE)
+    with journal.open("ab") as file:
+        file.write(tail)
+    take_back(journal)
+    assert tree(src) == before
+    assert all(json.loads(line) for line in journal.read_bytes().splitlines())
+
+
+def test_lost_endings_are_read_off_the_files(src: Path) -> None:
+    """Power may take the lines that say how steps ended; undo finds out by itself."""
+    before = tree(src)
+    journal, _ = sort(src, Placement.MOVE)
+    lines = [line for line in journal.read_bytes().splitlines(keepends=True) if b'{"done"' not in line]
+    journal.write_bytes(b"".join(lines))
+    assert [undone.reason for undone in take_back(journal)] == ["", ""]
+    assert tree(src) == before
+
+
+def test_a_damaged_journal_is_refused(src: Path) -> None:
+    """A line in the middle that is no entry means that the journal cannot be trusted; nothing is touched."""
+    journal, _ = sort(src, Placement.MOVE)
+    content = journal.read_bytes()
+    journal.write_bytes(content.replace(b'"method": "move"', b'"method": "burn"', 1))
+    with pytest.raises(InputError, match="line 3 is damaged"):
+        take_back(journal)
+    assert len(tree(src.parent / "into")) == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"target": "cat/1.jpg"', '"target": "../../elsewhere.jpg"'),
+        ('"target": "cat/1.jpg"', '"target": "/etc/passwd"'),
+        ('"folder": "cat"', '"folder": "../src"'),
+        ('"source": "/', '"source": "../'),
+        ('"token": "', '"token": "../'),
+    ],
+)
+def test_a_journal_names_nothing_outside_its_folder(src: Path, old: str, new: str) -> None:
+    """A journal that was tampered with cannot reach for other targets, relative sources or temporary names."""
+    journal, _ = sort(src, Placement.MOVE)
+    text = journal.read_text()
+    assert old in text
+    journal.write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError):
+        take_back(journal)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a picture\n", b"{}\n", b"[1]\n", b"\xff\xd8\xff\xe0", b"{" * 100_000 + b"\n"]
+)
+def test_other_files_are_no_journals(tmp_path: Path, content: bytes) -> None:
+    """A file that is no journal is refused and not changed; an empty one is a run that was killed before it began."""
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    if content:
+        with pytest.raises(InputError, match="no journal"):
+            take_back(path)
+    else:
+        assert take_back(path) == []
+    assert path.read_bytes() == content
+    with pytest.raises(InputError, match="cannot open"):
+        take_back(tmp_path / "none.jsonl")
+
+
+def test_a_journal_belongs_to_its_folder(src: Path) -> None:
+    """A sorted folder that was moved as a whole is not taken apart: its journal names the old place."""
+    sort(src, Placement.MOVE)
+    moved = (src.parent / "into").rename(src.parent / "moved")
+    (journal,) = (moved / FOLDER).iterdir()
+    with pytest.raises(InputError, match="journal of"):
+        take_back(journal)
+
+
+def test_a_journal_in_use_is_refused(src: Path) -> None:
+    """A run that is going on cannot be undone beside itself, nor two undos run at once."""
+    into = src.parent / "into"
+    with Journal.create(into) as journal:
+        with pytest.raises(InputError, match="in use"):
+            Journal.open(journal.path)
+        assert "in use" in settle_earlier(into)[0]
+
+
+@pytest.mark.parametrize(("line", "moved"), [(2, 0), (3, 0), (4, 1), (5, 1), (6, 2)])
+def test_no_step_happens_without_its_journal(src: Path, line: int, moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the journal's disk is full the run ends before the next picture is touched, and can be undone."""
+    before = tree(src)
+    write, calls = os.write, []
+
+    def fill(descriptor: int, data: bytes) -> int:
+        calls.append(data)
+        if len(calls) >= line:
+            write(descriptor, data[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", fill)
+    with pytest.raises(OutputError, match="No space left"):
+        sort(src, Placement.MOVE)
+    monkeypatch.setattr(os, "write", write)
+    assert len(tree(src)) == 2 - moved
+    (journal,) = (src.parent / "into" / FOLDER).iterdir()
+    assert [undone.reason for undone in take_back(journal)] == [""] * moved
+    assert tree(src) == before
+
+
+def test_the_next_run_settles_what_a_killed_one_left(src: Path) -> None:
+    """A step that was announced and cut short is taken back before the next plan is made."""
+    journal, _ = sort(src, Placement.MOVE)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]))  # killed after the move and before the line that says so
+    assert "interrupted" in settle_earlier(src.parent / "into")[-1]
+    assert (src / "sub/2.jpg").exists()
+    assert not (src / "1.jpg").exists()
+    assert settle_earlier(src.parent / "into") == []
+
+
+def test_journals_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:
+    """Names hold the time, but neither a fast hand nor a clock set back makes two runs share one."""
+    paths = set()
+    for _ in range(5):
+        with Journal.create(tmp_path) as journal:
+            paths.add(journal.path)
+    assert len(paths) == 5
