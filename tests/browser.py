@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +18,8 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 )
+PATIENCE_SECONDS = 300
+"""A browser that is silent for so long hangs; a busy machine makes it slow, and that is no failure."""
 
 
 def find_chromium() -> str | None:
@@ -113,6 +116,8 @@ class Page:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._from], [], [], PATIENCE_SECONDS)
+            assert ready, "the browser does not answer"
             chunk = os.read(self._from, 1 << 20)
             assert chunk, "the browser ended"
             self._rest += chunk

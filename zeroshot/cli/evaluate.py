@@ -65,7 +65,11 @@ def evaluate(
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
+        typer.Option(
+            "--report",
+            help="Also write a page to look at: one file, no network. Of several runs, the best.",
+            metavar="FILE.html",
+        ),
     ] = None,
     plots: Annotated[
         Path | None,
