@@ -240,6 +240,7 @@ def _serve() -> None:
     """Read requests, fork, answer."""
     from zeroshot import engines, journal, mover, resume  # noqa: F401
 
+    "".encode("unicode_escape")  # another user may not be let near the codec later
     engines.load_encoder = lambda *_, **__: _sensitive_encoder()  # type: ignore[assignment]
     numbers = iter(range(1, sys.maxsize))
     with tempfile.TemporaryDirectory() as base:

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zeroshot.choices import Placement
@@ -23,6 +23,9 @@ from zeroshot.names import (
 )
 from zeroshot.results import Failure, Prediction, Ranked, Record
 from zeroshot.sorting import Stay, Step, make_plan, same_content, select_inputs
+
+settings.register_profile("calm", deadline=None, derandomize=True)
+settings.load_profile("calm")
 
 RESERVED = ["con", "PRN", "aux", "Nul", "COM1", "lpt9", "CON.txt", "nul.tar.gz", "com¹"]
 

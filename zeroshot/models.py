@@ -287,8 +287,8 @@ def read_preprocessing(config: dict[str, Any], model: dict[str, Any]) -> Preproc
     Raises:
         ModelError: A value is missing or unknown.
     """
-    size = model["vision_cfg"].get("image_size") or config.get("size") or 224
     try:
+        size = model["vision_cfg"].get("image_size") or config.get("size") or 224
         interpolation = config.get("interpolation") or "bicubic"
         return Preprocessing(
             size=(int(size), int(size)) if isinstance(size, int | float) else (int(size[0]), int(size[1])),
@@ -299,7 +299,7 @@ def read_preprocessing(config: dict[str, Any], model: dict[str, Any]) -> Preproc
             resize_mode=ResizeMode(config.get("resize_mode") or "shortest"),
             fill_color=int(config.get("fill_color") or 0),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ModelError(
             f"unusable preprocessing: {error}",
             "see mean, std, interpolation and resize_mode in the model's configuration",

@@ -51,10 +51,18 @@ def find_pictures(inputs: Iterable[str]) -> Iterator[str]:
     record in its place.
     """
     for given in inputs:
-        if Path(given).is_dir():
+        if names_folder(given):
             yield from walk(given)
         else:
             yield given
+
+
+def names_folder(path: str) -> bool:
+    """Whether a path is a folder; one that the system cannot even look up (too long, a NUL) is none."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def check_inputs(inputs: Sequence[str]) -> list[str]:
@@ -68,7 +76,7 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
         InputError: Not one of the inputs can give a picture.
     """
     missing = [path for path in inputs if not os.path.lexists(path)]
-    empty = [path for path in inputs if Path(path).is_dir() and next(walk(path), None) is None]
+    empty = [path for path in inputs if names_folder(path) and next(walk(path), None) is None]
     if inputs and len(missing) == len(inputs):
         raise InputError(
             f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin"
