@@ -47,6 +47,8 @@ def honest() -> tuple[EncodedDataset, Classifier]:
 
 
 class TestTemperature:
+    """Fitting a temperature."""
+
     def test_honest_model_is_left_alone(self, honest: tuple[EncodedDataset, Classifier]) -> None:
         """A calibrated model gets a temperature of about 1."""
         data, classifier = honest
@@ -91,6 +93,8 @@ class TestTemperature:
 
 
 class TestThreshold:
+    """Choosing a threshold."""
+
     def test_by_hand(self) -> None:
         """Right, wrong, right, right, wrong from the surest down: 3/4 is reached by the first four, not by all."""
         confidences = np.repeat([0.9, 0.8, 0.7, 0.6, 0.5], 10)
@@ -109,6 +113,8 @@ class TestThreshold:
 
 
 class TestHeldOut:
+    """What a fit does on pictures that it has not seen."""
+
     def test_error_falls_by_half_and_precision_is_reached(self, honest: tuple[EncodedDataset, Classifier]) -> None:
         """With the scale doubled, the held-out calibration error falls by more than half and the precision holds."""
         data, classifier = honest
@@ -131,6 +137,8 @@ class TestHeldOut:
 
 
 class TestHalves:
+    """Halving the pictures."""
+
     def test_each_label_is_halved(self) -> None:
         """Every picture is in one half, every label is split evenly, and the seed decides how."""
         targets = np.repeat([0, 1, 2], [10, 7, 1])
@@ -158,6 +166,8 @@ def folder(pictures, tmp_path: Path) -> str:
 
 
 class TestCommand:
+    """The command."""
+
     def test_writes_a_file_that_loads(self, fake_model, folder: str, tmp_path: Path) -> None:
         """The file has the pinned keys, and applies to the same model, prompts and labels in any order."""
         target = tmp_path / "calibration.json"
@@ -194,6 +204,8 @@ class TestCommand:
 
 
 class TestRefusal:
+    """Files that belong to something else."""
+
     @pytest.fixture
     def written(self, fake_model, folder: str, tmp_path: Path) -> Path:
         target = tmp_path / "calibration.json"

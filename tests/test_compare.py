@@ -54,6 +54,8 @@ def compare_files(first: str, second: str) -> compare.Comparison:
 
 
 class TestFinding:
+    """What a comparison finds."""
+
     def test_better(self, tmp_path: Path) -> None:
         """Twenty pictures gained of a hundred and none lost: B is better, with the interval and p by hand."""
         result = compare_files(
@@ -97,6 +99,8 @@ class TestFinding:
 
 
 class TestMatching:
+    """Which picture of one run is which of the other."""
+
     def test_below_the_folder(self, tmp_path: Path) -> None:
         """The same folder spelled in another way still pairs every picture."""
         first = run_file(tmp_path, "one", [("val/a/1.jpg", 0, 0)])
@@ -136,6 +140,8 @@ class TestMatching:
 
 
 class TestFiles:
+    """Files that are no runs."""
+
     @pytest.mark.parametrize(
         "content, message",
         [
@@ -160,6 +166,8 @@ class TestFiles:
 
 
 class TestOutput:
+    """What is printed."""
+
     @pytest.fixture
     def two(self, tmp_path: Path) -> tuple[str, str]:
         first = [True] * 60 + [False] * 40

@@ -49,6 +49,8 @@ def many() -> tuple[EncodedDataset, Classifier]:
 
 
 class TestByHand:
+    """Numbers that can be computed by hand."""
+
     def test_metrics(self) -> None:
         """Three pictures of label 0 (two right) and one of label 1 (right): every share follows."""
         data = make_data(np.array([[1, 0], [1, 0], [0, 1], [0, 1]]), [0, 0, 0, 1])
@@ -91,6 +93,8 @@ class TestByHand:
 
 
 class TestAgainstScikitLearn:
+    """Numbers that scikit-learn computes."""
+
     def test_every_number(self, many: tuple[EncodedDataset, Classifier]) -> None:
         """All numbers are scikit-learn's to 1e-9 on the same predictions."""
         data, classifier = many
@@ -143,6 +147,8 @@ class TestAgainstScikitLearn:
 
 
 class TestEncodeDataset:
+    """From files to features."""
+
     def test_failures_keep_their_place(self, pictures, tmp_path) -> None:
         """A picture that cannot be read leaves every other with its own label."""
         for name, colour in (("red/1.png", "red"), ("red/3.png", "red"), ("blue/1.png", "blue")):
@@ -175,6 +181,8 @@ class TestEncodeDataset:
 
 
 class TestSuspects:
+    """Labels that are most likely wrong."""
+
     def test_a_planted_error_comes_first(self, many: tuple[EncodedDataset, Classifier]) -> None:
         """Pictures whose label is swapped on purpose are found, most of them at the top of the list."""
         data, classifier = many

@@ -113,6 +113,8 @@ class Elements(HTMLParser):
 
 
 class TestMarkup:
+    """Escaping."""
+
     def test_strings_are_escaped(self) -> None:
         """Text and attribute values cannot end the place they stand in."""
         made = tag("p", "<b>&", title="\"'><", data_x=1)
@@ -128,6 +130,8 @@ class TestMarkup:
 
 
 class TestPlots:
+    """The drawings."""
+
     def test_are_well_formed_and_describe_themselves(self) -> None:
         """Each drawing is XML with a title and a description, whatever the labels are."""
         confidence = np.linspace(0.05, 0.95, 40)
@@ -151,6 +155,8 @@ class TestPlots:
 
 
 class TestFile:
+    """What stands in the file."""
+
     def test_policy_names_style_and_script(self, eval_page: Path) -> None:
         """The page's policy allows one style and one script, by hash, and pictures inside the page: nothing else."""
         text = eval_page.read_text(encoding="utf-8")
@@ -204,6 +210,8 @@ class TestFile:
 
 
 class TestThumbnails:
+    """Thumbnails."""
+
     def test_shape_and_absence(self, pictures, tmp_path: Path) -> None:
         """A thumbnail keeps its picture's shape and is small; a file that is gone has none."""
         path = str(pictures("wide.png", "red", (900, 300)))
@@ -215,6 +223,8 @@ class TestThumbnails:
 
 
 class TestClassifyReport:
+    """Collecting records."""
+
     def ranked(self, n: int) -> tuple[Ranked, ...]:
         return tuple(Ranked(f"label {index}", 1 / n, 0.1, 1.0) for index in range(n))
 
@@ -257,6 +267,8 @@ def set_field(page: Page, name: str, value: str) -> None:
 
 @needs_browser
 class TestInBrowser:
+    """What Chromium makes of the page."""
+
     @pytest.mark.parametrize("which", ["eval_page", "classify_page"])
     @pytest.mark.parametrize("width", [1280, 390])
     def test_renders(self, browser: Page, which: str, width: int, request: pytest.FixtureRequest) -> None:

@@ -11,6 +11,8 @@ scipy_stats = pytest.importorskip("scipy.stats", reason="scipy comes with the de
 
 
 class TestWilson:
+    """The interval of a share."""
+
     def test_by_hand(self) -> None:
         """With 5 of 10, the centre is a half and the half-width z/(1+z²/n) · sqrt(1/40 + z²/400)."""
         estimate = statistics.wilson(5, 10)
@@ -38,6 +40,8 @@ class TestWilson:
 
 
 class TestMeanRecall:
+    """The interval of the mean recall."""
+
     def test_value_leaves_out_labels_without_pictures(self) -> None:
         """Recalls 1/2 and 1 average to 3/4; the label without pictures has no recall."""
         estimate = statistics.mean_recall_interval(np.array([1, 0, 3]), np.array([2, 0, 3]))
@@ -79,6 +83,8 @@ class TestMeanRecall:
 
 
 class TestMeanInterval:
+    """The interval of a mean."""
+
     def test_by_hand(self) -> None:
         """The values 1, 2, 3 have mean 2 and standard error 1/sqrt(3)."""
         estimate = statistics.mean_interval(np.array([1.0, 2.0, 3.0]))
@@ -91,6 +97,8 @@ class TestMeanInterval:
 
 
 class TestMcnemar:
+    """The exact test of two runs."""
+
     def test_by_hand(self) -> None:
         """One against five: 2 · (C(6,0) + C(6,1)) / 2⁶ = 14/64."""
         assert statistics.mcnemar(1, 5) == pytest.approx(14 / 64, abs=1e-15)
@@ -115,6 +123,8 @@ class TestMcnemar:
 
 
 class TestPairedDifference:
+    """The interval of a difference between two runs."""
+
     def test_value(self) -> None:
         """Ten pictures gained and four lost of a hundred are six points, and the interval lies around them."""
         estimate = statistics.paired_difference(4, 10, 100)
@@ -133,6 +143,8 @@ class TestPairedDifference:
 
 
 class TestProbabilities:
+    """Logarithms of probabilities, and the Brier score."""
+
     def test_log_softmax_equals_scipy_and_survives_large_logits(self) -> None:
         """Logits of hundreds overflow no exponential."""
         from scipy.special import log_softmax
@@ -151,6 +163,8 @@ class TestProbabilities:
 
 
 class TestReliability:
+    """Bins of confidence, and the calibration error."""
+
     def test_by_hand(self) -> None:
         """Two bins: (0.2, 0.4; one right) and (0.6, 1.0; one right) miss by 0.2 and 0.3, which averages to 0.25."""
         bins = statistics.reliability(np.array([0.2, 0.4, 0.6, 1.0]), np.array([True, False, False, True]), bins=2)
@@ -179,6 +193,8 @@ class TestReliability:
 
 
 class TestRiskCoverage:
+    """Risk against coverage."""
+
     def test_by_hand(self) -> None:
         """Answering the surest half errs never, three quarters a third, all a half; the area follows."""
         points = statistics.risk_coverage(np.array([0.5, 0.9, 0.7, 0.9]), np.array([False, True, False, True]))

@@ -56,6 +56,8 @@ def labels() -> LabelSet:
 
 
 class TestSelection:
+    """The choice itself."""
+
     def test_finds_the_good_template(self, encoder: FakeEncoder, labels: LabelSet) -> None:
         """From a set that sees everything half red the plain template is chosen, and it wins on unseen pictures."""
         data = make_data(encoder)
@@ -122,6 +124,8 @@ class TestSelection:
 
 
 class TestCandidates:
+    """What there is to choose from."""
+
     def test_every_shipped_set_once(self) -> None:
         """Without a choice the templates of every shipped set are candidates, the starting set's first."""
         start = from_templates([GOOD, "my own {}"])
@@ -137,6 +141,8 @@ class TestCandidates:
 
 
 class TestCommand:
+    """The command."""
+
     def test_writes_a_set_that_loads(self, fake_model, pictures, tmp_path: Path) -> None:
         """The command prints the finding and writes a YAML set for --prompts."""
         for index in range(25):
@@ -159,3 +165,12 @@ class TestCommand:
         result = runner.invoke(app, [str(tmp_path / "val"), "-o", str(tmp_path / "x.yaml")])
         assert result.exit_code == 1
         assert "too few" in result.stderr
+
+
+def test_is_registered() -> None:
+    """`zeroshot prompts tune` is there, and explains itself."""
+    from zeroshot.cli import app as whole
+
+    result = runner.invoke(whole, ["prompts", "tune", "--help"])
+    assert result.exit_code == 0
+    assert "--candidates" in result.stdout

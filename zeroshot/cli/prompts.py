@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ExitCode
-from . import console, options
+from . import console, options, tune
 
 app = typer.Typer(help="List, show and check template sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -77,3 +77,6 @@ def check(
         )
         typer.echo(f"{templates.name}: {checked} look right")
     return ExitCode.ERROR if broken else ExitCode.OK
+
+
+app.command("tune")(tune.tune)
