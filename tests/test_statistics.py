@@ -48,6 +48,12 @@ class TestMeanRecall:
         assert estimate.value == 0.75
         assert 0 <= estimate.low <= 0.75 <= estimate.high <= 1
 
+    def test_all_right_is_no_proof_of_perfection(self) -> None:
+        """Where every resample would be the same, the interval is Wilson's of all pictures together."""
+        estimate = statistics.mean_recall_interval(np.array([4, 6]), np.array([4, 6]))
+        assert estimate == statistics.wilson(10, 10)
+        assert statistics.mean_recall_interval(np.array([0, 0]), np.array([4, 6])) == statistics.wilson(0, 10)
+
     def test_equals_resampling_pictures(self) -> None:
         """The multinomial draw is the bootstrap over pictures: scipy's own gives the same interval."""
         right, support = np.array([30, 45, 12]), np.array([40, 50, 30])

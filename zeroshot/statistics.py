@@ -124,6 +124,9 @@ def mean_recall_interval(right: Indices, support: Indices, resamples: int = RESA
     """
     right, support = right[support > 0], support[support > 0]
     total = int(support.sum())
+    if int(right.sum()) in (0, total):
+        # Every resample would be the same, and ten right answers of ten no proof of perfection.
+        return wilson(int(right.sum()), total)
     shares = np.concatenate([right, support - right]) / total
     generator = np.random.default_rng(seed)
     means: list[Doubles] = []
