@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line."""
+    _open_what_is_closed()
     try:
         from .cli import app
 
         app()
     except KeyboardInterrupt:  # before a command could take care of it
         sys.exit(130)
+
+
+def _open_what_is_closed() -> None:
+    """Give a standard stream that was closed (``<&-``, ``>&-``) an end that reads as empty and takes everything.
+
+    Otherwise the next file that is opened gets its number, and what is printed lands in that file.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, name, open(null, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 if __name__ == "__main__":

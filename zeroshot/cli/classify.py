@@ -146,16 +146,19 @@ def classify(
         else:
             with open_output(output) as stream:
                 writer = make_writer(form, stream, layout)
-                writer.begin(manifest)
+                with bar.aside():
+                    writer.begin(manifest)
                 tally = _Tally(bar, 0, 0, quiet=to_terminal)
                 try:
                     tally.write(classify_paths(encoder, classifier, paths, decision, pipeline), writer, page, ranks)
                 except KeyboardInterrupt:
-                    writer.end(complete=False)
+                    with bar.aside():
+                        writer.end(complete=False)
                     if output:
                         bar.note(f"zeroshot: the {tally.written} records so far are in {output}.partial")
                     raise
-                writer.end(complete=True)
+                with bar.aside():
+                    writer.end(complete=True)
     if page and report:
         _write_report(page, report, manifest, pipeline)
     return tally.summarise()

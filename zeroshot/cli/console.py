@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ..hub import Progress as Download
 
 Arguments = ParamSpec("Arguments")
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+"""What writing to a disk that is full or broken ends with."""
 
 
 def say(message: str) -> None:
@@ -59,6 +63,13 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
             # The interpreter flushes stdout once more as it exits; give it somewhere to go.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.OK
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            say(f"zeroshot: error: cannot write stdout: {error.strerror}")
+            say("  try: free some space")
+            code = ExitCode.ERROR
         if code:
             raise typer.Exit(code)
 

@@ -1,0 +1,74 @@
+"""What people see: the bar steps aside for results, and streams that are closed or full are no traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "cat.jpg"
+CLASSIFY = ["--labels", "cat,bee", "--model", "tiny"]
+
+
+def shell(redirect: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program from a shell, which can close streams."""
+    command = shlex.join([sys.executable, "-m", "zeroshot", *arguments])
+    return subprocess.run(["/bin/sh", "-c", f"{command} {redirect}"], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
+def test_the_heading_of_a_table_is_not_printed_beside_the_bar(tmp_path: Path) -> None:
+    """On a terminal the bar is gone from the line on which the table begins."""
+    import pty
+
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "zeroshot", "classify", str(EXAMPLE), *CLASSIFY]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(master)
+    assert process.wait() == 0
+    before, heading, _ = shown.partition(b"path      ")
+    assert heading
+    line = re.split(rb"\x1b\[2K|\n", before)[-1]
+    assert re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", line).strip() == b"", line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed by a shell")
+def test_closed_streams_are_empty_or_take_everything(tmp_path: Path) -> None:
+    """A closed stdin lists no paths; a closed stdout or stderr loses what it would have shown, and nothing else."""
+    nothing = shell("<&-", "classify", "-", *CLASSIFY, cwd=tmp_path)
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert "no paths were given" in nothing.stderr
+    unseen = shell(">&-", "classify", str(EXAMPLE), *CLASSIFY, "--output", "found.jsonl", cwd=tmp_path)
+    assert (unseen.returncode, unseen.stderr) == (0, "")
+    assert (tmp_path / "found.jsonl").read_text().count("\n") == 1
+    quiet = shell("2>&-", "classify", str(EXAMPLE), "missing.jpg", *CLASSIFY, cwd=tmp_path)
+    assert quiet.returncode == 3
+    assert quiet.stdout.count("\n") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_one_line_and_a_hint(tmp_path: Path) -> None:
+    """Every command says that stdout cannot be written, and exits 1."""
+    for arguments in (["models", "list"], ["prompts", "list"], ["cache", "info"]):
+        full = shell("> /dev/full", *arguments, cwd=tmp_path)
+        assert full.returncode == 1
+        assert full.stderr.splitlines() == [
+            "zeroshot: error: cannot write stdout: No space left on device",
+            "  try: free some space",
+        ]
