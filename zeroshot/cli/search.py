@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,11 @@ def search(
         raise UsageError("no pictures to search, or no text", "zeroshot search ./imgs 'a dog on a beach'")
     if not text and not like:
         raise UsageError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
+    if text and os.path.lexists(text):
+        raise UsageError(
+            f"the last argument is the text to search for, but {text} is a path",
+            f"put the text last, or --like {text} for pictures like it",
+        )
     check_sources(paths, None)
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 

@@ -1,0 +1,156 @@
+"""`zeroshot search`, `features` and `cache` as they are typed, with a model of colours."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import FakeModel
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from zeroshot.cache_folder import cache_folder
+from zeroshot.cli import app
+
+SavePicture = Callable[..., Path]
+
+
+def run(*arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+
+@pytest.fixture
+def folder(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> Path:
+    for name, colour in [("1.png", "blue"), ("2.png", "red"), ("10.png", "magenta")]:
+        pictures(f"all/{name}", colour)
+    return tmp_path / "all"
+
+
+def test_search_lists_the_nearest_first_in_every_format(folder: Path) -> None:
+    """The same hits stand in jsonl, JSON with query and model, CSV, TSV and the table."""
+    hits = [json.loads(line) for line in run("search", folder, "red", "--top", 2).stdout.splitlines()]
+    names = [str(folder / name) for name in ("2.png", "10.png")]
+    assert [hit["path"] for hit in hits] == names
+    assert hits[0] == {"path": names[0], "similarity": 1.0}
+    document = json.loads(run("search", folder, "red", "--top", 2, "--format", "json").stdout)
+    assert (document["format"], document["version"], document["hits"]) == ("zeroshot-search", 1, hits)
+    assert (document["query"], document["searched"]) == ({"text": "red", "like": []}, 3)
+    for form, delimiter in (("csv", ","), ("tsv", "\t")):
+        text = run("search", folder, "red", "--top", 2, "--format", form).stdout
+        assert [row["path"] for row in csv.DictReader(io.StringIO(text), delimiter=delimiter)] == names
+    table = run("search", folder, "red", "--top", 2, "--format", "table").stdout.splitlines()
+    assert [line.split()[-1] for line in table] == names
+
+
+def test_search_by_picture(folder: Path) -> None:
+    """With --like every argument is a place to look in; --like is repeatable and finds its own picture first."""
+    hits = run("search", folder, "--like", folder / "1.png", "--top", 1)
+    assert hits.exit_code == 0
+    assert json.loads(hits.stdout)["path"] == str(folder / "1.png")
+
+
+def test_search_names_what_it_could_not_read(folder: Path) -> None:
+    """A damaged picture is one line on stderr and exit code 3; the hits are complete."""
+    (folder / "3.png").touch()
+    result = run("search", folder, "red")
+    assert result.exit_code == 3
+    assert len(result.stdout.splitlines()) == 3
+    assert "3.png: the file is empty" in result.stderr
+    assert "1 of 4 inputs could not be read" in result.stderr
+
+
+def test_a_forgotten_text_is_said(folder: Path) -> None:
+    """No text, an empty one, and a path in the place of the text are usage errors with the command to type."""
+    for arguments, message in (
+        ([folder], "no pictures to search, or no text"),
+        ([folder, ""], "the text to search for is empty"),
+        ([folder / "1.png", folder / "2.png"], "2.png is a path"),
+    ):
+        result = run("search", *arguments)
+        assert result.exit_code == 2, arguments
+        assert message in result.stderr
+        assert "  try: " in result.stderr
+
+
+def test_features_are_written_in_input_order(folder: Path, tmp_path: Path) -> None:
+    """The file holds a unit row for each picture that could be read, and the failures in its manifest."""
+    (folder / "3.png").touch()
+    target = tmp_path / "features.npz"
+    result = run("features", folder, "--output", target)
+    assert (result.exit_code, result.stdout) == (3, "")
+    with np.load(target, allow_pickle=False) as read:
+        assert [Path(path).name for path in read["paths"].tolist()] == ["1.png", "2.png", "10.png"]
+        assert np.linalg.norm(read["features"], axis=1) == pytest.approx([1, 1, 1])
+        assert json.loads(str(read["manifest"]))["failures"][0]["path"] == str(folder / "3.png")
+
+
+def test_features_read_a_list_and_refuse_an_unknown_ending(fake_model: FakeModel, folder: Path, tmp_path: Path) -> None:
+    """Paths come from stdin, NUL-separated; a file name without a known ending is refused before a model is loaded."""
+    names = [str(folder / "2.png"), str(folder / "1.png")]
+    target = tmp_path / "features.npz"
+    assert run("features", "-", "--from0", "-o", target, stdin="\0".join(names).encode()).exit_code == 0
+    with np.load(target) as read:
+        assert read["paths"].tolist() == names
+    fake_model.calls.clear()
+    refused = run("features", folder, "--output", tmp_path / "features.txt")
+    assert refused.exit_code == 1
+    assert "'.txt'" in refused.stderr
+    assert fake_model.calls == []
+
+
+def test_other_labels_cost_no_second_look(fake_model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run with other labels neither decodes nor encodes; --no-cache does both, with the same answers."""
+    run("classify", folder, "--labels", "red,blue")
+    fake_model.encoder.batches.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr("zeroshot.encode.decode", lambda *_: pytest.fail("decoded"))
+        kept = run("classify", folder, "--labels", "green,magenta,blue")
+    assert (kept.exit_code, fake_model.encoder.batches) == (0, [])
+    anew = run("classify", folder, "--labels", "green,magenta,blue", "--no-cache")
+    assert anew.stdout == kept.stdout
+    assert sum(fake_model.encoder.batches) == 3
+
+
+def test_a_file_changed_in_place_is_looked_at_again(folder: Path) -> None:
+    """Same path, size and modification time do not hide a new content: the time of the change itself tells."""
+    file = folder / "only.bmp"
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(file)
+    before = file.stat()
+    assert json.loads(run("classify", file, "--labels", "red,blue").stdout)["label"] == "red"
+    with file.open("r+b") as stream:
+        Image.new("RGB", (8, 8), (0, 0, 255)).save(stream, "bmp")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert json.loads(run("classify", file, "--labels", "red,blue").stdout)["label"] == "blue"
+
+
+def test_a_damaged_cache_is_one_warning(folder: Path) -> None:
+    """The answers are the same, stderr says that the cache was made anew, and the next run is quiet."""
+    whole = run("classify", folder, "--labels", "red,blue")
+    stores = [path for path in cache_folder().rglob("*") if path.is_file()]
+    assert stores
+    for path in stores:
+        path.write_bytes(b"no database at all" * 100)
+    damaged = run("classify", folder, "--labels", "red,blue")
+    assert (damaged.exit_code, damaged.stdout) == (0, whole.stdout)
+    assert "the feature cache was damaged" in damaged.stderr
+    assert "warning" not in run("classify", folder, "--labels", "red,blue").stderr
+
+
+def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:
+    """`info` counts rows for each model, `prune` and `clear` remove them, and all three take an empty cache."""
+    for command in (["info"], ["prune", "--days", 0], ["clear"]):
+        assert run("cache", *command).exit_code == 0, command
+    run("classify", folder, "--labels", "red,blue")
+    assert "fake: " in run("cache", "info").stdout
+    assert run("cache", "prune").exit_code == 2
+    assert "removed 0 rows" in run("cache", "prune", "--days", 30).stdout
+    assert "removed 0 rows" not in run("cache", "prune", "--days", 0).stdout
+    assert run("cache", "clear").exit_code == 0
+    assert "fake: " not in run("cache", "info").stdout

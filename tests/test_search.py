@@ -1,0 +1,100 @@
+"""Search: nearest first, by text, by picture or both, one pass over what is looked through."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import FakeEncoder
+
+from zeroshot.cache import FeatureCache
+from zeroshot.encode import Pipeline
+from zeroshot.errors import InputError
+from zeroshot.features_file import FeatureTable, write_features
+from zeroshot.results import Failure
+from zeroshot.search import build_query, search
+
+SavePicture = Callable[..., Path]
+
+
+@pytest.fixture
+def coloured(pictures: SavePicture) -> list[str]:
+    return [str(pictures(f"{i}.png", colour)) for i, colour in enumerate(["blue", "red", "magenta", "green", "red"])]
+
+
+def test_nearest_first_and_equal_ones_in_input_order(coloured: list[str]) -> None:
+    """Red is found before magenta, green last; two equal pictures keep their order; the cosine of the same is 1."""
+    encoder = FakeEncoder()
+    found = search(encoder, build_query(encoder, ["red"], [], Pipeline()), coloured, 99, Pipeline(batch_size=2))
+    assert [hit.path for hit in found.hits][:3] == [coloured[1], coloured[4], coloured[2]]
+    assert found.hits[0].similarity == pytest.approx(1)
+    assert (found.searched, found.failures) == (5, ())
+    assert list(found.hits) == sorted(found.hits, key=lambda hit: -hit.similarity)
+
+
+def test_a_batch_decides_nothing_and_top_only_cuts(coloured: list[str]) -> None:
+    """Fewer hits are the first ones of more, whatever the batch size."""
+    encoder = FakeEncoder()
+    query = build_query(encoder, ["red and blue"], [], Pipeline())
+    whole = search(encoder, query, coloured, 5, Pipeline())
+    for size in (1, 2, 5):
+        assert search(encoder, query, coloured, 2, Pipeline(batch_size=size)).hits == whole.hits[:2]
+
+
+def test_a_picture_finds_itself_and_joins_a_text(coloured: list[str]) -> None:
+    """A query of one picture is its features; of a text and a picture the unit mean of both."""
+    encoder = FakeEncoder()
+    alone = build_query(encoder, [], [coloured[3]], Pipeline())
+    assert search(encoder, alone, coloured, 1, Pipeline()).hits[0].path == coloured[3]
+    both = build_query(encoder, ["red"], [coloured[0]], Pipeline())
+    rows = encoder.encode_texts(["red"])[0] + build_query(encoder, [], [coloured[0]], Pipeline())
+    assert both == pytest.approx(rows / np.linalg.norm(rows), abs=1e-6)
+
+
+def test_failures_are_kept_beside_the_hits(coloured: list[str], tmp_path: Path) -> None:
+    """What cannot be read is named and lowers nothing; progress counts it too."""
+    empty = tmp_path / "empty.png"
+    empty.touch()
+    encoder = FakeEncoder()
+    counts: list[int] = []
+    query = build_query(encoder, ["red"], [], Pipeline())
+    found = search(encoder, query, [str(empty), *coloured, "none.png"], 9, Pipeline(), counts.append)
+    assert [failure.path for failure in found.failures] == [str(empty), "none.png"]
+    assert (found.searched, len(found.hits), sum(counts)) == (5, 5, 7)
+
+
+def test_a_query_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    """Neither text nor picture, or a picture that cannot be read, is told before the search."""
+    with pytest.raises(InputError, match="nothing to search for"):
+        build_query(FakeEncoder(), [], [], Pipeline())
+    with pytest.raises(InputError, match=r"--like nowhere\.png: no such file"):
+        build_query(FakeEncoder(), ["red"], ["nowhere.png"], Pipeline())
+
+
+def test_known_features_are_not_computed_again(coloured: list[str], tmp_path: Path) -> None:
+    """A second search over the same pictures makes no call of the image encoder, and finds the same."""
+    encoder = FakeEncoder()
+    pipeline = Pipeline(cache=FeatureCache(tmp_path / "features.sqlite"))
+    first = search(encoder, build_query(encoder, ["red"], [], pipeline), coloured, 3, pipeline)
+    encoder.batches.clear()
+    assert search(encoder, build_query(encoder, ["red"], [], pipeline), coloured, 3, pipeline) == first
+    assert encoder.batches == []
+
+
+def test_a_features_file_comes_back_from_numpy(tmp_path: Path) -> None:
+    """Odd names, rows to the last bit, the model and the failures are read back without pickle."""
+    rows = np.eye(3, 8, dtype=np.float32)
+    paths = ("a\nb.png", "写真.png", "bad\udcff.png")
+    stream = io.BytesIO()
+    write_features(FeatureTable(paths, rows, (Failure("c.png", "no such file"),), FakeEncoder().spec), stream, ".npz")
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as read:
+        assert read["paths"].tolist() == ["a\nb.png", "写真.png", "bad\\udcff.png"]
+        assert np.array_equal(read["features"], rows)
+        manifest = json.loads(str(read["manifest"]))
+    assert manifest["model"]["fingerprint"] == FakeEncoder().spec.fingerprint
+    assert manifest["failures"] == [{"path": "c.png", "error": "no such file"}]
