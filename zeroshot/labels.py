@@ -125,9 +125,13 @@ def load_labels(source: str) -> LabelSet:
         return LabelSet(tuple(Label(name) for name in open_clip_tables.imagenet_names().values()))
     text = read_text(path, LabelError)
     if path.suffix.lower() in SUFFIXES:
-        return check_labels(parse_label_yaml(text, source))
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    return check_labels(LabelSet(tuple(Label(line) for line in lines if line and not line.startswith("#"))))
+        found = parse_label_yaml(text, source)
+    else:
+        lines = (" ".join(line.split()) for line in text.splitlines())
+        found = LabelSet(tuple(Label(line) for line in lines if line and not line.startswith("#")))
+    if not found.labels:
+        raise LabelError(f"no labels in {source}", "write one a line")
+    return check_labels(found)
 
 
 def parse_label_yaml(text: str, name: str) -> LabelSet:
@@ -230,7 +234,10 @@ def _read_groups(entry: Any, labels: Sequence[Label], where: str) -> tuple[tuple
 
 def _text(item: Any, where: str) -> str:
     if not isinstance(item, str):
-        raise LabelError(f"{where}: expected a word or phrase, found {type(item).__name__}", "put it in quotes")
+        raise LabelError(
+            f"{where}: expected a word or phrase, found {type(item).__name__}",
+            "write a list of words, or `name: [alias, ...]`; put words in quotes",
+        )
     return " ".join(item.split())
 
 

@@ -133,7 +133,7 @@ def decode(file: IO[bytes], how: Opening) -> Image.Image:
     except PictureError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError("not a picture in any format that Pillow reads") from error
+        raise PictureError("not a picture that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise PictureError(
             "its header claims far more pixels than any picture has (--max-pixels raises the limit)"

@@ -151,35 +151,41 @@ class SeparatedWriter(Writer):
 
     def write(self, record: Record) -> None:
         """Write one row."""
-        fields, guard = self._layout.fields, self._guard
-        path = guard(record.path, "./")
+        fields, form = self._layout.fields, self._dialect
+        path = guard_cell(record.path, "./", form)
         if isinstance(record, Failure):
             blank = [""] * (self._layout.top_k * (1 + len(fields)))
-            self._row([path, "", *[""] * len(fields), guard(record.error, "'"), *blank])
+            self._row([path, "", *[""] * len(fields), guard_cell(record.error, "'", form), *blank])
             return
-        row = [path, guard(record.label or "", "'"), *_formatted(record.top[0], fields), ""]
+        row = [path, guard_cell(record.label or "", "'", form), *_formatted(record.top[0], fields), ""]
         for ranked in record.top:
-            row += [guard(ranked.label, "'"), *_formatted(ranked, fields)]
+            row += [guard_cell(ranked.label, "'", form), *_formatted(ranked, fields)]
         self._row(row)
 
-    def _guard(self, text: str, prefix: str) -> str:
-        """Keep a spreadsheet from running a cell of a CSV as a formula.
-
-        A relative path gets ``./``, which names the same file; a label an apostrophe, which spreadsheets do not show.
-        """
-        return prefix + text if self._dialect == Format.CSV and text.startswith(_FORMULA) else text
-
     def _row(self, cells: Sequence[str]) -> None:
-        if self._dialect == Format.TSV:
-            # As the tabular conventions have it: no quoting, the separators themselves escaped.
-            line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
-        else:
-            # Rows end in LF, for the tools of a shell; the writer quotes a CR in a cell only where CR ends its rows.
-            text = io.StringIO()
-            csv.writer(text, lineterminator="\r\n").writerow(cells)
-            line = text.getvalue().removesuffix("\r\n")
-        self._stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        self._stream.write(format_row(cells, self._dialect))
         self._stream.flush()
+
+
+def guard_cell(text: str, prefix: str, form: Format) -> str:
+    """Keep a spreadsheet from running a cell of a CSV as a formula.
+
+    A relative path gets ``./``, which names the same file; a label an apostrophe, which spreadsheets do not show.
+    """
+    return prefix + text if form is Format.CSV and text.startswith(_FORMULA) else text
+
+
+def format_row(cells: Sequence[str], form: Format) -> bytes:
+    """Return one line of CSV or TSV."""
+    if form is Format.TSV:
+        # As the tabular conventions have it: no quoting, the separators themselves escaped.
+        line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
+    else:
+        # Rows end in LF, for the tools of a shell; the writer quotes a CR in a cell only where CR ends its rows.
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\r\n").writerow(cells)
+        line = text.getvalue().removesuffix("\r\n")
+    return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _formatted(ranked: Ranked, fields: Sequence[Field]) -> list[str]:
@@ -241,6 +247,9 @@ class TableWriter(Writer):
             entry = f"{printable(ranked.label)} {100 * ranked.probability:.1f}%"
             extended = f"{rest}, {entry}" if rest else entry
             if cell_len(extended) > self._rest_width:
+                # The best runner-up is always shown, its name shortened; further ones where they fit.
+                if not rest and (room := self._rest_width - cell_len(f" {100 * ranked.probability:.1f}%")) > 2:
+                    rest = f"{_fit(printable(ranked.label), room)} {100 * ranked.probability:.1f}%"
                 break
             rest = extended
         self._line(Text.assemble(row, (rest, "dim")))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from .choices import Format
 from .encoder import EncoderSpec
-from .render import printable, significant, to_json
+from .render import format_row, guard_cell, printable, significant, to_json
 from .search import Found
 
 SEARCH_FORMAT = "zeroshot-search"
@@ -36,8 +34,6 @@ def write_hits(found: Found, form: Format, stream: BinaryIO, spec: EncoderSpec, 
         lines = (f"{hit.similarity:7.4f}  {printable(hit.path)}\n" for hit in found.hits)
         stream.writelines(line.encode("utf-8", "backslashreplace") for line in lines)
     else:
-        text = io.StringIO()
-        writer = csv.writer(text, delimiter="\t" if form is Format.TSV else ",", lineterminator="\n")
-        writer.writerow(["path", "similarity"])
-        writer.writerows([hit.path, f"{hit.similarity:.6g}"] for hit in found.hits)
-        stream.write(text.getvalue().encode("utf-8", "backslashreplace"))
+        stream.write(format_row(["path", "similarity"], form))
+        for hit in found.hits:
+            stream.write(format_row([guard_cell(hit.path, "./", form), f"{hit.similarity:.6g}"], form))

@@ -24,6 +24,8 @@ def search(
         list[str] | None,
         typer.Option("--like", help="Search for pictures like this one; repeatable.", metavar="PICTURE"),
     ] = None,
+    files_from: options.FilesFrom = None,
+    from0: options.From0 = False,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many pictures to list.")] = 20,
     format_: options.FormatOption = None,
     output: options.Output = None,
@@ -43,7 +45,7 @@ def search(
     The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`.
     """
     *paths, text = inputs if not like else [*inputs, ""]
-    if not paths:
+    if not paths and not files_from:
         raise UsageError("no pictures to search, or no text", "zeroshot search ./imgs 'a dog on a beach'")
     if not text and not like:
         raise UsageError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
@@ -52,7 +54,7 @@ def search(
             f"the last argument is the text to search for, but {text} is a path",
             f"put the text last, or --like {text} for pictures like it",
         )
-    check_sources(paths, None)
+    check_sources(paths, files_from)
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
     from ..output import open_output
@@ -64,8 +66,8 @@ def search(
     pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     query = build_query(encoder, [text] if text else [], like or [], pipeline)
     with console.Bar("pictures") as bar:
-        count_ahead(bar, paths, None, False)
-        found = find(encoder, query, find_inputs(paths, None, False), top, pipeline, bar.advance)
+        count_ahead(bar, paths, files_from, from0)
+        found = find(encoder, query, find_inputs(paths, files_from, from0), top, pipeline, bar.advance)
     with open_output(output) as stream:
         write_hits(found, form, stream, encoder.spec, {"text": text, "like": like or []})
     return name_failures(found.failures, found.searched + len(found.failures))
@@ -73,10 +75,12 @@ def search(
 
 @console.reports_errors
 def features(
-    inputs: Annotated[
-        list[str], typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet")],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...", show_default=False),
+    ] = None,
+    files_from: options.FilesFrom = None,
     from0: options.From0 = False,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
@@ -98,13 +102,13 @@ def features(
     from ..results import Failure
 
     check_target(output)
-    check_sources(inputs, None)
+    check_sources(inputs or [], files_from)
     encoder = options.load(model, pretrained, device, precision, engine)
     pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     read, failures = [], []
     with console.Bar("pictures") as bar:
-        count_ahead(bar, inputs, None, from0)
-        for batch in encode_batches(encoder, find_inputs(inputs, None, from0), pipeline):
+        count_ahead(bar, inputs or [], files_from, from0)
+        for batch in encode_batches(encoder, find_inputs(inputs or [], files_from, from0), pipeline):
             for item in batch:
                 if item.features is None:
                     failures.append(Failure(item.path, item.error))
