@@ -18,6 +18,7 @@ import numpy as np
 
 from .encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Score
 from .errors import ModelError, UsageError
+from .load_errors import explain_loading
 from .models import Files, hash_file
 from .preprocess import normalise
 
@@ -114,7 +115,7 @@ def load(files: Files, device: Device = Device.AUTO, precision: Precision = Prec
             open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # open_clip, timm and transformers raise anything; the cause is named, and chained
-        raise _translate(error, files) from error
+        raise explain_loading(error, files) from error
     # open_clip creates models in training mode: dropout on, batch statistics used.
     model.eval()
     for parameter in model.parameters():
@@ -162,35 +163,6 @@ def check_weights(path: Path) -> None:
             f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}",
             "download it again, or give another file",
         ) from error
-
-
-def _translate(error: Exception, files: Files) -> ModelError:
-    """Make one line of what open_clip and its libraries raise while a model is built."""
-    what = " ".join(str(error).split())
-    name = files.source.model
-    if isinstance(error, ImportError) or ("transformers" in what.lower() and "install" in what.lower()):
-        return ModelError(
-            f"{name} needs a package that is missing: {what[:200]}", "pip install 'zeroshot[transformers]'"
-        )
-    if (
-        "Missing key(s)" in what
-        or "Unexpected key(s)" in what
-        or "size mismatch" in what
-        or isinstance(error, KeyError)
-    ):
-        return ModelError(
-            f"{files.weights.name} does not fit the architecture {files.source.architecture}: {what[:200]}",
-            "give the architecture that the weights were trained with",
-        )
-    if "huggingface.co" in what or "offline" in what.lower() or "connect" in what.lower():
-        return ModelError(
-            f"{name} needs files from the hub that are not cached (a tokenizer or text tower): {what[:200]}",
-            "run `zeroshot models pull` where there is a network",
-        )
-    return ModelError(
-        f"{name} cannot be loaded: {type(error).__name__}: {what[:300]}",
-        "`zeroshot doctor` checks the installation; `zeroshot models info` shows the model",
-    )
 
 
 def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: Precision) -> EncoderSpec:
