@@ -344,4 +344,6 @@ class TestInBrowser:
         browser.open(classify_page)
         assert browser.run("document.querySelectorAll('#matrix tbody tr').length") == 12
         assert browser.run("document.querySelectorAll('#matrix tbody td').length") == 36
+        heads = browser.run("[...document.querySelectorAll('#matrix thead th')].map(h => h.title || h.textContent)")
+        assert heads == ["picture", *HOSTILE]
         assert "cosine" in browser.run("document.querySelector('#matrix td').title")

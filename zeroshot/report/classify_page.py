@@ -77,10 +77,11 @@ class ClassifyReport:
         thumbnails = make_thumbnails((record.path for record in shown), opening, workers, on_progress)
         names = list(dict.fromkeys(ranked.label for record in shown for ranked in record.top[:_KEPT]))
         key_of = {name: index for index, name in enumerate(names)}
+        order = {label["name"]: index for index, label in enumerate(manifest.labels["labels"])}
         sections = [Section("numbers", "Answers", self._summary(n_known, total))]
         if shown and n_known + self._unknown <= MATRIX_PICTURES:
             lead = "Cosine of each picture with each label; the darker, the nearer among all cells."
-            sections.append(Section("matrix", "Pictures and labels", _matrix(shown, thumbnails), lead))
+            sections.append(Section("matrix", "Pictures and labels", _matrix(shown, thumbnails, order), lead))
         lead = "In the order of the input."
         if len(shown) < n_known + self._unknown:
             lead += f" The first {len(shown)} of {n_known + self._unknown}."
@@ -122,11 +123,12 @@ def _card(record: Prediction, key_of: dict[str, int]) -> Card:
     )
 
 
-def _matrix(records: Sequence[Prediction], thumbnails: dict[str, str]) -> Safe:
-    """Return the table of cosines, thumbnails along one side and labels along the other."""
+def _matrix(records: Sequence[Prediction], thumbnails: dict[str, str], order: dict[str, int]) -> Safe:
+    """Return the table of cosines, thumbnails along one side and labels, in their own order, along the other."""
     near = list(dict.fromkeys(ranked.label for record in records for ranked in record.top))
     if len(near) > MATRIX_LABELS:
         near = list(dict.fromkeys(ranked.label for record in records for ranked in record.top[:_KEPT]))
+    near.sort(key=lambda name: order.get(name, len(order)))
     cosines = [{ranked.label: ranked.similarity for ranked in record.top} for record in records]
     values = [row[name] for row in cosines for name in near if name in row]
     low, high = min(values), max(values)
