@@ -207,6 +207,10 @@ def test_the_command_continues(fake_model: FakeModel, tmp_path: Path) -> None:
     assert (result.exit_code, "continuing after 6 records" in result.stderr) == (3, True)
     assert out.read_bytes() == whole
     assert "complete already" in invoke(src, "-o", out, "--resume", "--batch-size", 2).stderr
+    Image.new("RGB", (8, 8)).save(src / "new.png")
+    more = invoke(src, "-o", out, "--resume", "--batch-size", 2)
+    assert (more.exit_code, "new.png is not among their inputs" in more.stderr) == (1, True)
+    assert out.read_bytes() == whole
     assert json.loads(sidecar_path(out).read_bytes())["manifest"]["model"]["model"] == "fake"
     assert invoke(src, "-o", out).exit_code == 3
     assert not sidecar_path(out).exists()  # it told how another file was made

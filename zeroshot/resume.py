@@ -87,7 +87,7 @@ class Resumed:
         """Yield the paths that have no record yet, once those that have one are the first of the paths.
 
         Raises:
-            InputError: A recorded path is not the one in its place now.
+            InputError: A recorded path is not the one in its place now, or a complete file lacks one.
         """
         if self.done:
             with self.source.open("rb") as file:
@@ -100,6 +100,11 @@ class Resumed:
                             f" {record[:80].decode('utf-8', 'replace').strip()} ...",
                             "give the same inputs in the same order, or begin anew without the partial file",
                         )
+        if self.complete and (more := next(paths, None)) is not None:
+            raise InputError(
+                f"the file is complete with {self.done} records, and {more} is not among their inputs",
+                "give the inputs that it was made from, or another --output",
+            )
         yield from paths
 
 

@@ -135,7 +135,7 @@ def classify(
                     bar.note(f"zeroshot: {output} is complete already; remove it to begin anew")
                 elif begun.done:
                     bar.note(f"zeroshot: continuing after {begun.done} records")
-                rest = [] if begun.complete else begun.skip(paths)
+                rest = begun.skip(paths)
                 tally = _Tally(bar, begun.done, begun.failed, quiet=False)
                 steady = replace(pipeline, steady=True)
                 try:
