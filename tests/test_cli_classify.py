@@ -69,7 +69,7 @@ def test_five_hundred_pictures_with_twenty_bad_ones(
 
 
 def test_paths_come_from_stdin_and_lists(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> None:
-    """``-`` reads lines, ``--from0`` NUL-separated names with newlines in them, ``--files-from`` a file after the inputs."""
+    """``-`` reads lines, ``--from0`` NUL-separated names with newlines, ``--files-from`` a file after the inputs."""
     red, odd = pictures("red.png", "red"), pictures("a\nb.png", "blue")
     assert [line["path"] for line in lines(run("-", "--labels", "red,blue", stdin=os.fsencode(red) + b"\n"))] == [
         str(red)
