@@ -201,6 +201,9 @@ def _app() -> Any:
 def _start(run: dict[str, Any], cwd: str, folder: Path) -> tuple[int, Fault]:
     folder.mkdir()
     folder.chmod(0o777)
+    for name in ("stdout", "stderr"):  # the child may be killed before it would have made them
+        (folder / name).touch()
+        (folder / name).chmod(0o666)
     fault = Fault(**run["fault"])
     process = os.fork()
     if process == 0:
