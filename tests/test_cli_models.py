@@ -1,0 +1,55 @@
+"""`zeroshot models` as it is typed, against a stand-in for the hub, in processes of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from hub_server import serve
+
+REPO, WEIGHTS = "org/model", b"weights" * 1000
+CONFIG = {
+    "model_cfg": {"embed_dim": 8, "vision_cfg": {"image_size": 32}, "text_cfg": {}},
+    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"},
+}
+FILES = {"open_clip_config.json": json.dumps(CONFIG).encode(), "open_clip_model.safetensors": WEIGHTS}
+
+
+def zeroshot(url: str, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_ENDPOINT": url, "HF_HUB_CACHE": str(cache), "HF_HUB_ETAG_TIMEOUT": "1"}
+    command = [sys.executable, "-m", "zeroshot", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_pulling_brings_a_model_once(tmp_path: Path) -> None:
+    """The first pull names what it downloads and prints the hash; the second needs no body of the weights."""
+    with serve({REPO: FILES}) as server:
+        first = zeroshot(server.url, tmp_path, "models", "pull", f"hf-hub:{REPO}", "--no-export")
+        assert first.returncode == 0, first.stderr
+        assert f"downloading {REPO}/open_clip_model.safetensors" in first.stderr
+        assert hashlib.sha256(WEIGHTS).hexdigest() in first.stdout
+        again = zeroshot(server.url, tmp_path, "models", "pull", f"hf-hub:{REPO}", "--no-export")
+        assert again.returncode == 0, again.stderr
+        assert len(server.bodies("open_clip_model.safetensors")) == 1
+
+
+def test_without_a_network_the_way_out_is_named(tmp_path: Path) -> None:
+    """One line that says so, and a hint with the built-in model, pulling ahead, and bringing a folder; exit code 1."""
+    closed = "http://127.0.0.1:9"  # discard: nothing listens there
+    picture = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
+    done = zeroshot(closed, tmp_path, "classify", picture, "--labels", "a,b", "--model", "base")
+    assert (done.returncode, done.stdout) == (1, "")
+    error, hint = done.stderr.splitlines()
+    assert "cannot be downloaded" in error
+    assert all(words in hint for words in ("--model tiny", "zeroshot models pull", "open_clip_config.json"))
+
+
+def test_the_built_in_model_needs_no_pulling(tmp_path: Path) -> None:
+    """Pulling it says so and downloads nothing."""
+    done = zeroshot("http://127.0.0.1:9", tmp_path, "models", "pull", "tiny")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "inside the package" in done.stdout
