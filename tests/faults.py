@@ -31,6 +31,9 @@ CALLS = (
 """Functions of `os` at which a process can be stopped; with O_RDONLY, `open` does not count."""
 
 
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 @dataclass(frozen=True)
 class Fault:
     """What happens to a process.
@@ -158,6 +161,7 @@ def _child(arguments: list[str], fault: Fault, cwd: str, folder: Path) -> None:
     code = 1
     trap = _Trap(fault)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
         os.chdir(cwd)
         for number, name in ((1, "stdout"), (2, "stderr")):
             descriptor = os.open(folder / name, os.O_CREAT | os.O_WRONLY, 0o666)
@@ -205,9 +209,15 @@ def _start(run: dict[str, Any], cwd: str, folder: Path) -> tuple[int, Fault]:
         (folder / name).touch()
         (folder / name).chmod(0o666)
     fault = Fault(**run["fault"])
+    # A signal that came before the child could handle it would unwind it through this process's own clean-up.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     process = os.fork()
     if process == 0:
-        _child(run["arguments"], fault, cwd, folder)
+        try:
+            _child(run["arguments"], fault, cwd, folder)
+        finally:
+            os._exit(130)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     return process, fault
 
 
@@ -245,6 +255,10 @@ def _serve() -> None:
 
     "".encode("unicode_escape")  # another user may not be let near the codec later
     engines.load_encoder = lambda *_, **__: _sensitive_encoder()  # type: ignore[assignment]
+    # Whoever runs the tests may have had signals ignored (nohup, a background job), which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     numbers = iter(range(1, sys.maxsize))
     with tempfile.TemporaryDirectory() as base:
         Path(base).chmod(0o777)

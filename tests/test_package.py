@@ -86,7 +86,10 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, code: int) -> None:
     """Records come out as paths come in; a signal then ends the run with its exit code and whole lines."""
+    # A background job has these ignored, and its children inherit that; a handler of any kind is not inherited.
+    before = signal.signal(number, signal.default_int_handler)
     process = start("classify", "-", "--labels", "coffee,bee", "--model", "tiny", stdin=subprocess.PIPE)
+    signal.signal(number, before)
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(os.fsencode(EXAMPLES / "bee.jpg") + b"\n")
@@ -103,7 +106,7 @@ def test_the_engines_agree() -> None:
     photographs = ROOT.parent / "shared" / "photos"
     paths = list(find_pictures([str(folder) for folder in (EXAMPLES, photographs) if folder.is_dir()]))
     names = sorted(path.name for path in photographs.iterdir()) if photographs.is_dir() else []
-    labels, templates = parse_labels(",".join([*SHOWN.values(), *names])), load_templates("general")
+    labels, templates = parse_labels(",".join(dict.fromkeys([*SHOWN.values(), *names]))), load_templates("general")
     answers = []
     for engine in (Engine.ONNX, Engine.TORCH):
         encoder = load_encoder("tiny", engine=engine)
