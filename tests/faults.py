@@ -11,6 +11,7 @@ after it, or in the middle of a write. That makes a kill repeatable, and lets ev
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -183,8 +184,9 @@ def _child(arguments: list[str], fault: Fault, cwd: str, folder: Path) -> None:
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):  # a file may not be as large as what is said
+                stream.flush()
         if not fault.file_size and not fault.user:
             (folder / "calls").write_text(str(trap.calls))
         os._exit(code)

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from campaigns import (
     workplace,
 )
 from faults import Fault, Server
+
+import zeroshot
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs fork and POSIX signals")
 
@@ -126,6 +129,9 @@ def test_two_sorts_of_one_folder(server: Server, tmp_path: Path) -> None:
 
 def test_read_only_folders(server: Server) -> None:
     """Where nothing may be written the command says so, and pictures that cannot be taken from their folder stay."""
+    package = Path(zeroshot.__file__).resolve()
+    if os.geteuid() == 0 and not all(parent.stat().st_mode & stat.S_IXOTH for parent in package.parents):
+        pytest.skip("another user cannot read the installed package")
     base = Path(tempfile.mkdtemp())  # pytest's own folder is closed to other users
     base.chmod(0o755)
     with workplace(base / "work") as (src, into):

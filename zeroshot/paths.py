@@ -6,12 +6,13 @@ million is found after the first folder is read.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from .errors import InputError
 from .pictures import SUFFIXES
@@ -161,7 +162,11 @@ def open_list(source: str) -> BinaryIO:
         InputError: The file cannot be read.
     """
     if source == STDIN:
-        return sys.stdin.buffer
+        try:
+            # Not sys.stdin's own buffer: a thread that waits in it holds a lock that the interpreter wants as it exits.
+            return cast(BinaryIO, io.FileIO(sys.stdin.fileno(), closefd=False))
+        except (io.UnsupportedOperation, ValueError):  # a stand-in without a file behind it
+            return sys.stdin.buffer
     try:
         if Path(source).is_dir():
             raise InputError(f"{source} is a folder, not a list of paths", "name the folder itself as an input")
