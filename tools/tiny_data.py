@@ -129,7 +129,7 @@ class Vocabulary:
         names: for each class, the names that captions use.
         broader: words that cover several classes; ``covers`` (n_broader, n_classes) says which.
         ambiguous: ``(n_classes, n_classes)``; True where row's picture may rightly be called by column's name.
-        groups: names of the test groups; ``group_of`` gives each class's.
+        groups: names of the test groups; ``group_of`` gives each class's, ``group_words`` their places in ``broader``.
         held_out: class key to its held-out names.
     """
 
@@ -156,6 +156,7 @@ class Vocabulary:
         ]
         wider = [{e["group"], *spec["groups"][e["group"]], *e.get("broader", [])} for e in entries]
         self.broader = sorted(set().union(*wider))
+        self.group_words = [self.broader.index(group) for group in self.groups]
         self.covers = np.asarray(
             [[b in w or b in names for w, names in zip(wider, self.names, strict=True)] for b in self.broader]
         )
@@ -204,8 +205,12 @@ class Vocabulary:
         return "{}" if generator.random() < 0.2 else generator.choice(self.templates)
 
     def draw_captions(self, n_broader: int, generator: random.Random) -> tuple[list[tuple[str, str]], list[int]]:
-        """Return (template, phrase) for each class and then for ``n_broader`` broader words, and which words."""
-        broader = sorted(generator.sample(range(len(self.broader)), n_broader))
+        """Return (template, phrase) for each class and then for ``n_broader`` broader words, and which words.
+
+        The groups are always among the broader words.
+        """
+        others = [word for word in range(len(self.broader)) if word not in self.group_words]
+        broader = sorted([*self.group_words, *generator.sample(others, n_broader - len(self.group_words))])
         phrases = [n[0] if generator.random() < 0.4 else generator.choice(n) for n in self.names]
         phrases += [self.broader[i] for i in broader]
         return [(self.draw_template(generator), phrase) for phrase in phrases], broader

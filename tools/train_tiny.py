@@ -60,6 +60,8 @@ CIFAR_SHARE = 0.6  # of the CIFAR pictures in each epoch: they are ten times as 
 N_BROADER = 24  # broader words in each step
 N_CORPUS = 64  # lines of the text corpus in each step that trains the text tower
 TEXT_EVERY = 3  # steps
+# Of the image stage's learning rate: share of the stage, height of the peak, share of the cycle that runs at 48 px.
+CYCLES = ((0.46, 1.0, 0.62), (0.54, 0.6, 0.35))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -78,7 +80,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--geometry-weight", type=float, default=4.0, help="of the sentence encoder's geometry there")
     parser.add_argument("--batch", type=int, default=384)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--small-until", type=float, default=0.6, help="share of the image stage that runs at 48 px")
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
     parser.add_argument("--subset", type=int, help="use this many training pictures only, to try the recipe out")
     parser.add_argument("--seed", type=int, default=0)
@@ -125,25 +126,39 @@ def soft_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Ten
     return -(log_probabilities * positive).sum(-1) / positive.sum(-1).clamp(min=1)
 
 
+def schedule(progress: float) -> tuple[float, int, float]:
+    """Return the learning rate's factor, the pictures' edge and the augmentation at ``progress`` in 0..1."""
+    start = 0.0
+    for share, peak, small_until in CYCLES:
+        inside = (progress - start) / share
+        if inside < 1:
+            break
+        start += share
+    # Few epochs want little augmentation.
+    return peak * one_cycle(inside, 0.05), 48 if inside < small_until else IMAGE_SIZE, 0.7 if inside < 0.85 else 0.35
+
+
 class ClipLoss:
     """Symmetric cross-entropy over scaled similarities of a batch's pictures with its captions.
 
     The captions are one for each class, shared by the class's pictures, and one for each broader word drawn, shared by
     all pictures that it covers. A caption that may rightly be used for another class's picture (`dog` for a beagle's)
-    is no negative of it.
+    is no negative of it. The everyday groups, of which each picture has one, are also told apart among themselves.
     """
 
     def __init__(self, vocabulary: Vocabulary, device: str) -> None:
         self.ambiguous = torch.from_numpy(vocabulary.ambiguous).to(device)  # (n_classes, n_classes)
         self.covers = torch.from_numpy(vocabulary.covers).to(device)  # (n_broader, n_classes)
         self.n_classes = len(vocabulary.keys)
+        self.group_of = torch.from_numpy(vocabulary.group_of).to(device)  # (n_classes,)
+        self.group_words = vocabulary.group_words
 
     def __call__(
-        self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int], weight: float = 0.3
+        self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int], weight: float = 0.4
     ) -> Tensor:
         """Return the loss of unit features ``images`` ``(n, dim)`` and ``texts`` ``(n_classes + n_broader, dim)``.
 
-        The broader words' part counts ``weight`` times the classes' part.
+        The broader words' part, and the groups', count ``weight`` times the classes' part.
         """
         logits = scale * images @ texts.T
         own = F.one_hot(classes, self.n_classes).bool()
@@ -162,7 +177,9 @@ class ClipLoss:
                 named = (named + back) / 2
             else:
                 wider = (wider + back) / 2
-        return named + weight * wider
+        groups = [n + broader.index(word) for word in self.group_words]
+        grouped = F.cross_entropy(logits[:, groups], self.group_of[classes])
+        return named + weight * (wider + grouped)
 
 
 @torch.inference_mode()
@@ -207,6 +224,10 @@ class HeldBack:
             column[torch.from_numpy(columns)] = torch.arange(len(columns))
             rows = column[self.classes] >= 0
             found[name] = (features[rows.to(device)] @ weights[columns].T, column[self.classes][rows].to(device))
+        weights = class_weights(model, captions, self.vocabulary.groups, templates, device)
+        group_of = torch.from_numpy(self.vocabulary.group_of)
+        # As the report does: without the data set whose ten classes have a thousand pictures each.
+        found["groups"] = (features[rows.to(device)] @ weights.T, group_of[self.classes[rows]].to(device))
         return found
 
     def accuracy(self, model: CLIP, captions: Captions, device: str) -> dict[str, float]:
@@ -290,12 +311,10 @@ def train_image(
             if progress >= 1:
                 finished = True
                 break
-            factor = one_cycle(progress, warmup=0.05)
+            factor, size, strength = schedule(progress)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             rows = torch.from_numpy(order[first : first + options.batch])
-            size = 48 if progress < options.small_until else IMAGE_SIZE
-            strength = 0.7 if progress < 0.85 else 0.35  # few epochs want little augmentation
             x = augment(pixels[rows].to(device), is_small[rows].to(device), size, strength)
             with torch.autocast(device, torch.bfloat16):
                 pooled = model.visual.trunk(x)
