@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from zeroshot import engine_torch, models
 from zeroshot.cli import app
-from zeroshot.encoder import Device, Precision, Score
+from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.errors import ModelError, UsageError
+from zeroshot.preprocess import normalise
 
 LABELS = ["cat", "a rather long name of a dog", "bus"]
 TEMPLATES = ["a photo of a {}.", "{}", "a drawing of the {} in the street at night, seen from above"]
@@ -324,3 +325,12 @@ def test_torch_and_torchvision_of_different_builds_are_explained(monkeypatch: py
     with pytest.raises(ModelError, match="different builds") as error:
         engine_torch.import_open_clip()
     assert "--force-reinstall torch torchvision" in error.value.hint
+
+
+def test_normalising_on_the_device_is_the_same_arithmetic() -> None:
+    """Pixels that travel as bytes and are scaled where the model is give the last bit of those scaled with numpy."""
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
+    how = Preprocessing((5, 7), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    there = engine_torch.normalise_there(pixels, how, "cpu")
+    assert there.is_contiguous(memory_format=torch.channels_last)
+    assert (there.numpy() == normalise(pixels, how)).all()
