@@ -334,3 +334,22 @@ def test_normalising_on_the_device_is_the_same_arithmetic() -> None:
     there = engine_torch.normalise_there(pixels, how, "cpu")
     assert there.is_contiguous(memory_format=torch.channels_last)
     assert (there.numpy() == normalise(pixels, how)).all()
+
+
+def test_a_batch_that_runs_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves are tried until they fit; rows keep their order, and a single picture that does not fit is an error."""
+    room = 2
+
+    def encode(self: object, pixels: np.ndarray) -> np.ndarray:
+        if len(pixels) > room:
+            raise torch.OutOfMemoryError("no room")
+        return pixels[:, 0, 0, :1].astype(np.float32)
+
+    monkeypatch.setattr(engine_torch.TorchEncoder, "_encode_images", encode)
+    encoder = engine_torch.TorchEncoder.__new__(engine_torch.TorchEncoder)
+    encoder._torch = torch
+    pixels = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
+    assert encoder.encode_images(pixels)[:, 0].tolist() == list(range(7))
+    room = 0
+    with pytest.raises(ModelError, match="one picture alone"):
+        encoder.encode_images(pixels)
