@@ -50,16 +50,26 @@ def test_the_readmes_pictures_are_recognised(tmp_path: Path) -> None:
     assert {name: found[name] for name in SHOWN} == SHOWN
 
 
+def imported(arguments: list[str], modules: set[str], cwd: Path) -> set[str]:
+    """Return which of some modules a command has imported when it ends."""
+    script = f"import sys; from zeroshot.__main__ import main; sys.argv[1:] = {arguments!r}\n"
+    script += f"try: main()\nexcept SystemExit: pass\nprint(*{modules!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-I", "-c", script], cwd=cwd, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def test_nothing_quick_imports_torch(tmp_path: Path) -> None:
     """Neither help nor lists nor a run with the built-in checkpoint import torch, torchvision or open_clip."""
-    script = (
-        "import sys; from zeroshot.__main__ import main; sys.argv[1:] = {!r}\ntry: main()\nexcept SystemExit: pass\n"
-    )
-    script += "print(sorted({{'torch', 'torchvision', 'open_clip', 'transformers'}} & set(sys.modules)))"
+    heavy = {"torch", "torchvision", "open_clip", "transformers"}
     for arguments in (["--help"], ["classify", "--help"], ["prompts", "list"], ["models", "list", "--all"], CLASSIFY):
-        command = [sys.executable, "-I", "-c", script.format(arguments)]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == "[]", arguments
+        assert imported(arguments, heavy, tmp_path) == set(), arguments
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["prompts", "list"], ["models", "list"]])
+def test_what_only_prints_imports_little_beyond_typer(tmp_path: Path, arguments: list[str]) -> None:
+    """These take less than twice the time of `import typer`: nothing of other commands, nor what typer can spare."""
+    heavy = {"numpy", "PIL", "onnxruntime", "tokenizers", "sqlite3", "asyncio", "hashlib", "pydantic", "rich"}
+    assert imported(arguments, heavy | {"zeroshot.cli.classify", "zeroshot.placing"}, tmp_path) == set()
 
 
 def test_the_shipped_template_sets_are_found_outside_the_checkout(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +43,8 @@ class TemplateSet:
     @property
     def sha256(self) -> str:
         """Hash of the templates in order, so that a manifest tells two sets of one name apart."""
+        import hashlib  # with OpenSSL; a list of sets needs none
+
         return hashlib.sha256(json.dumps(self.templates).encode()).hexdigest()
 
     def manifest(self) -> dict[str, Any]:

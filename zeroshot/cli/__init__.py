@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_group
 
-from . import cache, calibrate, classify, compare, doctor, evaluate, models, prompts, search, sort
+_COMMANDS = {
+    "classify": ("classify:classify", "Say which label fits each picture best."),
+    "eval": ("evaluate:evaluate", "Measure accuracy on labelled pictures."),
+    "search": ("search:search", "List the pictures nearest to a text or a picture."),
+    "sort": ("sort:sort", "Sort pictures into a folder for each label."),
+    "undo": ("sort:undo", "Take back what a `sort` did."),
+    "compare": ("compare:compare", "Say whether one evaluation is better than another."),
+    "calibrate": ("calibrate:calibrate", "Make probabilities honest; find a threshold."),
+    "features": ("search:features", "Write image features to a file."),
+    "doctor": ("doctor:doctor", "Check the installation."),
+    "prompts": ("prompts:app", "List, show and check template sets."),
+    "models": ("models:app", "List models, download them, look at one."),
+    "cache": ("cache:app", "Look at the feature cache, empty it, shrink it."),
+}
+"""Each command's module and the name it has there, and a line about it."""
+
+_UNASKED = {"help": False}
+_DEFAULTS: dict[str, Any] = {
+    **_UNASKED,
+    "install_completion": False,
+    "show_completion": False,
+    **{group: {**_UNASKED, "list": _UNASKED} for group in ("prompts", "models")},
+}
+"""Flags that typer itself adds, whose default is None; to make a bool of that it would import pydantic (0.1 s)."""
+
+
+class _Commands(TyperGroup):
+    """The commands, of which only the one that is typed gets imported; of the others, a line is enough."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and _load(str(name)), rest
+
+
+def _load(name: str) -> Any:
+    """Import a command or a group of them."""
+    module, _, attribute = _COMMANDS[name][0].partition(":")
+    found = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    alone = typer.Typer(rich_markup_mode=None)
+    if isinstance(found, typer.Typer):
+        alone.add_typer(found, name=name, help=_COMMANDS[name][1])
+    else:
+        alone.command(name)(found)
+    return get_group(alone).commands[name]
+
 
 app = typer.Typer(
     name="zeroshot",
+    cls=_Commands,
     help="Sort pictures by words: name labels, point at a folder, get probabilities. No training.",
     epilog="Begin with: zeroshot classify ./imgs --labels cat,dog --model tiny",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"default_map": _DEFAULTS},
 )
 
 
@@ -36,18 +85,5 @@ def _main(
     pass
 
 
-for _command, _summary in (
-    (classify.classify, "Say which label fits each picture best."),
-    (evaluate.evaluate, "Measure accuracy on labelled pictures."),
-    (search.search, "List the pictures nearest to a text or a picture."),
-    (sort.sort, "Sort pictures into a folder for each label."),
-    (sort.undo, "Take back what a `sort` did."),
-    (compare.compare, "Say whether one evaluation is better than another."),
-    (calibrate.calibrate, "Make probabilities honest; find a threshold."),
-    (search.features, "Write image features to a file."),
-    (doctor.doctor, "Check the installation."),
-):
-    app.command("eval" if _command is evaluate.evaluate else _command.__name__, short_help=_summary)(_command)
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(models.app, name="models")
-app.add_typer(cache.app, name="cache")
+for _name, (_, _summary) in _COMMANDS.items():
+    app.command(_name, short_help=_summary)(lambda: None)

@@ -9,7 +9,7 @@ import typer
 from ..errors import ExitCode, UsageError
 from . import console
 
-app = typer.Typer(help="Look at the feature cache, empty it, shrink it.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("info")

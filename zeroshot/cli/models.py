@@ -8,7 +8,7 @@ import typer
 
 from . import console, options
 
-app = typer.Typer(help="List models, download them, look at one.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[
     str | None,

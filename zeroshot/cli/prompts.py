@@ -9,7 +9,7 @@ import typer
 from ..errors import ExitCode
 from . import console, options, tune
 
-app = typer.Typer(help="List, show and check template sets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
