@@ -15,6 +15,10 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # before a command could take care of it
         sys.exit(130)
+    except OSError as error:  # of help that is printed before there is a command
+        from .cli.console import give_up_stdout
+
+        sys.exit(give_up_stdout(error))
 
 
 def _open_what_is_closed() -> None:

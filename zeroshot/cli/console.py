@@ -59,21 +59,29 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
         except KeyboardInterrupt as stopped:
             say("zeroshot: interrupted")
             code = signals.exit_code(stopped)
-        except BrokenPipeError:
-            # The interpreter flushes stdout once more as it exits; give it somewhere to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = ExitCode.OK
         except OSError as error:
-            if error.errno not in _FULL or error.filename is not None:
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            say(f"zeroshot: error: cannot write stdout: {error.strerror}")
-            say("  try: free some space")
-            code = ExitCode.ERROR
+            code = give_up_stdout(error)
         if code:
             raise typer.Exit(code)
 
     return run
+
+
+def give_up_stdout(error: OSError) -> ExitCode:
+    """Return the exit code for what could not be printed: the reader has had enough, or a disk is full.
+
+    Raises:
+        OSError: The error as given; it is about something else.
+    """
+    if not isinstance(error, BrokenPipeError) and (error.errno not in _FULL or error.filename is not None):
+        raise error
+    # The interpreter flushes stdout once more as it exits; give it somewhere to go.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.OK
+    say(f"zeroshot: error: cannot write stdout: {error.strerror}")
+    say("  try: free some space")
+    return ExitCode.ERROR
 
 
 class Bar:
