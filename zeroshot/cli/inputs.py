@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import Score
-from ..errors import ExitCode, UsageError
+from ..errors import ExitCode, LabelError, PromptError, UsageError
 from . import console
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read_labels(labels: str | None, labels_file: str | None) -> LabelSet:
     """Read the labels from whichever option gave them.
 
     Raises:
-        UsageError: None or both did.
+        UsageError: None or both did, or the labels typed cannot be used.
     """
     from ..labels import load_labels, parse_labels
 
@@ -36,14 +36,19 @@ def read_labels(labels: str | None, labels_file: str | None) -> LabelSet:
         raise UsageError("both --labels and --labels-file are given", "put all labels in the file")
     if labels is None and labels_file is None:
         raise UsageError("no labels", "--labels cat,dog or --labels-file FILE")
-    return parse_labels(labels) if labels is not None else load_labels(labels_file or "")
+    if labels is None:
+        return load_labels(labels_file or "")
+    try:
+        return parse_labels(labels)
+    except LabelError as error:  # typed, not read from a file
+        raise UsageError(error.message, error.hint) from error
 
 
 def read_templates(prompts: str | None, template: list[str] | None) -> TemplateSet:
     """Read the template set from whichever option gave it; ``general`` where none did.
 
     Raises:
-        UsageError: Both did.
+        UsageError: Both did, or a template typed cannot be used.
     """
     from ..prompts import DEFAULT, from_templates, load_templates
 
@@ -51,7 +56,12 @@ def read_templates(prompts: str | None, template: list[str] | None) -> TemplateS
         raise UsageError(
             "both --prompts and --template are given", "put the templates into a YAML set, or use one of the two"
         )
-    return from_templates(template) if template else load_templates(prompts or DEFAULT)
+    if not template:
+        return load_templates(prompts or DEFAULT)
+    try:
+        return from_templates(template)
+    except PromptError as error:
+        raise UsageError(error.message, error.hint) from error
 
 
 def prepare_classifier(
