@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from zeroshot.cli import app
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cat.jpg"
 CLASSIFY = ["--labels", "cat,bee", "--model", "tiny"]
@@ -65,10 +68,45 @@ def test_closed_streams_are_empty_or_take_everything(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_full_disk_behind_stdout_is_one_line_and_a_hint(tmp_path: Path) -> None:
     """Every command says that stdout cannot be written, and exits 1."""
-    for arguments in (["models", "list"], ["prompts", "list"], ["cache", "info"]):
+    for arguments in (["models", "list"], ["prompts", "list"], ["cache", "info"], ["--version"], ["sort", "--help"]):
         full = shell("> /dev/full", *arguments, cwd=tmp_path)
         assert full.returncode == 1
         assert full.stderr.splitlines() == [
             "zeroshot: error: cannot write stdout: No space left on device",
             "  try: free some space",
         ]
+
+
+def test_each_command_that_the_help_lists_is_there() -> None:
+    """A command is imported when it is typed; none is listed in vain, and a slip of the keys gets the nearest."""
+    runner = CliRunner()
+    listed = runner.invoke(app, ["--help"]).stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert len(names) == 12
+    for name in names:
+        shown = runner.invoke(app, [name, "--help"])
+        assert (shown.exit_code, shown.stdout.splitlines()[0].split()[2]) == (0, name)
+    wrong = runner.invoke(app, ["modles", "list"])
+    assert (wrong.exit_code, "Did you mean 'models'?" in wrong.stderr) == (2, True)
+
+
+def test_short_lines_in_lists_of_commands_are_whole() -> None:
+    """No line about a command ends in dots where a terminal has 80 columns."""
+    for name in ("prompts", "models", "cache"):
+        assert "..." not in CliRunner().invoke(app, [name, "--help"]).stdout.partition("Commands:")[2], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["plain"], 0, "plain: 1 template: nothing is wrong"),
+        (["plain", "--labels", "cat,dog", "--model", "tiny"], 0, "plain: 1 template, and the labels with this model: "),
+        (["plain", "--labels", ""], 2, "no labels"),
+        (["plain", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),
+    ],
+)
+def test_checking_a_set_says_what_was_checked(arguments: list[str], code: int, said: str) -> None:
+    """The labels take part where they were given, and are refused as everywhere."""
+    result = CliRunner().invoke(app, ["prompts", "check", *arguments])
+    assert result.exit_code == code
+    assert said in result.output

@@ -15,7 +15,7 @@ class Alias:
         pretrained: open_clip's weight tag.
         megabytes: Size of the download.
         licence: Of the weights.
-        accuracy: ImageNet-1k top-1 with open_clip's 80 templates, in percent, as published; or what was measured.
+        accuracy: ImageNet-1k top-1 with open_clip's 80 templates, in percent, as published; empty: see its card.
         source: Where that number and the weights come from.
         note: What it is good for.
     """
@@ -37,7 +37,7 @@ ALIASES = (
         "",
         19,
         "MIT",
-        "see its model card",
+        "",
         "trained by this project",
         "built in, works offline, everyday photographs at 64 px",
     ),

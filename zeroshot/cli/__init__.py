@@ -19,7 +19,7 @@ _COMMANDS = {
     "calibrate": ("calibrate:calibrate", "Make probabilities honest; find a threshold."),
     "features": ("search:features", "Write image features to a file."),
     "doctor": ("doctor:doctor", "Check the installation."),
-    "prompts": ("prompts:app", "List, show and check template sets."),
+    "prompts": ("prompts:app", "List, show, check and tune template sets."),
     "models": ("models:app", "List models, download them, look at one."),
     "cache": ("cache:app", "Look at the feature cache, empty it, shrink it."),
 }

@@ -12,7 +12,7 @@ from . import console
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command("info")
+@app.command("info", short_help="Show where the cache is and what it holds.")
 @console.reports_errors
 def info() -> None:
     """Show where the cache is, its size, and what it holds for each model."""
@@ -40,10 +40,10 @@ def clear() -> None:
 @console.reports_errors
 def prune(
     days: Annotated[
-        int | None, typer.Option("--days", min=0, help="Remove what was not used for so many days.")
+        int | None, typer.Option("--days", min=0, help="Remove what was not used for so many days.", metavar="N")
     ] = None,
     megabytes: Annotated[
-        float | None, typer.Option("--megabytes", min=0, help="Keep at most so much, the last used first.")
+        float | None, typer.Option("--megabytes", min=0, help="Keep at most so much, the last used first.", metavar="N")
     ] = None,
 ) -> ExitCode:
     """Remove what is old, or too much."""

@@ -31,10 +31,11 @@ def list_(
     typer.echo(f"{'name':<9}{'size':>8}  {'ImageNet':<9} {'licence':<15} what it is")
     for alias in ALIASES:
         size = f"{alias.megabytes} MB"
-        typer.echo(f"{alias.name:<9}{size:>8}  {alias.accuracy:<9} {alias.licence:<15} {alias.note}")
+        typer.echo(f"{alias.name:<9}{size:>8}  {alias.accuracy or '-':<9} {alias.licence:<15} {alias.note}")
         if alias.architecture:
             typer.echo(f"{'':<18} {alias.architecture} / {alias.pretrained} ({alias.source})")
     typer.echo("\nImageNet: top-1 in percent with open_clip's 80 templates, as its publishers report it.")
+    typer.echo("What tiny is good for, measured: zeroshot models info tiny")
     if every:
         from .. import open_clip_tables
 
@@ -43,7 +44,7 @@ def list_(
             typer.echo(f"{architecture} {tag}")
 
 
-@app.command("pull")
+@app.command("pull", short_help="Download a model, and export it for quick starts.")
 @console.reports_errors
 def pull(
     model: Name = None,
@@ -67,7 +68,7 @@ def pull(
         typer.echo(f"exported to {engines.export_model(source)}; CPU runs will use it")
 
 
-@app.command("info")
+@app.command("info", short_help="Show what a model is, and its card.")
 @console.reports_errors
 def info(
     model: Name = None,

@@ -8,6 +8,7 @@ import typer
 
 from ..errors import ExitCode
 from . import console, options, tune
+from .inputs import read_labels
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,7 +43,7 @@ def show(name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.
         typer.echo(template)
 
 
-@app.command("check")
+@app.command("check", short_help="Look for faults in a template set, and in labels with it.")
 @console.reports_errors
 def check(
     name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE")] = "general",
@@ -56,14 +57,13 @@ def check(
     Truncation and nearness are properties of a model: they are checked where labels are given.
     """
     from .. import check as checks
-    from ..labels import load_labels, parse_labels
     from ..prompts import load_unchecked
 
+    label_set = read_labels(labels, labels_file) if (labels, labels_file) != (None, None) else None
     templates = load_unchecked(name)
     findings = checks.check_templates(templates)
     broken = any(finding.severity is checks.Severity.ERROR for finding in findings)
-    if (labels or labels_file) and not broken:
-        label_set = parse_labels(labels) if labels else load_labels(labels_file or "")
+    if label_set and not broken:
         from ..engines import load_encoder
 
         with console.download_bar() as on_progress:
@@ -72,11 +72,10 @@ def check(
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.message}")
     if not findings:
-        checked = f"{len(templates.templates)} templates" + (
-            ", and the labels with this model," if labels or labels_file else ""
-        )
-        typer.echo(f"{templates.name}: {checked} look right")
+        count = len(templates.templates)
+        checked = f"{count} template{'s' * (count > 1)}" + (", and the labels with this model:" if label_set else ":")
+        typer.echo(f"{templates.name}: {checked} nothing is wrong")
     return ExitCode.ERROR if broken else ExitCode.OK
 
 
-app.command("tune")(tune.tune)
+app.command("tune", short_help="Choose templates that fit your pictures.")(tune.tune)
