@@ -26,7 +26,6 @@ from zeroshot.evaluate import Run, encode_dataset, evaluate
 from zeroshot.labels import Label, LabelSet
 from zeroshot.manifest import build_manifest
 from zeroshot.markup import escape, tag
-from zeroshot.pictures import Opening
 from zeroshot.prompts import from_templates
 from zeroshot.report import ClassifyReport, eval_report
 from zeroshot.report.thumbnails import make_thumbnails
@@ -71,7 +70,7 @@ def eval_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = encode_dataset(encoder, dataset, Pipeline(16, 1))
     manifest = build_manifest(encoder.spec, classifier, {"data": "<i>val</i>"})
     page = folder / "report.html"
-    page.write_bytes(eval_report(Run(evaluate(data, classifier, HOSTILE), manifest), Opening(), 2))
+    page.write_bytes(eval_report(Run(evaluate(data, classifier, HOSTILE), manifest), Pipeline(workers=2)))
     return page
 
 
@@ -91,7 +90,7 @@ def classify_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for record in classify_paths(encoder, classifier, [*paths, str(folder / "gone.png")], Decision(3, 0.5)):
         report.add(record)
     page = folder / "report.html"
-    page.write_bytes(report.page(build_manifest(encoder.spec, classifier, {}), Opening(), 2))
+    page.write_bytes(report.page(build_manifest(encoder.spec, classifier, {}), Pipeline(workers=2)))
     return page
 
 
@@ -205,7 +204,7 @@ class TestFile:
             report.add(Prediction(str(path), "label number 0", 0.2, top))
         encoder = FakeEncoder()
         classifier = build_classifier(encoder, LabelSet((Label("red"), Label("blue"))), from_templates(["a {}"]))
-        page = report.page(build_manifest(encoder.spec, classifier, {}), Opening(), 2)
+        page = report.page(build_manifest(encoder.spec, classifier, {}), Pipeline(workers=2))
         assert len(page) / 100 * 5000 < 30e6
 
 
@@ -215,7 +214,7 @@ class TestThumbnails:
     def test_shape_and_absence(self, pictures, tmp_path: Path) -> None:
         """A thumbnail keeps its picture's shape and is small; a file that is gone has none."""
         path = str(pictures("wide.png", "red", (900, 300)))
-        made = make_thumbnails([path, path, str(tmp_path / "gone.png")], Opening(), 2)
+        made = make_thumbnails([path, path, str(tmp_path / "gone.png")], Pipeline(workers=2))
         assert list(made) == [path]
         picture = Image.open(io.BytesIO(base64.b64decode(made[path].partition(",")[2])))
         assert max(picture.size) <= 112
@@ -247,7 +246,7 @@ class TestClassifyReport:
         assert report.n_thumbnails == 60
         encoder = FakeEncoder()
         classifier = build_classifier(encoder, LabelSet((Label("red"), Label("blue"))), from_templates(["a {}"]))
-        text = report.page(build_manifest(encoder.spec, classifier, {}), Opening(), 1).decode()
+        text = report.page(build_manifest(encoder.spec, classifier, {}), Pipeline(workers=1)).decode()
         assert "101 inputs" in text
         assert "The first 60 of 100." in text
 

@@ -4,6 +4,9 @@ Pictures are read, decoded and resized ahead of the encoder by threads (Pillow r
 while it works); what waits is bounded. A batch is encoded when it is full, or when no further picture is at hand,
 so that a slow list of paths is answered as it trickles in. Features that the cache knows are neither decoded nor
 encoded again.
+
+What holds with threads: whatever a damaged file makes Pillow raise is one failed record; a decoder that crashes in C
+ends the run (which `--resume` continues), and one that hangs hangs it. With `Isolation` each is one failed record.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import IO
 
 import numpy as np
 
 from .cache import FeatureCache, FileState, image_key
-from .encoder import Encoder, Features, Pixels
+from .encoder import Encoder, Features, Pixels, Preprocessing
 from .errors import PictureError
+from .isolate import Isolation, isolated
 from .pictures import Opening, decode, open_file
 from .preprocess import fit
 
@@ -39,11 +45,12 @@ class Pipeline:
 
     Attributes:
         batch_size: Pictures encoded together.
-        workers: Threads that read and decode.
+        workers: Threads that read and decode, or have it done by their processes.
         opening: How files are opened.
         cache: Where features are kept from run to run; None keeps none.
         steady: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a full
             one, so that not even the last digit of a feature depends on when a picture came or what is cached.
+        isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
     """
 
     batch_size: int = 32
@@ -51,6 +58,7 @@ class Pipeline:
     opening: Opening = field(default_factory=Opening)
     cache: FeatureCache | None = None
     steady: bool = False
+    isolation: Isolation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,30 +93,37 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
     """Yield the inputs in order, encoded, in lists of at most a batch's size."""
     key = image_key(encoder.spec, exif=pipeline.opening.exif)
     waiting: list[tuple[str, Prepared]] = []
-    for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key), pipeline):
-        if item is not None:
-            waiting.append(item)
-        idle = item is None and not pipeline.steady
-        if waiting and (idle or len(waiting) >= pipeline.batch_size):
+    read = partial(_read_pixels, opening=pipeline.opening, how=encoder.spec.preprocessing)
+    with isolated(read, pipeline.isolation) as decoder:
+        for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key, decoder), pipeline):
+            if item is not None:
+                waiting.append(item)
+            idle = item is None and not pipeline.steady
+            if waiting and (idle or len(waiting) >= pipeline.batch_size):
+                yield _encode(encoder, waiting, pipeline, key)
+                waiting = []
+        if waiting:
             yield _encode(encoder, waiting, pipeline, key)
-            waiting = []
-    if waiting:
-        yield _encode(encoder, waiting, pipeline, key)
 
 
-def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes) -> Prepared:
+def _read_pixels(file: IO[bytes], opening: Opening, how: Preprocessing) -> Pixels:
+    """Decode and resize an open file; a function of the module, so that another process can be told of it."""
+    return fit(decode(file, opening), how)
+
+
+def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
     """Find a picture's features, or decode and resize it; a failure is returned as its reason, never raised."""
     try:
         with open_file(path) as file:
             if pipeline.cache is None:
-                return _Fresh(fit(decode(file, pipeline.opening), encoder.spec.preprocessing))
+                return _Fresh(read(file))
             state = FileState.of(path, os.fstat(file.fileno()))
             content = pipeline.cache.find_content(state) or hashlib.file_digest(file, "sha256").digest()
             known = pipeline.cache.find(key, content, encoder.spec.dim)
             if known is not None:
                 return known
             file.seek(0)
-            pixels = fit(decode(file, pipeline.opening), encoder.spec.preprocessing)
+            pixels = read(file)
             # A file that was written to meanwhile may be neither what was hashed nor what was decoded.
             same = FileState.of(path, os.fstat(file.fileno())) == state
             return _Fresh(pixels, content, state) if same else _Fresh(pixels)

@@ -45,6 +45,8 @@ def calibrate(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
     no_cache: options.NoCache = False,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
@@ -73,8 +75,10 @@ def calibrate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_set = source.templates
+        pipeline = options.make_pipeline(
+            batch_size, workers, isolate, picture_timeout, no_exif or source.public, max_pixels, no_cache
+        )
         encoder = options.load(model, pretrained, device, precision, engine, overrides)
-        pipeline = options.make_pipeline(batch_size, workers, no_exif or source.public, max_pixels, no_cache)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
         data = labelled.encode(encoder, source, pipeline)
         fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)

@@ -79,6 +79,8 @@ def classify(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
     interpolation: options.InterpolationOption = None,
@@ -104,8 +106,8 @@ def classify(
     from ..output import open_output
     from ..render import Layout, make_writer
 
+    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
     encoder = options.load(model, pretrained, device, precision, engine, overrides)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     fitted = load_calibration(calibration, encoder.spec, classifier) if calibration else None
     if fitted:
@@ -227,6 +229,6 @@ def _write_report(page: ClassifyReport, target: Path, manifest: Manifest, pipeli
     from ..output import open_output
 
     with console.Bar("thumbnails", page.n_thumbnails) as bar:
-        document = page.page(manifest, pipeline.opening, pipeline.workers, bar.advance)
+        document = page.page(manifest, pipeline, bar.advance)
     with open_output(target) as stream:
         stream.write(document)

@@ -96,6 +96,8 @@ def evaluate(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
     no_cache: options.NoCache = False,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
@@ -126,7 +128,9 @@ def evaluate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_sets = [source.templates]
-        pipeline = options.make_pipeline(batch_size, workers, no_exif or source.public, max_pixels, no_cache)
+        pipeline = options.make_pipeline(
+            batch_size, workers, isolate, picture_timeout, no_exif or source.public, max_pixels, no_cache
+        )
         choices: dict[str, Any] = {"exif": pipeline.opening.exif, "data": folder or targets}
         runs: list[Run] = []
         for name, tag in models:
@@ -167,9 +171,7 @@ def evaluate(
             from ..report import eval_report
 
             with console.Bar("thumbnails") as bar, open_output(report) as stream:
-                stream.write(
-                    eval_report(best, pipeline.opening, pipeline.workers, files=source.files, on_progress=bar.advance)
-                )
+                stream.write(eval_report(best, pipeline, files=source.files, on_progress=bar.advance))
         below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(best, name)) < bar]
         for line in below:
             console.say(f"zeroshot: {line}")

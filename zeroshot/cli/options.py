@@ -65,7 +65,26 @@ BatchSize = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=256, help="Threads that read and decode. [default: the cores available]"),
+    typer.Option("--workers", min=1, max=256, help="Workers that read and decode. [default: the cores available]"),
+]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate",
+        help="Decode in processes, one a worker: a picture that crashes or hangs its decoder is one failed record. "
+        "Without it decoders are threads: damaged files are failed records too, but a crash ends the run, a hang stops "
+        "it.",
+    ),
+]
+PictureTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--picture-timeout",
+        min=0.1,
+        max=86400,
+        help="With --isolate: seconds that one picture may take. [default: 60]",
+        metavar="SECONDS",
+    ),
 ]
 NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Leave pictures as stored, not turned upright; published protocols do so.")
@@ -142,16 +161,34 @@ def load(
 
 
 def make_pipeline(
-    batch_size: int, workers: int | None, no_exif: bool, max_pixels: int | None, no_cache: bool
+    batch_size: int,
+    workers: int | None,
+    isolate: bool,
+    picture_timeout: float | None,
+    no_exif: bool,
+    max_pixels: int | None,
+    no_cache: bool,
 ) -> Pipeline:
-    """Return how pictures are fed to the encoder, with the feature cache unless it is refused."""
+    """Return how pictures are fed to the encoder, with the feature cache unless it is refused.
+
+    Raises:
+        UsageError: There is a time limit, and nothing that could be stopped by it.
+    """
+    if picture_timeout is not None and not isolate:
+        raise UsageError("--picture-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
     from ..cache import FeatureCache
     from ..encode import Pipeline, available_cores
+    from ..isolate import DEFAULT_SECONDS, Isolation
     from ..pictures import DEFAULT_MAX_PIXELS, Opening
     from .console import warn
 
-    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS)
-    return Pipeline(batch_size, workers or available_cores(), opening, None if no_cache else FeatureCache(warn=warn))
+    return Pipeline(
+        batch_size,
+        workers or available_cores(),
+        Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS),
+        None if no_cache else FeatureCache(warn=warn),
+        isolation=Isolation(picture_timeout or DEFAULT_SECONDS) if isolate else None,
+    )
 
 
 def preprocessing_overrides(

@@ -39,6 +39,8 @@ def search(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
 ) -> ExitCode:
     """List the pictures nearest to a text, or to other pictures.
 
@@ -62,8 +64,8 @@ def search(
     from ..search import build_query
     from ..search import search as find
 
+    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
     encoder = options.load(model, pretrained, device, precision, engine)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     query = build_query(encoder, [text] if text else [], like or [], pipeline)
     with console.Bar("pictures") as bar:
         count_ahead(bar, paths, files_from, from0)
@@ -92,6 +94,8 @@ def features(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
 ) -> ExitCode:
     """Write the image features of pictures to a file, for programs of your own."""
     import numpy as np
@@ -103,8 +107,8 @@ def features(
 
     check_target(output)
     check_sources(inputs or [], files_from)
+    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
     encoder = options.load(model, pretrained, device, precision, engine)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     read, failures = [], []
     with console.Bar("pictures") as bar:
         count_ahead(bar, inputs or [], files_from, from0)

@@ -64,6 +64,8 @@ def sort(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
     interpolation: options.InterpolationOption = None,
@@ -104,8 +106,8 @@ def sort(
 
     from ..classify import Decision, classify_paths
 
+    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
     encoder = options.load(model, pretrained, device, precision, engine, overrides)
-    pipeline = options.make_pipeline(batch_size, workers, no_exif, max_pixels, no_cache)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     with console.Bar("pictures", len(paths)) as bar:
         records = _counted(classify_paths(encoder, classifier, paths, Decision(1, threshold), pipeline), bar)

@@ -49,6 +49,8 @@ def tune(
     engine: options.EngineOption = Engine.AUTO,
     batch_size: options.BatchSize = 32,
     workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    picture_timeout: options.PictureTimeout = None,
     no_cache: options.NoCache = False,
     image_mean: options.ImageMean = None,
     image_std: options.ImageStd = None,
@@ -73,8 +75,10 @@ def tune(
         if source.templates and not prompts:
             start_set = source.templates
         templates = tuning.gather_candidates(start_set, candidates or [])
+        pipeline = options.make_pipeline(
+            batch_size, workers, isolate, picture_timeout, no_exif or source.public, max_pixels, no_cache
+        )
         encoder = options.load(model, pretrained, device, precision, engine, overrides)
-        pipeline = options.make_pipeline(batch_size, workers, no_exif or source.public, max_pixels, no_cache)
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
         data = labelled.encode(encoder, source, pipeline)
         with console.Bar("templates", len(templates)) as bar:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..encode import Pipeline
 from ..markup import Safe, join, tag
-from ..pictures import Opening
 from ..results import Failure, Manifest, Prediction, Record
 from .gallery import MAX_PICTURES, Card, filtered
 from .page import Section, build_page, column_heads, manifest_section, table, tiles
@@ -59,22 +59,20 @@ class ClassifyReport:
     def page(
         self,
         manifest: Manifest,
-        opening: Opening,
-        workers: int,
+        pipeline: Pipeline,
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> bytes:
         """Return the page, in UTF-8.
 
         Args:
             manifest: What decided the answers.
-            opening: How pictures are opened, for thumbnails.
-            workers: Threads that read them.
+            pipeline: How pictures are opened, for thumbnails.
             on_progress: Called with the number of thumbnails finished since the last call.
         """
         shown = self._predictions
         n_known = sum(self._known.values())
         total = n_known + self._unknown + len(self._failures)
-        thumbnails = make_thumbnails((record.path for record in shown), opening, workers, on_progress)
+        thumbnails = make_thumbnails((record.path for record in shown), pipeline, on_progress)
         names = list(dict.fromkeys(ranked.label for record in shown for ranked in record.top[:_KEPT]))
         key_of = {name: index for index, name in enumerate(names)}
         order = {label["name"]: index for index, label in enumerate(manifest.labels["labels"])}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .. import plots, statistics
+from ..encode import Pipeline
 from ..evaluate import Evaluation, Run
 from ..markup import Content, Safe, join, tag
-from ..pictures import Opening
 from ..render_eval import percent
 from ..statistics import Estimate
 from ..suspects import Suspect, find_suspects
@@ -26,8 +26,7 @@ HEAT_LABELS = 40
 
 def eval_report(
     run: Run,
-    opening: Opening,
-    workers: int,
+    pipeline: Pipeline,
     *,
     files: Mapping[str, str] | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
@@ -36,8 +35,7 @@ def eval_report(
 
     Args:
         run: The evaluation and its manifest.
-        opening: How pictures are opened, for thumbnails.
-        workers: Threads that read them.
+        pipeline: How pictures are opened, for thumbnails.
         files: Where a picture lies, for paths that are no files.
         on_progress: Called with the number of thumbnails finished since the last call.
     """
@@ -48,7 +46,7 @@ def eval_report(
     paths = result.data.paths
     wanted = [paths[row] for row in [*mistakes, *unsure, *rows]] + [suspect.path for suspect in suspects]
     place = files or {}
-    made = make_thumbnails((place.get(path, path) for path in wanted), opening, workers, on_progress)
+    made = make_thumbnails((place.get(path, path) for path in wanted), pipeline, on_progress)
     thumbnails = {path: made[place.get(path, path)] for path in wanted if place.get(path, path) in made}
 
     def some(chosen: Sequence[int]) -> Safe:

@@ -6,11 +6,15 @@ import base64
 import io
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import IO
 
 from PIL import Image
 
+from ..encode import Pipeline
 from ..errors import PictureError
-from ..pictures import Opening, open_picture
+from ..isolate import isolated
+from ..pictures import Opening, decode, open_file
 
 SIDE = 112
 """Longest side in pixels."""
@@ -21,33 +25,39 @@ _QUALITY = 45
 
 def make_thumbnails(
     paths: Iterable[str],
-    opening: Opening,
-    workers: int,
+    pipeline: Pipeline,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, str]:
     """Return a ``data:`` address for each picture; one that can no longer be read is left out.
 
     Args:
         paths: Pictures; repeated ones are read once.
-        opening: How files are opened.
-        workers: Threads that read and decode.
+        pipeline: How files are opened, and by how many workers.
         on_progress: Called with the number of thumbnails finished since the last call.
     """
     unique = list(dict.fromkeys(paths))
     thumbnails: dict[str, str] = {}
-    with ThreadPoolExecutor(max(1, workers), thread_name_prefix="thumbnail") as pool:
-        for path, address in zip(unique, pool.map(lambda path: _make(path, opening), unique), strict=True):
+    with (
+        isolated(partial(_shrink, opening=pipeline.opening), pipeline.isolation) as shrink,
+        ThreadPoolExecutor(max(1, pipeline.workers), thread_name_prefix="thumbnail") as pool,
+    ):
+        for path, address in zip(unique, pool.map(lambda path: _make(path, shrink), unique), strict=True):
             if address:
                 thumbnails[path] = address
             on_progress(1)
     return thumbnails
 
 
-def _make(path: str, opening: Opening) -> str:
+def _make(path: str, shrink: Callable[[IO[bytes]], str]) -> str:
     try:
-        picture = open_picture(path, opening)
+        with open_file(path) as file:
+            return shrink(file)
     except PictureError:
         return ""
+
+
+def _shrink(file: IO[bytes], opening: Opening) -> str:
+    picture = decode(file, opening)
     picture.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     stream = io.BytesIO()
     picture.save(stream, "WEBP", quality=_QUALITY, method=2)

@@ -1,0 +1,51 @@
+"""Readers that crash, hang and worse, for processes that are to survive them; a file of its own, quick to import."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from PIL import Image
+
+from zeroshot.encode import _read_pixels
+
+
+def obey(file: IO[bytes]) -> object:
+    """Do what the file says."""
+    order, _, argument = file.read().decode().partition(" ")
+    if order == "hang":
+        Path(argument).write_text(str(os.getpid()))
+        time.sleep(600)
+    if order == "hang-locked":  # as a C decoder may, which never lets Python run
+        Path(argument).write_text(str(os.getpid()))
+        ctypes.PyDLL(None).sleep(600)
+    if order == "raise":
+        raise ZeroDivisionError(argument)
+    if order == "allocate":
+        return len(bytearray(int(argument)))
+    if order == "print":
+        print("noise")
+        sys.stdout.flush()
+        os.write(1, b"noise")
+    if order == "exit":
+        os._exit(int(argument))
+    if order == "signal":
+        os.kill(os.getpid(), signal.Signals[argument])
+    return os.getpid()
+
+
+def read_pixels(file: IO[bytes], **how: Any) -> Any:
+    """Read as ever, but for pictures one pixel wide, which crash, and one pixel high, which hang."""
+    with Image.open(file) as picture:
+        width, height = picture.size
+    if width == 1:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if height == 1:
+        time.sleep(600)
+    file.seek(0)
+    return _read_pixels(file, **how)
