@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
-from types import TracebackType
 from typing import Any
 
 from .disk import BusyError, lock, sync_folder
@@ -72,11 +71,6 @@ class History:
         """The steps that may have left something to undo, last first."""
         return [entry for _, entry in sorted(self.entries.items(), reverse=True) if not entry.settled]
 
-    @property
-    def cut_short(self) -> list[Entry]:
-        """The steps of which the journal does not say how they ended."""
-        return [entry for entry in self.open_entries if entry.placed is None]
-
 
 class Journal:
     """An open journal, locked against other processes."""
@@ -89,9 +83,7 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 os.fsync(self._descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,14 @@ from pathlib import Path
 from .choices import Placement
 from .errors import InputError
 from .journal import Journal, find_journals
-from .placing import Method, PlacingError, Task, cannot_hard_link, place, take_back
+from .placing import Method, PlacingError, Task, place, take_back
 from .sorting import Step
 
 _METHODS = {Placement.LINK: Method.HARD_LINK, Placement.COPY: Method.COPY, Placement.MOVE: Method.MOVE}
+_NO_HARD_LINK = (
+    errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
+)  # fmt: skip
+"""What says that this file system, or this pair of them, has no hard links for a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def carry_out(steps: Iterable[Step], journal: Journal) -> Iterator[Outcome]:
             try:
                 _carry_out_one(step, number, method, journal)
             except PlacingError as error:
-                if method is not Method.HARD_LINK or not cannot_hard_link(error.__cause__):
+                if method is not Method.HARD_LINK or getattr(error.__cause__, "errno", None) not in _NO_HARD_LINK:
                     raise
                 method = Method.SYMBOLIC_LINK
                 _carry_out_one(step, number, method, journal)
@@ -120,7 +125,7 @@ def settle_earlier(into: Path) -> list[str]:
     for path in find_journals(into):
         try:
             with Journal.open(path) as journal:
-                cut_short = journal.history.cut_short
+                cut_short = [entry for entry in journal.history.open_entries if entry.placed is None]
                 for entry in cut_short:
                     outcome = _undo_one(journal, entry.task.number)
                     if outcome.reason:

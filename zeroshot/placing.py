@@ -114,13 +114,6 @@ def place(task: Task) -> Placed:
         raise PlacingError(error.strerror or str(error)) from error
 
 
-def cannot_hard_link(error: BaseException | None) -> bool:
-    """Whether a step failed because this file system, or this pair of them, has no hard links for it."""
-    return isinstance(error, OSError) and error.errno in (
-        errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
-    )  # fmt: skip
-
-
 def _check_unchanged(task: Task) -> None:
     status = task.source.lstat()
     if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
