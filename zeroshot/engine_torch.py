@@ -93,8 +93,6 @@ def load(files: Files, device: Device = Device.AUTO, precision: Precision = Prec
     chosen = precision
     if precision is Precision.AUTO:
         chosen = Precision.FP16 if where == Device.CUDA else Precision.FP32
-    elif precision is Precision.INT8:
-        raise UsageError("--precision int8 needs the torch-free engine", "--engine onnx, after `zeroshot models pull`")
     elif precision is Precision.FP16 and where == Device.CPU:
         raise UsageError("--precision fp16 needs a GPU", "use fp32, or bf16 where the processor has it")
     check_weights(files.weights)

@@ -49,12 +49,19 @@ def load_encoder(
         UsageError: The options contradict each other.
     """
     source = models.resolve(model, pretrained, preprocessing)
-    suits_onnx = device in (Device.AUTO, Device.CPU) and precision in (Precision.AUTO, Precision.FP32)
+    on_cpu = device in (Device.AUTO, Device.CPU)
+    suits_onnx = on_cpu and precision in (Precision.AUTO, Precision.FP32, Precision.INT8)
     if engine is Engine.ONNX and not suits_onnx:
         raise UsageError(
-            "--engine onnx runs on the CPU in fp32", "leave out --device and --precision, or --engine torch"
+            "--engine onnx runs on the CPU in fp32 or int8", "leave out --device and --precision, or --engine torch"
+        )
+    if precision is Precision.INT8 and (engine is Engine.TORCH or not on_cpu):
+        raise UsageError(
+            "--precision int8 is for the torch-free engine, on the CPU", "leave out --engine and --device, or use fp32"
         )
     files = models.obtain(source, on_progress)
+    if precision is Precision.INT8:
+        return _load_int8(files)
     if engine is not Engine.TORCH and suits_onnx:
         folder = find_export(files)
         built_in = folder is not None and folder == files.folder
