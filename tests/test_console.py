@@ -90,6 +90,27 @@ def test_each_command_that_the_help_lists_is_there() -> None:
     assert (wrong.exit_code, "Did you mean 'models'?" in wrong.stderr) == (2, True)
 
 
+def test_helps_name_values_and_exit_codes_in_full() -> None:
+    """Numbers have names that say something, and where 130 is listed, 143 is."""
+    for name in ("classify", "eval", "search", "sort", "calibrate", "features", "prompts tune", "cache prune"):
+        shown = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
+        assert "range>" not in shown, name
+        assert ("130" in shown) == ("143" in shown) == (name in ("classify", "sort")), name
+
+
+def test_undo_of_a_folder_names_the_journal_to_give(tmp_path: Path) -> None:
+    """Its last one; or it is said that there is none."""
+    bare = CliRunner().invoke(app, ["undo", str(tmp_path)])
+    assert (bare.exit_code, bare.stderr.splitlines()[0]) == (
+        2,
+        f"zeroshot: error: {tmp_path} is a folder without a journal",
+    )
+    (tmp_path / ".zeroshot").mkdir()
+    (tmp_path / ".zeroshot" / "a.jsonl").touch()
+    given = CliRunner().invoke(app, ["undo", str(tmp_path)])
+    assert (given.exit_code, given.stderr.splitlines()[1]) == (2, f"  try: zeroshot undo {tmp_path}/.zeroshot/a.jsonl")
+
+
 def test_short_lines_in_lists_of_commands_are_whole() -> None:
     """No line about a command ends in dots where a terminal has 80 columns."""
     for name in ("prompts", "models", "cache"):

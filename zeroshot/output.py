@@ -42,7 +42,7 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
         return
     if target.is_dir():
         raise OutputError(f"--output {target} is a folder", "name a file in it")
-    with _naming_errors(str(target), "free some space, or give another --output"):
+    with _naming_errors(str(target), "look at its folder and the free space, or give another --output"):
         if target.exists() and not target.is_file():
             with target.open("wb") as device:  # /dev/null, a pipe: a file must not take its place
                 yield device

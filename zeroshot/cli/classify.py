@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def classify(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...", show_default=False),
+        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
     ] = None,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
@@ -45,11 +45,17 @@ def classify(
     pretrained: options.Pretrained = None,
     files_from: options.FilesFrom = None,
     from0: options.From0 = False,
-    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each picture.")] = 5,
+    top_k: Annotated[
+        int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each picture.", metavar="N")
+    ] = 5,
     threshold: Annotated[
         float | None,
         typer.Option(
-            "--threshold", min=0.0, max=1.0, help="Below this probability the label is null: unknown. [default: 0]"
+            "--threshold",
+            min=0.0,
+            max=1.0,
+            help="Below this probability the label is null: unknown. [default: 0]",
+            metavar="P",
         ),
     ] = None,
     calibration: Annotated[
@@ -89,7 +95,7 @@ def classify(
     """Say which label fits each picture best, with probabilities.
 
     Exactly one record per input, in input order. Exit codes: 0 all well, 1 error, 2 usage, 3 results complete
-    but some pictures could not be read, 130 interrupted.
+    but some pictures could not be read, 130 interrupted, 143 stopped by SIGTERM.
     """
     shown = options.parse_fields(fields)
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)

@@ -79,7 +79,9 @@ def evaluate(
     ] = None,
     suspects: Annotated[
         int,
-        typer.Option("--suspects", min=0, help="List this many pictures whose label is most likely wrong."),
+        typer.Option(
+            "--suspects", min=0, help="List this many pictures whose label is most likely wrong.", metavar="N"
+        ),
     ] = 0,
     fail_under: Annotated[
         list[str] | None,

@@ -48,9 +48,10 @@ ReportFormatOption = Annotated[
     typer.Option("--format", "-f", help="How to write the result. [default: table on a terminal, else json]"),
 ]
 Split = Annotated[
-    str, typer.Option("--split", help="Of a data set in CLIP_benchmark's webdataset layout: its subfolder.")
+    str,
+    typer.Option("--split", help="Of a data set in CLIP_benchmark's webdataset layout: its subfolder.", metavar="NAME"),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which pictures are held out.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which pictures are held out.", metavar="N")]
 
 
 def choose_format(asked: ReportFormat | None, output: Path | None) -> ReportFormat:
@@ -93,7 +94,9 @@ def open_source(
         UsageError: Neither a folder nor a table is given, or both.
     """
     if (folder is None) == (targets is None):
-        raise UsageError("give a folder or --targets FILE.csv, one of the two", "zeroshot eval ./val")
+        raise UsageError(
+            "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder a label"
+        )
     from ..datasets import load_folder, load_label_names, load_targets
     from ..webdataset import is_webdataset, open_webdataset
 

@@ -61,11 +61,16 @@ PrecisionOption = Annotated[
 ]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.")]
 BatchSize = Annotated[
-    int, typer.Option("--batch-size", min=1, max=4096, help="Pictures encoded together; no answer depends on it.")
+    int,
+    typer.Option(
+        "--batch-size", min=1, max=4096, help="Pictures encoded together; no answer depends on it.", metavar="N"
+    ),
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, max=256, help="Workers that read and decode. [default: the cores available]"),
+    typer.Option(
+        "--workers", min=1, max=256, help="Workers that read and decode. [default: the cores available]", metavar="N"
+    ),
 ]
 Isolate = Annotated[
     bool,
@@ -90,7 +95,8 @@ NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Leave pictures as stored, not turned upright; published protocols do so.")
 ]
 MaxPixels = Annotated[
-    int | None, typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels. [default: 178956970]")
+    int | None,
+    typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels. [default: 178956970]", metavar="N"),
 ]
 ScoreOption = Annotated[
     Score | None,

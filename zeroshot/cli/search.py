@@ -26,7 +26,7 @@ def search(
     ] = None,
     files_from: options.FilesFrom = None,
     from0: options.From0 = False,
-    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many pictures to list.")] = 20,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many pictures to list.", metavar="N")] = 20,
     format_: options.FormatOption = None,
     output: options.Output = None,
     model: options.Model = None,
@@ -80,7 +80,7 @@ def features(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet")],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH...", show_default=False),
+        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
     ] = None,
     files_from: options.FilesFrom = None,
     from0: options.From0 = False,

@@ -13,7 +13,6 @@ import typer
 
 from ..choices import Device, Engine, Placement, Precision
 from ..errors import ExitCode, UsageError
-from ..placing import Method
 from ..signals import held_back
 from ..sorting import Stay, Step
 from . import console, options
@@ -32,7 +31,7 @@ _SHOWN = 20
 def sort(
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="SRC...", show_default=False),
+        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
     ] = None,
     into: Annotated[
         Path | None, typer.Option("--into", help="Sort into this folder; it is made if need be.", metavar="DIR")
@@ -47,7 +46,10 @@ def sort(
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and change nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the plan as JSON lines.")] = False,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0.0, max=1.0, help="Below this probability a picture goes to _review/.")
+        float,
+        typer.Option(
+            "--threshold", min=0.0, max=1.0, help="Below this probability a picture goes to _review/.", metavar="P"
+        ),
     ] = 0.0,
     prompts: options.Prompts = None,
     template: options.Template = None,
@@ -76,7 +78,7 @@ def sort(
     All pictures are classified before the first one is touched. Nothing is overwritten; pictures that cannot be read
     stay where they are. A journal is written before each step: `zeroshot undo JOURNAL` takes everything back. The
     journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some pictures,
-    130 interrupted.
+    130 interrupted, 143 stopped by SIGTERM.
     """
     placement = _placement(link=link, copy=copy, move=move)
     if into is None:
@@ -139,7 +141,8 @@ def undo(
     if journal.is_dir():
         found = list(find_journals(journal))
         raise UsageError(
-            f"{journal} is a folder", f"zeroshot undo {found[-1]}" if found else f"there is no journal in {journal}"
+            f"{journal} is a folder" + ("" if found else " without a journal"),
+            f"zeroshot undo {found[-1] if found else 'DIR/.zeroshot/....jsonl'}",
         )
     kept = done = 0
     with Journal.open(journal) as opened:
@@ -211,6 +214,7 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     """Carry out a plan, and tell what was done and how to take it back."""
     from ..journal import Journal
     from ..mover import carry_out
+    from ..placing import Method
 
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]

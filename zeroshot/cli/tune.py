@@ -34,7 +34,9 @@ def tune(
             metavar="NAME|FILE",
         ),
     ] = None,
-    max_templates: Annotated[int, typer.Option("--max-templates", min=1, help="Templates chosen at most.")] = 10,
+    max_templates: Annotated[
+        int, typer.Option("--max-templates", min=1, help="Templates chosen at most.", metavar="N")
+    ] = 10,
     output: Annotated[Path, typer.Option("--output", "-o", help="The YAML set to write.", metavar="FILE.yaml")] = Path(
         "tuned.yaml"
     ),
