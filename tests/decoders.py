@@ -13,6 +13,7 @@ from typing import IO, Any
 from PIL import Image
 
 from zeroshot.encode import _read_pixels
+from zeroshot.pictures import Opening, decode
 
 
 def obey(file: IO[bytes]) -> object:
@@ -49,3 +50,20 @@ def read_pixels(file: IO[bytes], **how: Any) -> Any:
         time.sleep(600)
     file.seek(0)
     return _read_pixels(file, **how)
+
+
+def peak_bytes(file: IO[bytes]) -> int:
+    """Decode, and return by how much that raised the memory of the process at its highest."""
+    decode(file, Opening())  # whatever is allocated once
+    file.seek(0)
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)  # what was freed is given back, and counts anew
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the highest
+    before = _highest()
+    decode(file, Opening())
+    return _highest() - before
+
+
+def _highest() -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) * 1024

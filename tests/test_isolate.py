@@ -95,7 +95,7 @@ def test_a_fault_costs_one_picture(reader: Reader, order: str, reason: str) -> N
 
 def test_faults_among_many(tmp_path: Path) -> None:
     """With several workers at once each fault hits its own picture, and answers come to where they were asked for."""
-    orders = [["signal SIGSEGV", "exit 0", "pid", "pid", "hang /dev/null", "pid", "raise x"][i % 7] for i in range(28)]
+    orders = [["signal SIGSEGV", "exit 0", "pid", "pid", "hang /dev/null", "pid", "raise x"][i % 7] for i in range(14)]
     for number, order in enumerate(orders):
         (tmp_path / str(number)).write_text(order)
     with isolated(decoders.obey, Isolation(seconds=0.2)) as read, ThreadPoolExecutor(3) as pool:

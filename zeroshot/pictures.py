@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -29,7 +29,16 @@ SUFFIXES = frozenset(
 """Endings by which a folder's pictures are found; a file that is named itself is opened whatever its ending."""
 
 DEFAULT_MAX_PIXELS = 2 * 89_478_485
-"""Largest picture, in pixels, that is decoded: the limit at which Pillow itself refuses, 537 MB as RGB."""
+"""Largest picture, in pixels, that is decoded: the limit at which Pillow itself refuses."""
+
+MOST_BYTES = 28
+"""Memory that a pixel takes at most on its way to 8-bit RGB, in bytes; measured, see `_bytes_per_pixel`."""
+
+_IN_ROWS = frozenset(("BMP", "DIB", "GIF", "JPEG", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "XBM", "XPM"))
+"""Formats that Pillow decodes row by row, straight into the picture."""
+
+_BAND_PIXELS = 1 << 17
+"""Pixels that are converted at a time, where that takes many times their memory."""
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # half a picture is not the picture: it fails, and says so
 # Filters are set once: `warnings.catch_warnings` changes global state, and pictures are opened in many threads.
@@ -55,10 +64,12 @@ class Opening:
     Attributes:
         exif: Turn a picture upright by its EXIF orientation. Off for published protocols, which do not.
         max_pixels: Pictures with more pixels are refused before they are decoded.
+        memory: Bytes that one picture may take; those that would take more are refused too. None: as much as it takes.
     """
 
     exif: bool = True
     max_pixels: int = DEFAULT_MAX_PIXELS
+    memory: int | None = None
 
 
 def open_picture(path: str, how: Opening) -> Image.Image:
@@ -126,6 +137,11 @@ def decode(file: IO[bytes], how: Opening) -> Image.Image:
                     f"{picture.width} x {picture.height} pixels is over the limit of {how.max_pixels:,}"
                     " (--max-pixels raises it)"
                 )
+            if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(picture)):
+                raise PictureError(
+                    f"{picture.width} x {picture.height} pixels is over the limit of {limit:,} that the memory at hand"
+                    " sets for such a picture (--max-pixels or fewer --workers raise it)"
+                )
             if picture.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
                 raise PictureError("PostScript is a program, not a picture")
             picture.load()
@@ -144,6 +160,19 @@ def decode(file: IO[bytes], how: Opening) -> Image.Image:
         raise PictureError(
             _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
         ) from error
+
+
+def _bytes_per_pixel(picture: Image.Image) -> int:
+    """Return the memory that a pixel takes at most until the picture is RGB: decoded, turned upright and converted.
+
+    Measured as the peak of a process for each format and mode that Pillow writes. Pillow holds 4 bytes for a pixel
+    of most modes, and a picture that is turned or converted twice as much for a moment.
+    """
+    if picture.format in ("JPEG", "MPO") and picture.mode != "CMYK":
+        return 12 if picture.info.get("progressive") else 8  # a progressive one is held as coefficients first
+    if picture.format in _IN_ROWS:
+        return 12
+    return 16 if picture.format == "TIFF" else MOST_BYTES  # a strip may be the whole; others hold copies of their own
 
 
 def _turn_upright(picture: Image.Image) -> Image.Image:
@@ -171,27 +200,56 @@ def to_rgb(picture: Image.Image) -> Image.Image:
         return picture
     if mode.startswith("I;16"):
         # 65,535 / 257 = 255, so that white stays white.
-        return _grey(np.asarray(picture).astype(np.float32) / 257.0)
+        return _in_bands(picture, lambda part: _grey(np.asarray(part).astype(np.float32) / 257.0))
     if mode == "I":
-        values = np.asarray(picture)
-        if values.min() < 0:  # Pillow reads unsigned 32-bit TIFF into signed numbers
-            return _grey(values.view(np.uint32) / (2**32 - 1) * 255.0)
+        low, high = (float(value) for value in picture.getextrema())  # type: ignore[arg-type]
+        if low < 0:  # Pillow reads unsigned 32-bit TIFF into signed numbers
+            return _in_bands(picture, lambda part: _grey(np.asarray(part).view(np.uint32) / (2**32 - 1) * 255.0))
         # Up to 65,535 it is 16-bit grey, which Pillow opens so from several formats.
-        return _grey(values / (65535 if values.max() <= 65535 else 2**31 - 1) * 255.0)
+        top = 65535 if high <= 65535 else 2**31 - 1
+        return _in_bands(picture, lambda part: _grey(np.asarray(part) / top * 255.0))
     if mode == "F":
-        values = np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
-        low, high = float(values.min()), float(values.max())
+        ranges = [(float(values.min()), float(values.max())) for values in map(_finite, _bands(picture))]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
         # Float pictures have no agreed range: [0, 1] and [0, 255] are usual, anything else is stretched to fit.
         if low >= 0 and high <= 1:
-            return _grey(values * 255.0)
+            return _in_bands(picture, lambda part: _grey(_finite(part) * 255.0))
         if low >= 0 and high <= 255:
-            return _grey(values)
-        return _grey((values - low) / max(high - low, 1e-12) * 255.0)
+            return _in_bands(picture, lambda part: _grey(_finite(part)))
+        return _in_bands(picture, lambda part: _grey((_finite(part) - low) / max(high - low, 1e-12) * 255.0))
     if picture.has_transparency_data:
-        layered = picture.convert("LA" if mode == "La" else "RGBA").convert("RGBA")
-        page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(page, layered).convert("RGB")
+        return _in_bands(picture, _lay_on_white)
     return picture.convert("RGB")
+
+
+def _lay_on_white(picture: Image.Image) -> Image.Image:
+    layered = picture.convert("LA" if picture.mode == "La" else "RGBA").convert("RGBA")
+    page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+    return Image.alpha_composite(page, layered).convert("RGB")
+
+
+def _finite(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
+
+
+def _bands(picture: Image.Image) -> Iterator[Image.Image]:
+    """Yield a picture some rows at a time, from the top."""
+    rows = max(1, _BAND_PIXELS // picture.width)
+    if rows >= picture.height:
+        yield picture
+        return
+    for top in range(0, picture.height, rows):
+        yield picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _in_bands(picture: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert a picture some rows at a time, so that whatever is between takes little memory."""
+    whole = Image.new("RGB", picture.size)
+    top = 0
+    for band in _bands(picture):
+        whole.paste(convert(band), (0, top))
+        top += band.height
+    return whole
 
 
 def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Image.Image:

@@ -77,8 +77,8 @@ Isolate = Annotated[
     typer.Option(
         "--isolate",
         help="Decode in processes, one a worker: a picture that crashes or hangs its decoder is one failed record. "
-        "Without it decoders are threads: damaged files are failed records too, but a crash ends the run, a hang stops "
-        "it.",
+        "Without it they are threads: a damaged file is a failed record too, but a crash ends the run (`classify "
+        "--resume` continues it) and a hang stops it.",
     ),
 ]
 PictureTimeout = Annotated[
@@ -185,15 +185,22 @@ def make_pipeline(
     from ..cache import FeatureCache
     from ..encode import Pipeline, available_cores
     from ..isolate import DEFAULT_SECONDS, Isolation
-    from ..pictures import DEFAULT_MAX_PIXELS, Opening
+    from ..memory import available_memory
+    from ..pictures import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
     from .console import warn
 
+    count = workers or available_cores()
+    # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
+    memory = None if max_pixels or (free := available_memory()) is None else free // 2 // count
+    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, memory=memory)
+    most = opening.max_pixels * MOST_BYTES
+    isolation = Isolation(picture_timeout or DEFAULT_SECONDS, most if memory is None else min(most, memory))
     return Pipeline(
         batch_size,
-        workers or available_cores(),
-        Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS),
+        count,
+        opening,
         None if no_cache else FeatureCache(warn=warn),
-        isolation=Isolation(picture_timeout or DEFAULT_SECONDS) if isolate else None,
+        isolation=isolation if isolate else None,
     )
 
 
