@@ -23,6 +23,9 @@ LABELS = "red,green,blue"
 SORT = ["--labels", LABELS, "--threshold", "0.5", "--workers", "1", "--no-cache"]
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 KINDS = ("before", "after", "half")
+YEAR = 365 * 86_400
+CLOCKS = (0, 0, 60 * YEAR, -50 * YEAR)
+"""How far the clock on the wall is ahead of itself, in seconds."""
 
 
 @dataclass
@@ -48,6 +51,8 @@ class Tally:
         ends = (-signal.SIGKILL, 130, 143, -signal.SIGTERM)  # the last: before the command began
         self.stopped += code in ends
         self.counts[signal.Signals(fault.signal).name] += 1
+        self.counts["clock jumps"] += fault.clock != 0
+        self.counts["crashes"] += ended.crashed
         self.expect(not ended.crashed, f"crash ({fault}): {ended.stderr}")
         self.expect(code in (0, 3, *ends), f"exit code {code} ({fault}): {ended.stderr}")
 
@@ -218,10 +223,17 @@ class SortCampaign:
         """One seeded try."""
         way = generator.choice(self.ways())
         calls, _ = self.measure(way)
-        fault = Fault(generator.randint(1, calls), generator.choice(KINDS), generator.choice(SIGNALS))
-        undo_fault = None
-        if generator.random() < 0.5:
-            undo_fault = Fault(generator.randint(1, calls), generator.choice(KINDS), generator.choice(SIGNALS))
+
+        def draw() -> Fault:
+            return Fault(
+                generator.randint(1, calls),
+                generator.choice(KINDS),
+                generator.choice(SIGNALS),
+                clock=generator.choice(CLOCKS),
+            )
+
+        fault = draw()
+        undo_fault = draw() if generator.random() < 0.5 else None
         self.try_sort(way, fault, rerun=generator.random() < 0.5, undo_fault=undo_fault)
 
     def try_every_moment(self) -> Iterator[None]:
@@ -277,20 +289,25 @@ class ResumeCampaign:
             path.unlink()
         output = self._base / "out"
         partial = self._base / "out.partial"
-        command = self.command(form, output, *(["--no-cache"] if generator.random() < 0.7 else []))
-        done: list[str] = []
+        isolated = generator.random() < 0.25
+        more = ["--no-cache"] * (generator.random() < 0.7) + ["--isolate"] * isolated
+        command = self.command(form, output, *more)
+        done: list[str] = more.copy()
         for _ in range(generator.randint(1, 3)):
-            fault = self._fault(generator, calls)
+            fault = self._fault(generator, calls, 1000 if isolated else 120)
+            self._tally.counts["runs with --isolate"] += isolated
             ended = self._server.run(command, fault)
             done.append(f"{fault} ({ended.code})")
             if fault.file_size:
                 self._tally.tries += 1
                 self._tally.counts["full disk"] += 1
+                self._tally.counts["crashes"] += ended.crashed
                 self._tally.stopped += ended.code == 1
                 self._tally.expect(ended.code in (1, 3) and not ended.crashed, f"full disk {ended}: {done}")
             else:
                 self._tally.note(ended, fault)
             if partial.exists() and generator.random() < 0.5:
+                self._tally.counts["torn files"] += 1
                 done.append(self._tear(partial, generator))
         ended = self._server.run(command)
         self._tally.expect(ended.code == 3, f"{ended}: {done}")
@@ -303,14 +320,14 @@ class ResumeCampaign:
         self._tally.expect(not partial.exists(), f"a partial file is left: {done}")
 
     @staticmethod
-    def _fault(generator: random.Random, calls: int) -> Fault:
+    def _fault(generator: random.Random, calls: int, longest_ms: int) -> Fault:
         kind = generator.choice(["before", "after", "half", "half", "sleep", "full"])
         if kind == "full":
             return Fault(file_size=generator.randint(1, 6000))
         number = generator.choice(SIGNALS)
         if kind == "sleep":
-            return Fault(kind=kind, signal=number, after_ms=generator.uniform(0, 120))
-        return Fault(generator.randint(1, calls), kind, number)
+            return Fault(kind=kind, signal=number, after_ms=generator.uniform(0, longest_ms))
+        return Fault(generator.randint(1, calls), kind, number, clock=generator.choice(CLOCKS))
 
     @staticmethod
     def _tear(partial: Path, generator: random.Random) -> str:

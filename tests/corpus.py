@@ -72,6 +72,7 @@ def check(path: Path, content: bytes, name: str, tally: Tally) -> None:
         tally.counts["refused"] += 1
         tally.expect(bool(error.message) and "\n" not in error.message, f"{name}: message {error.message!r}")
     except BaseException as error:
+        tally.counts["crashes"] += 1
         tally.expect(False, f"{name}: {type(error).__name__}: {error}; {content[:400].hex()}")
     else:
         tally.counts["opened"] += 1

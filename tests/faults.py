@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ CALLS = (
 """Functions of `os` at which a process can be stopped; with O_RDONLY, `open` does not count."""
 
 
+_REAL_TIME = time.time
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -47,6 +49,7 @@ class Fault:
         after_ms: See ``sleep``.
         file_size: Largest file that may be written, in bytes: a disk that is full. 0 for any.
         user: Run as this user, where root would be let through everywhere. 0 for the present one.
+        clock: Seconds by which the clock on the wall is ahead.
     """
 
     at: int = 0
@@ -55,6 +58,7 @@ class Fault:
     after_ms: float = 0.0
     file_size: int = 0
     user: int = 0
+    clock: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,25 @@ class _Trap:
         return counted
 
 
+def set_clock(ahead: int, patch: Any) -> None:
+    """Put the clock on the wall ahead by some seconds, or back, wherever this package looks at it.
+
+    Args:
+        ahead: Seconds.
+        patch: `setattr`, or monkeypatch's.
+    """
+    from zeroshot import journal
+
+    class Moved(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(seconds=ahead)
+
+    real = _REAL_TIME
+    patch(time, "time", lambda: real() + ahead)
+    patch(journal, "datetime", Moved)
+
+
 def _child(arguments: list[str], fault: Fault, cwd: str, folder: Path) -> None:
     """Run one command in a forked process; does not return."""
     code = 1
@@ -174,6 +197,8 @@ def _child(arguments: list[str], fault: Fault, cwd: str, folder: Path) -> None:
             os.setgroups([])
             os.setgid(fault.user)
             os.setuid(fault.user)
+        if fault.clock:
+            set_clock(fault.clock, setattr)
         trap.arm()
         _app()(arguments, prog_name="zeroshot", standalone_mode=True)
         code = 0

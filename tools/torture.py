@@ -64,17 +64,29 @@ def _run(name: str, tries: Iterable[None], tally: Tally) -> None:
 
 
 def _report(rows: list[tuple[str, Tally]]) -> int:
-    print(
-        "\n| what | faults injected | runs stopped | records lost | pictures lost | problems |\n|---" + 5 * "|---" + "|"
-    )
-    for name, tally in rows:
-        lost = tally.counts["records lost"], tally.counts["pictures lost"]
-        print(f"| {name} | {tally.tries} | {tally.stopped} | {lost[0]} | {lost[1]} | {len(tally.problems)} |")
-    for name, tally in rows:
-        print(f"{name}: {', '.join(f'{count} {what}' for what, count in tally.counts.items())}")
-        for problem in tally.problems[:20]:
-            print(f"PROBLEM {problem[:2000]}")
-    return 1 if any(tally.problems for _, tally in rows) else 0
+    """Print a table as the README has it, what was injected how often, and every problem."""
+    total = Tally()
+    for _, tally in rows:
+        total.tries += tally.tries
+        total.stopped += tally.stopped
+        total.counts += tally.counts
+        total.problems += tally.problems
+    print("\n| tried | faults | runs stopped | records lost | pictures lost | crashes |\n|---" + 5 * "|---" + "|")
+    for name, tally in [*rows, ("all", total)]:
+        cells = [_lost(tally, "records", "expected"), _lost(tally, "pictures", "looked for"), tally.counts["crashes"]]
+        print(f"| {name} | {tally.tries:,} | {tally.stopped:,} | " + " | ".join(map(str, cells)) + " |")
+    for name, tally in [*rows, ("all", total)]:
+        print(f"{name}: {', '.join(f'{count:,} {what}' for what, count in sorted(tally.counts.items()))}")
+    for problem in total.problems[:100]:
+        print(f"PROBLEM {problem[:2000]}")
+    print(f"{len(total.problems)} problems")
+    return 1 if total.problems else 0
+
+
+def _lost(tally: Tally, what: str, among: str) -> str:
+    """Return how many were lost of how many, or a dash where none was at stake."""
+    whole = tally.counts[f"{what} {among}"]
+    return f"{tally.counts[f'{what} lost']:,} of {whole:,}" if whole else "-"
 
 
 if __name__ == "__main__":

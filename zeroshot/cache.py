@@ -127,7 +127,8 @@ class FeatureCache:
             ).fetchone()
             if found is None or len(found[0]) != 4 * dim or zlib.crc32(content + found[0]) != found[1]:
                 return None
-            if found[2] < _today():  # at most once a day: reading should not mean writing
+            # At most once a day: reading should not mean writing. A day to come is from a clock that was wrong.
+            if found[2] != _today():
                 with connection:
                     connection.execute(
                         "UPDATE features SET day = ? WHERE model = ? AND content = ?", (_today(), model, content)
