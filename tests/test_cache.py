@@ -156,3 +156,10 @@ def test_clearing_leaves_nothing(store: FeatureCache) -> None:
     store.clear()
     assert list(store.path.parent.iterdir()) == []
     assert store.find(MODEL, b"a", DIM) is None
+
+
+def test_each_way_of_opening_pictures_has_features_of_its_own() -> None:
+    """What is decoded otherwise is another picture."""
+    spec = FakeEncoder().spec
+    keys = {cache.image_key(spec, exif=exif, draft=draft) for exif in (False, True) for draft in (False, True)}
+    assert len(keys) == 4

@@ -14,7 +14,7 @@ from conftest import SavePicture
 from PIL import Image
 
 from zeroshot.errors import PictureError
-from zeroshot.pictures import Opening, open_picture, to_rgb
+from zeroshot.pictures import Opening, decode, open_picture, to_rgb
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module itself does outside pytest
 
@@ -317,3 +317,36 @@ def test_odd_names(tmp_path: Path) -> None:
         path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
         Image.new("RGB", (2, 2)).save(path)
         assert open_picture(path, Opening()).size == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "ending", "draft", "expected"),
+    [
+        ((1600, 1200), "jpg", True, (200, 150)),  # an eighth: 150 is at least twice 64
+        ((1604, 1200), "jpg", True, (401, 300)),  # 8 does not divide 1604
+        ((640, 480), "jpg", True, (320, 240)),  # a quarter would leave 120
+        ((641, 480), "jpg", True, (641, 480)),
+        ((1600, 1200), "png", True, (1600, 1200)),
+        ((1600, 1200), "jpg", False, (1600, 1200)),
+    ],
+)
+def test_drafts(
+    pictures: SavePicture, size: tuple[int, int], ending: str, draft: bool, expected: tuple[int, int]
+) -> None:
+    """A JPEG is decoded at the smallest size that leaves twice the model's side, where it divides both sides."""
+    with pictures(f"large.{ending}", "red", size).open("rb") as file:
+        assert decode(file, Opening(draft=draft), 64).size == expected
+
+
+def test_a_draft_is_the_picture(tmp_path: Path) -> None:
+    """Resized to the model's size, a draft is within a few grey levels of the whole, upright as it."""
+    smooth = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(smooth).resize((1200, 800), Image.Resampling.BICUBIC).save(path, exif=exif, quality=95)
+    found = []
+    for draft in (False, True):
+        with path.open("rb") as file:
+            found.append(np.asarray(decode(file, Opening(draft=draft), 64).resize((64, 96))).astype(int))
+    assert 0 < np.abs(found[0] - found[1]).max() < 12

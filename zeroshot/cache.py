@@ -76,9 +76,9 @@ class FileState:
         return FileState(absolute, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def image_key(spec: EncoderSpec, *, exif: bool) -> bytes:
+def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False) -> bytes:
     """Return the key of a model with a way of opening pictures."""
-    return hashlib.sha256(f"{spec.fingerprint} exif={exif}".encode()).digest()
+    return hashlib.sha256(f"{spec.fingerprint} exif={exif}{' draft' if draft else ''}".encode()).digest()
 
 
 def text_key(spec: EncoderSpec) -> bytes:

@@ -91,7 +91,7 @@ Prepared = _Fresh | Features | str
 
 def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
     """Yield the inputs in order, encoded, in lists of at most a batch's size."""
-    key = image_key(encoder.spec, exif=pipeline.opening.exif)
+    key = image_key(encoder.spec, exif=pipeline.opening.exif, draft=pipeline.opening.draft)
     waiting: list[tuple[str, Prepared]] = []
     read = partial(_read_pixels, opening=pipeline.opening, how=encoder.spec.preprocessing)
     with isolated(read, pipeline.isolation) as decoder:
@@ -108,7 +108,7 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
 
 def _read_pixels(file: IO[bytes], opening: Opening, how: Preprocessing) -> Pixels:
     """Decode and resize an open file; a function of the module, so that another process can be told of it."""
-    return fit(decode(file, opening), how)
+    return fit(decode(file, opening, max(how.size)), how)
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:

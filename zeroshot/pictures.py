@@ -34,6 +34,9 @@ DEFAULT_MAX_PIXELS = 2 * 89_478_485
 MOST_BYTES = 28
 """Memory that a pixel takes at most on its way to 8-bit RGB, in bytes; measured, see `_bytes_per_pixel`."""
 
+_DRAFT_MARGIN = 2
+"""A draft is at least so many times as large as what it is resized to. Less moves probabilities about twice as far."""
+
 _IN_ROWS = frozenset(("BMP", "DIB", "GIF", "JPEG", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "XBM", "XPM"))
 """Formats that Pillow decodes row by row, straight into the picture."""
 
@@ -65,11 +68,13 @@ class Opening:
         exif: Turn a picture upright by its EXIF orientation. Off for published protocols, which do not.
         max_pixels: Pictures with more pixels are refused before they are decoded.
         memory: Bytes that one picture may take; those that would take more are refused too. None: as much as it takes.
+        draft: Decode large JPEGs at a part of their size, see `_draft`.
     """
 
     exif: bool = True
     max_pixels: int = DEFAULT_MAX_PIXELS
     memory: int | None = None
+    draft: bool = False
 
 
 def open_picture(path: str, how: Opening) -> Image.Image:
@@ -119,8 +124,13 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def decode(file: IO[bytes], how: Opening) -> Image.Image:
+def decode(file: IO[bytes], how: Opening, edge: int = 0) -> Image.Image:
     """Decode an open file to an upright 8-bit RGB picture.
+
+    Args:
+        file: Open for reading, at its beginning.
+        how: How it is opened.
+        edge: The side, in pixels, that it will be resized to; only drafts ask. 0: it is wanted as it is.
 
     Raises:
         PictureError: In one line, what is wrong with it; whatever Pillow raises becomes one.
@@ -144,6 +154,8 @@ def decode(file: IO[bytes], how: Opening) -> Image.Image:
                 )
             if picture.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
                 raise PictureError("PostScript is a program, not a picture")
+            if how.draft and edge:
+                _draft(picture, _DRAFT_MARGIN * edge)
             picture.load()
             return to_rgb(_turn_upright(picture) if how.exif else picture)
     except PictureError:
@@ -160,6 +172,21 @@ def decode(file: IO[bytes], how: Opening) -> Image.Image:
         raise PictureError(
             _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
         ) from error
+
+
+def _draft(picture: Image.Image, least: int) -> None:
+    """Have a JPEG decoded at an eighth, a quarter or half of its size, if its short side keeps ``least`` pixels.
+
+    The decoder then computes the mean colours of blocks instead of all their pixels. Only where that divides both
+    sides: the last block would else be a part of one, and the cropped middle another.
+    """
+    if picture.format not in ("JPEG", "MPO"):
+        return
+    width, height = picture.size
+    for part in (8, 4, 2):
+        if min(width, height) // part >= least and width % part == 0 and height % part == 0:
+            picture.draft(None, (width // part, height // part))  # type: ignore[arg-type] # keeps the mode
+            return
 
 
 def _bytes_per_pixel(picture: Image.Image) -> int:

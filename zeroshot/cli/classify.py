@@ -79,6 +79,7 @@ def classify(
     ] = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
+    draft: options.Draft = False,
     no_cache: options.NoCache = False,
     device: options.DeviceOption = Device.AUTO,
     precision: options.PrecisionOption = Precision.AUTO,
@@ -112,7 +113,9 @@ def classify(
     from ..output import open_output
     from ..render import Layout, make_writer
 
-    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
+    pipeline = options.make_pipeline(
+        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
+    )
     encoder = options.load(model, pretrained, device, precision, engine, overrides)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     fitted = load_calibration(calibration, encoder.spec, classifier) if calibration else None
@@ -121,7 +124,7 @@ def classify(
     least = threshold if threshold is not None else (fitted.threshold if fitted else None) or 0.0
     answers = len(label_set.answers)
     ranks = min(top_k, answers)
-    choices = {"top_k": ranks, "threshold": least, "exif": not no_exif}
+    choices = {"top_k": ranks, "threshold": least, "exif": not no_exif} | ({"draft": True} if draft else {})
     manifest = build_manifest(
         encoder.spec, classifier, choices | ({"calibration": fitted.manifest()} if fitted else {})
     )

@@ -94,6 +94,14 @@ PictureTimeout = Annotated[
 NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Leave pictures as stored, not turned upright; published protocols do so.")
 ]
+Draft = Annotated[
+    bool,
+    typer.Option(
+        "--draft",
+        help="Decode large JPEGs at a half, quarter or eighth of their size, at least twice the model's: several times "
+        "as fast with a small model; probabilities move, by 0.01 on average.",
+    ),
+]
 MaxPixels = Annotated[
     int | None,
     typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels. [default: 178956970]", metavar="N"),
@@ -174,6 +182,7 @@ def make_pipeline(
     no_exif: bool,
     max_pixels: int | None,
     no_cache: bool,
+    draft: bool = False,
 ) -> Pipeline:
     """Return how pictures are fed to the encoder, with the feature cache unless it is refused.
 
@@ -192,7 +201,7 @@ def make_pipeline(
     count = workers or available_cores()
     # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
     memory = None if max_pixels or (free := available_memory()) is None else free // 2 // count
-    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, memory=memory)
+    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, memory=memory, draft=draft)
     most = opening.max_pixels * MOST_BYTES
     isolation = Isolation(picture_timeout or DEFAULT_SECONDS, most if memory is None else min(most, memory))
     return Pipeline(

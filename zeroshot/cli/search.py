@@ -33,6 +33,7 @@ def search(
     pretrained: options.Pretrained = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
+    draft: options.Draft = False,
     no_cache: options.NoCache = False,
     device: options.DeviceOption = Device.AUTO,
     precision: options.PrecisionOption = Precision.AUTO,
@@ -64,7 +65,9 @@ def search(
     from ..search import build_query
     from ..search import search as find
 
-    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
+    pipeline = options.make_pipeline(
+        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
+    )
     encoder = options.load(model, pretrained, device, precision, engine)
     query = build_query(encoder, [text] if text else [], like or [], pipeline)
     with console.Bar("pictures") as bar:
@@ -88,6 +91,7 @@ def features(
     pretrained: options.Pretrained = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
+    draft: options.Draft = False,
     no_cache: options.NoCache = False,
     device: options.DeviceOption = Device.AUTO,
     precision: options.PrecisionOption = Precision.AUTO,
@@ -107,7 +111,9 @@ def features(
 
     check_target(output)
     check_sources(inputs or [], files_from)
-    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
+    pipeline = options.make_pipeline(
+        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
+    )
     encoder = options.load(model, pretrained, device, precision, engine)
     read, failures = [], []
     with console.Bar("pictures") as bar:

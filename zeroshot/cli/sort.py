@@ -60,6 +60,7 @@ def sort(
     score: options.ScoreOption = None,
     no_exif: options.NoExif = False,
     max_pixels: options.MaxPixels = None,
+    draft: options.Draft = False,
     no_cache: options.NoCache = False,
     device: options.DeviceOption = Device.AUTO,
     precision: options.PrecisionOption = Precision.AUTO,
@@ -108,7 +109,9 @@ def sort(
 
     from ..classify import Decision, classify_paths
 
-    pipeline = options.make_pipeline(batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache)
+    pipeline = options.make_pipeline(
+        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
+    )
     encoder = options.load(model, pretrained, device, precision, engine, overrides)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     with console.Bar("pictures", len(paths)) as bar:
