@@ -185,7 +185,7 @@ def _draft(picture: Image.Image, least: int) -> None:
     width, height = picture.size
     for part in (8, 4, 2):
         if min(width, height) // part >= least and width % part == 0 and height % part == 0:
-            picture.draft(None, (width // part, height // part))  # type: ignore[arg-type] # keeps the mode
+            picture.draft(None, (width // part, height // part))
             return
 
 
