@@ -187,12 +187,12 @@ class NeighbourTargets:
         ]
         self.features = F.normalize(sum(both), dim=-1)
 
-    def draw(self, count: int, generator: random.Random) -> tuple[list[tuple[str, str]], Tensor]:
-        """Return ``count`` (template, word) pairs and targets ``(count, dim)``."""
+    def draw(self, count: int, generator: random.Random, bare: bool) -> tuple[list[tuple[str, str]], Tensor]:
+        """Return ``count`` (template, word) pairs, without a sentence if ``bare``, and targets ``(count, dim)``."""
         assert self.features is not None, "refresh first"
         rows = generator.choices(range(len(self.words)), cum_weights=self.odds, k=count)
         wanted = F.normalize(self.shares[rows].to(self.features.device) @ self.features, dim=-1)
-        return [(self.draw_template(generator), self.words[row]) for row in rows], wanted
+        return [("{}" if bare else self.draw_template(generator), self.words[row]) for row in rows], wanted
 
 
 def geometry_loss(features: Tensor, targets: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ import math
 import random
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,8 +63,26 @@ CIFAR_SHARE = 0.6  # of the CIFAR pictures in each epoch: they are ten times as 
 N_BROADER = 24  # broader words in each step
 N_CORPUS = 64  # lines of the text corpus in each step that trains the text tower
 TEXT_EVERY = 3  # steps
-# Of the image stage's learning rate: share of the stage, height of the peak, share of the cycle that runs at 48 px.
-CYCLES = ((0.46, 1.0, 0.62), (0.54, 0.6, 0.35))
+N_LOOSE = 1024  # words without pictures in each step of the words stage
+
+
+class Cycle(NamedTuple):
+    """A part of the image stage, in which the learning rate rises and falls once.
+
+    Attributes:
+        share: Of the stage.
+        peak: Of the learning rate, as a share of the option's.
+        small_until: Share of the cycle that runs at 48 px.
+        wider_weight: Of broader words and groups, against classes.
+    """
+
+    share: float
+    peak: float
+    small_until: float
+    wider_weight: float
+
+
+CYCLES = (Cycle(0.4235, 1.0, 0.62, 0.4), Cycle(0.4971, 0.6, 0.35, 0.4), Cycle(0.0794, 0.25, 0.0, 1.5))
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -128,14 +147,15 @@ def soft_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Ten
     return -(log_probabilities * positive).sum(-1) / positive.sum(-1).clamp(min=1)
 
 
-def schedule(progress: float) -> tuple[float, int, float]:
-    """Return the learning rate's factor, the pictures' edge and the augmentation at ``progress`` in 0..1."""
-    ends = list(itertools.accumulate(share for share, _, _ in CYCLES))
-    cycle = min(bisect.bisect(ends, progress), len(CYCLES) - 1)
-    share, peak, small_until = CYCLES[cycle]
-    inside = 1 - (ends[cycle] - progress) / share
-    # Few epochs want little augmentation.
-    return peak * one_cycle(inside, 0.05), 48 if inside < small_until else IMAGE_SIZE, 0.7 if inside < 0.85 else 0.35
+def schedule(progress: float) -> tuple[float, int, float, float]:
+    """Return, at ``progress`` in 0..1: the learning rate's factor, the edge, the augmentation, the broader weight."""
+    ends = list(itertools.accumulate(cycle.share for cycle in CYCLES))
+    position = min(bisect.bisect(ends, progress), len(CYCLES) - 1)
+    cycle = CYCLES[position]
+    inside = 1 - (ends[position] - progress) / cycle.share
+    strength = 0.7 if inside < 0.85 else 0.35  # few epochs want little augmentation
+    edge = 48 if inside < cycle.small_until else IMAGE_SIZE
+    return cycle.peak * one_cycle(inside, 0.05), edge, strength, cycle.wider_weight
 
 
 class ClipLoss:
@@ -154,7 +174,7 @@ class ClipLoss:
         self.group_words = vocabulary.group_words
 
     def __call__(
-        self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int], weight: float = 0.4
+        self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int], weight: float
     ) -> Tensor:
         """Return the loss of unit features ``images`` ``(n, dim)`` and ``texts`` ``(n_classes + n_broader, dim)``.
 
@@ -311,7 +331,7 @@ def train_image(
             if progress >= 1:
                 finished = True
                 break
-            factor, size, strength = schedule(progress)
+            factor, size, strength, wider_weight = schedule(progress)
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factor
             rows = torch.from_numpy(order[first : first + options.batch])
@@ -331,7 +351,7 @@ def train_image(
             else:
                 loss, named_texts = 0.0, named_texts.detach()
             right = classes[rows].to(device)
-            loss = loss + clip_loss(images, named_texts, model.logit_scale.exp(), right, broader)
+            loss = loss + clip_loss(images, named_texts, model.logit_scale.exp(), right, broader, wider_weight)
             loss = loss + F.cross_entropy(direct.masked_fill(clip_loss.ambiguous[right], -1e4), right)
             optimizer.zero_grad()
             loss.backward()
@@ -425,12 +445,16 @@ def refine_words(
         lines, broader = vocabulary.draw_captions(2 * N_BROADER, words)
         if step % neighbours.REFRESH == 0:
             neighbours.refresh(model, captions, device)
-        corpus, wanted = neighbours.draw(4 * N_CORPUS, words)
-        texts = encode_tokens(model, captions(lines + corpus).to(device))
-        images = F.normalize(model.visual.head(pooled[chosen].to(device)), dim=-1)
+        # Bare words are short, and by themselves cost little; enough of them in sentences to be known there too.
+        loose = [neighbours.draw(count, words, bare) for count, bare in ((N_LOOSE, True), (N_LOOSE // 8, False))]
+        texts = encode_tokens(model, captions(lines).to(device))
+        # Pictures that the trunk has seen are told apart more easily than others: noise makes up for it.
+        images = F.normalize(model.visual.head(F.dropout(pooled[chosen].to(device), 0.4)), dim=-1)
         right = classes[chosen].to(device)
-        loss = clip_loss(images, texts[: len(lines)], model.logit_scale.exp(), right, broader, options.wider_weight)
-        loss = loss + options.neighbour_weight * (1 - (texts[len(lines) :] * wanted).sum(-1).mean())
+        loss = clip_loss(images, texts, model.logit_scale.exp(), right, broader, options.wider_weight)
+        for corpus, wanted in loose:
+            found = encode_tokens(model, captions(corpus).to(device))
+            loss = loss + options.neighbour_weight / 2 * (1 - (found * wanted).sum(-1).mean())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
