@@ -185,9 +185,9 @@ class Bench:
 
         from zeroshot import load_encoder
         from zeroshot.encode import Pipeline, available_cores, encode_batches
-        from zeroshot.isolate import Isolation
-        from zeroshot.pictures import Opening, open_picture
-        from zeroshot.preprocess import fit
+        from zeroshot.pictures.decode import Opening, open_picture
+        from zeroshot.pictures.isolate import Isolation
+        from zeroshot.pictures.preprocess import fit
 
         cores = available_cores()
         for name, model, count in (("ViT-B-32", str(self.vit()), 300), ("tiny", "tiny", 2000)):

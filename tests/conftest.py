@@ -12,7 +12,7 @@ import pytest
 from fakes import COLOURS, FakeEncoder
 from PIL import Image
 
-from zeroshot import engines
+from zeroshot import load
 
 Colour = str | tuple[int, int, int]
 SavePicture = Callable[..., Path]
@@ -39,7 +39,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 class FakeModel:
-    """Stands in for `zeroshot.engines.load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
+    """Stands in for `zeroshot.load.load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
 
     def __init__(self) -> None:
         self.encoder = FakeEncoder()
@@ -54,7 +54,7 @@ class FakeModel:
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     """Every command loads the colour encoder; a test may put another one in ``fake_model.encoder`` first."""
     fake = FakeModel()
-    monkeypatch.setattr(engines, "load_encoder", fake.load_encoder)
+    monkeypatch.setattr(load, "load_encoder", fake.load_encoder)
     return fake
 
 

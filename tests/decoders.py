@@ -13,7 +13,7 @@ from typing import IO, Any
 from PIL import Image
 
 from zeroshot.encode import _read_pixels
-from zeroshot.pictures import Opening, decode
+from zeroshot.pictures.decode import Opening, decode
 
 
 def obey(file: IO[bytes]) -> object:

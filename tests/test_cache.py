@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot import cache
-from zeroshot.cache import FeatureCache, FileState
+from zeroshot.cache import store as cache
+from zeroshot.cache.store import FeatureCache, FileState
 
 MODEL, DIM = b"m" * 32, 8
 
@@ -40,7 +40,7 @@ def test_rows_come_back_to_the_last_bit(store: FeatureCache) -> None:
     assert store.find(MODEL, b"c", DIM) is None
     assert store.find(b"x" * 32, b"a", DIM) is None
     assert store.find(MODEL, b"a", DIM + 1) is None
-    code = "import sys; from pathlib import Path; from zeroshot.cache import FeatureCache; "
+    code = "import sys; from pathlib import Path; from zeroshot.cache.store import FeatureCache; "
     code += f"print(FeatureCache(Path(sys.argv[1])).find({MODEL!r}, b'b', {DIM}).tolist())"
     done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(row(2).tolist())

@@ -13,14 +13,14 @@ import typer
 from fakes import FakeEncoder
 from typer.testing import CliRunner
 
-from zeroshot import calibrate, statistics
-from zeroshot.calibration_file import load_calibration
 from zeroshot.choices import Precision, Score
 from zeroshot.classifier import Classifier, build_classifier
 from zeroshot.cli.calibrate import calibrate as calibrate_command
 from zeroshot.errors import InputError
-from zeroshot.evaluate import EncodedDataset
-from zeroshot.holdout import MIN_IMAGES, halve, split_halves
+from zeroshot.evaluation import calibrate, statistics
+from zeroshot.evaluation.calibration_file import load_calibration
+from zeroshot.evaluation.evaluate import EncodedDataset
+from zeroshot.evaluation.holdout import MIN_IMAGES, halve, split_halves
 from zeroshot.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts import TemplateSet, from_templates, load_templates
 

@@ -17,7 +17,7 @@ from zeroshot.classifier import Classifier, build_classifier
 from zeroshot.classify import Decision, Pipeline, classify_paths, encode_batches
 from zeroshot.encoder import Features, Pixels, Preprocessing
 from zeroshot.labels import LabelSet, parse_label_yaml, parse_labels
-from zeroshot.pictures import Opening
+from zeroshot.pictures.decode import Opening
 from zeroshot.prompts import TemplateSet
 from zeroshot.results import Failure, Prediction
 

@@ -15,7 +15,7 @@ from conftest import FakeModel
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from zeroshot.cache_folder import cache_folder
+from zeroshot.cache.folder import cache_folder
 from zeroshot.cli import app
 
 SavePicture = Callable[..., Path]

@@ -11,10 +11,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from zeroshot import compare
 from zeroshot.cli.compare import compare as compare_command
 from zeroshot.errors import InputError
-from zeroshot.render_compare import to_document, to_text
+from zeroshot.evaluation import compare
+from zeroshot.render.comparison import to_document, to_text
 
 app = typer.Typer()
 app.command()(compare_command)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from test_export import vit
 
-from zeroshot import engine_onnx, export
+from zeroshot.engines import onnx_engine
 from zeroshot.errors import ModelError
+from zeroshot.export import graphs
 
 TEXTS = [f"a photo of {'very ' * (i % 23)}big thing number {i}!" for i in range(700)]
 
@@ -25,15 +26,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "export"
-    export.write_export(vit(), path)
+    graphs.write_export(vit(), path)
     return path
 
 
 def test_nothing_of_pytorch_is_imported(folder: Path) -> None:
     """Loading an export and encoding with it imports neither torch nor open_clip nor timm."""
     code = (
-        "import sys, numpy; from pathlib import Path; from zeroshot import engine_onnx\n"
-        "encoder = engine_onnx.load(Path(sys.argv[1]))\n"
+        "import sys, numpy; from pathlib import Path; from zeroshot.engines import onnx_engine\n"
+        "encoder = onnx_engine.load(Path(sys.argv[1]))\n"
         "encoder.encode_images(numpy.zeros((1, 32, 32, 3), numpy.uint8)); encoder.encode_texts(['dog', 'caf\u00e9'])\n"
         "print(sorted({'torch', 'torchvision', 'open_clip', 'timm', 'transformers'} & set(sys.modules)))"
     )
@@ -43,7 +44,7 @@ def test_nothing_of_pytorch_is_imported(folder: Path) -> None:
 
 def test_rows_are_unit_float32(folder: Path) -> None:
     """Both towers give float32 rows of length one in the order of their inputs."""
-    encoder = engine_onnx.load(folder)
+    encoder = onnx_engine.load(folder)
     pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
     for features in (encoder.encode_images(pixels), encoder.encode_texts(TEXTS)):
         assert features.dtype == np.float32
@@ -52,8 +53,8 @@ def test_rows_are_unit_float32(folder: Path) -> None:
 
 def test_features_do_not_depend_on_the_batch(folder: Path) -> None:
     """A picture or sentence has the same features alone, among others, and on one thread."""
-    encoder = engine_onnx.load(folder)
-    alone = engine_onnx.load(folder, threads=1)
+    encoder = onnx_engine.load(folder)
+    alone = onnx_engine.load(folder, threads=1)
     pixels = np.random.default_rng(0).integers(0, 256, (33, 32, 32, 3), dtype=np.uint8)
     together = encoder.encode_images(pixels)
     np.testing.assert_allclose(together, np.concatenate([alone.encode_images(p[None]) for p in pixels]), atol=1e-6)
@@ -65,7 +66,7 @@ def test_features_do_not_depend_on_the_batch(folder: Path) -> None:
 
 def test_nothing_in_nothing_out(folder: Path) -> None:
     """No pictures and no sentences give no rows, of the right width."""
-    encoder = engine_onnx.load(folder)
+    encoder = onnx_engine.load(folder)
     assert encoder.encode_images(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 64)
     assert encoder.encode_texts([]).shape == (0, 64)
     assert encoder.count_tokens([]) == []
@@ -75,25 +76,25 @@ def test_folder_behind_a_link_works(folder: Path, tmp_path: Path) -> None:
     """ONNX Runtime keeps weights inside the model's folder; a link to that folder still leads there."""
     link = tmp_path / "link"
     link.symlink_to(folder, target_is_directory=True)
-    assert engine_onnx.load(link).encode_texts(["dog"]).shape == (1, 64)
+    assert onnx_engine.load(link).encode_texts(["dog"]).shape == (1, 64)
 
 
-@pytest.mark.parametrize("name", [engine_onnx.IMAGE_GRAPH, f"{engine_onnx.TEXT_GRAPH}.data"])
+@pytest.mark.parametrize("name", [onnx_engine.IMAGE_GRAPH, f"{onnx_engine.TEXT_GRAPH}.data"])
 def test_file_cut_short_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     """A file of another size than the manifest says is named in the error."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
     os.truncate(damaged / name, 100)
     with pytest.raises(ModelError, match=f"{name} is missing or damaged"):
-        engine_onnx.load(damaged)
+        onnx_engine.load(damaged)
 
 
 def test_damaged_graph_is_a_model_error(folder: Path, tmp_path: Path) -> None:
     """A graph of the right size that is no graph is an error with a hint, at its first use."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    size = (damaged / engine_onnx.TEXT_GRAPH).stat().st_size
-    (damaged / engine_onnx.TEXT_GRAPH).write_bytes(b"\xff" * size)
+    size = (damaged / onnx_engine.TEXT_GRAPH).stat().st_size
+    (damaged / onnx_engine.TEXT_GRAPH).write_bytes(b"\xff" * size)
     with pytest.raises(ModelError, match=r"text\.onnx cannot be loaded") as raised:
-        engine_onnx.load(damaged).encode_texts(["dog"])
+        onnx_engine.load(damaged).encode_texts(["dog"])
     assert "--engine torch" in raised.value.hint
 
 
@@ -103,13 +104,13 @@ def test_damaged_graph_is_a_model_error(folder: Path, tmp_path: Path) -> None:
 def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: Path, key: str, value: object) -> None:
     """A manifest of another version or shape is refused, not half understood."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    path = damaged / engine_onnx.MANIFEST_NAME
+    path = damaged / onnx_engine.MANIFEST_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(ModelError):
-        engine_onnx.load(damaged).encode_texts(["dog"])
+        onnx_engine.load(damaged).encode_texts(["dog"])
 
 
 def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None:
     """A folder counts as an export when its graphs and manifest are all there."""
-    assert engine_onnx.is_export(folder)
-    assert not engine_onnx.is_export(tmp_path)
+    assert onnx_engine.is_export(folder)
+    assert not onnx_engine.is_export(tmp_path)

@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from zeroshot import engine_torch, models
+from zeroshot import models
 from zeroshot.cli import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
+from zeroshot.engines import torch_engine
 from zeroshot.errors import ModelError, UsageError
-from zeroshot.preprocess import normalise
+from zeroshot.pictures.preprocess import normalise
 
 LABELS = ["cat", "a rather long name of a dog", "bus"]
 TEMPLATES = ["a photo of a {}.", "{}", "a drawing of the {} in the street at night, seen from above"]
@@ -163,12 +164,12 @@ def test_classify_gives_open_clips_own_probabilities(
 
 
 @pytest.fixture(scope="session")
-def family_encoder(family_folder: tuple[Family, Path]) -> engine_torch.TorchEncoder:
+def family_encoder(family_folder: tuple[Family, Path]) -> torch_engine.TorchEncoder:
     """The family's folder, loaded once."""
     return load(family_folder[1])
 
 
-def test_answers_do_not_depend_on_the_batch(family_encoder: engine_torch.TorchEncoder) -> None:
+def test_answers_do_not_depend_on_the_batch(family_encoder: torch_engine.TorchEncoder) -> None:
     """A picture alone and among others has the same features to 1e-5; so has a sentence among longer ones."""
     encoder = family_encoder
     height, width = encoder.spec.preprocessing.size
@@ -185,7 +186,7 @@ def test_answers_do_not_depend_on_the_batch(family_encoder: engine_torch.TorchEn
 
 
 def test_a_loaded_model_knows_itself(
-    family_folder: tuple[Family, Path], family_encoder: engine_torch.TorchEncoder
+    family_folder: tuple[Family, Path], family_encoder: torch_engine.TorchEncoder
 ) -> None:
     """The spec has the folder's preprocessing, the learned scale and bias, and what the model was trained for."""
     family, folder = family_folder
@@ -198,8 +199,8 @@ def test_a_loaded_model_knows_itself(
     assert spec.weights_sha256 == models.hash_file(folder / "open_clip_model.safetensors")
 
 
-def load(folder: Path, **options: Any) -> engine_torch.TorchEncoder:
-    return engine_torch.load(models.obtain(models.resolve(str(folder))), Device.CPU, **options)
+def load(folder: Path, **options: Any) -> torch_engine.TorchEncoder:
+    return torch_engine.load(models.obtain(models.resolve(str(folder))), Device.CPU, **options)
 
 
 @pytest.fixture(scope="session")
@@ -308,7 +309,7 @@ def test_quickgelu_follows_the_weight_tag(
     files = models.Files(source, open_clip.get_model_config("ViT-B-32"), source.preprocessing, weights, None)
     monkeypatch.setattr(open_clip, "create_model", create_model)
     with pytest.raises(ModelError):
-        engine_torch.load(files, Device.CPU)
+        torch_engine.load(files, Device.CPU)
     assert built["quick_gelu"] is True
 
 
@@ -323,7 +324,7 @@ def test_torch_and_torchvision_of_different_builds_are_explained(monkeypatch: py
     monkeypatch.delitem(sys.modules, "open_clip", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(ModelError, match="different builds") as error:
-        engine_torch.import_open_clip()
+        torch_engine.import_open_clip()
     assert "--force-reinstall torch torchvision" in error.value.hint
 
 
@@ -331,7 +332,7 @@ def test_normalising_on_the_device_is_the_same_arithmetic() -> None:
     """Pixels that travel as bytes and are scaled where the model is give the last bit of those scaled with numpy."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
     how = Preprocessing((5, 7), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-    there = engine_torch.normalise_there(pixels, how, "cpu")
+    there = torch_engine.normalise_there(pixels, how, "cpu")
     assert there.is_contiguous(memory_format=torch.channels_last)
     assert (there.numpy() == normalise(pixels, how)).all()
 
@@ -345,8 +346,8 @@ def test_a_batch_that_runs_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPat
             raise torch.OutOfMemoryError("no room")
         return pixels[:, 0, 0, :1].astype(np.float32)
 
-    monkeypatch.setattr(engine_torch.TorchEncoder, "_encode_images", encode)
-    encoder = engine_torch.TorchEncoder.__new__(engine_torch.TorchEncoder)
+    monkeypatch.setattr(torch_engine.TorchEncoder, "_encode_images", encode)
+    encoder = torch_engine.TorchEncoder.__new__(torch_engine.TorchEncoder)
     encoder._torch = torch
     pixels = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
     assert encoder.encode_images(pixels)[:, 0].tolist() == list(range(7))

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from conftest import SaveModelFolder
 
-from zeroshot import engine_onnx, engines, models
+from zeroshot import load as engines
+from zeroshot import models
 from zeroshot.encoder import Device, Encoder, Engine, Precision
+from zeroshot.engines import onnx_engine
 from zeroshot.errors import ModelError, UsageError
 
 CONFIG = {
@@ -53,11 +55,11 @@ def test_an_export_is_taken_on_a_cpu_and_not_when_it_is_damaged(folder: Path) ->
     assert (cosines < 1).all()
     assert load(folder).spec.precision is Precision.FP32
 
-    (export / engine_onnx.IMAGE_GRAPH).write_bytes(b"cut short")
+    (export / onnx_engine.IMAGE_GRAPH).write_bytes(b"cut short")
     assert load(folder).spec.engine is Engine.TORCH
     with pytest.raises(ModelError, match="damaged"):
         load(folder, engine=Engine.ONNX)
-    manifest = export / engine_onnx.MANIFEST_NAME
+    manifest = export / onnx_engine.MANIFEST_NAME
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 0}))
     assert load(folder).spec.engine is Engine.TORCH
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zeroshot.calibrate import calibrate
 from zeroshot.classifier import Classifier, build_classifier
-from zeroshot.datasets import load_folder
+from zeroshot.datasets.labelled import load_folder
 from zeroshot.encode import Pipeline
-from zeroshot.engines import load_encoder
-from zeroshot.evaluate import EncodedDataset, Evaluation, encode_dataset, evaluate
-from zeroshot.holdout import halve
+from zeroshot.evaluation.calibrate import calibrate
+from zeroshot.evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset, evaluate
+from zeroshot.evaluation.holdout import halve
+from zeroshot.load import load_encoder
 from zeroshot.models import builtin_folder
 from zeroshot.prompts import load_templates
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot import suspects
 from zeroshot.choices import Score
 from zeroshot.classifier import Classifier, softmax
 from zeroshot.classify import Pipeline
-from zeroshot.datasets import load_folder
+from zeroshot.datasets.labelled import load_folder
 from zeroshot.errors import InputError
-from zeroshot.evaluate import EncodedDataset, encode_dataset, evaluate, losses
+from zeroshot.evaluation import suspects
+from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset, evaluate, losses
 from zeroshot.labels import Label, LabelSet
 from zeroshot.prompts import TemplateSet
 
@@ -133,7 +133,7 @@ class TestAgainstScikitLearn:
         """The numbers do not depend on how many pictures are scored together."""
         data, classifier = many
         whole = evaluate(data, classifier, keys_of(classifier))
-        monkeypatch.setattr("zeroshot.evaluate.BLOCK", 7)
+        monkeypatch.setattr("zeroshot.evaluation.evaluate.BLOCK", 7)
         parts = evaluate(data, classifier, keys_of(classifier))
         assert parts.metrics.top1 == whole.metrics.top1
         assert parts.metrics.nll.value == pytest.approx(whole.metrics.nll.value, abs=1e-6)

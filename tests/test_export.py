@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zeroshot import engine_onnx, export
 from zeroshot.encoder import EncoderSpec, Engine, Precision, Preprocessing, Score
-from zeroshot.engine_torch import TorchEncoder
+from zeroshot.engines import onnx_engine
+from zeroshot.engines.torch_engine import TorchEncoder
 from zeroshot.errors import ModelError
+from zeroshot.export import graphs as export
 
 TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}
@@ -141,7 +142,7 @@ def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dy
     assert manifest.text.dynamic is dynamic
     assert min(manifest.agreement.image, manifest.agreement.text) > export.MINIMUM_COSINE
     assert [path.name for path in tmp_path.iterdir()] == ["export"]  # no temporary folder stays
-    encoder = engine_onnx.load(tmp_path / "export")
+    encoder = onnx_engine.load(tmp_path / "export")
     pixels = np.random.default_rng(1).integers(0, 256, (3, *reference.spec.preprocessing.size, 3), dtype=np.uint8)
     np.testing.assert_allclose(encoder.encode_images(pixels), reference.encode_images(pixels), atol=2e-6)
     whole = reference.model.encode_text(reference.tokenizer(SENTENCES), normalize=True).detach().numpy()
@@ -162,11 +163,11 @@ def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.
     """An export that is refused does not touch the folder of an earlier one that passed."""
     reference = vit()
     export.write_export(reference, tmp_path / "export")
-    before = (tmp_path / "export" / engine_onnx.MANIFEST_NAME).read_bytes()
+    before = (tmp_path / "export" / onnx_engine.MANIFEST_NAME).read_bytes()
     monkeypatch.setattr(export, "MINIMUM_COSINE", 1.1)
     with pytest.raises(ModelError):
         export.write_export(reference, tmp_path / "export")
-    assert (tmp_path / "export" / engine_onnx.MANIFEST_NAME).read_bytes() == before
+    assert (tmp_path / "export" / onnx_engine.MANIFEST_NAME).read_bytes() == before
 
 
 def test_half_precision_reference_is_refused(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_hugging_face_tokenizer_travels_with_the_export(tmp_path: Path) -> None:
     reference = make_encoder(CustomTextCLIP(64, VISION, text), 32, context_length=16, tokenizer=tokenizer)
     manifest = export.write_export(reference, tmp_path / "export")
     assert manifest.tokenizer["kind"] == "hugging_face"
-    encoder = engine_onnx.load(tmp_path / "export")
+    encoder = onnx_engine.load(tmp_path / "export")
     np.testing.assert_allclose(encoder.encode_texts(SENTENCES), reference.encode_texts(SENTENCES), atol=2e-6)
 
 
@@ -230,13 +231,13 @@ def half_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tor
 def test_graphs_over_safetensors_hold_no_weights(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
     """The graphs beside a checkpoint are small, name no path of this machine, and agree with PyTorch."""
     folder, reference = half_checkpoint
-    graphs = [folder / engine_onnx.IMAGE_GRAPH, folder / engine_onnx.TEXT_GRAPH]
+    graphs = [folder / onnx_engine.IMAGE_GRAPH, folder / onnx_engine.TEXT_GRAPH]
     assert sum(path.stat().st_size for path in graphs) < 400_000
     assert sorted(path.name for path in folder.iterdir()) == [
         "image.onnx", "open_clip_model.safetensors", "text.onnx", "zeroshot.json",
     ]  # fmt: skip
-    assert str(folder.parent) not in (folder / engine_onnx.MANIFEST_NAME).read_text()
-    encoder = engine_onnx.load(folder, model="tiny", source="built in")
+    assert str(folder.parent) not in (folder / onnx_engine.MANIFEST_NAME).read_text()
+    encoder = onnx_engine.load(folder, model="tiny", source="built in")
     assert (encoder.spec.model, encoder.spec.source, encoder.spec.engine) == ("tiny", "built in", Engine.ONNX)
     assert encoder.spec.fingerprint == reference.spec.fingerprint
     pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
@@ -252,7 +253,7 @@ def test_other_weights_under_the_graphs_are_noticed(half_checkpoint: tuple[Path,
     content[-100] ^= 1
     weights.write_bytes(content)
     with pytest.raises(ModelError, match="not the file that the graphs were made for"):
-        engine_onnx.load(folder)
+        onnx_engine.load(folder)
 
 
 def test_weights_absent_from_the_safetensors_are_an_error(tmp_path: Path) -> None:
@@ -271,9 +272,9 @@ def test_weights_absent_from_the_safetensors_are_an_error(tmp_path: Path) -> Non
 def test_manifest_is_versioned_json(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
     """The manifest reads back as it was written and says its version."""
     folder, _ = half_checkpoint
-    document = json.loads((folder / engine_onnx.MANIFEST_NAME).read_text())
-    assert document["format"] == engine_onnx.FORMAT
+    document = json.loads((folder / onnx_engine.MANIFEST_NAME).read_text())
+    assert document["format"] == onnx_engine.FORMAT
     assert document["agreement"]["image"] > export.MINIMUM_COSINE
-    manifest = engine_onnx.read_manifest(folder)
-    engine_onnx.write_manifest(manifest, folder)
-    assert engine_onnx.read_manifest(folder) == manifest
+    manifest = onnx_engine.read_manifest(folder)
+    onnx_engine.write_manifest(manifest, folder)
+    assert onnx_engine.read_manifest(folder) == manifest

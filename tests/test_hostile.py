@@ -27,9 +27,9 @@ from zeroshot.encoder import Pixels
 from zeroshot.errors import LabelError, ModelError, PromptError
 from zeroshot.labels import LabelSet, normalise, parse_label_yaml, parse_labels
 from zeroshot.models import CONFIG_NAME, read_config
-from zeroshot.paths import read_list
+from zeroshot.pictures.paths import read_list
 from zeroshot.prompts import fill, parse_template_yaml
-from zeroshot.render import Layout, make_writer
+from zeroshot.render.records import Layout, make_writer
 from zeroshot.results import Failure, Manifest, Prediction, Ranked
 
 # No deadline, since machines are busy; the same examples each time, since a test should not change by itself.

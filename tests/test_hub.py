@@ -17,11 +17,11 @@ import pytest
 from hub_server import COMMIT, Server, etag, serve
 from huggingface_hub import constants
 
-from zeroshot import hub, hub_questions
 from zeroshot.errors import ModelError
+from zeroshot.hub import download, questions
 
 REPO = "org/model"
-SAFE, OTHER_SAFE, PICKLE = hub.WEIGHTS[0], hub.WEIGHTS[1], hub.WEIGHTS[3]
+SAFE, OTHER_SAFE, PICKLE = download.WEIGHTS[0], download.WEIGHTS[1], download.WEIGHTS[3]
 CONTENT = bytes(range(256)) * 2000
 FILES = {
     PICKLE: CONTENT,
@@ -54,7 +54,7 @@ def server(running: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub_questions, "RETRY_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(questions, "RETRY_PAUSE_SECONDS", 0.0)
     huggingface_hub.close_session()
     return running
 
@@ -71,7 +71,7 @@ def partial() -> Path:
 
 def refused(**arguments: str) -> ModelError:
     with pytest.raises(ModelError) as caught:
-        hub.fetch(**{"repo": REPO, "names": hub.WEIGHTS, **arguments})  # type: ignore[arg-type]
+        download.fetch(**{"repo": REPO, "names": download.WEIGHTS, **arguments})  # type: ignore[arg-type]
     for line in (caught.value.message, caught.value.hint):
         assert line and "\n" not in line
     return caught.value
@@ -81,11 +81,11 @@ class TestFetch:
     """One file of a list of candidates."""
 
     def test_the_first_name_that_the_repository_has(self, server: Server) -> None:
-        assert hub.fetch(REPO, hub.WEIGHTS).name == PICKLE
-        assert hub.fetch("org/both", hub.WEIGHTS).name == SAFE
+        assert download.fetch(REPO, download.WEIGHTS).name == PICKLE
+        assert download.fetch("org/both", download.WEIGHTS).name == SAFE
 
     def test_the_cache_is_the_one_that_huggingface_hub_reads(self, server: Server) -> None:
-        path = hub.fetch(REPO, hub.WEIGHTS)
+        path = download.fetch(REPO, download.WEIGHTS)
         assert path.read_bytes() == CONTENT
         assert huggingface_hub.try_to_load_from_cache(REPO, PICKLE) == str(path)
         assert huggingface_hub.hf_hub_download(REPO, PICKLE, local_files_only=True) == str(path)
@@ -94,45 +94,45 @@ class TestFetch:
 
     def test_what_huggingface_hub_downloaded_is_found(self, server: Server) -> None:
         path = huggingface_hub.hf_hub_download(REPO, PICKLE)
-        assert hub.find_cached(REPO, hub.WEIGHTS) == Path(path)
+        assert download.find_cached(REPO, download.WEIGHTS) == Path(path)
 
     def test_any_cached_candidate_wins_and_asks_nothing(self, server: Server) -> None:
-        hub.fetch("org/both", [PICKLE])
+        download.fetch("org/both", [PICKLE])
         server.requests.clear()
         server.faults.silent = True
-        assert hub.fetch("org/both", hub.WEIGHTS).name == PICKLE
+        assert download.fetch("org/both", download.WEIGHTS).name == PICKLE
         assert server.requests == []
 
     def test_a_cached_file_is_found_offline(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = hub.fetch(REPO, hub.WEIGHTS)
+        path = download.fetch(REPO, download.WEIGHTS)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        assert hub.fetch(REPO, hub.WEIGHTS) == path
+        assert download.fetch(REPO, download.WEIGHTS) == path
 
     def test_a_revision_is_looked_up_by_itself(self, server: Server) -> None:
-        path = hub.fetch(REPO, [PICKLE], revision=COMMIT)
+        path = download.fetch(REPO, [PICKLE], revision=COMMIT)
         assert path.parent.name == COMMIT
-        assert hub.find_cached(REPO, [PICKLE]) is None
-        assert hub.find_cached(REPO, [PICKLE], revision=COMMIT) == path
-        assert hub.fetch(REPO, [PICKLE]) == path
+        assert download.find_cached(REPO, [PICKLE]) is None
+        assert download.find_cached(REPO, [PICKLE], revision=COMMIT) == path
+        assert download.fetch(REPO, [PICKLE]) == path
         assert len(server.bodies(PICKLE)) == 1
 
     def test_progress_starts_and_ends(self, server: Server) -> None:
-        seen: list[hub.Progress] = []
-        hub.fetch(REPO, hub.WEIGHTS, on_progress=seen.append)
-        assert seen[0] == hub.Progress(REPO, PICKLE, 0, len(CONTENT))
+        seen: list[download.Progress] = []
+        download.fetch(REPO, download.WEIGHTS, on_progress=seen.append)
+        assert seen[0] == download.Progress(REPO, PICKLE, 0, len(CONTENT))
         assert seen[-1].done == len(CONTENT)
         assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
         assert seen[0].title == "org/model/open_clip_pytorch_model.bin (512 kB)"
-        hub.fetch(REPO, hub.WEIGHTS, on_progress=lambda _: pytest.fail("nothing is downloaded"))
+        download.fetch(REPO, download.WEIGHTS, on_progress=lambda _: pytest.fail("nothing is downloaded"))
 
     def test_nothing_is_printed(self, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-        hub.fetch(REPO, hub.WEIGHTS)
+        download.fetch(REPO, download.WEIGHTS)
         assert capfd.readouterr() == ("", "")
 
     def test_the_token_stays_with_the_hub(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         server.faults.elsewhere = True
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
         (stored,) = server.bodies(PICKLE)
         assert "authorization" not in stored.headers
         asked = [request for request in server.requests if request.method == "HEAD"]
@@ -143,28 +143,28 @@ class TestFetchSnapshot:
     """A whole model."""
 
     def test_config_tokenizer_and_one_weights_file(self, server: Server) -> None:
-        folder = hub.fetch_snapshot("org/both")
+        folder = download.fetch_snapshot("org/both")
         tokenizer = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "spiece.model"}
         assert {path.name for path in folder.iterdir()} == {"open_clip_config.json", SAFE} | tokenizer
 
     def test_a_complete_folder_needs_no_network(self, server: Server) -> None:
-        folder = hub.fetch_snapshot(REPO)
+        folder = download.fetch_snapshot(REPO)
         server.requests.clear()
-        assert hub.fetch_snapshot(REPO) == folder
+        assert download.fetch_snapshot(REPO) == folder
         assert server.requests == []
-        assert hub.fetch_snapshot(REPO, refresh=True) == folder
+        assert download.fetch_snapshot(REPO, refresh=True) == folder
         assert server.requests and not server.bodies(PICKLE)
 
     def test_an_interrupted_folder_is_not_taken_for_complete(self, server: Server) -> None:
         server.faults.cut_after, server.faults.cuts = 0, 99
         with pytest.raises(ModelError):
-            hub.fetch_snapshot(REPO)
+            download.fetch_snapshot(REPO)
         server.faults.cuts = 0
-        assert (hub.fetch_snapshot(REPO) / PICKLE).read_bytes() == CONTENT
+        assert (download.fetch_snapshot(REPO) / PICKLE).read_bytes() == CONTENT
 
     def test_a_repository_without_a_model_is_refused(self, server: Server) -> None:
         with pytest.raises(ModelError, match=r"org/none has none of these files.*open_clip_config.json"):
-            hub.fetch_snapshot("org/none")
+            download.fetch_snapshot("org/none")
 
 
 class TestResume:
@@ -174,7 +174,7 @@ class TestResume:
     def test_a_dropped_connection_is_taken_up_again(self, server: Server, elsewhere: bool) -> None:
         server.faults.elsewhere = elsewhere
         server.faults.cut_after = 100_000
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
         first, second = server.bodies(PICKLE)
         assert "range" not in first.headers
         assert second.headers["range"] == "bytes=100000-"
@@ -190,8 +190,8 @@ class TestResume:
         server.faults.stall_after, server.faults.ignore_range = None, False
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 10)
         server.requests.clear()
-        seen: list[hub.Progress] = []
-        assert hub.fetch(REPO, hub.WEIGHTS, on_progress=seen.append).read_bytes() == CONTENT
+        seen: list[download.Progress] = []
+        assert download.fetch(REPO, download.WEIGHTS, on_progress=seen.append).read_bytes() == CONTENT
         (body,) = server.bodies(PICKLE)
         assert body.headers["range"] == "bytes=100000-"
         assert seen[0].done == 100_000
@@ -200,16 +200,17 @@ class TestResume:
         partial().parent.mkdir(parents=True)
         partial().write_bytes(CONTENT[:5000])
         server.faults.ignore_range = True
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
 
     def test_a_partial_file_that_is_complete_is_only_verified(self, server: Server) -> None:
         partial().parent.mkdir(parents=True)
         partial().write_bytes(CONTENT)
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
         assert not server.bodies(PICKLE)
 
     def test_a_killed_process_leaves_what_it_had(self, server: Server, tmp_path: Path) -> None:
-        code = f"from zeroshot import hub; print(hub.fetch({REPO!r}, hub.WEIGHTS, on_progress=lambda p: print(p.done)))"
+        code = "from zeroshot.hub import download; "
+        code += f"print(download.fetch({REPO!r}, download.WEIGHTS, on_progress=lambda p: print(p.done)))"
         environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
         server.faults.stall_after = 200_000
         process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
@@ -221,7 +222,7 @@ class TestResume:
         size = partial().stat().st_size
         server.faults.stall_after = None
         server.requests.clear()
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
         assert server.bodies(PICKLE)[0].headers["range"] == f"bytes={size}-"
 
 
@@ -231,15 +232,15 @@ class TestDamage:
     def test_other_bytes_of_the_same_length_are_removed(self, server: Server) -> None:
         server.faults.corrupt = True
         assert "SHA-256" in refused().message
-        assert hub.find_cached(REPO, hub.WEIGHTS) is None
+        assert download.find_cached(REPO, download.WEIGHTS) is None
         assert not partial().exists()
         server.faults.corrupt = False
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
 
     def test_a_body_that_is_too_short_is_never_taken_for_the_file(self, server: Server) -> None:
         server.faults.cut_after, server.faults.cuts = 0, 99
         assert "stopped at 0 bytes of 512 kB" in refused().message
-        assert hub.find_cached(REPO, hub.WEIGHTS) is None
+        assert download.find_cached(REPO, download.WEIGHTS) is None
 
 
 class TestNoNetwork:
@@ -259,7 +260,7 @@ class TestNoNetwork:
         self.check(refused())
 
     def test_a_hub_that_never_answers(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hub_questions, "_ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr(questions, "_ANSWER_SECONDS", 0.3)
         server.faults.silent = True
         begin = time.monotonic()
         error = refused()
@@ -268,7 +269,7 @@ class TestNoNetwork:
         assert "did not answer" in error.message or "timed out" in error.message
 
     def test_a_name_lookup_that_hangs(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hub_questions, "_ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr(questions, "_ANSWER_SECONDS", 0.3)
         monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(3))
         begin = time.monotonic()
         self.check(refused())
@@ -293,7 +294,7 @@ class TestNoNetwork:
             "HF_HUB_CACHE": str(tmp_path),
             "HF_HUB_ETAG_TIMEOUT": "1",
         }
-        code = f"from zeroshot import hub; hub.fetch({REPO!r}, hub.WEIGHTS)"
+        code = f"from zeroshot.hub import download; download.fetch({REPO!r}, download.WEIGHTS)"
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
         assert done.stderr.splitlines()[-1].startswith("zeroshot.errors.ModelError: org/model is not in the cache")
 
@@ -303,7 +304,7 @@ class TestRefusals:
 
     def test_no_such_file(self, server: Server) -> None:
         message = refused(repo="org/none").message
-        assert all(name in message for name in ("org/none", *hub.WEIGHTS))
+        assert all(name in message for name in ("org/none", *download.WEIGHTS))
 
     def test_no_such_repository(self, server: Server) -> None:
         error = refused(repo="org/absent")
@@ -329,7 +330,7 @@ class TestRefusals:
 
     def test_a_mirror_that_does_not_say_what_is_missing(self, server: Server) -> None:
         server.faults.refuse, server.faults.refusals = 404, 2
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
 
     def test_too_many_requests(self, server: Server) -> None:
         server.faults.refuse = 429
@@ -337,7 +338,7 @@ class TestRefusals:
 
     def test_a_server_error_is_tried_once_more(self, server: Server) -> None:
         server.faults.refuse, server.faults.refusals = 500, 1
-        assert hub.fetch(REPO, hub.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
 
     def test_a_lasting_server_error_ends_it(self, server: Server) -> None:
         server.faults.refuse = 503
@@ -383,14 +384,15 @@ class TestDisk:
             raise OSError("not supported here")
 
         monkeypatch.setattr(Path, "symlink_to", fail)
-        path = hub.fetch(REPO, hub.WEIGHTS)
+        path = download.fetch(REPO, download.WEIGHTS)
         assert path.read_bytes() == CONTENT and not path.is_symlink()
-        assert hub.fetch(REPO, hub.WEIGHTS) == path
+        assert download.fetch(REPO, download.WEIGHTS) == path
 
 
 def test_importing_it_imports_no_client() -> None:
     code = (
-        "import sys, zeroshot.hub; print([name for name in sys.modules if name.startswith(('huggingface', 'httpx'))])"
+        "import sys, zeroshot.hub.download; "
+        "print([name for name in sys.modules if name.startswith(('huggingface', 'httpx'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

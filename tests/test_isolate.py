@@ -16,11 +16,12 @@ import pytest
 from conftest import FakeModel, SavePicture
 from typer.testing import CliRunner
 
-from zeroshot import encode, isolate
+from zeroshot import encode
 from zeroshot.cli import app
 from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import PictureError, ZeroshotError
-from zeroshot.isolate import Isolation, isolated
+from zeroshot.pictures import isolate
+from zeroshot.pictures.isolate import Isolation, isolated
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs file descriptors that can be passed on")
 
@@ -174,7 +175,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path, order: str) -> None:
     (tmp_path / "order").write_text(f"{order} {tmp_path / 'pid'}")
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        "import decoders; from zeroshot.isolate import *\n"
+        "import decoders; from zeroshot.pictures.isolate import *\n"
         f"with isolated(decoders.obey, Isolation()) as read: read(open({str(tmp_path / 'order')!r}, 'rb'))"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as parent:

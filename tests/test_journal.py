@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot import placing
 from zeroshot.choices import Placement
 from zeroshot.errors import InputError, OutputError
-from zeroshot.journal import FOLDER, Journal
-from zeroshot.mover import Outcome, Undone, carry_out, settle_earlier, undo
-from zeroshot.names import folder_names
-from zeroshot.placing import Method
 from zeroshot.results import Prediction, Ranked
-from zeroshot.sorting import Step, make_plan
+from zeroshot.sort import placing
+from zeroshot.sort.journal import FOLDER, Journal
+from zeroshot.sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
+from zeroshot.sort.names import folder_names
+from zeroshot.sort.placing import Method
+from zeroshot.sort.plan import Step, make_plan
 
 OLD = 1_500_000_000_123_456_789
 """A time with a nanosecond part, so that rounding would show."""

@@ -13,12 +13,12 @@ from conftest import FakeModel, SavePicture
 from PIL import Image
 from typer.testing import CliRunner
 
-from zeroshot import memory
 from zeroshot.cli import app
 from zeroshot.errors import PictureError
-from zeroshot.isolate import Isolation, isolated
-from zeroshot.memory import available_memory
-from zeroshot.pictures import Opening, _bytes_per_pixel, open_picture, to_rgb
+from zeroshot.pictures.decode import Opening, _bytes_per_pixel, open_picture, to_rgb
+from zeroshot.pictures.isolate import Isolation, isolated
+from zeroshot.system import memory
+from zeroshot.system.memory import available_memory
 
 MEMINFO = "MemTotal:       8000000 kB\nMemFree:          100000 kB\nMemAvailable:    4000000 kB\nHugePages_Total:  0\n"
 
@@ -184,6 +184,6 @@ def test_bands_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> Non
         if mode in ("P", "L"):
             picture.info["transparency"] = 7
     whole = np.asarray(to_rgb(picture))
-    monkeypatch.setattr("zeroshot.pictures._BAND_PIXELS", 23 * 5)
+    monkeypatch.setattr("zeroshot.pictures.decode._BAND_PIXELS", 23 * 5)
     assert np.array_equal(np.asarray(to_rgb(picture)), whole)
     assert len(np.unique(whole)) > 5

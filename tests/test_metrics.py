@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from zeroshot import metrics
+from zeroshot.evaluation import metrics
 
 # Six pictures of three labels; what was ranked first, second, third.
 TARGETS = np.array([0, 0, 0, 1, 1, 2])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import OutputError
-from zeroshot.output import open_output, partial_path
+from zeroshot.output.destination import open_output, partial_path
 
 
 def names(folder: Path) -> list[str]:
@@ -110,7 +110,7 @@ def test_full_device() -> None:
 def test_full_stdout() -> None:
     """Stdout on a full disk is one error, and nothing more is said as the interpreter exits."""
     code = (
-        "from zeroshot.output import open_output\nfrom zeroshot.errors import OutputError\n"
+        "from zeroshot.output.destination import open_output\nfrom zeroshot.errors import OutputError\n"
         "try:\n with open_output(None) as out: out.write(b'x')\n"
         "except OutputError as error: raise SystemExit(error.message)"
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot import paths
 from zeroshot.errors import InputError
+from zeroshot.pictures import paths
 
 
 def tree(root: Path, *names: str) -> str:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from test_export import SENTENCES, vit
 
-from zeroshot import engine_onnx, export
 from zeroshot.encoder import Precision
+from zeroshot.engines import onnx_engine
 from zeroshot.errors import ModelError
-from zeroshot.quantise import quantise
+from zeroshot.export import graphs
+from zeroshot.export.quantise import quantise
 
 pytestmark = pytest.mark.skipif("int8" not in [str(p) for p in Precision], reason="--precision int8 is not offered")
 
@@ -22,24 +23,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("models") / "export"
-    export.write_export(vit(), path)
+    graphs.write_export(vit(), path)
     return path
 
 
 def test_int8_before_quantising_is_refused(folder: Path) -> None:
     """An export without 8-bit graphs says so."""
     with pytest.raises(ModelError, match="no int8 export"):
-        engine_onnx.load(folder, int8=True)
+        onnx_engine.load(folder, int8=True)
 
 
 def test_agreement_is_measured_and_kept(folder: Path) -> None:
     """The manifest says how near the 8-bit graphs come, and the float32 graphs stay what they were."""
-    before = engine_onnx.load(folder).encode_texts(SENTENCES)
+    before = onnx_engine.load(folder).encode_texts(SENTENCES)
     manifest = quantise(folder)
     assert manifest.int8 is not None
     assert 0.95 < min(manifest.int8.image, manifest.int8.text) < 1
-    assert engine_onnx.read_manifest(folder) == manifest
-    encoder, small = engine_onnx.load(folder), engine_onnx.load(folder, int8=True)
+    assert onnx_engine.read_manifest(folder) == manifest
+    encoder, small = onnx_engine.load(folder), onnx_engine.load(folder, int8=True)
     assert str(small.spec.precision) == "int8"
     assert small.spec.fingerprint != encoder.spec.fingerprint
     np.testing.assert_array_equal(encoder.encode_texts(SENTENCES), before)

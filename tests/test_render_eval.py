@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot import render_eval
 from zeroshot.choices import Score
 from zeroshot.classifier import Classifier
-from zeroshot.datasets import Dataset
-from zeroshot.evaluate import EncodedDataset, Run, evaluate
+from zeroshot.datasets.labelled import Dataset
+from zeroshot.evaluation.evaluate import EncodedDataset, Run, evaluate
+from zeroshot.evaluation.statistics import Estimate
 from zeroshot.labels import Label, LabelSet
 from zeroshot.manifest import build_manifest
 from zeroshot.prompts import TemplateSet
-from zeroshot.statistics import Estimate
+from zeroshot.render import evaluation as render_eval
 
 
 @pytest.fixture

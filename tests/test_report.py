@@ -18,16 +18,16 @@ from browser import Page, find_chromium, open_browser
 from fakes import FakeEncoder
 from PIL import Image
 
-from zeroshot import plots, statistics
 from zeroshot.classifier import build_classifier
 from zeroshot.classify import Decision, Pipeline, classify_paths
-from zeroshot.datasets import Dataset
-from zeroshot.evaluate import Run, encode_dataset, evaluate
+from zeroshot.datasets.labelled import Dataset
+from zeroshot.evaluation import statistics
+from zeroshot.evaluation.evaluate import Run, encode_dataset, evaluate
 from zeroshot.labels import Label, LabelSet
 from zeroshot.manifest import build_manifest
-from zeroshot.markup import escape, tag
 from zeroshot.prompts import from_templates
-from zeroshot.report import ClassifyReport, eval_report
+from zeroshot.report import ClassifyReport, eval_report, plots
+from zeroshot.report.markup import escape, tag
 from zeroshot.report.thumbnails import make_thumbnails
 from zeroshot.results import Failure, Prediction, Ranked
 

@@ -18,10 +18,10 @@ from zeroshot.choices import Format
 from zeroshot.cli import app
 from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import InputError, OutputError
-from zeroshot.render import Layout, make_writer
+from zeroshot.output.resume import Recipe, first_difference, open_resumable
+from zeroshot.output.sidecar import sidecar_path
+from zeroshot.render.records import Layout, make_writer
 from zeroshot.results import Failure, Manifest
-from zeroshot.resume import Recipe, first_difference, open_resumable
-from zeroshot.sidecar import sidecar_path
 
 PATHS = [
     "plain.jpg",

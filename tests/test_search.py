@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.cache import FeatureCache
+from zeroshot.cache.store import FeatureCache
 from zeroshot.encode import Pipeline
 from zeroshot.errors import InputError
-from zeroshot.features_file import FeatureTable, write_features
+from zeroshot.output.features import FeatureTable, write_features
 from zeroshot.results import Failure
 from zeroshot.search import build_query, search
 

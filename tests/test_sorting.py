@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zeroshot.choices import Placement
-from zeroshot.names import (
+from zeroshot.results import Failure, Prediction, Ranked, Record
+from zeroshot.sort.names import (
     MAX_LABEL_BYTES,
     MAX_NAME_BYTES,
     REVIEW,
@@ -21,8 +22,7 @@ from zeroshot.names import (
     numbered_file,
     safe_folder_name,
 )
-from zeroshot.results import Failure, Prediction, Ranked, Record
-from zeroshot.sorting import Stay, Step, make_plan, same_content, select_inputs
+from zeroshot.sort.plan import Stay, Step, make_plan, same_content, select_inputs
 
 settings.register_profile("calm", deadline=None, derandomize=True)
 settings.load_profile("calm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zeroshot import statistics
+from zeroshot.evaluation import statistics
 
 scipy_stats = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra (through scikit-learn)")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zeroshot.engines.tokens import BytePairTokenizer, HuggingFaceTokenizer
 from zeroshot.errors import ModelError
-from zeroshot.tokens import BytePairTokenizer, HuggingFaceTokenizer
 
 HOSTILE = [
     "",

@@ -11,13 +11,13 @@ import typer
 from fakes import FakeEncoder
 from typer.testing import CliRunner
 
-from zeroshot import tune
 from zeroshot.classifier import build_classifier
 from zeroshot.cli.tune import tune as tune_command
 from zeroshot.encoder import Features
 from zeroshot.errors import PromptError
-from zeroshot.evaluate import EncodedDataset
-from zeroshot.holdout import halve
+from zeroshot.evaluation import tune
+from zeroshot.evaluation.evaluate import EncodedDataset
+from zeroshot.evaluation.holdout import halve
 from zeroshot.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts import from_templates, load_templates
 

@@ -19,25 +19,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .classifier import Classifier, build_classifier
     from .classify import Decision, Pipeline, classify_paths
-    from .datasets import Dataset, load_folder, load_targets
+    from .datasets.labelled import Dataset, load_folder, load_targets
     from .encoder import Encoder, EncoderSpec, Preprocessing
-    from .engines import load_encoder
     from .errors import ZeroshotError
-    from .evaluate import EncodedDataset, Evaluation, encode_dataset
-    from .evaluate import evaluate as evaluate_dataset
+    from .evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset
+    from .evaluation.evaluate import evaluate as evaluate_dataset
     from .labels import Label, LabelSet, load_labels, parse_labels
-    from .paths import find_pictures
+    from .load import load_encoder
+    from .pictures.paths import find_pictures
     from .prompts import TemplateSet, load_templates
     from .results import Failure, Prediction, Ranked, Record
 
 _HOMES = {
     "Classifier": "classifier",
-    "Dataset": "datasets",
+    "Dataset": "datasets.labelled",
     "Decision": "classify",
-    "EncodedDataset": "evaluate",
+    "EncodedDataset": "evaluation.evaluate",
     "Encoder": "encoder",
     "EncoderSpec": "encoder",
-    "Evaluation": "evaluate",
+    "Evaluation": "evaluation.evaluate",
     "Failure": "results",
     "Label": "labels",
     "LabelSet": "labels",
@@ -50,13 +50,13 @@ _HOMES = {
     "ZeroshotError": "errors",
     "build_classifier": "classifier",
     "classify_paths": "classify",
-    "encode_dataset": "evaluate",
-    "evaluate_dataset": "evaluate:evaluate",  # `zeroshot.evaluate` is the module
-    "find_pictures": "paths",
-    "load_encoder": "engines",
-    "load_folder": "datasets",
+    "encode_dataset": "evaluation.evaluate",
+    "evaluate_dataset": "evaluation.evaluate:evaluate",  # here its name has to say what is evaluated
+    "find_pictures": "pictures.paths",
+    "load_encoder": "load",
+    "load_folder": "datasets.labelled",
     "load_labels": "labels",
-    "load_targets": "datasets",
+    "load_targets": "datasets.labelled",
     "load_templates": "prompts",
     "parse_labels": "labels",
 }

@@ -91,19 +91,19 @@ def examine() -> Iterator[Check]:
     writable = os.access(place, os.W_OK)
     yield Check("model cache", writable, str(cache), "" if writable else "set HF_HOME to a folder that can be written")
     try:
-        from . import engine_torch
+        from .engines import torch_engine
 
-        engine_torch.import_open_clip()
+        torch_engine.import_open_clip()
     except ZeroshotError as error:
         yield Check("PyTorch", False, error.message, error.hint)
         return
-    yield from (Check("device", True, line) for line in engine_torch.list_devices())
+    yield from (Check("device", True, line) for line in torch_engine.list_devices())
     yield from _examine_builtin()
 
 
 def _examine_builtin() -> Iterator[Check]:
     """Load the built-in checkpoint and compare its answers with those stored when it was made."""
-    from .engines import load_encoder
+    from .load import load_encoder
 
     try:
         encoder = load_encoder("tiny")

@@ -23,12 +23,12 @@ from typing import IO
 
 import numpy as np
 
-from .cache import FeatureCache, FileState, image_key
+from .cache.store import FeatureCache, FileState, image_key
 from .encoder import Encoder, Features, Pixels, Preprocessing
 from .errors import PictureError
-from .isolate import Isolation, isolated
-from .pictures import Opening, decode, open_file
-from .preprocess import fit
+from .pictures.decode import Opening, decode, open_file
+from .pictures.isolate import Isolation, isolated
+from .pictures.preprocess import fit
 
 _IDLE_SECONDS = 0.02
 """How long a batch that is not full waits for the next path before it is encoded."""

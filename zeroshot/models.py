@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import hub, open_clip_tables
+from . import open_clip_tables
 from .catalogue import ALIASES
 from .encoder import Interpolation, Preprocessing, ResizeMode
 from .errors import ModelError, UsageError, nearest
-from .hub_errors import CONFIG
+from .hub import download
+from .hub.errors import CONFIG
 
 DEFAULT_ALIAS = "base"
 ENVIRONMENT = "ZEROSHOT_MODEL"
@@ -113,7 +114,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
         repository = name.removeprefix(HUB_PREFIX)
         if repository.count("/") != 1 or not all(repository.split("/")):
             raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
-        return Source(name, repository, repository=repository, weight_names=hub.WEIGHTS, whole_folder=True)
+        return Source(name, repository, repository=repository, weight_names=download.WEIGHTS, whole_folder=True)
     folder = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
     if name.startswith(FOLDER_PREFIX) or folder.is_dir():
         _refuse_pretrained(name, pretrained)
@@ -153,7 +154,7 @@ def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, An
         stem = filename.rsplit(".", 1)[0]
         names = tuple(dict.fromkeys((f"{stem}.safetensors", filename)))
     else:
-        names = hub.WEIGHTS
+        names = download.WEIGHTS
     model = open_clip_tables.model_config(architecture)
     # An architecture or a tag that says QuickGELU was trained with it; open_clip only warns where they disagree.
     quick = bool(config.get("quick_gelu")) or bool(model.get("quick_gelu"))
@@ -217,18 +218,18 @@ def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
 
 def _find_weights(folder: Path) -> Path:
     """Return a folder's weights: a well-known name, else the only weights file there is."""
-    for known in hub.WEIGHTS:
+    for known in download.WEIGHTS:
         if (folder / known).is_file():
             return folder / known
     others = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES and path.is_file())
     if len(others) != 1:
         what = "no weights" if not others else f"several weights ({', '.join(path.name for path in others)})"
-        raise ModelError(f"{folder} has {what}", f"name the right file {hub.WEIGHTS[0]}")
+        raise ModelError(f"{folder} has {what}", f"name the right file {download.WEIGHTS[0]}")
     return others[0]
 
 
 def obtain(
-    source: Source, on_progress: Callable[[hub.Progress], None] | None = None, *, refresh: bool = False
+    source: Source, on_progress: Callable[[download.Progress], None] | None = None, *, refresh: bool = False
 ) -> Files:
     """Bring a checkpoint to this disk, if it is not there yet, and read its configuration.
 
@@ -242,10 +243,10 @@ def obtain(
     """
     folder, weights = source.folder, source.weights
     if source.whole_folder:
-        folder = hub.fetch_snapshot(source.repository, refresh=refresh, on_progress=on_progress)
+        folder = download.fetch_snapshot(source.repository, refresh=refresh, on_progress=on_progress)
         weights = _find_weights(folder)
     elif weights is None:
-        weights = hub.fetch(source.repository, source.weight_names, on_progress=on_progress)
+        weights = download.fetch(source.repository, source.weight_names, on_progress=on_progress)
     assert weights is not None
     if folder is not None:
         config, preprocessing = read_config(folder)

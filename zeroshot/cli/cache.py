@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @console.reports_errors
 def info() -> None:
     """Show where the cache is, its size, and what it holds for each model."""
-    from ..cache import FeatureCache
+    from ..cache.store import FeatureCache
 
     store = FeatureCache(warn=console.warn)
     typer.echo(f"{store.path}: {store.size() / 1e6:.1f} MB")
@@ -28,7 +28,7 @@ def info() -> None:
 @console.reports_errors
 def clear() -> None:
     """Remove every stored feature; models and exports stay."""
-    from ..cache import FeatureCache
+    from ..cache.store import FeatureCache
 
     store = FeatureCache(warn=console.warn)
     size = store.size()
@@ -47,7 +47,7 @@ def prune(
     ] = None,
 ) -> ExitCode:
     """Remove what is old, or too much."""
-    from ..cache import FeatureCache
+    from ..cache.store import FeatureCache
 
     if days is None and megabytes is None:
         raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --megabytes 500")

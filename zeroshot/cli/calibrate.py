@@ -64,12 +64,13 @@ def calibrate(
     template_set = read_templates(prompts, template)
     form = labelled.choose_format(format_, None)
 
-    from .. import calibration_file, render_calibrate
-    from ..calibrate import calibrate as fit_both
-    from ..holdout import halve
+    from ..evaluation import calibration_file
+    from ..evaluation.calibrate import calibrate as fit_both
+    from ..evaluation.holdout import halve
     from ..manifest import build_manifest
-    from ..output import open_output
-    from ..render_eval import encode
+    from ..output.destination import open_output
+    from ..render import calibration as render_calibrate
+    from ..render.evaluation import encode
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset

@@ -26,7 +26,7 @@ from .inputs import (
 
 if TYPE_CHECKING:
     from ..encode import Pipeline
-    from ..render import Writer
+    from ..render.records import Writer
     from ..report import ClassifyReport
     from ..results import Manifest, Record
 
@@ -107,11 +107,11 @@ def classify(
     to_terminal = output is None and sys.stdout.isatty()
     form = format_ or (Format.TABLE if to_terminal else Format.JSONL)
 
-    from ..calibration_file import load_calibration
     from ..classify import Decision, classify_paths
+    from ..evaluation.calibration_file import load_calibration
     from ..manifest import build_manifest
-    from ..output import open_output
-    from ..render import Layout, make_writer
+    from ..output.destination import open_output
+    from ..render.records import Layout, make_writer
 
     pipeline = options.make_pipeline(
         batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
@@ -136,7 +136,7 @@ def classify(
     with console.Bar("pictures", shares_terminal=to_terminal) as bar:
         count_ahead(bar, inputs or [], files_from, from0)
         if resume and output:
-            from ..resume import Recipe, open_resumable
+            from ..output.resume import Recipe, open_resumable
 
             with open_resumable(output, Recipe(manifest, form, layout, batch_size)) as begun:
                 writer = make_writer(form, begun.stream, layout)
@@ -235,7 +235,7 @@ def _new_report() -> ClassifyReport:
 
 def _write_report(page: ClassifyReport, target: Path, manifest: Manifest, pipeline: Pipeline) -> None:
     """Make the page, whose thumbnails are read anew, and write it."""
-    from ..output import open_output
+    from ..output.destination import open_output
 
     with console.Bar("thumbnails", page.n_thumbnails) as bar:
         document = page.page(manifest, pipeline, bar.advance)

@@ -24,11 +24,11 @@ def compare(
     Both are compared picture by picture: the exact McNemar test on the pictures that only one of them has right,
     and a bootstrap interval of the difference.
     """
-    from .. import render_compare
-    from ..compare import compare as compare_runs
-    from ..compare import load_run
-    from ..output import open_output
-    from ..render_eval import encode
+    from ..evaluation.compare import compare as compare_runs
+    from ..evaluation.compare import load_run
+    from ..output.destination import open_output
+    from ..render import comparison as render_compare
+    from ..render.evaluation import encode
 
     runs = load_run(first), load_run(second)
     result = compare_runs(*runs)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, ParamSpec
 
 import typer
 
-from .. import signals
 from ..errors import ExitCode, ZeroshotError
+from ..system import signals
 
 if TYPE_CHECKING:
-    from ..hub import Progress as Download
+    from ..hub.download import Progress as Download
 
 Arguments = ParamSpec("Arguments")
 

@@ -15,7 +15,7 @@ from . import console, labelled, options
 from .inputs import prepare_classifier, read_templates
 
 if TYPE_CHECKING:
-    from ..evaluate import Evaluation, Run
+    from ..evaluation.evaluate import Evaluation, Run
     from ..prompts import TemplateSet
 
 _METRICS = ("top1", "top5", "mean_recall")
@@ -117,14 +117,14 @@ def evaluate(
     template_sets = _read_template_sets(prompts, template)
     form = labelled.choose_format(format_, output)
 
-    from .. import render_eval
-    from ..calibration_file import load_calibration
-    from ..compare import pair
-    from ..evaluate import Run
-    from ..evaluate import evaluate as measure
+    from ..evaluation.calibration_file import load_calibration
+    from ..evaluation.compare import pair
+    from ..evaluation.evaluate import Run
+    from ..evaluation.evaluate import evaluate as measure
+    from ..evaluation.suspects import find_suspects
     from ..manifest import build_manifest
-    from ..output import open_output
-    from ..suspects import find_suspects
+    from ..output.destination import open_output
+    from ..render import evaluation as render_eval
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset
@@ -188,8 +188,9 @@ def _write_plots(folder: Path, result: Evaluation) -> None:
     Raises:
         OutputError: The folder or a file cannot be written.
     """
-    from .. import plots, statistics
-    from ..output import open_output
+    from ..evaluation import statistics
+    from ..output.destination import open_output
+    from ..report import plots
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from ..errors import ExitCode, LabelError, PromptError, UsageError
 from . import console
 
 if TYPE_CHECKING:
-    from ..cache import FeatureCache
+    from ..cache.store import FeatureCache
     from ..classifier import Classifier
     from ..encoder import Encoder
     from ..labels import LabelSet
@@ -82,7 +82,7 @@ def prepare_classifier(
 
 def check_sources(inputs: list[str], files_from: str | None) -> None:
     """Refuse inputs that cannot be used before the model is loaded."""
-    from ..paths import STDIN, check_inputs
+    from ..pictures.paths import STDIN, check_inputs
 
     if not inputs and not files_from:
         raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
@@ -91,14 +91,14 @@ def check_sources(inputs: list[str], files_from: str | None) -> None:
     for note in check_inputs([path for path in inputs if path != STDIN]):
         console.warn(note)
     if files_from and files_from != STDIN:
-        from ..paths import open_list
+        from ..pictures.paths import open_list
 
         open_list(files_from).close()
 
 
 def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
     """Yield the path of every picture, in the order of the command line."""
-    from ..paths import STDIN, find_pictures, open_list, read_list
+    from ..pictures.paths import STDIN, find_pictures, open_list, read_list
 
     for given in inputs:
         yield from find_pictures(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
@@ -109,7 +109,7 @@ def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterato
 
 def count_ahead(bar: console.Bar, inputs: list[str], files_from: str | None, nul: bool) -> None:
     """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
-    from ..paths import STDIN
+    from ..pictures.paths import STDIN
 
     if not sys.stderr.isatty() or STDIN in inputs or (files_from and not Path(files_from).is_file()):
         return

@@ -16,10 +16,10 @@ from ..errors import UsageError
 from . import console
 
 if TYPE_CHECKING:
-    from ..datasets import Dataset
+    from ..datasets.labelled import Dataset
     from ..encode import Pipeline
     from ..encoder import Encoder
-    from ..evaluate import EncodedDataset
+    from ..evaluation.evaluate import EncodedDataset
     from ..prompts import TemplateSet
 
 SHOWN_FAILURES = 20
@@ -97,8 +97,8 @@ def open_source(
         raise UsageError(
             "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder a label"
         )
-    from ..datasets import load_folder, load_label_names, load_targets
-    from ..webdataset import is_webdataset, open_webdataset
+    from ..datasets.labelled import load_folder, load_label_names, load_targets
+    from ..datasets.webdataset import is_webdataset, open_webdataset
 
     if folder is not None and is_webdataset(folder):
         if label_names:
@@ -114,7 +114,7 @@ def open_source(
 
 
 def _tell(dataset: Dataset) -> None:
-    from .. import render_eval
+    from ..render import evaluation as render_eval
 
     for line in render_eval.mapping_lines(dataset):
         console.say(line)
@@ -124,7 +124,7 @@ def _tell(dataset: Dataset) -> None:
 
 def encode(encoder: Encoder, source: Source, pipeline: Pipeline) -> EncodedDataset:
     """Encode the pictures under a progress bar, and name those that cannot be read."""
-    from ..evaluate import encode_dataset
+    from ..evaluation.evaluate import encode_dataset
 
     total = len(source.dataset.paths)
     with console.Bar("pictures", total) as bar:

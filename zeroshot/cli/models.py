@@ -54,7 +54,7 @@ def pull(
     ] = True,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
-    from .. import engines, models
+    from .. import load, models
 
     source = models.resolve(model, pretrained)
     if source.folder == models.builtin_folder():
@@ -65,7 +65,7 @@ def pull(
     typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {models.hash_file(files.weights)}")
     if export:
         console.say("exporting for the torch-free engine ...")
-        typer.echo(f"exported to {engines.export_model(source)}; CPU runs will use it")
+        typer.echo(f"exported to {load.export_model(source)}; CPU runs will use it")
 
 
 @app.command("info", short_help="Show what a model is, and its card.")
@@ -83,8 +83,8 @@ def info(
     from dataclasses import asdict
 
     from .. import models
-    from ..engines import load_encoder
-    from ..render import to_json
+    from ..load import load_encoder
+    from ..render.records import to_json
 
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     with console.download_bar() as on_progress:

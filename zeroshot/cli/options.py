@@ -159,7 +159,7 @@ def load(
     overrides: dict[str, Any] | None = None,
 ) -> Encoder:
     """Load the model that the options name, with a progress bar for its download."""
-    from ..engines import load_encoder
+    from ..load import load_encoder
     from .console import download_bar
 
     with download_bar() as on_progress:
@@ -191,11 +191,11 @@ def make_pipeline(
     """
     if picture_timeout is not None and not isolate:
         raise UsageError("--picture-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
-    from ..cache import FeatureCache
+    from ..cache.store import FeatureCache
     from ..encode import Pipeline, available_cores
-    from ..isolate import DEFAULT_SECONDS, Isolation
-    from ..memory import available_memory
-    from ..pictures import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
+    from ..pictures.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
+    from ..pictures.isolate import DEFAULT_SECONDS, Isolation
+    from ..system.memory import available_memory
     from .console import warn
 
     count = workers or available_cores()

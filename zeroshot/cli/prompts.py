@@ -64,7 +64,7 @@ def check(
     findings = checks.check_templates(templates)
     broken = any(finding.severity is checks.Severity.ERROR for finding in findings)
     if label_set and not broken:
-        from ..engines import load_encoder
+        from ..load import load_encoder
 
         with console.download_bar() as on_progress:
             encoder = load_encoder(model, pretrained, on_progress=on_progress)

@@ -60,8 +60,8 @@ def search(
     check_sources(paths, files_from)
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
-    from ..output import open_output
-    from ..render_search import write_hits
+    from ..output.destination import open_output
+    from ..render.hits import write_hits
     from ..search import build_query
     from ..search import search as find
 
@@ -105,8 +105,8 @@ def features(
     import numpy as np
 
     from ..encode import encode_batches
-    from ..features_file import FeatureTable, check_target, write_features
-    from ..output import open_output
+    from ..output.destination import open_output
+    from ..output.features import FeatureTable, check_target, write_features
     from ..results import Failure
 
     check_target(output)

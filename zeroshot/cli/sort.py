@@ -13,8 +13,8 @@ import typer
 
 from ..choices import Device, Engine, Placement, Precision
 from ..errors import ExitCode, UsageError
-from ..signals import held_back
-from ..sorting import Stay, Step
+from ..sort.plan import Stay, Step
+from ..system.signals import held_back
 from . import console, options
 from .inputs import check_sources, prepare_classifier, read_labels, read_templates
 
@@ -92,9 +92,9 @@ def sort(
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
     check_sources(inputs or [], files_from)
 
-    from ..mover import settle_earlier
-    from ..names import folder_names
-    from ..sorting import make_plan, select_inputs
+    from ..sort.mover import settle_earlier
+    from ..sort.names import folder_names
+    from ..sort.plan import make_plan, select_inputs
 
     if not dry_run:
         for note in settle_earlier(target):
@@ -137,9 +137,9 @@ def undo(
     where it was. A file that changed since is left alone and named. It may be interrupted and run again. A journal
     moves files: undo your own only.
     """
-    from ..journal import Journal, find_journals
-    from ..mover import undo as take_back
-    from ..render import printable
+    from ..render.records import printable
+    from ..sort.journal import Journal, find_journals
+    from ..sort.mover import undo as take_back
 
     if journal.is_dir():
         found = list(find_journals(journal))
@@ -177,7 +177,7 @@ def _placement(*, link: bool, copy: bool, move: bool) -> Placement:
 
 def _find(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[tuple[str, str]]:
     """Yield the path of every picture with the input under which it was found."""
-    from ..paths import STDIN, find_pictures, open_list, read_list
+    from ..pictures.paths import STDIN, find_pictures, open_list, read_list
 
     def expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
         for entry in entries:
@@ -215,9 +215,9 @@ def _one_by_one(outcomes: Iterator[T]) -> Iterator[T]:
 
 def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     """Carry out a plan, and tell what was done and how to take it back."""
-    from ..journal import Journal
-    from ..mover import carry_out
-    from ..placing import Method
+    from ..sort.journal import Journal
+    from ..sort.mover import carry_out
+    from ..sort.placing import Method
 
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]
@@ -260,7 +260,7 @@ def _say_stays(stays: list[Stay]) -> None:
 
 
 def _print_plan(plan: list[Step | Stay], *, as_json: bool) -> None:
-    from ..render import printable, significant, to_json
+    from ..render.records import printable, significant, to_json
 
     for item in plan:
         if isinstance(item, Stay):

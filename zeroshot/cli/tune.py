@@ -67,10 +67,10 @@ def tune(
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     start_set = read_templates(prompts, None)
 
-    from .. import render_tune
-    from .. import tune as tuning
-    from ..holdout import halve
-    from ..output import open_output
+    from ..evaluation import tune as tuning
+    from ..evaluation.holdout import halve
+    from ..output.destination import open_output
+    from ..render import tuning as render_tune
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..encode import Pipeline
-from ..markup import Safe, join, tag
 from ..results import Failure, Manifest, Prediction, Record
 from .gallery import MAX_PICTURES, Card, filtered
+from .markup import Safe, join, tag
 from .page import Section, build_page, column_heads, manifest_section, table, tiles
 from .thumbnails import make_thumbnails
 

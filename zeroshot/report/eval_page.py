@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from .. import plots, statistics
 from ..encode import Pipeline
-from ..evaluate import Evaluation, Run
-from ..markup import Content, Safe, join, tag
-from ..render_eval import percent
-from ..statistics import Estimate
-from ..suspects import Suspect, find_suspects
+from ..evaluation import statistics
+from ..evaluation.evaluate import Evaluation, Run
+from ..evaluation.statistics import Estimate
+from ..evaluation.suspects import Suspect, find_suspects
+from ..render.evaluation import percent
+from . import plots
 from .gallery import MAX_PICTURES, Card, cards, filtered
+from .markup import Content, Safe, join, tag
 from .page import Section, build_page, column_heads, manifest_section, table, tiles
 from .thumbnails import make_thumbnails
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..markup import Safe, join, tag
+from .markup import Safe, join, tag
 
 MAX_PICTURES = 5000
 """Pictures in a page: about 25 MB."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
 
-from ..markup import Content, Safe, join, tag
-from ..plots import STYLE
 from ..results import Manifest
+from .markup import Content, Safe, join, tag
+from .plots import STYLE
 
 _UPRIGHT = 24
 """Characters of a label that stand above a column of a heat map."""

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ..encode import Pipeline
 from ..errors import PictureError
-from ..isolate import isolated
-from ..pictures import Opening, decode, open_file
+from ..pictures.decode import Opening, decode, open_file
+from ..pictures.isolate import isolated
 
 SIDE = 112
 """Longest side in pixels."""

@@ -1,0 +1,1 @@
+"""What runs a model: ONNX Runtime without torch, or PyTorch; and sentences to token ids."""

@@ -1,0 +1,366 @@
+"""The PyTorch engine: checkpoints through open_clip. The only module that imports torch, torchvision or open_clip.
+
+It is the reference, the engine for GPUs, and the one that reads every family open_clip knows.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
+from ..errors import ModelError, UsageError
+from ..models import Files, hash_file
+from ..pictures.preprocess import normalise
+from .load_errors import explain_loading
+
+_TEXT_BATCH = 256
+_MEND_TORCH = "pip install --upgrade --force-reinstall torch torchvision open_clip_torch"
+
+
+def import_open_clip() -> Any:
+    """Import open_clip, explaining the one way in which that fails for many people.
+
+    Raises:
+        ModelError: torch and torchvision are of different builds, or one of them is missing or broken.
+    """
+    try:
+        import open_clip
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        found = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "open_clip_torch"))
+        what = " ".join(str(error).split())
+        if "torchvision::" in what or "torchvision" in what:
+            what = f"torch and torchvision are of different builds ({what})"
+        raise ModelError(f"open_clip cannot be imported: {what}; installed: {found}", _MEND_TORCH) from error
+    return open_clip
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what open_clip logs through the root logger and warns before raising; errors are translated here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def choose_device(asked: Device) -> str:
+    """Return the device to run on: as asked, else CUDA, Apple's GPU or the CPU, in that order.
+
+    Raises:
+        UsageError: The device is not there.
+    """
+    import torch
+
+    there = {Device.CUDA: torch.cuda.is_available(), Device.MPS: torch.backends.mps.is_available(), Device.CPU: True}
+    if asked is Device.AUTO:
+        return next(str(device) for device in (Device.CUDA, Device.MPS, Device.CPU) if there[device])
+    if not there[asked]:
+        raise UsageError(
+            f"--device {asked}: this torch sees no such device", "--device auto; `zeroshot doctor` lists the devices"
+        )
+    return str(asked)
+
+
+def load(files: Files, device: Device = Device.AUTO, precision: Precision = Precision.AUTO) -> TorchEncoder:
+    """Build a checkpoint's model, load its weights as tensors only, and make it ready to encode.
+
+    Raises:
+        ModelError: The weights are unsafe, damaged or of another architecture; or a package is missing.
+        UsageError: The device or precision is not there.
+    """
+    open_clip = import_open_clip()
+    where = choose_device(device)
+    chosen = precision
+    if precision is Precision.AUTO:
+        chosen = Precision.FP16 if where == Device.CUDA else Precision.FP32
+    elif precision is Precision.FP16 and where == Device.CPU:
+        raise UsageError("--precision fp16 needs a GPU", "use fp32, or bf16 where the processor has it")
+    check_weights(files.weights)
+    name = f"local-dir:{files.folder}" if files.folder is not None else files.source.architecture
+    options: dict[str, Any] = {}
+    if files.source.quick_gelu is not None:
+        options["quick_gelu"] = files.source.quick_gelu
+    try:
+        with _quiet():
+            model = open_clip.create_model(
+                name,
+                load_weights=False,
+                pretrained_text=False,
+                precision=str(chosen),
+                device=where,
+                **options,
+            )
+            open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
+            tokenizer = open_clip.get_tokenizer(name)
+    except Exception as error:  # open_clip, timm and transformers raise anything; the cause is named, and chained
+        raise explain_loading(error, files) from error
+    # open_clip creates models in training mode: dropout on, batch statistics used.
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if where == Device.CUDA:
+        import torch
+
+        model.to(memory_format=torch.channels_last)  # what half-precision convolutions are quick with
+    return TorchEncoder(model, tokenizer, _describe(model, tokenizer, files, where, chosen))
+
+
+def check_weights(path: Path) -> None:
+    """Refuse weights that would run code: anything but safetensors and what torch reads as plain tensors.
+
+    open_clip falls back to an unguarded read where the guarded one raises a TypeError; this reads first.
+
+    Raises:
+        ModelError: The file is a pickle of more than tensors, or damaged.
+    """
+    import torch
+
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt"):
+                return
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"{path.name} is damaged: {error}",
+                "download it again: `zeroshot models pull`, or remove the file first",
+            ) from error
+    if path.suffix == ".npz":
+        return  # open_clip reads it with numpy, which refuses pickles
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a hostile or damaged file makes it raise
+        what = str(error)
+        if "torch.jit" in what or "TorchScript" in what:
+            raise ModelError(
+                f"{path.name} is a TorchScript archive, which holds code", "use the same weights as safetensors"
+            ) from error
+        if "weights_only" in what.lower() or "Unsupported" in what or "GLOBAL" in what:
+            raise ModelError(
+                f"{path.name} is refused: it is a pickle that holds more than tensors and could run code",
+                "convert it to safetensors where you trust it",
+            ) from error
+        raise ModelError(
+            f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}",
+            "download it again, or give another file",
+        ) from error
+
+
+def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: Precision) -> EncoderSpec:
+    """Collect the facts about a loaded model."""
+    bias = getattr(model, "logit_bias", None)
+    config = files.config
+    quick = bool(config.get("quick_gelu")) if files.source.quick_gelu is None else files.source.quick_gelu
+    control = getattr(tokenizer, "all_special_ids", None)
+    if hasattr(tokenizer, "tokenizer"):
+        special = tuple(str(token) for token in tokenizer.tokenizer.all_special_tokens)
+    elif control is not None:
+        special = tuple(tokenizer.decoder[token] for token in control)
+    else:
+        special = ()
+    return EncoderSpec(
+        model=files.source.model,
+        architecture=files.source.architecture,
+        pretrained=files.source.pretrained,
+        source=files.origin,
+        weights_sha256=hash_file(files.weights),
+        preprocessing=files.preprocessing,
+        dim=int(config["embed_dim"]),
+        context_length=int(tokenizer.context_length),
+        special_tokens=special,
+        logit_scale=float(model.logit_scale.detach().float().exp()),
+        logit_bias=None if bias is None else float(bias.detach().float()),
+        # A learned bias belongs to the sigmoid loss: Zhai et al., "Sigmoid Loss for Language Image Pre-Training".
+        score=Score.SOFTMAX if bias is None else Score.SIGMOID,
+        activation="quick_gelu" if quick else "gelu",
+        engine=Engine.TORCH,
+        device=device,
+        precision=precision,
+        versions={name: _version(name) for name in ("zeroshot", "torch", "open_clip_torch", "timm", "pillow", "numpy")},
+    )
+
+
+class TorchEncoder:
+    """An open_clip model behind the seam.
+
+    Args:
+        model: In evaluation mode, on its device.
+        tokenizer: open_clip's for the model.
+        spec: The facts about both.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, spec: EncoderSpec) -> None:
+        import torch
+
+        self._torch = torch
+        self._model = model
+        self._tokenizer = tokenizer
+        self._spec = spec
+        self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
+        self._text_tower = _short_text_tower(model)
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else torch.get_num_threads()
+        )
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """The facts about the loaded model."""
+        return self._spec
+
+    @property
+    def model(self) -> Any:
+        """The torch module, for exporting."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """open_clip's tokenizer, for exporting."""
+        return self._tokenizer
+
+    def encode_images(self, pixels: Pixels) -> Features:
+        """Encode ``(n_images, height, width, 3)`` pixels to unit rows ``(n_images, dim)``.
+
+        A batch that runs out of a GPU's memory is halved and tried again.
+        """
+        try:
+            return self._encode_images(pixels)
+        except self._torch.OutOfMemoryError:
+            if len(pixels) == 1:
+                raise ModelError(
+                    "one picture alone runs out of the device's memory", "--device cpu, or a smaller model"
+                ) from None
+        self._torch.cuda.empty_cache()
+        half = len(pixels) // 2
+        return np.concatenate([self.encode_images(pixels[:half]), self.encode_images(pixels[half:])])
+
+    def _encode_images(self, pixels: Pixels) -> Features:
+        with self._torch.inference_mode():
+            if self._spec.device == Device.CPU:
+                planes = self._torch.from_numpy(normalise(pixels, self._spec.preprocessing))
+            else:
+                planes = normalise_there(pixels, self._spec.preprocessing, self._spec.device)
+            return self._unit(self._model.encode_image(planes.to(self._dtype), normalize=False))
+
+    def encode_texts(self, texts: Sequence[str]) -> Features:
+        """Encode sentences to unit rows ``(n_texts, dim)``, long ones together and short ones together."""
+        tokens = self._tokenizer(list(texts)) if texts else self._torch.zeros(0, 1, dtype=self._torch.long)
+        order, lengths = _by_length(tokens)
+        features = np.empty((len(texts), self._spec.dim), dtype=np.float32)
+        with self._torch.inference_mode():
+            for start in range(0, len(texts), _TEXT_BATCH):
+                rows = order[start : start + _TEXT_BATCH]
+                batch = tokens[self._torch.from_numpy(rows)].to(self._spec.device)
+                if self._text_tower is None:
+                    found = self._model.encode_text(batch, normalize=False)
+                else:
+                    found = self._text_tower(batch[:, : int(lengths[rows].max())])
+                features[rows] = self._unit(found)
+        return features
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count each text's tokens before truncation, special ones included."""
+        if hasattr(self._tokenizer, "encode"):
+            return [len(self._tokenizer.encode(text)) + 2 for text in texts]
+        cleaned = [self._tokenizer.clean_fn(text) for text in texts]
+        return [len(ids) for ids in self._tokenizer.tokenizer(cleaned, truncation=False).input_ids]
+
+    def _unit(self, features: Any) -> Features:
+        """Bring features to float32 before normalising: half precision would keep only a few hundred cosines apart."""
+        rows = self._torch.nn.functional.normalize(features.float(), dim=-1)
+        return np.asarray(rows.cpu().numpy(), dtype=np.float32)
+
+
+def normalise_there(pixels: Pixels, how: Preprocessing, device: str) -> Any:
+    """Do what `preprocess.normalise` does on a device, to which only a byte a value travels.
+
+    Args:
+        pixels: Shape ``(n, height, width, 3)``.
+        how: Whose mean and deviation.
+        device: As torch names it; for a CUDA device the bytes are pinned, so that the copy does not wait for pages.
+
+    Returns:
+        A float32 tensor ``(n, 3, height, width)``, channels last in memory, as half-precision convolutions like it.
+    """
+    import torch
+
+    rows = torch.from_numpy(np.ascontiguousarray(pixels))
+    if device.startswith(Device.CUDA):
+        rows = rows.pin_memory()
+    planes = rows.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
+    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (how.mean, how.std))
+    return planes.sub_(mean).div_(std)
+
+
+def _by_length(tokens: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the order of token rows by length, and the lengths: positions up to the highest id, end-of-text."""
+    if not len(tokens):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lengths = tokens.argmax(dim=-1).numpy() + 1
+    return np.argsort(lengths, kind="stable"), lengths
+
+
+def _short_text_tower(model: Any) -> Any:
+    """Return a text tower that reads only as many positions as it is given, or None where that would change it.
+
+    A causal tower pooled at the end-of-text token (the highest id, so found by argmax) never looks beyond it, so
+    that padding need not be encoded: the same features for a fifth of the work. Others read every position.
+    """
+    from open_clip.transformer import TextTransformer, text_global_pool
+
+    text = getattr(model, "text", None)
+    if text is None and getattr(model, "attn_mask", None) is not None and model.text_pool_type == "argmax":
+
+        def native(tokens: Any) -> Any:
+            # As open_clip.model.CLIP.encode_text, which adds the positional embedding unsliced.
+            length = tokens.shape[1]
+            dtype = model.transformer.get_cast_dtype()
+            x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
+            x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+            x = text_global_pool(x, tokens, model.text_pool_type)
+            if model.text_projection is None:
+                return x
+            return model.text_projection(x) if callable(model.text_projection) else x @ model.text_projection
+
+        return native
+    if (
+        isinstance(text, TextTransformer)
+        and text.attn_mask is not None
+        and text.cls_emb is None
+        and text.pool_type == "argmax"
+        and not text.output_tokens
+    ):
+        return text
+    return None
+
+
+def list_devices() -> list[str]:
+    """Return a line for each device that torch can use here."""
+    import torch
+
+    lines = [f"cpu, {torch.get_num_threads()} threads"]
+    if torch.cuda.is_available():
+        lines += [f"cuda:{index}, {torch.cuda.get_device_name(index)}" for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        lines.append("mps")
+    return lines

@@ -1,0 +1,169 @@
+"""Make probabilities honest: fit a temperature, and the threshold below which the answer is "unknown".
+
+Dividing logits by one number changes no answer, only how sure it sounds: Guo, Pleiss, Sun and Weinberger, "On
+Calibration of Modern Neural Networks" (2017). The threshold is the lowest that reaches a wanted precision:
+Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..choices import Score
+from ..classifier import Classifier
+from . import statistics
+from .evaluate import BLOCK, EncodedDataset, Evaluation, evaluate
+from .metrics import Indices
+from .statistics import Booleans, Doubles, Estimate, RiskPoint
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
+"""Where a temperature is looked for; on pictures without a mistake, the best one would be zero."""
+
+MIN_ANSWERED = 10
+"""A threshold that leaves fewer answers than this rests on nothing."""
+
+_STEPS = 45
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What a threshold does to some pictures.
+
+    Attributes:
+        precision: Share of the answers that are right.
+        coverage: Share of the pictures that are answered.
+    """
+
+    precision: Estimate
+    coverage: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted temperature and threshold with what they do on pictures that they have not seen.
+
+    Attributes:
+        temperature: Logits are divided by it; above 1 the model was too sure.
+        threshold: Below this probability the answer is "unknown"; None where no precision was asked for, or none
+            reaches it.
+        wanted: The precision asked for; None where none was.
+        fitted_on: Pictures in the half that was fitted on.
+        before: The held-out half, uncalibrated.
+        after: The held-out half, calibrated.
+        answering: The held-out half under the threshold; None without one.
+    """
+
+    temperature: float
+    threshold: float | None
+    wanted: float | None
+    fitted_on: int
+    before: Evaluation
+    after: Evaluation
+    answering: Answering | None
+
+
+def calibrate(
+    seen: EncodedDataset, held_out: EncodedDataset, classifier: Classifier, keys: tuple[str, ...], wanted: float | None
+) -> Fit:
+    """Fit on one half and measure on the other.
+
+    Args:
+        seen: The pictures to fit on.
+        held_out: The pictures to measure on.
+        classifier: Whose probabilities.
+        keys: The folder or table spelling of each label.
+        wanted: A precision in (0, 1] that answers should reach; None for no threshold.
+    """
+    logits = np.concatenate(
+        [classifier.scores(seen.features[i : i + BLOCK]).logits for i in range(0, len(seen.features), BLOCK)]
+    )
+    temperature = fit_temperature(logits, seen.targets, classifier.score)
+    calibrated = cool(classifier, temperature)
+    threshold = None
+    if wanted is not None:
+        threshold = choose_threshold(evaluate(seen, calibrated, keys).risk, wanted, len(seen.paths))
+    after = evaluate(held_out, calibrated, keys)
+    answering = None
+    if threshold is not None:
+        answering = measure_answering(after.probabilities[:, 0], after.right, threshold)
+    before = evaluate(held_out, classifier, keys)
+    return Fit(temperature, threshold, wanted, len(seen.paths), before, after, answering)
+
+
+def cool(classifier: Classifier, temperature: float) -> Classifier:
+    """Return the classifier with its logits divided by a temperature."""
+    scale, bias = classifier.logit_scale / temperature, classifier.logit_bias / temperature
+    return replace(classifier, logit_scale=scale, logit_bias=bias)
+
+
+def fit_temperature(logits: npt.NDArray[np.floating], targets: Indices, score: Score) -> float:
+    """Return the temperature that makes the true labels most likely.
+
+    The mean loss is convex in the inverse temperature b, and its derivative is the mean over pictures of
+    ``sum_j (p_j - y_j) z_j`` for softmax and sigmoid alike: bisection finds where it changes sign.
+
+    Args:
+        logits: Shape ``(n_images, n_labels)``.
+        targets: True label indices, shape ``(n_images,)``.
+        score: How logits become probabilities.
+    """
+    low, high = -np.log(MAX_TEMPERATURE), -np.log(MIN_TEMPERATURE)
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        if _slope(logits, targets, score, float(np.exp(middle))) > 0:
+            high = middle
+        else:
+            low = middle
+    return float(np.exp(-(low + high) / 2))
+
+
+def _slope(logits: npt.NDArray[np.floating], targets: Indices, score: Score, inverse: float) -> float:
+    total = 0.0
+    for start in range(0, len(logits), BLOCK):
+        block = np.asarray(logits[start : start + BLOCK], dtype=np.float64)
+        logs = statistics.log_softmax if score is Score.SOFTMAX else statistics.log_sigmoid
+        expected = (np.exp(logs(inverse * block)) * block).sum(axis=1)
+        own = np.take_along_axis(block, targets[start : start + BLOCK, None], axis=1)[:, 0]
+        total += float((expected - own).sum())
+    return total
+
+
+def choose_threshold(risk: tuple[RiskPoint, ...], wanted: float, n_images: int) -> float | None:
+    """Return the lowest threshold at which the answers reach a precision.
+
+    Args:
+        risk: The risk-coverage curve of the pictures to choose by.
+        wanted: The precision, in (0, 1].
+        n_images: How many pictures the curve is of.
+
+    Returns:
+        Midway between the least sure picture that is answered and the next one, 0 when all are answered, None when
+        no threshold reaches the precision with at least `MIN_ANSWERED` answers.
+    """
+    reached = [
+        index
+        for index, point in enumerate(risk)
+        if 1 - point.risk >= wanted and point.coverage * n_images >= MIN_ANSWERED - 0.5
+    ]
+    if not reached:
+        return None
+    last = reached[-1]
+    if last == len(risk) - 1:
+        return 0.0
+    return (risk[last].threshold + risk[last + 1].threshold) / 2
+
+
+def measure_answering(confidences: Doubles, right: Booleans, threshold: float) -> Answering:
+    """Return precision and coverage when only probabilities of at least a threshold are answered.
+
+    Args:
+        confidences: Probability of each picture's best label, shape ``(n_images,)``.
+        right: Whether that label is the true one.
+        threshold: In [0, 1].
+    """
+    answered = confidences >= threshold
+    n = int(answered.sum())
+    return Answering(statistics.wilson(int(right[answered].sum()), n), statistics.wilson(n, len(right)))

@@ -1,0 +1,178 @@
+"""A calibration on disk, and the check that it belongs to the run that wants to use it.
+
+A temperature is a property of one model with one template set and one list of labels: with another of these the
+probabilities would be wrong without a sign of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..classifier import Classifier
+from ..encoder import EncoderSpec
+from ..errors import InputError
+from ..results import Manifest
+from .calibrate import Fit, cool
+
+CALIBRATION_FORMAT = "zeroshot-calibration"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a calibration is valid for.
+
+    Attributes:
+        model: The model as the person named it, for messages.
+        fingerprint: Of weights, activation, preprocessing and precision.
+        logit_scale: The scale that the temperature is relative to.
+        score: How logits become probabilities.
+        prompts: The template set's name, for messages.
+        templates_sha256: Hash of its templates.
+        labels: The labels' names, sorted, for messages.
+        labels_sha256: Hash of labels, aliases, own prompts, background flags and groups, whatever their order.
+    """
+
+    model: str
+    fingerprint: str
+    logit_scale: float
+    score: str
+    prompts: str
+    templates_sha256: str
+    labels: tuple[str, ...]
+    labels_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted temperature and threshold.
+
+    Attributes:
+        temperature: Logits are divided by it.
+        threshold: Below this probability the answer is "unknown"; None for no threshold.
+        source: The file that it was read from.
+    """
+
+    temperature: float
+    threshold: float | None
+    source: str
+
+    def apply(self, classifier: Classifier) -> Classifier:
+        """Return the classifier with calibrated probabilities; its answers stay what they were."""
+        return cool(classifier, self.temperature)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the calibration as plain data for a manifest's options."""
+        return asdict(self)
+
+
+def identify(spec: EncoderSpec, classifier: Classifier) -> Identity:
+    """Return what a calibration of this model, template set and label list is valid for."""
+    labels = classifier.labels.manifest()
+    spelled = [sorted(json.dumps(label, sort_keys=True) for label in labels["labels"])]
+    spelled.append(sorted(json.dumps([name, sorted(members)]) for name, members in labels["groups"].items()))
+    return Identity(
+        model=spec.model,
+        fingerprint=spec.fingerprint,
+        logit_scale=spec.logit_scale,
+        score=str(classifier.score),
+        prompts=classifier.templates.name,
+        templates_sha256=classifier.templates.sha256,
+        labels=tuple(sorted(classifier.labels.names)),
+        labels_sha256=hashlib.sha256(json.dumps(spelled).encode()).hexdigest(),
+    )
+
+
+def to_document(fit: Fit, identity: Identity, manifest: Manifest) -> dict[str, Any]:
+    """Return a fit as the plain data of a calibration file."""
+    answering = None
+    if fit.answering is not None:
+        answering = {"precision": asdict(fit.answering.precision), "coverage": asdict(fit.answering.coverage)}
+    numbers = ("top1", "ece", "nll", "brier")
+    return {
+        "format": CALIBRATION_FORMAT,
+        "version": VERSION,
+        "temperature": fit.temperature,
+        "threshold": fit.threshold,
+        "wanted_precision": fit.wanted,
+        "fitted_for": asdict(identity) | {"labels": list(identity.labels)},
+        "fitted_on": fit.fitted_on,
+        "held_out": {
+            "pictures": len(fit.after.data.paths),
+            "before": {name: getattr(fit.before.metrics, name).value for name in numbers},
+            "after": {name: getattr(fit.after.metrics, name).value for name in numbers},
+            "at_threshold": answering,
+        },
+        "manifest": asdict(manifest),
+    }
+
+
+def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier) -> Calibration:
+    """Read a calibration file for a model, template set and label list.
+
+    Args:
+        path: What ``zeroshot calibrate`` wrote.
+        spec: The loaded model's facts.
+        classifier: The classifier that it is to be applied to.
+
+    Raises:
+        InputError: It cannot be read, or was fitted for something else; the message says for what.
+    """
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", "`zeroshot calibrate DIR` writes one") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON", "give the file that `zeroshot calibrate` wrote") from error
+    if not isinstance(document, dict) or document.get("format") != CALIBRATION_FORMAT:
+        raise InputError(f"{path} is no calibration", "give the file that `zeroshot calibrate` wrote")
+    if document.get("version") != VERSION:
+        raise InputError(
+            f"{path} has version {document.get('version')}, this zeroshot reads {VERSION}", "run `zeroshot calibrate`"
+        )
+    try:
+        entry = document["fitted_for"]
+        fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})
+        threshold = document["threshold"]
+        calibration = Calibration(
+            float(document["temperature"]), None if threshold is None else float(threshold), str(path)
+        )
+        if not 0 < calibration.temperature < float("inf") or not 0 <= (calibration.threshold or 0.0) <= 1:
+            raise ValueError("a number out of range")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}", "run `zeroshot calibrate` again") from error
+    if difference := _difference(fitted, identify(spec, classifier)):
+        raise InputError(
+            f"{path} was fitted for {difference}", "run `zeroshot calibrate` for this run's model, prompts and labels"
+        )
+    return calibration
+
+
+def _difference(fitted: Identity, present: Identity) -> str:
+    """Say in what two identities differ; nothing when they do not."""
+    if fitted.fingerprint != present.fingerprint or abs(fitted.logit_scale / present.logit_scale - 1) > 1e-6:
+        if fitted.model != present.model:
+            return f"the model {fitted.model}, not {present.model}"
+        return f"another {fitted.model}: its weights, preprocessing or precision differ"
+    if fitted.score != present.score:
+        return f"--score {fitted.score}, not {present.score}"
+    if fitted.templates_sha256 != present.templates_sha256:
+        if fitted.prompts != present.prompts:
+            return f"the prompts {fitted.prompts}, not {present.prompts}"
+        return f"other templates of the name {fitted.prompts}"
+    if fitted.labels_sha256 != present.labels_sha256:
+        absent = sorted(set(fitted.labels) - set(present.labels))
+        new = sorted(set(present.labels) - set(fitted.labels))
+        if absent or new:
+            parts = [f"without {_some(new)}" if new else "", f"with {_some(absent)}" if absent else ""]
+            return f"other labels: {', '.join(part for part in parts if part)}"
+        return "the same labels with other aliases, prompts, background or groups"
+    return ""
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

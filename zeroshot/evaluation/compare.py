@@ -1,0 +1,289 @@
+"""Compare two runs over the same pictures.
+
+Two accuracies measured on the same pictures are not independent: only the pictures on which the runs differ say
+which is better. Two bare numbers with overlapping intervals may well hide a clear difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from . import statistics
+from .statistics import Booleans, Estimate
+
+EVAL_FORMAT = "zeroshot-eval"
+EVAL_VERSION = 1
+"""Format and version of the JSON of a run: what `load_run` reads is what ``eval`` writes."""
+
+SIGNIFICANT = 0.05
+"""Above this p-value no difference is claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one run said about one picture.
+
+    Attributes:
+        path: As the run gave it.
+        key: The folder or table spelling of the true label.
+        target: The true label's name.
+        label: The answer.
+        probability: The answer's probability.
+        right: Whether the answer is the true label.
+        right5: Whether the true label is among the best five.
+    """
+
+    path: str
+    key: str
+    target: str
+    label: str
+    probability: float
+    right: bool
+    right5: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RunFile:
+    """A run read back from the JSON of ``zeroshot eval``.
+
+    Attributes:
+        source: The file.
+        answers: By a key that the same picture has in another run, in the file's order.
+        keys: The labels' folder names.
+        title: Model and template set, for people.
+    """
+
+    source: str
+    answers: Mapping[str, Answer]
+    keys: tuple[str, ...]
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """One share of two runs over the same pictures.
+
+    Attributes:
+        first: Of the first run.
+        second: Of the second run.
+        difference: Second less first, with its bootstrap interval.
+        only_first: Pictures that only the first run has right.
+        only_second: Pictures that only the second run has right.
+        p: Of McNemar's exact test.
+    """
+
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+    only_first: int
+    only_second: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class LabelChange:
+    """One label's pictures in both runs: how many there are, and how many each run has right."""
+
+    label: str
+    key: str
+    support: int
+    first: int
+    second: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What changed from the first run to the second.
+
+    Attributes:
+        n_images: Pictures in both runs.
+        top1: The share of right answers.
+        top5: The share of pictures with the true label among the best five.
+        gained: Pictures that only the second run has right: first and second answer.
+        lost: Pictures that only the first run has right.
+        swapped: Pictures that both have wrong, differently.
+        labels: Labels whose number of right answers changed, the most gained first.
+        notes: What was left out or differs between the runs, one line each.
+    """
+
+    n_images: int
+    top1: Paired
+    top5: Paired
+    gained: tuple[tuple[Answer, Answer], ...]
+    lost: tuple[tuple[Answer, Answer], ...]
+    swapped: tuple[tuple[Answer, Answer], ...]
+    labels: tuple[LabelChange, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The finding in plain words: ``B is better by 1.8 points (0.6 to 3.1), p = 0.004``."""
+        return verdict(self.top1)
+
+
+def verdict(paired: Paired, first: str = "A", second: str = "B") -> str:
+    """Return a finding in plain words.
+
+    Args:
+        paired: The two shares.
+        first: What to call the first run.
+        second: What to call the second run.
+    """
+    if not paired.only_first and not paired.only_second:
+        return f"no difference shown: {first} and {second} have the same pictures right"
+    difference = paired.difference
+    low, high = 100 * (difference.low or 0.0), 100 * (difference.high or 0.0)
+    p = "p < 0.001" if paired.p < 0.001 else f"p = {paired.p:.3f}"
+    if paired.p >= SIGNIFICANT:
+        points = f"{100 * difference.value:+.1f} points ({low:.1f} to {high:.1f})"
+        return f"no difference shown: {second} − {first} is {points}, {p}"
+    if difference.value < 0:
+        return f"{first} is better by {-100 * difference.value:.1f} points ({-high:.1f} to {-low:.1f}), {p}"
+    return f"{second} is better by {100 * difference.value:.1f} points ({low:.1f} to {high:.1f}), {p}"
+
+
+def pair(first: Booleans, second: Booleans) -> Paired:
+    """Compare two runs' right and wrong answers over the same pictures.
+
+    Args:
+        first: Whether each picture is right in the first run, shape ``(n_images,)``.
+        second: The same for the second run, in the same order.
+    """
+    n = len(first)
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return Paired(
+        statistics.wilson(int(first.sum()), n),
+        statistics.wilson(int(second.sum()), n),
+        statistics.paired_difference(only_first, only_second, n),
+        only_first,
+        only_second,
+        statistics.mcnemar(only_first, only_second),
+    )
+
+
+def compare(first: RunFile, second: RunFile) -> Comparison:
+    """Compare two runs picture by picture.
+
+    Raises:
+        InputError: They have no picture in common, or disagree on what the pictures show.
+    """
+    common = [key for key in first.answers if key in second.answers]
+    if not common:
+        raise InputError(
+            f"{first.source} and {second.source} have no picture in common", "both have to be runs over the same folder"
+        )
+    pairs = [(first.answers[key], second.answers[key]) for key in common]
+    if disagreeing := [(a, b) for a, b in pairs if a.key != b.key]:
+        a, b = disagreeing[0]
+        raise InputError(
+            f"{len(disagreeing)} pictures have another true label in each run: {a.path}: {a.key}, {b.key}",
+            "run eval again for both with the same folder or table",
+        )
+    changed = [(a, b) for a, b in pairs if a.label != b.label or a.right != b.right]
+    return Comparison(
+        n_images=len(common),
+        top1=pair(_flags(a.right for a, _ in pairs), _flags(b.right for _, b in pairs)),
+        top5=pair(_flags(a.right5 for a, _ in pairs), _flags(b.right5 for _, b in pairs)),
+        gained=tuple((a, b) for a, b in changed if b.right and not a.right),
+        lost=tuple((a, b) for a, b in changed if a.right and not b.right),
+        swapped=tuple((a, b) for a, b in changed if not a.right and not b.right),
+        labels=_label_changes(pairs),
+        notes=tuple(_notes(first, second, len(common))),
+    )
+
+
+def _flags(values: Any) -> Booleans:
+    return np.fromiter(values, dtype=np.bool_)
+
+
+def _label_changes(pairs: Sequence[tuple[Answer, Answer]]) -> tuple[LabelChange, ...]:
+    support = Counter(a.key for a, _ in pairs)
+    before = Counter(a.key for a, _ in pairs if a.right)
+    after = Counter(b.key for _, b in pairs if b.right)
+    names = {a.key: a.target for a, _ in pairs}
+    changes = [
+        LabelChange(names[key], key, support[key], before[key], after[key])
+        for key in support
+        if before[key] != after[key]
+    ]
+    return tuple(sorted(changes, key=lambda change: (change.first - change.second, change.label)))
+
+
+def _notes(first: RunFile, second: RunFile, common: int) -> list[str]:
+    notes = [
+        f"{len(run.answers) - common} pictures are only in {run.source} and are left out"
+        for run in (first, second)
+        if len(run.answers) > common
+    ]
+    if set(first.keys) != set(second.keys):
+        notes.append("the runs chose among different labels: fewer labels make an easier task")
+    return notes
+
+
+def load_run(source: str) -> RunFile:
+    """Read the JSON that ``zeroshot eval`` wrote.
+
+    Raises:
+        InputError: It cannot be read, or is something else.
+    """
+    try:
+        document = json.loads(Path(source).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}", "check the path") from error
+    except ValueError as error:
+        raise InputError(f"{source} is not JSON", "give the file that `zeroshot eval --output` wrote") from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != EVAL_FORMAT:
+        what = f"a file of the kind {found!r}" if isinstance(found, str) else "no run of zeroshot"
+        raise InputError(f"{source} is {what}", "`zeroshot eval DIR --format json --output RUN.json` writes one run")
+    if document.get("version") != EVAL_VERSION:
+        raise InputError(
+            f"{source} has version {document.get('version')}, this zeroshot reads {EVAL_VERSION}",
+            "run eval again with this version",
+        )
+    try:
+        return _parse_run(document, source)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise InputError(f"{source} is damaged: {type(error).__name__} {error}", "run eval again") from error
+
+
+def _parse_run(document: dict[str, Any], source: str) -> RunFile:
+    keys = tuple(str(label["key"]) for label in document["labels"])
+    root = document["manifest"]["options"].get("data") or ""
+    answers: dict[str, Answer] = {}
+    seen: Counter[str] = Counter()
+    for entry in document["predictions"]:
+        target = int(entry["target_index"])
+        ranks = [int(ranked["index"]) for ranked in entry["top"]]
+        answer = Answer(
+            entry["path"],
+            keys[target],
+            entry["target"],
+            entry["label"],
+            float(entry["probability"]),
+            ranks[0] == target,
+            target in ranks[:5],
+        )
+        place = _relative(answer.path, root)
+        seen[place] += 1
+        # A table may list a picture twice; the first stands for the first.
+        answers[place if seen[place] == 1 else f"{place}\0{seen[place]}"] = answer
+    manifest = document["manifest"]
+    return RunFile(source, answers, keys, f"{manifest['model']['model']}, {manifest['prompts']['name']}")
+
+
+def _relative(path: str, root: str) -> str:
+    """Return a picture's path below the folder of the run, so that ``./val`` and ``/data/val`` are the same."""
+    base = PurePath(root)
+    for folder in (base, base.parent):  # a table's pictures lie beside it
+        if root and PurePath(path).is_relative_to(folder):
+            return PurePath(path).relative_to(folder).as_posix()
+    return path

@@ -1,0 +1,45 @@
+"""Halve labelled pictures: one half to choose by, the other to be honest with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import InputError
+from .evaluate import EncodedDataset
+from .metrics import Indices
+
+MIN_IMAGES = 20
+"""Fewer pictures in a half say nothing about anything."""
+
+
+def split_halves(targets: Indices, seed: int) -> tuple[Indices, Indices]:
+    """Halve the pictures of every label at random; an odd one goes to either half by a coin.
+
+    Args:
+        targets: Label index of each picture, shape ``(n_images,)``.
+        seed: The same seed gives the same halves.
+
+    Returns:
+        The rows of each half, ascending; together every row, once.
+    """
+    generator = np.random.default_rng(seed)
+    first = np.zeros(len(targets), dtype=bool)
+    for index in np.unique(targets):
+        rows = generator.permutation(np.flatnonzero(targets == index))
+        first[rows[: (len(rows) + int(generator.integers(2))) // 2]] = True
+    return np.flatnonzero(first), np.flatnonzero(~first)
+
+
+def halve(data: EncodedDataset, seed: int) -> tuple[EncodedDataset, EncodedDataset]:
+    """Return the two halves of encoded pictures.
+
+    Raises:
+        InputError: There are too few to learn from one half and measure on the other.
+    """
+    halves = split_halves(data.targets, seed)
+    if min(len(half) for half in halves) < MIN_IMAGES:
+        raise InputError(
+            f"{len(data.paths)} pictures are too few to fit on one half and to measure on the other",
+            f"at least {2 * MIN_IMAGES} are needed, and some hundreds for a result worth having",
+        )
+    return data.subset(halves[0]), data.subset(halves[1])

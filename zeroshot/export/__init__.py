@@ -1,0 +1,1 @@
+"""PyTorch models to the graphs of the torch-free engine."""

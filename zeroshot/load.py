@@ -1,0 +1,131 @@
+"""Choose an engine and load a model into it.
+
+On a CPU the torch-free engine is taken wherever a checked export of the model is at hand: inside the package for the
+built-in checkpoint, in the cache for those that `zeroshot models pull` has exported. Everything else is PyTorch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import models
+from .cache.folder import cache_folder
+from .encoder import Device, Encoder, Engine, Precision
+from .engines import onnx_engine
+from .errors import ModelError, UsageError
+from .hub import download
+
+
+def load_encoder(
+    model: str | None = None,
+    pretrained: str | None = None,
+    *,
+    device: Device = Device.AUTO,
+    precision: Precision = Precision.AUTO,
+    engine: Engine = Engine.AUTO,
+    preprocessing: dict[str, Any] | None = None,
+    on_progress: Callable[[download.Progress], None] | None = None,
+) -> Encoder:
+    """Load a model, downloading it on first use.
+
+    Args:
+        model: An alias (``tiny``, ``base``, ...), an open_clip architecture, ``hf-hub:ORG/REPO`` or a folder; None
+            for ``$ZEROSHOT_MODEL``, else ``base``.
+        pretrained: With an architecture: open_clip's weight tag or a weights file.
+        device: Where to run.
+        precision: Arithmetic of the towers.
+        engine: What runs the towers.
+        preprocessing: For a weights file whose preprocessing is not known: ``mean``, ``std``, ``interpolation``,
+            ``resize_mode``.
+        on_progress: Told of downloads.
+
+    Raises:
+        ModelError: The model is unknown, cannot be had, or is unsafe or damaged.
+        UsageError: The options contradict each other.
+    """
+    source = models.resolve(model, pretrained, preprocessing)
+    on_cpu = device in (Device.AUTO, Device.CPU)
+    suits_onnx = on_cpu and precision in (Precision.AUTO, Precision.FP32, Precision.INT8)
+    if engine is Engine.ONNX and not suits_onnx:
+        raise UsageError(
+            "--engine onnx runs on the CPU in fp32 or int8", "leave out --device and --precision, or --engine torch"
+        )
+    if precision is Precision.INT8 and (engine is Engine.TORCH or not on_cpu):
+        raise UsageError(
+            "--precision int8 is for the torch-free engine, on the CPU", "leave out --engine and --device, or use fp32"
+        )
+    files = models.obtain(source, on_progress)
+    if precision is Precision.INT8:
+        return _load_int8(files)
+    if engine is not Engine.TORCH and suits_onnx:
+        folder = find_export(files)
+        built_in = folder is not None and folder == files.folder
+        # A GPU beats the torch-free engine, except for the small model that is done before torch is imported.
+        if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
+            try:
+                return onnx_engine.load(folder, model=source.model, source=files.origin)
+            except ModelError:
+                if engine is Engine.ONNX or built_in:
+                    raise
+        elif engine is Engine.ONNX:
+            raise ModelError(f"{source.model} has no export for --engine onnx", "`zeroshot models pull` makes one")
+    from .engines import torch_engine
+
+    return torch_engine.load(files, device, precision)
+
+
+def _load_int8(files: models.Files) -> Encoder:
+    """Load the 8-bit graphs of a model's export, making them on first use."""
+    folder = find_export(files)
+    if folder is None:
+        raise ModelError(
+            f"{files.source.model} has no export to make 8-bit graphs of", "`zeroshot models pull` makes one"
+        )
+    if onnx_engine.read_manifest(folder).int8 is None:
+        from .export import quantise
+
+        quantise.quantise(folder)
+    return onnx_engine.load(folder, model=files.source.model, source=files.origin, int8=True)
+
+
+def find_export(files: models.Files) -> Path | None:
+    """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
+    candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
+    return next((folder for folder in candidates if onnx_engine.is_export(folder)), None)
+
+
+def export_folder(files: models.Files) -> Path:
+    """Return the place in the cache for a model's export, named by everything that decides its graphs."""
+    decisive = [models.hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
+    return cache_folder() / "exports" / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def export_model(source: models.Source, on_progress: Callable[[download.Progress], None] | None = None) -> Path:
+    """Download a model with everything it needs, and export it for the torch-free engine.
+
+    Returns:
+        The folder of the export.
+
+    Raises:
+        ModelError: It cannot be had or loaded, or its export does not agree with PyTorch and was refused.
+    """
+    from .engines import torch_engine
+    from .export import graphs
+
+    files = models.obtain(source, on_progress, refresh=True)
+    encoder = torch_engine.load(files, Device.CPU, Precision.FP32)
+    folder = export_folder(files)
+    graphs.write_export(encoder, folder)
+    return folder
+
+
+def _has_gpu() -> bool:
+    """Whether PyTorch is likely to find a GPU; asking it would cost the import that is to be saved."""
+    return shutil.which("nvidia-smi") is not None or (platform.system(), platform.machine()) == ("Darwin", "arm64")

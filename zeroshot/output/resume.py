@@ -1,0 +1,295 @@
+"""Continue a results file where a run was cut short, so that the whole is byte for byte what one run gives.
+
+Beside ``FILE`` stand ``FILE.partial``, to which records are only ever appended, and ``FILE.manifest.json``, which
+is on the disk before the first of them and says what decides their bytes. A resumed run keeps the records that are
+whole, and of those only full batches: it begins where a batch began, so that each picture is encoded beside the same
+pictures as in an unbroken run and no last digit can differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..choices import Format
+from ..errors import InputError, OutputError
+from ..render.records import Layout, make_writer
+from ..results import Failure, Manifest
+from ..system.disk import BusyError, open_locked, sync_folder
+from .destination import partial_path
+from .sidecar import FORMAT, VERSION, read_sidecar, sidecar_path, write_sidecar
+
+FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
+"""Formats that can be continued: a record a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides a results file's bytes, besides the pictures.
+
+    Attributes:
+        manifest: Model, prompts, labels and options.
+        form: One of `FORMATS`.
+        layout: Fields and ranks shown.
+        batch_size: Pictures encoded together.
+    """
+
+    manifest: Manifest
+    form: Format
+    layout: Layout
+    batch_size: int
+
+    def document(self) -> dict[str, Any]:
+        """Return it as it reads back from JSON."""
+        plain = {
+            "format": FORMAT,
+            "version": VERSION,
+            "manifest": asdict(self.manifest),
+            "output": {
+                "format": str(self.form),
+                "fields": [str(field) for field in self.layout.fields],
+                "top_k": self.layout.top_k,
+                "batch_size": self.batch_size,
+            },
+        }
+        document: dict[str, Any] = json.loads(json.dumps(plain))
+        return document
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """An open results file.
+
+    Attributes:
+        stream: Takes whole records.
+        done: Records that it holds already.
+        failed: How many of those are failures.
+        complete: The file was finished by an earlier run; there is nothing to do.
+        source: The partial file, for `skip`.
+        recipe: What the records are made by.
+    """
+
+    stream: BinaryIO
+    done: int
+    failed: int
+    complete: bool
+    source: Path
+    recipe: Recipe
+
+    def skip(self, paths: Iterator[str]) -> Iterator[str]:
+        """Yield the paths that have no record yet, once those that have one are the first of the paths.
+
+        Raises:
+            InputError: A recorded path is not the one in its place now, or a complete file lacks one.
+        """
+        if self.done:
+            with self.source.open("rb") as file:
+                for number, (record, _) in zip(range(1, self.done + 1), _records(file, self.recipe.form), strict=False):
+                    path = next(paths, None)
+                    if path is None or not record.startswith(_beginning(path, self.recipe)):
+                        now = "there is none" if path is None else f"it is {path} now"
+                        raise InputError(
+                            f"input {number} is another than when this run began: {now}, and the record is"
+                            f" {record[:80].decode('utf-8', 'replace').strip()} ...",
+                            "give the same inputs in the same order, or begin anew without the partial file",
+                        )
+        if self.complete and (more := next(paths, None)) is not None:
+            raise InputError(
+                f"the file is complete with {self.done} records, and {more} is not among their inputs",
+                "give the inputs that it was made from, or another --output",
+            )
+        yield from paths
+
+
+class _Appender(io.RawIOBase):
+    """Writes each record with one call of the system, so that a kill can cut only the last one."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        """Say that it can be written to."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of it."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        return len(data)
+
+
+@contextmanager
+def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
+    """Open a results file to begin or continue it; it gets its name when the block ends well, and stays otherwise.
+
+    Raises:
+        OutputError: It cannot be written, another run is writing it, or it was made by something else.
+    """
+    if recipe.form not in FORMATS:
+        raise OutputError(
+            f"--resume: {recipe.form} is one document, which cannot be continued", f"--format {' or '.join(FORMATS)}"
+        )
+    if target.is_dir():
+        raise OutputError(f"--output {target} is a folder", "name a file in it")
+    if target.exists() and not target.is_file():
+        raise OutputError(f"--resume: {target} is no regular file", "give another --output")
+    target = target.resolve()  # a link stays a link
+    partial = partial_path(target)
+    try:
+        descriptor = open_locked(partial)
+    except BusyError as error:
+        raise OutputError(f"another run is writing {target}", "wait for it, or interrupt it") from error
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror}", "give another --output") from error
+    try:
+        complete = _prepare(target, partial, descriptor, recipe)
+        with (target if complete else partial).open("rb") as file:
+            done, failed, end = _count(file, recipe, whole_batches=not complete)
+        if complete:
+            partial.unlink()
+            yield Resumed(io.BytesIO(), done, failed, True, target, recipe)
+            return
+        os.ftruncate(descriptor, end)
+        os.lseek(descriptor, end, os.SEEK_SET)
+        stream: Any = _Appender(descriptor)
+        yield Resumed(stream, done, failed, False, partial, recipe)
+        os.fsync(descriptor)
+        partial.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {target}: {error.strerror or error}",
+            f"the records so far are in {partial}; free some space, then run the same command again",
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bool:
+    """Check what an earlier run left, or write the manifest of a new one.
+
+    Returns:
+        Whether the file is complete.
+    """
+    sidecar, document = sidecar_path(target), recipe.document()
+    begun = os.fstat(descriptor).st_size > 0
+    recorded = read_sidecar(target)
+    if target.exists() or begun:
+        place = partial if begun else target
+        if target.exists() and begun:
+            raise OutputError(f"both {target} and {partial} exist", "move the one that is not wanted out of the way")
+        if recorded is None:
+            if not begun:
+                partial.unlink()
+            raise OutputError(
+                f"{place} exists, and no {sidecar.name} says how it was made, so it cannot be continued",
+                "move it out of the way, or give another --output",
+            )
+        if difference := first_difference(recorded, document):
+            if not begun:
+                partial.unlink()
+            raise OutputError(
+                f"{place} was made with something else: {difference}",
+                "run the command that it was made with, or give another --output",
+            )
+        return not begun
+    write_sidecar(target, document)
+    return False
+
+
+def first_difference(recorded: Any, now: Any, where: str = "") -> str:
+    """Name the first place where two plain documents differ; empty where they are equal."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*now, *recorded)):
+            if found := first_difference(recorded.get(key), now.get(key), f"{where}.{key}" if where else str(key)):
+                return found
+        return ""
+    if isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
+        for index, (one, other) in enumerate(zip(recorded, now, strict=True)):
+            if found := first_difference(one, other, f"{where}[{index}]"):
+                return found
+        return ""
+    if recorded == now and type(recorded) is type(now):
+        return ""
+    return f"{where} was {_short(recorded)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _beginning(path: str, recipe: Recipe) -> bytes:
+    """Return what every record of a path begins with."""
+    buffer = io.BytesIO()
+    make_writer(recipe.form, buffer, recipe.layout).write(Failure(path, ""))
+    separator = {Format.JSONL: b'"error"', Format.TSV: b"\t"}.get(recipe.form)
+    row = buffer.getvalue()
+    if separator:
+        return row[: row.index(separator)] + separator.removesuffix(b'"error"')
+    return row.rstrip(b",\n") + b","  # only the path of this row is not empty
+
+
+def _records(file: BinaryIO, form: Format) -> Iterator[tuple[bytes, bool]]:
+    """Yield each whole record, with whether it is a failure, up to the first that is not whole; no header."""
+    waiting = b""
+    header: list[str] | None = [] if form is Format.JSONL else None
+    for line in file:
+        waiting += line
+        if not waiting.endswith(b"\n"):
+            return
+        if form is Format.CSV and waiting.count(b'"') % 2:
+            continue  # a newline inside quotes
+        try:
+            cells = _cells(waiting, form)
+            if header is None:
+                header = cells
+            elif form is Format.JSONL:
+                yield waiting, "error" in json.loads(waiting)
+            elif len(cells) > header.index("error"):
+                yield waiting, bool(cells[header.index("error")])
+            else:
+                return
+        except ValueError:
+            return
+        waiting = b""
+
+
+def _cells(row: bytes, form: Format) -> list[str]:
+    text = row.decode("utf-8")
+    if form is Format.JSONL:
+        return []
+    return (
+        text.removesuffix("\n").split("\t") if form is Format.TSV else next(csv.reader(io.StringIO(text, newline="")))
+    )
+
+
+def _count(file: BinaryIO, recipe: Recipe, *, whole_batches: bool) -> tuple[int, int, int]:
+    """Count the records that are kept.
+
+    Returns:
+        Records, failures among them, and the byte where they end; all 0 if not one batch is whole.
+    """
+    start = 0 if recipe.form is Format.JSONL else len(_header(recipe))
+    done = failed = 0
+    end = start
+    kept = (0, 0, 0)
+    for record, is_failure in _records(file, recipe.form):
+        done, failed, end = done + 1, failed + is_failure, end + len(record)
+        if not whole_batches or done % recipe.batch_size == 0:
+            kept = (done, failed, end)
+    return kept
+
+
+def _header(recipe: Recipe) -> bytes:
+    buffer = io.BytesIO()
+    make_writer(recipe.form, buffer, recipe.layout).begin(recipe.manifest)
+    return buffer.getvalue()

@@ -1,0 +1,46 @@
+"""``FILE.manifest.json``: what decided the bytes of a results file that can be continued, beside the file itself."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..system.disk import sync_folder
+
+FORMAT = "zeroshot-resume"
+VERSION = 1
+
+
+def sidecar_path(target: Path) -> Path:
+    """Return where the manifest of a results file stands."""
+    return target.with_name(target.name + ".manifest.json")
+
+
+def read_sidecar(target: Path) -> dict[str, Any] | None:
+    """Return the manifest of a results file; None where there is none of ours that can be read."""
+    try:
+        document = json.loads(sidecar_path(target).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and document.get("format") == FORMAT else None
+
+
+def write_sidecar(target: Path, document: dict[str, Any]) -> None:
+    """Write the manifest of a results file; the disk holds it, whole, when this returns."""
+    path = sidecar_path(target)
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def remove_sidecar(target: Path) -> None:
+    """Remove the manifest of a results file that another is about to replace."""
+    if read_sidecar(target) is not None:
+        sidecar_path(target).unlink(missing_ok=True)

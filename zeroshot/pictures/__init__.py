@@ -1,0 +1,1 @@
+"""Paths to files, files to upright RGB, RGB to a model's rectangle."""

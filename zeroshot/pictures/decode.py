@@ -1,0 +1,290 @@
+"""Open a picture file and give 8-bit RGB, whatever it holds, or say in one line why not.
+
+Each kind of picture has a decision (see the comments): what a person sees in a viewer is what the model gets.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import IO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from ..errors import PictureError
+
+SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("avif", "bmp", "dib", "gif", "ico", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "jpx", "pbm", "pcx", "pgm"),
+        *("png", "pnm", "ppm", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm"),
+    )
+)
+"""Endings by which a folder's pictures are found; a file that is named itself is opened whatever its ending."""
+
+DEFAULT_MAX_PIXELS = 2 * 89_478_485
+"""Largest picture, in pixels, that is decoded: the limit at which Pillow itself refuses."""
+
+MOST_BYTES = 28
+"""Memory that a pixel takes at most on its way to 8-bit RGB, in bytes; measured, see `_bytes_per_pixel`."""
+
+_DRAFT_MARGIN = 2
+"""A draft is at least so many times as large as what it is resized to. Less moves probabilities about twice as far."""
+
+_IN_ROWS = frozenset(("BMP", "DIB", "GIF", "JPEG", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "XBM", "XPM"))
+"""Formats that Pillow decodes row by row, straight into the picture."""
+
+_BAND_PIXELS = 1 << 17
+"""Pixels that are converted at a time, where that takes many times their memory."""
+
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # half a picture is not the picture: it fails, and says so
+# Filters are set once: `warnings.catch_warnings` changes global state, and pictures are opened in many threads.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL(\..*)?$")
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by EXIF orientation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How pictures are opened.
+
+    Attributes:
+        exif: Turn a picture upright by its EXIF orientation. Off for published protocols, which do not.
+        max_pixels: Pictures with more pixels are refused before they are decoded.
+        memory: Bytes that one picture may take; those that would take more are refused too. None: as much as it takes.
+        draft: Decode large JPEGs at a part of their size, see `_draft`.
+    """
+
+    exif: bool = True
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    memory: int | None = None
+    draft: bool = False
+
+
+def open_picture(path: str, how: Opening) -> Image.Image:
+    """Decode one file to an upright 8-bit RGB picture.
+
+    Raises:
+        PictureError: In one line, why it cannot be used.
+    """
+    with open_file(path) as file:
+        return decode(file, how)
+
+
+@contextmanager
+def open_file(path: str) -> Iterator[BufferedReader]:
+    """Open a picture's file for reading.
+
+    Raises:
+        PictureError: In one line, why it cannot be read; also of what goes wrong while it is.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISDIR(status.st_mode):
+                raise PictureError("a folder, not a picture")
+            if not stat.S_ISREG(status.st_mode):
+                raise PictureError("not a regular file")
+            if status.st_size == 0:
+                raise PictureError("the file is empty (0 bytes)")
+            yield file
+    except PictureError:
+        raise
+    except FileNotFoundError as error:
+        raise PictureError("no such file") from error
+    except PermissionError as error:
+        raise PictureError("no permission to read it") from error
+    except IsADirectoryError as error:
+        raise PictureError("a folder, not a picture") from error
+    except OSError as error:
+        raise PictureError(_one_line(error.strerror or str(error))) from error
+    except ValueError as error:
+        what = "the path holds a NUL character (--from0 reads NUL-separated lists)" if "\0" in path else str(error)
+        raise PictureError(_one_line(what)) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for a writer, as a FIFO would; what is no regular file is refused once it is open."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def decode(file: IO[bytes], how: Opening, edge: int = 0) -> Image.Image:
+    """Decode an open file to an upright 8-bit RGB picture.
+
+    Args:
+        file: Open for reading, at its beginning.
+        how: How it is opened.
+        edge: The side, in pixels, that it will be resized to; only drafts ask. 0: it is wanted as it is.
+
+    Raises:
+        PictureError: In one line, what is wrong with it; whatever Pillow raises becomes one.
+    """
+    try:
+        if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
+            Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised
+        with Image.open(file) as picture:
+            pixels = picture.width * picture.height
+            if not pixels:
+                raise PictureError("damaged: it has no pixels")
+            if pixels > how.max_pixels:
+                raise PictureError(
+                    f"{picture.width} x {picture.height} pixels is over the limit of {how.max_pixels:,}"
+                    " (--max-pixels raises it)"
+                )
+            if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(picture)):
+                raise PictureError(
+                    f"{picture.width} x {picture.height} pixels is over the limit of {limit:,} that the memory at hand"
+                    " sets for such a picture (--max-pixels or fewer --workers raise it)"
+                )
+            if picture.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
+                raise PictureError("PostScript is a program, not a picture")
+            if how.draft and edge:
+                _draft(picture, _DRAFT_MARGIN * edge)
+            picture.load()
+            return to_rgb(_turn_upright(picture) if how.exif else picture)
+    except PictureError:
+        raise
+    except UnidentifiedImageError as error:
+        raise PictureError("not a picture that Pillow can read") from error
+    except Image.DecompressionBombError as error:
+        raise PictureError(
+            "its header claims far more pixels than any picture has (--max-pixels raises the limit)"
+        ) from error
+    except MemoryError as error:
+        raise PictureError("too large for the memory at hand") from error
+    except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise (struct.error, ...)
+        raise PictureError(
+            _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
+        ) from error
+
+
+def _draft(picture: Image.Image, least: int) -> None:
+    """Have a JPEG decoded at an eighth, a quarter or half of its size, if its short side keeps ``least`` pixels.
+
+    The decoder then computes the mean colours of blocks instead of all their pixels. Only where that divides both
+    sides: the last block would else be a part of one, and the cropped middle another.
+    """
+    if picture.format not in ("JPEG", "MPO"):
+        return
+    width, height = picture.size
+    for part in (8, 4, 2):
+        if min(width, height) // part >= least and width % part == 0 and height % part == 0:
+            picture.draft(None, (width // part, height // part))
+            return
+
+
+def _bytes_per_pixel(picture: Image.Image) -> int:
+    """Return the memory that a pixel takes at most until the picture is RGB: decoded, turned upright and converted.
+
+    Measured as the peak of a process for each format and mode that Pillow writes. Pillow holds 4 bytes for a pixel
+    of most modes, and a picture that is turned or converted twice as much for a moment.
+    """
+    if picture.format in ("JPEG", "MPO") and picture.mode != "CMYK":
+        return 12 if picture.info.get("progressive") else 8  # a progressive one is held as coefficients first
+    if picture.format in _IN_ROWS:
+        return 12
+    return 16 if picture.format == "TIFF" else MOST_BYTES  # a strip may be the whole; others hold copies of their own
+
+
+def _turn_upright(picture: Image.Image) -> Image.Image:
+    """Turn a picture by its EXIF orientation.
+
+    Pillow's own ``exif_transpose`` also writes the metadata anew, which fails where any of it is damaged.
+    """
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # metadata that cannot be read says nothing, and viewers show the picture all the same
+        return picture
+    return picture if turn is None else picture.transpose(turn)
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Convert any mode to RGB as a viewer would show it.
+
+    - 16-bit and 32-bit grey are scaled by their range; Pillow's own conversion clips, and shows them white.
+    - Transparency is laid on white; Pillow's own conversion drops it, and a black logo becomes a black square.
+    - Palettes become colours before any resizing, which would otherwise take the nearest index.
+    - Animated pictures give their first frame; CMYK, YCbCr, Lab and 1-bit are Pillow's conversions.
+    """
+    mode = picture.mode
+    if mode == "RGB" and "transparency" not in picture.info:
+        return picture
+    if mode.startswith("I;16"):
+        # 65,535 / 257 = 255, so that white stays white.
+        return _in_bands(picture, lambda part: _grey(np.asarray(part).astype(np.float32) / 257.0))
+    if mode == "I":
+        low, high = (float(value) for value in picture.getextrema())  # type: ignore[arg-type]
+        if low < 0:  # Pillow reads unsigned 32-bit TIFF into signed numbers
+            return _in_bands(picture, lambda part: _grey(np.asarray(part).view(np.uint32) / (2**32 - 1) * 255.0))
+        # Up to 65,535 it is 16-bit grey, which Pillow opens so from several formats.
+        top = 65535 if high <= 65535 else 2**31 - 1
+        return _in_bands(picture, lambda part: _grey(np.asarray(part) / top * 255.0))
+    if mode == "F":
+        ranges = [(float(values.min()), float(values.max())) for values in map(_finite, _bands(picture))]
+        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        # Float pictures have no agreed range: [0, 1] and [0, 255] are usual, anything else is stretched to fit.
+        if low >= 0 and high <= 1:
+            return _in_bands(picture, lambda part: _grey(_finite(part) * 255.0))
+        if low >= 0 and high <= 255:
+            return _in_bands(picture, lambda part: _grey(_finite(part)))
+        return _in_bands(picture, lambda part: _grey((_finite(part) - low) / max(high - low, 1e-12) * 255.0))
+    if picture.has_transparency_data:
+        return _in_bands(picture, _lay_on_white)
+    return picture.convert("RGB")
+
+
+def _lay_on_white(picture: Image.Image) -> Image.Image:
+    layered = picture.convert("LA" if picture.mode == "La" else "RGBA").convert("RGBA")
+    page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
+    return Image.alpha_composite(page, layered).convert("RGB")
+
+
+def _finite(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
+
+
+def _bands(picture: Image.Image) -> Iterator[Image.Image]:
+    """Yield a picture some rows at a time, from the top."""
+    rows = max(1, _BAND_PIXELS // picture.width)
+    if rows >= picture.height:
+        yield picture
+        return
+    for top in range(0, picture.height, rows):
+        yield picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+
+
+def _in_bands(picture: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert a picture some rows at a time, so that whatever is between takes little memory."""
+    whole = Image.new("RGB", picture.size)
+    top = 0
+    for band in _bands(picture):
+        whole.paste(convert(band), (0, top))
+        top += band.height
+    return whole
+
+
+def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Image.Image:
+    """Make an RGB picture of grey values in [0, 255], shape ``(height, width)``."""
+    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _one_line(text: str) -> str:
+    """Fold a message of several lines into one of bounded length."""
+    folded = " ".join(text.split())
+    return folded if len(folded) <= 200 else folded[:199] + "…"

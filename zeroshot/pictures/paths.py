@@ -1,0 +1,178 @@
+"""Find pictures: files, folders, lists of paths, streamed in the order in which they are named.
+
+Folders are walked depth first, one listing at a time, in natural order (2 before 10): the first picture of a
+million is found after the first folder is read.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ..errors import InputError
+from .decode import SUFFIXES
+
+STDIN = "-"
+
+_SKIPPED_FOLDERS = frozenset(
+    {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
+)
+"""Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
+
+_NUMBER = re.compile(r"(\d+)")
+
+
+def is_skipped(name: str) -> bool:
+    """Say whether a folder's entry is left out: hidden, or kept by a storage box or an operating system."""
+    return name.startswith(".") or name.casefold() in _SKIPPED_FOLDERS
+
+
+def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """Return a key that sorts names as people do: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
+    parts: list[tuple[int, int, str]] = []
+    for part in _NUMBER.split(name.casefold()):
+        if part.isascii() and part.isdigit():
+            digits = part.lstrip("0")  # of two numbers the longer is the greater: no need to convert them
+            parts.append((0, len(digits), digits))
+        elif part:
+            parts.append((1, 0, part))
+    return tuple(parts), name
+
+
+def find_pictures(inputs: Iterable[str]) -> Iterator[str]:
+    """Yield the path of every picture that the inputs name, in order.
+
+    A file is yielded whatever its ending; a folder yields the pictures below it. Paths keep the spelling that was
+    given (a folder's are joined to it). Something that does not exist is yielded too, so that it becomes a failed
+    record in its place.
+    """
+    for given in inputs:
+        if names_folder(given):
+            yield from walk(given)
+        else:
+            yield given
+
+
+def names_folder(path: str) -> bool:
+    """Whether a path is a folder; one that the system cannot even look up (too long, a NUL) is none."""
+    try:
+        return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def check_inputs(inputs: Sequence[str]) -> list[str]:
+    """Look at the inputs named on the command line before any model is loaded.
+
+    Returns:
+        A line for each folder without pictures. A path that does not exist becomes a failed record, so that the
+        other inputs are not lost.
+
+    Raises:
+        InputError: Not one of the inputs can give a picture.
+    """
+    missing = [path for path in inputs if not os.path.lexists(path)]
+    empty = [path for path in inputs if names_folder(path) and next(walk(path), None) is None]
+    if inputs and len(missing) == len(inputs):
+        raise InputError(
+            f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin"
+        )
+    if inputs and len(missing) + len(empty) == len(inputs):
+        raise InputError(
+            f"no pictures in {', '.join(empty[:5])}",
+            "pictures are found by their ending; name a file to open any of them",
+        )
+    return [f"no pictures in {folder}" for folder in empty]
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Yield the pictures below a folder: files of one folder first, then its subfolders, in natural order.
+
+    Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
+    followed again. A folder that cannot be listed is yielded itself, to become a failed record.
+    """
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    while waiting:
+        current, ancestors = waiting.pop()
+        try:
+            here = os.stat(current)  # noqa: PTH116 - Path would make an empty path the current folder
+            identity = (here.st_dev, here.st_ino)
+            if identity in ancestors:
+                continue
+            with os.scandir(current) as entries:
+                kept = [entry for entry in entries if not is_skipped(entry.name)]
+            listing = sorted(kept, key=lambda entry: natural_key(entry.name))
+        except OSError:
+            yield current
+            continue
+        folders: list[str] = []
+        for entry in listing:
+            if is_folder(entry):
+                folders.append(entry.path)
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                yield entry.path
+        waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Say whether an entry is a folder or leads to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link whose target cannot be read
+        return False
+
+
+def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
+    """Yield the paths of a list as they arrive: one a line, or NUL-separated.
+
+    Bytes that are not valid in the file system's encoding are kept as surrogate escapes. Empty lines are skipped.
+
+    Raises:
+        InputError: It is NUL-separated after all, or no list.
+    """
+    separator = b"\0" if nul else b"\n"
+    rest = b""
+    read = getattr(stream, "read1", stream.read)
+    while chunk := read(65536):
+        *whole, rest = (rest + chunk).split(separator)
+        yield from _decode(whole, nul)
+    yield from _decode([rest], nul)
+
+
+def _decode(names: Iterable[bytes], nul: bool) -> Iterator[str]:
+    for name in names:
+        path = name if nul else name.removesuffix(b"\r")
+        if b"\0" in path:
+            raise InputError(
+                "the list of paths holds NUL characters", "--from0 reads lists as `find -print0` writes them"
+            )
+        if path:
+            yield os.fsdecode(path)
+
+
+def open_list(source: str) -> BinaryIO:
+    """Open a list of paths: a file, or stdin for ``-``.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if source == STDIN:
+        try:
+            # Not sys.stdin's own buffer: a thread that waits in it holds a lock that the interpreter wants as it exits.
+            return cast(BinaryIO, io.FileIO(sys.stdin.fileno(), closefd=False))
+        except (io.UnsupportedOperation, ValueError):  # a stand-in without a file behind it
+            return sys.stdin.buffer
+    try:
+        if Path(source).is_dir():
+            raise InputError(f"{source} is a folder, not a list of paths", "name the folder itself as an input")
+        return Path(source).open("rb")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read the list {source}: {getattr(error, 'strerror', error)}",
+            "give a file with one path a line, or -",
+        ) from error

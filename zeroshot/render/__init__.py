@@ -1,0 +1,1 @@
+"""What was found, as bytes for people and programs: a file for each kind of result."""

@@ -1,0 +1,137 @@
+"""Carry out a plan, journal first, and take one back."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..choices import Placement
+from ..errors import InputError
+from .journal import Journal, find_journals
+from .placing import Method, PlacingError, Task, place, take_back
+from .plan import Step
+
+_METHODS = {Placement.LINK: Method.HARD_LINK, Placement.COPY: Method.COPY, Placement.MOVE: Method.MOVE}
+_NO_HARD_LINK = (
+    errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
+)  # fmt: skip
+"""What says that this file system, or this pair of them, has no hard links for a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one step.
+
+    Attributes:
+        step: As planned.
+        method: What was done; None if nothing was.
+        reason: Why nothing was; empty otherwise.
+    """
+
+    step: Step
+    method: Method | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What became of one step on its way back.
+
+    Attributes:
+        task: As the journal has it.
+        reason: Why it is not undone; empty if it is.
+    """
+
+    task: Task
+    reason: str = ""
+
+
+def carry_out(steps: Iterable[Step], journal: Journal) -> Iterator[Outcome]:
+    """Carry out each step and yield what became of it; a step that fails leaves its picture where it is.
+
+    Raises:
+        OutputError: The journal cannot be written; no step happens without it.
+    """
+    for number, step in enumerate(steps, 1):
+        try:
+            _make_folder(step.target.parent, journal)
+        except OSError as error:
+            yield Outcome(step, None, f"cannot make {step.target.parent}: {error.strerror}")
+            continue
+        method = _METHODS[step.placement]
+        try:
+            try:
+                _carry_out_one(step, number, method, journal)
+            except PlacingError as error:
+                if method is not Method.HARD_LINK or getattr(error.__cause__, "errno", None) not in _NO_HARD_LINK:
+                    raise
+                method = Method.SYMBOLIC_LINK
+                _carry_out_one(step, number, method, journal)
+        except PlacingError as error:
+            journal.fail(number, error.message)
+            yield Outcome(step, None, error.message)
+            continue
+        yield Outcome(step, method)
+
+
+def _carry_out_one(step: Step, number: int, method: Method, journal: Journal) -> None:
+    task = Task(number, method, step.source, step.target, step.size, step.mtime_ns, journal.history.token)
+    journal.announce(task)
+    journal.finish(number, place(task))
+
+
+def _make_folder(folder: Path, journal: Journal) -> None:
+    if not folder.is_dir():
+        journal.announce_folder(folder)
+        folder.mkdir(exist_ok=True)
+
+
+def undo(journal: Journal) -> Iterator[Undone]:
+    """Take back every step of a journal, last first, and remove the folders that it made and that are empty.
+
+    Raises:
+        OutputError: The journal cannot be written.
+    """
+    for entry in journal.history.open_entries:
+        yield _undo_one(journal, entry.task.number)
+    for folder in reversed(journal.history.folders):
+        with contextlib.suppress(OSError):  # it holds something else, or is gone
+            folder.rmdir()
+
+
+def _undo_one(journal: Journal, number: int) -> Undone:
+    entry = journal.history.entries[number]
+    tried = entry.tried  # by an earlier undo, which may have left a claim
+    journal.begin_undo(number)
+    try:
+        take_back(entry.task, entry.placed, tried=tried)
+    except PlacingError as error:
+        journal.keep(number, error.message)
+        return Undone(entry.task, error.message)
+    journal.finish_undo(number)
+    return Undone(entry.task)
+
+
+def settle_earlier(into: Path) -> list[str]:
+    """Take back the steps that earlier runs into a folder were killed in the middle of.
+
+    Returns:
+        A line for each journal that has one, or that cannot be read.
+    """
+    notes: list[str] = []
+    for path in find_journals(into):
+        try:
+            with Journal.open(path) as journal:
+                cut_short = [entry for entry in journal.history.open_entries if entry.placed is None]
+                for entry in cut_short:
+                    outcome = _undo_one(journal, entry.task.number)
+                    if outcome.reason:
+                        notes.append(f"{entry.task.source}: an earlier run was interrupted there: {outcome.reason}")
+                if cut_short:
+                    notes.append(f"an earlier run was interrupted; `zeroshot undo {path}` takes back what it did")
+        except InputError as error:
+            notes.append(error.message)
+    return notes
