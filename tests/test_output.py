@@ -12,6 +12,7 @@ import pytest
 
 from zeroshot.errors import OutputError
 from zeroshot.output.destination import open_output, partial_path
+from zeroshot.system.disk import BusyError, open_locked
 
 
 def names(folder: Path) -> list[str]:
@@ -76,6 +77,25 @@ def test_refused(tmp_path: Path, name: str, what: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=what), open_output(tmp_path / name):
         raise AssertionError
+
+
+def test_locked_until_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the partial file has its name, or is gone after an error, no other run can take it for its own."""
+    tried = []
+
+    def another_run(partial: Path) -> None:
+        with pytest.raises(BusyError):
+            open_locked(partial)
+        tried.append(partial)
+
+    replace, unlink = Path.replace, Path.unlink
+    monkeypatch.setattr(Path, "replace", lambda path, to: (another_run(path), replace(path, to))[1])
+    monkeypatch.setattr(Path, "unlink", lambda path, **how: (another_run(path), unlink(path, **how))[1])
+    with open_output(tmp_path / "out") as stream:
+        stream.write(b"x")
+    with pytest.raises(RuntimeError), open_output(tmp_path / "out"):
+        raise RuntimeError
+    assert tried == [tmp_path / "out.partial"] * 2
 
 
 def test_link_stays_a_link(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from zeroshot.choices import Format
 from zeroshot.cli import app
 from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import InputError, OutputError
+from zeroshot.output.destination import open_output
 from zeroshot.output.resume import Recipe, first_difference, open_resumable
 from zeroshot.output.sidecar import sidecar_path
 from zeroshot.render.records import Layout, make_writer
@@ -148,6 +149,27 @@ def test_documents_cannot_be_continued(target: Path, form: Format) -> None:
     assert not list(target.parent.iterdir())
 
 
+def test_a_plain_run_leaves_nothing_to_continue(target: Path) -> None:
+    """What a plain run wrote before it was interrupted is not continued by the manifest of an earlier run."""
+    write(target, recipe(), PATHS)
+    target.unlink()
+    with pytest.raises(KeyboardInterrupt), open_output(target) as stream:
+        make_writer(Format.JSONL, stream, Layout()).write(Failure(PATHS[0], "of another making"))
+        raise KeyboardInterrupt
+    with pytest.raises(OutputError, match=r"no out\.manifest\.json says how it was made"):
+        write(target, recipe(), PATHS)
+
+
+@pytest.mark.parametrize("line", [b"5\n", b"[" * 100_000 + b"\n"])
+def test_lines_that_are_no_records(target: Path, line: bytes) -> None:
+    """Records end before a line that is none, be it JSON or not."""
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(), PATHS, stop_after=3)
+    partial = target.with_name("out.partial")
+    partial.write_bytes(partial.read_bytes() + line)
+    assert write(target, recipe(), PATHS) == 3
+
+
 def test_differences_are_named_where_they_are() -> None:
     """The first difference of two documents is named by its place, whatever it is."""
     assert first_difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}) == ""
@@ -203,6 +225,8 @@ def test_the_command_continues(fake_model: FakeModel, tmp_path: Path) -> None:
     plain = invoke(src, "-o", out)
     assert plain.exit_code == 1
     assert "add --resume" in plain.stderr
+    other = invoke(src, "-o", out, "--resume", "--batch-size", 2, "--max-pixels", 50)
+    assert (other.exit_code, "max_pixels was null, is 50" in other.stderr) == (1, True)
     result = invoke(src, "-o", out, "--resume", "--batch-size", 2)
     assert (result.exit_code, "continuing after 6 records" in result.stderr) == (3, True)
     assert out.read_bytes() == whole

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zeroshot.choices import Placement
@@ -104,12 +104,14 @@ def test_no_two_labels_share_a_folder(labels: list[str]) -> None:
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=300))
+@example("a." + "b" * 253)
+@example("." * 255)
 def test_numbered_names_stay_in_bounds(name: str) -> None:
     """Numbers keep the ending of a name and never grow it past what file systems take."""
     names = list(islice(numbered_file(name), 1, 12))
     assert len(set(names)) == 11
-    if len(os.fsencode(Path(name).suffix)) < 200:
-        assert all(len(os.fsencode(numbered)) <= MAX_NAME_BYTES for numbered in names)
+    assert all(len(os.fsencode(numbered)) <= MAX_NAME_BYTES for numbered in names)
+    if len(os.fsencode(Path(name).suffix)) <= 200:
         assert all(Path(numbered).suffix == Path(name).suffix for numbered in names if Path(name).suffix)
 
 

@@ -124,7 +124,9 @@ def classify(
     least = threshold if threshold is not None else (fitted.threshold if fitted else None) or 0.0
     answers = len(label_set.answers)
     ranks = min(top_k, answers)
-    choices = {"top_k": ranks, "threshold": least, "exif": not no_exif} | ({"draft": True} if draft else {})
+    choices = {"top_k": ranks, "threshold": least, "exif": not no_exif}
+    choices |= {"draft": True} if draft else {}
+    choices |= {"max_pixels": max_pixels} if max_pixels else {}
     manifest = build_manifest(
         encoder.spec, classifier, choices | ({"calibration": fitted.manifest()} if fitted else {})
     )

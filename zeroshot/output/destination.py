@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
-from ..system.disk import BusyError, open_locked
+from ..system.disk import BusyError, kept_locked, open_locked
 from .sidecar import read_sidecar, remove_sidecar
 
 
@@ -53,24 +53,26 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
             descriptor = open_locked(partial)
         except BusyError as error:
             raise OutputError(f"another run is writing {target}", "wait for it, or give another --output") from error
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                if partial.stat().st_size and read_sidecar(final):
-                    raise _ResumableError(
-                        f"{partial} holds the records of a run that can be continued",
-                        "add --resume to continue it, or remove that file to begin anew",
-                    )
-                file.truncate(0)  # what an interrupted run left
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            remove_sidecar(final)
-            partial.replace(final)
-        except (KeyboardInterrupt, _ResumableError):
-            raise
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with kept_locked(descriptor):  # until the partial file has its name or is gone: it is nobody else's before
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    if partial.stat().st_size and read_sidecar(final):
+                        raise _ResumableError(
+                            f"{partial} holds the records of a run that can be continued",
+                            "add --resume to continue it, or remove that file to begin anew",
+                        )
+                    # It tells how other records were made, and would have a later --resume continue these.
+                    remove_sidecar(final)
+                    file.truncate(0)  # what an interrupted run left
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(final)
+            except (KeyboardInterrupt, _ResumableError):
+                raise
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
 
 
 class _ResumableError(OutputError):

@@ -253,12 +253,14 @@ def _records(file: BinaryIO, form: Format) -> Iterator[tuple[bytes, bool]]:
             if header is None:
                 header = cells
             elif form is Format.JSONL:
-                yield waiting, "error" in json.loads(waiting)
+                if not isinstance(record := json.loads(waiting), dict):
+                    return
+                yield waiting, "error" in record
             elif len(cells) > header.index("error"):
                 yield waiting, bool(cells[header.index("error")])
             else:
                 return
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         waiting = b""
 

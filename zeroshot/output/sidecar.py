@@ -41,6 +41,7 @@ def write_sidecar(target: Path, document: dict[str, Any]) -> None:
 
 
 def remove_sidecar(target: Path) -> None:
-    """Remove the manifest of a results file that another is about to replace."""
+    """Remove the manifest of a results file that another is about to replace; the disk has forgotten it then."""
     if read_sidecar(target) is not None:
         sidecar_path(target).unlink(missing_ok=True)
+        sync_folder(target.parent)

@@ -20,6 +20,9 @@ MAX_LABEL_BYTES = 120
 MAX_NAME_BYTES = 255
 """Longest file name of nearly every file system, in bytes."""
 
+_MAX_ENDING_BYTES = 200
+"""Longest ending that is kept behind a number; what follows the dot is a sentence then, and no ending."""
+
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
@@ -84,11 +87,13 @@ def numbered(stem: str, suffix: str) -> Iterator[str]:
 def numbered_file(name: str) -> Iterator[str]:
     """Yield a file's name, then the same with numbers before its ending."""
     path = PurePath(name)
+    if len(os.fsencode(path.suffix)) > _MAX_ENDING_BYTES:  # there would be no room for the number
+        return numbered(name, "")
     return numbered(path.stem, path.suffix)
 
 
 def cut_to_bytes(text: str, most: int) -> str:
     """Cut a text to at most so many bytes as a file name, between characters."""
-    while len(os.fsencode(text)) > most:
+    while text and len(os.fsencode(text)) > most:
         text = text[:-1]
     return text

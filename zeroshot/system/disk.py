@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -30,6 +32,19 @@ def lock(descriptor: int) -> None:
         raise BusyError from error
     except OSError:
         return
+
+
+@contextmanager
+def kept_locked(descriptor: int) -> Iterator[None]:
+    """Keep an open file's lock to the end of the block, even if the file is closed in it."""
+    if fcntl is None:  # there is no lock, and nothing that is open could be renamed
+        yield
+        return
+    same = os.dup(descriptor)
+    try:
+        yield
+    finally:
+        os.close(same)
 
 
 def open_locked(path: Path) -> int:
