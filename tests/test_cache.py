@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,7 +56,27 @@ def test_path_size_and_times_are_a_shortcut_only(store: FeatureCache, tmp_path: 
     store.add(MODEL, "tiny", [], [(state, b"hash")])
     assert store.find_content(state) == b"hash"
     for change in ({"size": 2}, {"modified": 1}, {"changed": 1}, {"inode": 1}, {"path": b"/other"}):
-        assert store.find_content(replace(state, **change)) is None  # type: ignore[arg-type]
+        assert store.find_content(replace(state, **change)) is None
+
+
+def test_any_number_of_a_file_system_can_be_stored(store: FeatureCache, tmp_path: Path) -> None:
+    """Inodes that are 64-bit hashes, and times after 2262 or before 1677, are no integers of SQLite's."""
+    status = os.stat_result((0, 2**64 - 1, 0, 0, 0, 0, 2**33, 0, 0, 0), {"st_mtime_ns": 2**66, "st_ctime_ns": -(2**65)})
+    state = FileState.of("p.png", status)
+    store.add(MODEL, "tiny", [], [(state, b"hash")])
+    assert store.find_content(state) == b"hash"
+    (tmp_path / "p.png").touch()
+    assert store.find_content(FileState.of("p.png", (tmp_path / "p.png").stat())) is None
+
+
+def test_a_file_just_written_has_no_shortcut() -> None:
+    """Within a tick of a coarse clock, another content of the same size would look the same."""
+    now = time.time_ns()
+    long_ago = FileState(b"/p", 1, now - 10**11, now - 10**11, 1)
+    assert long_ago.settled()
+    assert replace(long_ago, modified=now + 10**12).settled()  # a camera's clock
+    for name in ("modified", "changed"):
+        assert not replace(long_ago, **{name: now - 10**9}).settled()  # type: ignore[arg-type]
 
 
 def test_a_key_is_everything_that_decides_a_feature() -> None:
@@ -93,6 +115,46 @@ def test_a_damaged_file_is_set_aside(store: FeatureCache, warnings: list[str], d
     store.add(MODEL, "tiny", [(b"a", row(1))])
     assert store.find(MODEL, b"a", DIM) is not None
     assert [path.read_bytes() for path in store.path.parent.glob("*.damaged-*")] == [damage]
+
+
+def test_a_damaged_file_is_set_aside_once(store: FeatureCache, warnings: list[str]) -> None:
+    """Threads that find the damage at once move that file, and not the new one that the first of them has made."""
+    for _ in range(5):
+        store = FeatureCache(store.path, warnings.append)
+        store.clear()
+        store.path.parent.mkdir(exist_ok=True)
+        store.path.write_bytes(b"not a database at all" * 50)
+        warnings.clear()
+        together = threading.Barrier(8)
+
+        def work(index: int, store: FeatureCache = store, together: threading.Barrier = together) -> None:
+            together.wait()
+            store.find(MODEL, b"a", DIM)
+            store.add(MODEL, "tiny", [(str(index).encode(), row(index))])
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(warnings) == 1
+        assert store.stored()[0].rows == 8
+
+
+def test_a_file_that_another_process_made_anew_is_kept(store: FeatureCache, warnings: list[str]) -> None:
+    """One process finds the damage, moves the file and fills a new one; the other then finds it, and moves nothing."""
+    store.add(MODEL, "tiny", [(str(index).encode(), row(index)) for index in range(2000)])
+    store.close()
+    whole = store.path.read_bytes()
+    store.path.write_bytes(whole[:16384] + b"\xff" * (len(whole) - 16384))
+    slow = FeatureCache(store.path, warnings.append)
+    slow._connection()
+    quick = FeatureCache(store.path, lambda _: None)
+    quick.find(MODEL, b"1", DIM)
+    quick.add(MODEL, "tiny", [(b"new", row(1))])
+    slow.find(MODEL, b"1", DIM)
+    assert warnings == []
+    assert slow.find(MODEL, b"new", DIM) is not None
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, warnings: list[str]) -> None:
@@ -149,9 +211,21 @@ def test_what_is_old_or_too_much_is_pruned(store: FeatureCache, monkeypatch: pyt
     assert [(stored.model, stored.rows) for stored in store.stored()] == [("tiny", 1)]
 
 
+def test_a_size_is_that_of_the_file(store: FeatureCache) -> None:
+    """The file takes little more than its rows, and after pruning no more than it may."""
+    wide = np.ones(512, dtype=np.float32)
+    store.add(MODEL, "tiny", [(f"{index:032}".encode(), wide) for index in range(2000)])
+    store.close()
+    assert store.size() < 1.5 * 2000 * 4 * 512
+    store.prune(megabytes=2)
+    store.close()
+    assert 1.5e6 < store.size() < 2.1e6
+
+
 def test_clearing_leaves_nothing(store: FeatureCache) -> None:
-    """After clear there is no file, and the store can be used again."""
+    """After clear there is no file, nor what was set aside, and the store can be used again."""
     store.add(MODEL, "tiny", [(b"a", row(1))])
+    store.path.with_name(f"{store.path.name}.damaged-1").write_bytes(b"what was set aside")
     assert store.size() > 0
     store.clear()
     assert list(store.path.parent.iterdir()) == []

@@ -143,7 +143,7 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
     if cache is not None:
         kept = [(item, row) for item, row in zip(fresh, rows, strict=True) if item.content and np.isfinite(row).all()]
         if kept:
-            files = [(item.state, item.content) for item, _ in kept if item.state is not None]
+            files = [(item.state, item.content) for item, _ in kept if item.state is not None and item.state.settled()]
             cache.add(key, encoder.spec.model, [(item.content, row) for item, row in kept], files)
     encoded: list[Encoded] = []
     following = iter(rows)

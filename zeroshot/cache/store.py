@@ -28,12 +28,19 @@ from .folder import cache_folder
 FILE_NAME = "features.sqlite"
 _SCHEMA = 1
 _BUSY_SECONDS = 10.0
+# Rows have 1 to 4 KB. In SQLite's 4 KB pages, or in the tree of keys itself (WITHOUT ROWID, which moves a row of more
+# than a quarter of a page to a page of its own), the file took up to 4.6 times what it holds.
+_PAGE_BYTES = 16_384
+_LOG_PAGES = 256  # 4 MB of the write-ahead log, then it goes into the file
+_FIXED_PAGES = 8
+"""What the file takes without any row: the schema, and a page for each table and index."""
 _DAY = 86_400
+_TICK = 2_000_000_000  # nanoseconds
 _TABLES = """
 CREATE TABLE IF NOT EXISTS models (key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS features (
     model BLOB NOT NULL, content BLOB NOT NULL, row BLOB NOT NULL, checksum INTEGER NOT NULL, day INTEGER NOT NULL,
-    PRIMARY KEY (model, content)) WITHOUT ROWID;
+    PRIMARY KEY (model, content));
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, changed INTEGER NOT NULL,
     inode INTEGER NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
@@ -69,11 +76,25 @@ class FileState:
     changed: int
     inode: int
 
+    def settled(self) -> bool:
+        """Whether its times are older than the coarsest clock of a file system (FAT's: 2 s).
+
+        A file written to again within one tick would look like the one that was read.
+        """
+        now = time.time_ns()
+        return not any(0 <= now - stamp < _TICK for stamp in (self.modified, self.changed))
+
     @staticmethod
     def of(path: str, status: os.stat_result) -> FileState:
         """Take it from a file's status; the path is made absolute."""
         absolute = os.path.abspath(os.fsencode(path))  # noqa: PTH100 (bytes, and links stay as named)
-        return FileState(absolute, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return FileState(absolute, *(_signed(number) for number in numbers))
+
+
+def _signed(number: int) -> int:
+    """Fold a number into SQLite's 64 bits: inodes may use all of them, and nanoseconds end with the year 2262."""
+    return (number + 2**63) % 2**64 - 2**63
 
 
 def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False) -> bytes:
@@ -171,7 +192,11 @@ class FeatureCache:
         return sum(path.stat().st_size for path in self._files() if path.exists())
 
     def clear(self) -> None:
-        """Remove the store from the disk."""
+        """Remove the store from the disk, and what was set aside.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
         self.close()
         for path in self._files():
             path.unlink(missing_ok=True)
@@ -189,15 +214,17 @@ class FeatureCache:
                 if days is not None:
                     removed += connection.execute("DELETE FROM features WHERE day <= ?", (_today() - days,)).rowcount
                 if megabytes is not None:
+                    limit = megabytes * 1e6 / self._overhead(connection)
                     removed += connection.execute(
                         "DELETE FROM features WHERE (model, content) IN (SELECT model, content FROM ("
                         "SELECT model, content, SUM(LENGTH(row)) OVER (ORDER BY day DESC, model, content) AS kept"
                         " FROM features) WHERE kept > ?)",
-                        (megabytes * 1e6,),
+                        (limit,),
                     ).rowcount
                 connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)")
                 connection.execute("DELETE FROM models WHERE key NOT IN (SELECT model FROM features)")
             connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log keeps a second copy
         return removed
 
     def close(self) -> None:
@@ -207,7 +234,26 @@ class FeatureCache:
             connection.close()
             self._threads.connection = None
 
+    def _overhead(self, connection: sqlite3.Connection) -> float:
+        """Return how many bytes of the file a byte of a row takes."""
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        rows = connection.execute("SELECT SUM(LENGTH(row)) FROM features").fetchone()[0] or 0
+        return max(1.0, float((pages - free - _FIXED_PAGES) * size) / max(rows, 1))
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells the file from another one of its name; None where there is none."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
+
     def _files(self) -> list[Path]:
+        return [*self._parts(), *self.path.parent.glob(f"{self.path.name}.damaged-*")]
+
+    def _parts(self) -> list[Path]:
         return [self.path.with_name(self.path.name + ending) for ending in ("", "-wal", "-shm")]
 
     def _connection(self) -> sqlite3.Connection:
@@ -216,9 +262,14 @@ class FeatureCache:
             raise sqlite3.OperationalError("switched off after an error")
         if getattr(self._threads, "connection", None) is None or self._threads.generation != self._generation:
             with self._lock:
+                # Noted first: what fails from here on is this file's fault, not that of one made meanwhile.
+                self._threads.connection, self._threads.generation = None, self._generation
+                self._threads.identity = self._identity()
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+                connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is new
                 connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
                 # The last transactions may be lost in a power cut, never the file: it can all be made again.
                 connection.execute("PRAGMA synchronous = NORMAL")
                 version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -226,7 +277,7 @@ class FeatureCache:
                     raise sqlite3.DatabaseError(f"made by another version of zeroshot (schema {version})")
                 connection.executescript(_TABLES)
                 connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-                self._threads.connection, self._threads.generation = connection, self._generation
+                self._threads.connection, self._threads.identity = connection, self._identity()
         connection = self._threads.connection
         assert isinstance(connection, sqlite3.Connection)
         return connection
@@ -257,10 +308,12 @@ class FeatureCache:
             if self._threads.__dict__.get("generation", self._generation) != self._generation:
                 return  # another thread has done it
             self._generation += 1
+            if self._identity() != self._threads.__dict__.get("identity"):
+                return  # another process has done it: what lies there now is not the file that is damaged
             aside = self.path.with_name(f"{self.path.name}.damaged-{int(time.time())}")
             try:
                 self.path.replace(aside)
-                for path in self._files()[1:]:
+                for path in self._parts()[1:]:
                     path.unlink(missing_ok=True)
             except OSError as error:
                 self._usable = False

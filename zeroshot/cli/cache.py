@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ExitCode, UsageError
+from ..errors import ExitCode, OutputError, UsageError
 from . import console
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -32,7 +32,12 @@ def clear() -> None:
 
     store = FeatureCache(warn=console.warn)
     size = store.size()
-    store.clear()
+    try:
+        store.clear()
+    except OSError as error:
+        raise OutputError(
+            f"cannot remove {error.filename}: {error.strerror}", "$ZEROSHOT_CACHE names another folder"
+        ) from error
     typer.echo(f"removed {size / 1e6:.1f} MB from {store.path.parent}")
 
 
@@ -51,7 +56,12 @@ def prune(
 
     if days is None and megabytes is None:
         raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --megabytes 500")
-    store = FeatureCache(warn=console.warn)
+    troubles: list[str] = []
+    store = FeatureCache(warn=troubles.append)
     removed = store.prune(days=days, megabytes=megabytes) if store.path.exists() else 0
+    if troubles:
+        raise OutputError(
+            troubles[0].removesuffix("; going on without it"), "free some space, or `zeroshot cache clear`"
+        )
     typer.echo(f"removed {removed} rows; {store.size() / 1e6:.1f} MB are kept")
     return ExitCode.OK
