@@ -33,6 +33,9 @@ def obey(file: IO[bytes]) -> object:
         print("noise")
         sys.stdout.flush()
         os.write(1, b"noise")
+    if order == "close":  # whatever is open, and then go on
+        os.closerange(3, 100)
+        time.sleep(600)
     if order == "exit":
         os._exit(int(argument))
     if order == "signal":

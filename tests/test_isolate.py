@@ -82,6 +82,7 @@ def assert_ends(pid: int) -> None:
         ("signal SIGKILL", "its decoder was killed (SIGKILL), as happens when memory runs out"),
         ("exit 0", "its decoder ended its process (exit code 0)"),
         ("exit 3", "its decoder ended its process (exit code 3)"),
+        ("close", "its decoder stopped answering"),
         ("hang /dev/null", "took longer than 0.2 s (--picture-timeout raises the limit)"),
         ("hang-locked /dev/null", "took longer than 0.2 s (--picture-timeout raises the limit)"),
     ],

@@ -12,12 +12,13 @@ import pytest
 from zeroshot.choices import Placement
 from zeroshot.errors import InputError, OutputError
 from zeroshot.results import Prediction, Ranked
-from zeroshot.sort import placing
+from zeroshot.sort import journal, mover, placing
 from zeroshot.sort.journal import FOLDER, Journal
 from zeroshot.sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
 from zeroshot.sort.names import folder_names
 from zeroshot.sort.placing import Method
 from zeroshot.sort.plan import Step, make_plan
+from zeroshot.system.disk import lock
 
 OLD = 1_500_000_000_123_456_789
 """A time with a nanosecond part, so that rounding would show."""
@@ -327,6 +328,34 @@ def test_the_next_run_settles_what_a_killed_one_left(src: Path) -> None:
     assert (src / "sub/2.jpg").exists()
     assert not (src / "1.jpg").exists()
     assert settle_earlier(src.parent / "into") == []
+
+
+def test_new_folders_are_on_the_disk_before_pictures_are(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut takes no folder that a picture was moved to: its name is on the disk before, at every depth."""
+    synced: list[tuple[Path, list[Path]]] = []
+    for module in (journal, mover):
+        monkeypatch.setattr(module, "sync_folder", lambda at: synced.append((at, sorted(at.glob("[!.]*")))))
+    into = src.parent / "new/er"
+    with Journal.create(into) as begun:
+        list(carry_out(plan(src, into, Placement.MOVE), begun))
+    assert {into.parent, into.parent.parent} <= {folder for folder, _ in synced}
+    assert synced[-1] == (into, [into / "cat"])
+
+
+def test_a_journal_that_another_run_looks_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locked by another run between its making and its locking, a journal is left for one of the next name."""
+    held: list[Journal] = []
+
+    def too_late(descriptor: int) -> None:
+        if not held:
+            monkeypatch.setattr(journal, "lock", lock)
+            held.append(Journal.open(next((tmp_path / FOLDER).iterdir())))
+        lock(descriptor)
+
+    monkeypatch.setattr(journal, "lock", too_late)
+    with Journal.create(tmp_path) as begun, held[0] as other:
+        assert begun.path.name == other.path.name.replace(".jsonl", "-2.jsonl")
+    assert settle_earlier(tmp_path) == []
 
 
 def test_journals_of_one_second_have_names_of_their_own(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -83,14 +84,17 @@ def test_locked_until_it_has_its_name(tmp_path: Path, monkeypatch: pytest.Monkey
     """Until the partial file has its name, or is gone after an error, no other run can take it for its own."""
     tried = []
 
-    def another_run(partial: Path) -> None:
-        with pytest.raises(BusyError):
-            open_locked(partial)
-        tried.append(partial)
+    def after_another_run(method: Callable[..., object]) -> Callable[..., object]:
+        def tried_first(partial: Path, *arguments: object, **options: object) -> object:
+            with pytest.raises(BusyError):
+                open_locked(partial)
+            tried.append(partial)
+            return method(partial, *arguments, **options)
 
-    replace, unlink = Path.replace, Path.unlink
-    monkeypatch.setattr(Path, "replace", lambda path, to: (another_run(path), replace(path, to))[1])
-    monkeypatch.setattr(Path, "unlink", lambda path, **how: (another_run(path), unlink(path, **how))[1])
+        return tried_first
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(Path, name, after_another_run(getattr(Path, name)))
     with open_output(tmp_path / "out") as stream:
         stream.write(b"x")
     with pytest.raises(RuntimeError), open_output(tmp_path / "out"):

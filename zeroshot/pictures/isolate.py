@@ -206,25 +206,28 @@ class _Child:
         return data
 
     def end(self) -> int | None:
-        """End the process and return its exit code, minus the signal that ended it.
+        """End the process and return its exit code, minus the signal that ended it; None if it did not end by itself.
 
-        One that has just closed its end of the socket is given a moment to end by itself, to learn how.
+        One that has just closed its end of the socket is given a moment to do so, to learn how.
         """
         self._socket.close()
         assert self.process.stdin
+        code: int | None = None
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(0.2)
+            code = self.process.wait(1)
         self.process.kill()
         self.process.stdin.close()
         with suppress(subprocess.TimeoutExpired):  # a process that waits for a dead disk cannot be killed
             self.process.wait(5)
-        return self.process.returncode
+        return code
 
 
 def _how_it_ended(code: int | None) -> str:
     if code == -signal.SIGKILL:
         return "its decoder was killed (SIGKILL), as happens when memory runs out"
-    if code is None or code >= 0:
+    if code is None:
+        return "its decoder stopped answering"
+    if code >= 0:
         return f"its decoder ended its process (exit code {code})"
     known = code in [-number for number in signal.Signals]
     return f"its decoder crashed ({signal.Signals(-code).name if known else f'signal {-code}'})"

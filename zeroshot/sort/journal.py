@@ -16,6 +16,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
@@ -100,20 +101,27 @@ class Journal:
         folder = into / FOLDER
         name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         try:
+            parents = [path.parent for path in (into, *into.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             for number in range(1, 1_000_000):
                 path = folder / (f"{name}.jsonl" if number == 1 else f"{name}-{number}.jsonl")
                 try:
                     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
-                    break
                 except FileExistsError:
                     continue
-            lock(descriptor)
+                try:
+                    lock(descriptor)
+                    break
+                except BusyError:  # another run looks whether this is the journal of one that was killed
+                    os.close(descriptor)
             journal = Journal(path, descriptor, History(into, secrets.token_hex(4)))
             head = {"format": _FORMAT, "version": _VERSION, "into": str(into), "token": journal.history.token}
             journal._append(head, sync=True)
             sync_folder(folder)
             sync_folder(into)
+            for parent in parents:
+                with suppress(PermissionError):  # one may make a folder where one may not look
+                    sync_folder(parent)
         except OSError as error:
             raise OutputError(f"cannot write a journal in {folder}: {error.strerror}", "give another --into") from error
         return journal

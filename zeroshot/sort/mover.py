@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..choices import Placement
 from ..errors import InputError
+from ..system.disk import sync_folder
 from .journal import Journal, find_journals
 from .placing import Method, PlacingError, Task, place, take_back
 from .plan import Step
@@ -87,6 +88,7 @@ def _make_folder(folder: Path, journal: Journal) -> None:
     if not folder.is_dir():
         journal.announce_folder(folder)
         folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)  # before a picture's only copy may lie in it
 
 
 def undo(journal: Journal) -> Iterator[Undone]:
