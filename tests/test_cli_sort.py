@@ -137,6 +137,15 @@ def test_options_that_make_no_sense(src: Path, tmp_path: Path, arguments: list[s
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("into", ["n" * 300, "loop", "~nobody-at-all/out"])
+def test_folders_that_cannot_be(src: Path, into: str, tmp_path: Path) -> None:
+    """A folder to sort into that the system cannot even look up is a usage error, as is a journal there an error."""
+    (tmp_path / "loop").symlink_to("loop")
+    place = into if into.startswith("~") else tmp_path / into
+    assert run("sort", src, *LABELS, "--into", place).exit_code == 2
+    assert "cannot open the journal" in run("undo", place).stderr
+
+
 def test_undo_of_a_folder_names_its_journal(src: Path, tmp_path: Path) -> None:
     """Given the sorted folder instead of a journal, undo says which file to name."""
     journal = run("sort", src, *LABELS, "--into", tmp_path / "out").stdout.strip()

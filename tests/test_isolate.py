@@ -147,6 +147,12 @@ def test_memory_is_limited(tmp_path: Path) -> None:
             reader(f"allocate {2 << 30}")
 
 
+def test_memory_beyond_all_bounds(tmp_path: Path) -> None:
+    """A limit that is more than the system can count to is none."""
+    with Reader(tmp_path, Isolation(memory=1 << 80)) as reader:
+        assert reader() != os.getpid()
+
+
 def test_nothing_reaches_stdout(reader: Reader, capfd: pytest.CaptureFixture[str]) -> None:
     """What a decoder prints does not come among the records."""
     reader("print")

@@ -80,6 +80,15 @@ def test_refused(tmp_path: Path, name: str, what: str) -> None:
         raise AssertionError
 
 
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    """A name that is too long, or that leads in a circle, is refused in one line."""
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("n" * 300, "n" * 250, "loop"):
+        with pytest.raises(OutputError, match="cannot write"), open_output(tmp_path / name):
+            raise AssertionError
+    assert names(tmp_path) == ["loop"]
+
+
 def test_locked_until_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the partial file has its name, or is gone after an error, no other run can take it for its own."""
     tried = []

@@ -45,7 +45,8 @@ def clear() -> None:
 @console.reports_errors
 def prune(
     days: Annotated[
-        int | None, typer.Option("--days", min=0, help="Remove what was not used for so many days.", metavar="N")
+        int | None,
+        typer.Option("--days", min=0, max=1_000_000, help="Remove what was not used for so many days.", metavar="N"),
     ] = None,
     megabytes: Annotated[
         float | None, typer.Option("--megabytes", min=0, help="Keep at most so much, the last used first.", metavar="N")

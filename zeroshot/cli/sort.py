@@ -86,8 +86,14 @@ def sort(
         raise UsageError("no folder to sort into", "--into DIR")
     if json and not dry_run:
         raise UsageError("--json prints a plan, which only --dry-run shows", "add --dry-run")
-    target = into.expanduser().resolve()
-    if target.exists() and not target.is_dir():
+    try:
+        target = into.expanduser().resolve()
+        taken = target.exists() and not target.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long; nobody's home; a loop of links
+        raise UsageError(
+            f"--into {into}: {getattr(error, 'strerror', None) or error}", "name another folder"
+        ) from error
+    if taken:
         raise UsageError(f"--into {into} is not a folder", "name a folder, which may be new")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
     check_sources(inputs or [], files_from)
@@ -137,11 +143,12 @@ def undo(
     where it was. A file that changed since is left alone and named. It may be interrupted and run again. A journal
     moves files: undo your own only.
     """
+    from ..pictures.paths import names_folder
     from ..render.records import printable
     from ..sort.journal import Journal, find_journals
     from ..sort.mover import undo as take_back
 
-    if journal.is_dir():
+    if names_folder(str(journal)):
         found = list(find_journals(journal))
         raise UsageError(
             f"{journal} is a folder" + ("" if found else " without a journal"),

@@ -19,6 +19,22 @@ def partial_path(target: Path) -> Path:
     return target.with_name(target.name + ".partial")
 
 
+def final_path(target: Path) -> Path:
+    """Return where a file will stand; one that is written through a link leaves the link a link.
+
+    Raises:
+        OutputError: No file can stand there.
+    """
+    try:
+        if target.is_dir():
+            raise OutputError(f"--output {target} is a folder", "name a file in it")
+        return target.resolve()
+    except (OSError, RuntimeError) as error:  # a name that is too long; a loop of links
+        raise OutputError(
+            f"cannot write {target}: {getattr(error, 'strerror', None) or error}", "give another --output"
+        ) from error
+
+
 @contextmanager
 def open_output(target: Path | None) -> Iterator[BinaryIO]:
     """Open stdout (None), or a file beside its final name, renamed into place when the block ends well.
@@ -40,14 +56,12 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise
         return
-    if target.is_dir():
-        raise OutputError(f"--output {target} is a folder", "name a file in it")
+    final = final_path(target)
     with _naming_errors(str(target), "look at its folder and the free space, or give another --output"):
         if target.exists() and not target.is_file():
             with target.open("wb") as device:  # /dev/null, a pipe: a file must not take its place
                 yield device
             return
-        final = target.resolve()  # a link stays a link
         partial = partial_path(final)
         try:
             descriptor = open_locked(partial)

@@ -23,7 +23,7 @@ from ..errors import InputError, OutputError
 from ..render.records import Layout, make_writer
 from ..results import Failure, Manifest
 from ..system.disk import BusyError, open_locked, sync_folder
-from .destination import partial_path
+from .destination import final_path, partial_path
 from .sidecar import FORMAT, VERSION, read_sidecar, sidecar_path, write_sidecar
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
@@ -137,11 +137,10 @@ def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
         raise OutputError(
             f"--resume: {recipe.form} is one document, which cannot be continued", f"--format {' or '.join(FORMATS)}"
         )
-    if target.is_dir():
-        raise OutputError(f"--output {target} is a folder", "name a file in it")
+    final = final_path(target)
     if target.exists() and not target.is_file():
         raise OutputError(f"--resume: {target} is no regular file", "give another --output")
-    target = target.resolve()  # a link stays a link
+    target = final
     partial = partial_path(target)
     try:
         descriptor = open_locked(partial)

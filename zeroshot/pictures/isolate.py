@@ -287,7 +287,7 @@ def _expect_the_worst(memory: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if memory is not None:
         hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        limit = memory + _SLACK
+        limit = min(memory + _SLACK, sys.maxsize)
         with suppress(OSError, ValueError):
             resource.setrlimit(
                 resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
