@@ -88,9 +88,10 @@ def test_a_key_is_everything_that_decides_a_feature() -> None:
         cache.text_key(spec),
         cache.image_key(replace(spec, weights_sha256="1" * 64), exif=True),
         cache.image_key(replace(spec, activation="quick_gelu"), exif=True),
+        cache.image_key(replace(spec, configuration="1" * 64), exif=True),
         cache.image_key(replace(spec, preprocessing=replace(spec.preprocessing, size=(9, 9))), exif=True),
     }
-    assert len(keys) == 6
+    assert len(keys) == 7
     assert cache.hash_prompts(["a b"]) != cache.hash_prompts(["a", "b"])
 
 

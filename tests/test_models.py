@@ -179,3 +179,21 @@ def test_a_cached_file_lends_its_name_as_hash(tmp_path: Path) -> None:
     assert models.hash_file(tmp_path / "link") == "ab" * 32
     (tmp_path / "plain").write_bytes(b"")
     assert models.hash_file(tmp_path / "plain").startswith("e3b0c44298fc1c14")
+
+
+def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> None:
+    """Other heads over the same weights, or another tokenizer beside them, are another model to every cache."""
+    folder = make_folder(tmp_path / "m", {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS})
+
+    def configuration() -> str:
+        return models.obtain(models.resolve(str(folder))).configuration
+
+    before = configuration()
+    assert configuration() == before
+    (folder / "tokenizer.json").write_text("{}")
+    with_tokenizer = configuration()
+    (folder / "tokenizer.json").write_text('{"other": 1}')
+    other_tokenizer = configuration()
+    document = {"model_cfg": {**CONFIG, "text_cfg": {"heads": 2}}, "preprocess_cfg": PREPROCESS}
+    (folder / models.CONFIG_NAME).write_text(json.dumps(document))
+    assert len({before, with_tokenizer, other_tokenizer, configuration()}) == 4

@@ -46,3 +46,16 @@ def test_agreement_is_measured_and_kept(folder: Path) -> None:
     np.testing.assert_array_equal(encoder.encode_texts(SENTENCES), before)
     assert (np.einsum("nd,nd->n", small.encode_texts(SENTENCES), before) > 0.95).all()
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_neighbours_change_nothing(folder: Path) -> None:
+    """A picture's and a sentence's 8-bit features are the same alone as among others, in whatever order."""
+    if onnx_engine.read_manifest(folder).int8 is None:
+        quantise(folder)
+    small = onnx_engine.load(folder, int8=True)
+    pictures = graphs.golden_pictures(*small.spec.preprocessing.size)
+    together = small.encode_images(pictures)
+    for index in range(len(pictures)):
+        np.testing.assert_array_equal(small.encode_images(pictures[index : index + 1])[0], together[index])
+    np.testing.assert_array_equal(small.encode_texts(SENTENCES[::-1])[::-1], small.encode_texts(SENTENCES))
+    np.testing.assert_array_equal(small.encode_texts(SENTENCES[:1])[0], small.encode_texts(SENTENCES)[0])

@@ -70,6 +70,7 @@ class EncoderSpec:
         precision: In which arithmetic.
         versions: Versions of the libraries that take part in the answer.
         agreement: How near this engine's features come to the reference's, where that was measured.
+        configuration: Hash of what the weights are computed with, and the words read with, hexadecimal.
     """
 
     model: str
@@ -90,11 +91,18 @@ class EncoderSpec:
     precision: Precision
     versions: dict[str, str] = field(default_factory=dict, hash=False)
     agreement: dict[str, float | str] = field(default_factory=dict, hash=False)
+    configuration: str = ""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over what decides a feature: weights, activation, preprocessing and precision."""
-        decisive = [self.weights_sha256, self.activation, asdict(self.preprocessing), self.precision]
+        """SHA-256 over what decides a feature: weights, configuration, activation, preprocessing and precision."""
+        decisive = [
+            self.weights_sha256,
+            self.configuration,
+            self.activation,
+            asdict(self.preprocessing),
+            self.precision,
+        ]
         return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 

@@ -70,7 +70,9 @@ def load_encoder(
         # A GPU beats the torch-free engine, except for the small model that is done before torch is imported.
         if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
             try:
-                return onnx_engine.load(folder, model=source.model, source=files.origin)
+                return onnx_engine.load(
+                    folder, model=source.model, source=files.origin, configuration=files.configuration
+                )
             except ModelError:
                 if engine is Engine.ONNX or built_in:
                     raise
@@ -92,7 +94,9 @@ def _load_int8(files: models.Files) -> Encoder:
         from .export import quantise
 
         quantise.quantise(folder)
-    return onnx_engine.load(folder, model=files.source.model, source=files.origin, int8=True)
+    return onnx_engine.load(
+        folder, model=files.source.model, source=files.origin, configuration=files.configuration, int8=True
+    )
 
 
 def find_export(files: models.Files) -> Path | None:
@@ -104,6 +108,7 @@ def find_export(files: models.Files) -> Path | None:
 def export_folder(files: models.Files) -> Path:
     """Return the place in the cache for a model's export, named by everything that decides its graphs."""
     decisive = [models.hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
+    decisive += [files.tokenizer] if files.tokenizer else []
     return cache_folder() / "exports" / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 

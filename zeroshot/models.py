@@ -80,6 +80,20 @@ class Files:
         """Where the weights came from, for manifests: a repository, or a file's name."""
         return f"{HUB_PREFIX}{self.source.repository}" if self.source.repository else str(self.folder or self.weights)
 
+    @property
+    def configuration(self) -> str:
+        """SHA-256 over what decides a feature beside weights and pictures: heads, pooling, tokens and the like."""
+        decisive = json.dumps([self.config, self.tokenizer], sort_keys=True)
+        return hashlib.sha256(decisive.encode()).hexdigest()
+
+    @property
+    def tokenizer(self) -> dict[str, str]:
+        """The SHA-256 of each file in the folder that a tokenizer may read; empty for CLIP's own."""
+        if self.folder is None:
+            return {}
+        names = {path for pattern in download.TOKENIZER_PATTERNS for path in self.folder.glob(pattern)}
+        return {path.name: hash_file(path) for path in sorted(names) if path.is_file()}
+
 
 def default_model() -> str:
     """Return the model used where none is named: ``$ZEROSHOT_MODEL``, else ``base``."""

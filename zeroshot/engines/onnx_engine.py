@@ -158,7 +158,13 @@ def is_export(folder: Path) -> bool:
 
 
 def load(
-    folder: Path, *, model: str = "", source: str = "", threads: int | None = None, int8: bool = False
+    folder: Path,
+    *,
+    model: str = "",
+    source: str = "",
+    configuration: str = "",
+    threads: int | None = None,
+    int8: bool = False,
 ) -> OnnxEncoder:
     """Open an exported folder; each tower is read when it is first used.
 
@@ -166,6 +172,7 @@ def load(
         folder: Holds the graphs and ``zeroshot.json``.
         model: The model as the person named it; empty for the name it was exported under.
         source: Where the weights came from; empty for what the export says.
+        configuration: Hash of the model's configuration; empty for what the export says.
         threads: Threads of a tower; None for as many as this process may run on.
         int8: Run the 8-bit graphs.
 
@@ -184,6 +191,7 @@ def load(
         manifest.spec,
         model=model or manifest.spec.model,
         source=source or manifest.spec.source or str(folder),
+        configuration=configuration or manifest.spec.configuration,
         engine=Engine.ONNX,
         device="cpu",
         precision=Precision.INT8 if int8 else manifest.spec.precision,
@@ -252,7 +260,10 @@ class OnnxEncoder:
         """Encode ``(n_images, height, width, 3)`` pixels to unit rows ``(n_images, dim)``."""
         if not len(pixels):
             return np.zeros((0, self.spec.dim), dtype=np.float32)
-        return self._run(IMAGE_GRAPH, "pixels", np.ascontiguousarray(pixels))
+        rows = np.ascontiguousarray(pixels)
+        if self._int8:  # one at a time: a run has one scale for all its inputs, and neighbours would change it
+            return np.concatenate([self._run(IMAGE_GRAPH, "pixels", rows[i : i + 1]) for i in range(len(rows))])
+        return self._run(IMAGE_GRAPH, "pixels", rows)
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Encode sentences to unit rows ``(n_texts, dim)``, short ones together so that little padding is encoded."""
@@ -264,7 +275,7 @@ class OnnxEncoder:
         stop = len(order)
         while stop:  # the longest first, so that memory reaches its peak at once and is reused
             longest = int(lengths[order[stop - 1]])
-            start = max(0, stop - max(1, _POSITIONS // longest))
+            start = stop - 1 if self._int8 else max(0, stop - max(1, _POSITIONS // longest))
             rows = order[start:stop]
             features[rows] = self._run(TEXT_GRAPH, "tokens", tokens[rows, :longest])
             stop = start

@@ -197,6 +197,7 @@ def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: 
         engine=Engine.TORCH,
         device=device,
         precision=precision,
+        configuration=files.configuration,
         versions={name: _version(name) for name in ("zeroshot", "torch", "open_clip_torch", "timm", "pillow", "numpy")},
     )
 

@@ -28,7 +28,7 @@ class Identity:
 
     Attributes:
         model: The model as the person named it, for messages.
-        fingerprint: Of weights, activation, preprocessing and precision.
+        fingerprint: Of weights, configuration, activation, preprocessing and precision.
         logit_scale: The scale that the temperature is relative to.
         score: How logits become probabilities.
         prompts: The template set's name, for messages.
