@@ -38,14 +38,9 @@ def _group_rests(root: Path) -> Iterator[int]:
     for line in _read_lines(root / "proc/self/cgroup"):
         _, controllers, group = line.split(":", 2)
         if not controllers:
-            mount, limit, used, cached = "", "memory.max", "memory.current", "inactive_file"
+            mount, limit, used, total = "", "memory.max", "memory.current", ""
         elif "memory" in controllers.split(","):
-            mount, limit, used, cached = (
-                "memory",
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file",
-            )
+            mount, limit, used, total = "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
         else:
             continue
         top = root / "sys/fs/cgroup" / mount
@@ -56,8 +51,9 @@ def _group_rests(root: Path) -> Iterator[int]:
                 break
             limits, uses = (list(_read_lines(folder / name)) for name in (limit, used))
             if limits and uses and limits[0].isdigit():
-                # Files that were read count as used, and are dropped when memory is wanted.
-                files = sum(value for name, value in _read_table(folder / "memory.stat") if name == cached)
+                # Files that were read count as used, and are dropped when memory is wanted, those read twice too.
+                cached = (f"{total}inactive_file", f"{total}active_file")
+                files = sum(value for name, value in _read_table(folder / "memory.stat") if name in cached)
                 yield int(limits[0]) - int(uses[0]) + files
 
 
@@ -70,6 +66,6 @@ def _read_table(path: Path) -> Iterator[tuple[str, int]]:
 
 def _read_lines(path: Path) -> Iterator[str]:
     try:
-        yield from path.read_text().splitlines()
+        yield from os.fsdecode(path.read_bytes()).splitlines()  # groups may be named in any bytes
     except OSError:
         return
