@@ -11,9 +11,10 @@ from conftest import SaveModelFolder
 
 from zeroshot import load as engines
 from zeroshot import models
+from zeroshot.cache.folder import cache_folder
 from zeroshot.encoder import Device, Encoder, Engine, Precision
 from zeroshot.engines import onnx_engine
-from zeroshot.errors import ModelError, UsageError
+from zeroshot.errors import ModelError, UsageError, ZeroshotError
 
 CONFIG = {
     "embed_dim": 32,
@@ -84,3 +85,20 @@ def test_the_built_in_model_has_no_int8_form() -> None:
     with pytest.raises(ModelError, match="no int8 form") as caught:
         engines.load_encoder("tiny", precision=Precision.INT8)
     assert "--precision fp32" in caught.value.hint
+
+
+def test_an_export_that_cannot_be_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder that is none is named, with the way out."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ModelError, match="cannot be written") as caught:
+        engines.export_model(models.resolve(str(folder)))
+    assert "ZEROSHOT_CACHE" in caught.value.hint
+
+
+def test_a_folder_of_an_unknown_user_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~nobody-of-this-name/x` is a name like another, not the end of the program."""
+    monkeypatch.setenv("ZEROSHOT_CACHE", "~nobody-of-this-name/x")
+    assert cache_folder() == Path("~nobody-of-this-name/x")
+    with pytest.raises(ZeroshotError):
+        models.resolve("~nobody-of-this-name/model")

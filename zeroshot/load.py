@@ -10,7 +10,8 @@ import hashlib
 import json
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def _load_int8(files: models.Files) -> Encoder:
     if onnx_engine.read_manifest(folder).int8 is None:
         from .export import quantise
 
-        quantise.quantise(folder)
+        with _explaining(folder):
+            quantise.quantise(folder)
     return onnx_engine.load(
         folder, model=files.source.model, source=files.origin, configuration=files.configuration, int8=True
     )
@@ -127,8 +129,20 @@ def export_model(source: models.Source, on_progress: Callable[[download.Progress
     files = models.obtain(source, on_progress, refresh=True)
     encoder = torch_engine.load(files, Device.CPU, Precision.FP32)
     folder = export_folder(files)
-    graphs.write_export(encoder, folder)
+    with _explaining(folder):
+        graphs.write_export(encoder, folder)
     return folder
+
+
+@contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"the export cannot be written to {folder}: {error.strerror or error}",
+            "free some space, or set ZEROSHOT_CACHE to another folder",
+        ) from error
 
 
 def _has_gpu() -> bool:

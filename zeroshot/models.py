@@ -129,7 +129,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
         if repository.count("/") != 1 or not all(repository.split("/")):
             raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
         return Source(name, repository, repository=repository, weight_names=download.WEIGHTS, whole_folder=True)
-    folder = Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+    folder = Path(os.path.expanduser(name.removeprefix(FOLDER_PREFIX)))  # noqa: PTH111 (an unknown user's is no error)
     if name.startswith(FOLDER_PREFIX) or folder.is_dir():
         _refuse_pretrained(name, pretrained)
         return _resolve_folder(name, folder, folder.resolve().name)
@@ -185,7 +185,7 @@ def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, An
 
 def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict[str, Any] | None) -> Source:
     """Resolve an architecture with a weights file: its preprocessing has to be named or agreed upon."""
-    path = Path(pretrained).expanduser()
+    path = Path(os.path.expanduser(pretrained))  # noqa: PTH111 (an unknown user's is no error)
     tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
     if not path.is_file():
         raise ModelError(

@@ -11,7 +11,7 @@ ENVIRONMENT = "ZEROSHOT_CACHE"
 def cache_folder() -> Path:
     """Return ``$ZEROSHOT_CACHE``, else the platform's folder for caches; it may not exist yet."""
     if chosen := os.environ.get(ENVIRONMENT):
-        return Path(chosen).expanduser()
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111 (leaves the name of an unknown user as it is)
     import platformdirs
 
     return platformdirs.user_cache_path("zeroshot", appauthor=False)

@@ -96,7 +96,7 @@ def classify(
     """Say which label fits each picture best, with probabilities.
 
     Exactly one record per input, in input order. Exit codes: 0 all well, 1 error, 2 usage, 3 results complete
-    but some pictures could not be read, 130 interrupted, 143 stopped by SIGTERM.
+    but some pictures could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
     shown = options.parse_fields(fields)
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)

@@ -104,7 +104,12 @@ Draft = Annotated[
 ]
 MaxPixels = Annotated[
     int | None,
-    typer.Option("--max-pixels", min=1, help="Refuse pictures with more pixels. [default: 178956970]", metavar="N"),
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        help="Refuse pictures with more pixels. [default: 178956970, or fewer if the memory at hand cannot hold them]",
+        metavar="N",
+    ),
 ]
 ScoreOption = Annotated[
     Score | None,

@@ -79,7 +79,7 @@ def sort(
     All pictures are classified before the first one is touched. Nothing is overwritten; pictures that cannot be read
     stay where they are. A journal is written before each step: `zeroshot undo JOURNAL` takes everything back. The
     journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some pictures,
-    130 interrupted, 143 stopped by SIGTERM.
+    130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
     placement = _placement(link=link, copy=copy, move=move)
     if into is None:

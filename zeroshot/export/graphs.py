@@ -30,11 +30,13 @@ from ..engines.onnx_engine import (
     ExportManifest,
     OnnxEncoder,
     TextGraph,
+    is_export,
     open_tokenizer,
     usable_cores,
     write_manifest,
 )
 from ..errors import ModelError
+from ..system.disk import sync_file
 
 MINIMUM_COSINE = 0.99999
 """Below this, on any golden picture or sentence, an export is refused."""
@@ -108,9 +110,15 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
             if path not in made and path.name != TOKENIZER_NAME:
                 path.unlink()
         manifest = _check(reference, reference.spec, text, settings, "", work)
+        for path in work.iterdir():
+            sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
         if folder.exists():
             shutil.rmtree(folder)
-        work.rename(folder)
+        try:
+            work.rename(folder)
+        except OSError:
+            if not is_export(folder):  # another process has made the same one meanwhile
+                raise
         return manifest
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -71,6 +71,12 @@ def open_locked(path: Path) -> int:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Have the disk hold a file's content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Have the disk hold a folder's names; systems that cannot open folders do without."""
     if not hasattr(os, "O_DIRECTORY"):
