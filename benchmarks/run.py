@@ -351,7 +351,9 @@ def _clip_vocabulary(work: Path, merges: Path) -> dict[str, str]:
 
     tokenizer = open_clip.SimpleTokenizer()
     vocabulary, lines = work / "vocab.json", work / "merges.txt"
-    vocabulary.write_text(json.dumps(tokenizer.encoder))
+    # transformers looks for the special tokens under other names, and would add them behind the table's end.
+    named = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary.write_text(json.dumps({named.get(token, token): i for token, i in tokenizer.encoder.items()}))
     lines.write_text("#version\n" + "\n".join(" ".join(pair) for pair in tokenizer.bpe_ranks))
     assert merges.exists()
     return {"vocab": str(vocabulary), "merges": str(lines)}
