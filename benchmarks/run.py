@@ -11,11 +11,13 @@ not installed are skipped (``pip install '.[benchmarks]'``).
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -324,18 +326,27 @@ class Bench:
         if shutil.which("clip_benchmark") is None:
             print("clip_benchmark is not installed: row skipped", file=sys.stderr)
             return
-        labelled = self.work / "labelled"
-        for index, path in enumerate(self.photos):
-            for copy in range(6):
-                target = labelled / path.parent.name / f"{index}-{copy}{path.suffix}"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                if not target.exists():
-                    shutil.copyfile(path, target)
-        # What CLIP_benchmark does with such a folder: ImageNet's 80 templates; and no copy of a picture is spared.
-        options = ("--prompts", "imagenet-80", "--no-exif", "--no-cache")
-        ours = best(lambda: zeroshot("eval", labelled, "--model", folder, *options), 1)
-        run = ["clip_benchmark", "eval", "--dataset", "image_folder", "--dataset_root", labelled]
-        run += ["--task", "zeroshot_classification", "--model", "ViT-B-32", "--pretrained"]
+        # The layout of its own webdatasets: the only one that it reads pictures of one's own from without a network.
+        labelled, shard = self.work / "labelled", self.work / "labelled" / "test" / "0.tar"
+        if not shard.exists():
+            shard.parent.mkdir(parents=True)
+            names = sorted({path.parent.name for path in self.photos})
+            (labelled / "classnames.txt").write_text("".join(f"{name}\n" for name in names))
+            (labelled / "zeroshot_classification_templates.txt").write_text("a photo of a {c}.\n")
+            (shard.parent / "nshards.txt").write_text("1\n")
+            with tarfile.open(shard, "w") as archive:
+                for index in range(300):
+                    path = self.photos[index % len(self.photos)]
+                    for ending, content in (
+                        (path.suffix[1:], path.read_bytes()),
+                        ("cls", str(names.index(path.parent.name)).encode()),
+                    ):
+                        member = tarfile.TarInfo(f"{index:06}.{ending}")
+                        member.size = len(content)
+                        archive.addfile(member, io.BytesIO(content))
+        ours = best(lambda: zeroshot("eval", labelled, "--model", folder, "--no-cache"), 1)
+        run = ["clip_benchmark", "eval", "--dataset", "wds/labelled", "--dataset_root", labelled]
+        run += ["--task", "zeroshot_classification", "--num_workers", "1", "--model", "ViT-B-32", "--pretrained"]
         run += [folder / "open_clip_model.safetensors", "--output", self.work / "clip_benchmark.json"]
         try:
             theirs = best(lambda: command(*run), 1)
