@@ -154,3 +154,14 @@ def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:
     assert "removed 0 rows" not in run("cache", "prune", "--days", 0).stdout
     assert run("cache", "clear").exit_code == 0
     assert "fake: " not in run("cache", "info").stdout
+
+
+@pytest.mark.parametrize("command", [["search", "PATH", "red"], ["features", "PATH", "-o", "FEATURES"]])
+def test_a_weights_file_may_be_given_its_preprocessing(
+    command: list[str], fake_model: FakeModel, folder: Path, tmp_path: Path
+) -> None:
+    """The options that the error for a bare weights file asks for are there, as they are for classify."""
+    places = {"PATH": folder, "FEATURES": tmp_path / "f.npz"}
+    done = run(*(places.get(word, word) for word in command), "--image-mean", "0.5,0.5,0.5", "--resize-mode", "squash")
+    assert done.exit_code == 0, done.output
+    assert fake_model.calls[-1]["preprocessing"] == {"mean": (0.5, 0.5, 0.5), "resize_mode": "squash"}

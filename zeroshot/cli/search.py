@@ -42,6 +42,10 @@ def search(
     workers: options.Workers = None,
     isolate: options.Isolate = False,
     picture_timeout: options.PictureTimeout = None,
+    image_mean: options.ImageMean = None,
+    image_std: options.ImageStd = None,
+    interpolation: options.InterpolationOption = None,
+    resize_mode: options.ResizeModeOption = None,
 ) -> ExitCode:
     """List the pictures nearest to a text, or to other pictures.
 
@@ -65,10 +69,11 @@ def search(
     from ..search import build_query
     from ..search import search as find
 
+    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     pipeline = options.make_pipeline(
         batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
     )
-    encoder = options.load(model, pretrained, device, precision, engine)
+    encoder = options.load(model, pretrained, device, precision, engine, overrides)
     query = build_query(encoder, [text] if text else [], like or [], pipeline)
     with console.Bar("pictures") as bar:
         count_ahead(bar, paths, files_from, from0)
@@ -100,6 +105,10 @@ def features(
     workers: options.Workers = None,
     isolate: options.Isolate = False,
     picture_timeout: options.PictureTimeout = None,
+    image_mean: options.ImageMean = None,
+    image_std: options.ImageStd = None,
+    interpolation: options.InterpolationOption = None,
+    resize_mode: options.ResizeModeOption = None,
 ) -> ExitCode:
     """Write the image features of pictures to a file, for programs of your own."""
     import numpy as np
@@ -111,10 +120,11 @@ def features(
 
     check_target(output)
     check_sources(inputs or [], files_from)
+    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     pipeline = options.make_pipeline(
         batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
     )
-    encoder = options.load(model, pretrained, device, precision, engine)
+    encoder = options.load(model, pretrained, device, precision, engine, overrides)
     read, failures = [], []
     with console.Bar("pictures") as bar:
         count_ahead(bar, inputs or [], files_from, from0)
