@@ -1,5 +1,6 @@
-"""The PyTorch engine: checkpoints through open_clip. The only module that imports torch, torchvision or open_clip.
+"""The PyTorch engine: checkpoints through open_clip.
 
+With the check of weights, the only module that imports torch, torchvision or open_clip.
 It is the reference, the engine for GPUs, and the one that reads every family open_clip knows.
 """
 
@@ -11,7 +12,6 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..errors import ModelError, UsageError
 from ..models import Files, hash_file
 from ..pictures.preprocess import normalise
 from .load_errors import explain_loading
+from .weights_check import check_weights
 
 _TEXT_BATCH = 256
 _MEND_TORCH = "pip install --upgrade --force-reinstall torch torchvision open_clip_torch"
@@ -123,48 +124,6 @@ def load(files: Files, device: Device = Device.AUTO, precision: Precision = Prec
 
         model.to(memory_format=torch.channels_last)  # what half-precision convolutions are quick with
     return TorchEncoder(model, tokenizer, _describe(model, tokenizer, files, where, chosen))
-
-
-def check_weights(path: Path) -> None:
-    """Refuse weights that would run code: anything but safetensors and what torch reads as plain tensors.
-
-    open_clip falls back to an unguarded read where the guarded one raises a TypeError; this reads first.
-
-    Raises:
-        ModelError: The file is a pickle of more than tensors, or damaged.
-    """
-    import torch
-
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt"):
-                return
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{path.name} is damaged: {error}",
-                "download it again: `zeroshot models pull`, or remove the file first",
-            ) from error
-    if path.suffix == ".npz":
-        return  # open_clip reads it with numpy, which refuses pickles
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the unpickler raises whatever a hostile or damaged file makes it raise
-        what = str(error)
-        if "torch.jit" in what or "TorchScript" in what:
-            raise ModelError(
-                f"{path.name} is a TorchScript archive, which holds code", "use the same weights as safetensors"
-            ) from error
-        if "weights_only" in what.lower() or "Unsupported" in what or "GLOBAL" in what:
-            raise ModelError(
-                f"{path.name} is refused: it is a pickle that holds more than tensors and could run code",
-                "convert it to safetensors where you trust it",
-            ) from error
-        raise ModelError(
-            f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}",
-            "download it again, or give another file",
-        ) from error
 
 
 def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: Precision) -> EncoderSpec:
