@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from test_export import vit
 
-from zeroshot.engines import onnx_engine
+from zeroshot.engines import export_manifest, onnx_engine
 from zeroshot.errors import ModelError
 from zeroshot.export import graphs
 
@@ -79,7 +79,7 @@ def test_folder_behind_a_link_works(folder: Path, tmp_path: Path) -> None:
     assert onnx_engine.load(link).encode_texts(["dog"]).shape == (1, 64)
 
 
-@pytest.mark.parametrize("name", [onnx_engine.IMAGE_GRAPH, f"{onnx_engine.TEXT_GRAPH}.data"])
+@pytest.mark.parametrize("name", [export_manifest.IMAGE_GRAPH, f"{export_manifest.TEXT_GRAPH}.data"])
 def test_file_cut_short_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     """A file of another size than the manifest says is named in the error."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
@@ -91,8 +91,8 @@ def test_file_cut_short_is_refused(folder: Path, tmp_path: Path, name: str) -> N
 def test_damaged_graph_is_a_model_error(folder: Path, tmp_path: Path) -> None:
     """A graph of the right size that is no graph is an error with a hint, at its first use."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    size = (damaged / onnx_engine.TEXT_GRAPH).stat().st_size
-    (damaged / onnx_engine.TEXT_GRAPH).write_bytes(b"\xff" * size)
+    size = (damaged / export_manifest.TEXT_GRAPH).stat().st_size
+    (damaged / export_manifest.TEXT_GRAPH).write_bytes(b"\xff" * size)
     with pytest.raises(ModelError, match=r"text\.onnx cannot be loaded") as raised:
         onnx_engine.load(damaged).encode_texts(["dog"])
     assert "--engine torch" in raised.value.hint
@@ -104,7 +104,7 @@ def test_damaged_graph_is_a_model_error(folder: Path, tmp_path: Path) -> None:
 def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: Path, key: str, value: object) -> None:
     """A manifest of another version or shape is refused, not half understood."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    path = damaged / onnx_engine.MANIFEST_NAME
+    path = damaged / export_manifest.MANIFEST_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(ModelError):
         onnx_engine.load(damaged).encode_texts(["dog"])
@@ -112,5 +112,5 @@ def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: P
 
 def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None:
     """A folder counts as an export when its graphs and manifest are all there."""
-    assert onnx_engine.is_export(folder)
-    assert not onnx_engine.is_export(tmp_path)
+    assert export_manifest.is_export(folder)
+    assert not export_manifest.is_export(tmp_path)

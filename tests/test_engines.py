@@ -13,7 +13,7 @@ from zeroshot import load as engines
 from zeroshot import models
 from zeroshot.cache.folder import cache_folder
 from zeroshot.encoder import Device, Encoder, Engine, Precision
-from zeroshot.engines import onnx_engine
+from zeroshot.engines import export_manifest
 from zeroshot.errors import ModelError, UsageError, ZeroshotError
 
 CONFIG = {
@@ -56,11 +56,11 @@ def test_an_export_is_taken_on_a_cpu_and_not_when_it_is_damaged(folder: Path) ->
     assert (cosines < 1).all()
     assert load(folder).spec.precision is Precision.FP32
 
-    (export / onnx_engine.IMAGE_GRAPH).write_bytes(b"cut short")
+    (export / export_manifest.IMAGE_GRAPH).write_bytes(b"cut short")
     assert load(folder).spec.engine is Engine.TORCH
     with pytest.raises(ModelError, match="damaged"):
         load(folder, engine=Engine.ONNX)
-    manifest = export / onnx_engine.MANIFEST_NAME
+    manifest = export / export_manifest.MANIFEST_NAME
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 0}))
     assert load(folder).spec.engine is Engine.TORCH
 

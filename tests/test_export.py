@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from zeroshot.encoder import EncoderSpec, Engine, Precision, Preprocessing, Score
-from zeroshot.engines import onnx_engine
+from zeroshot.engines import export_manifest, onnx_engine
 from zeroshot.engines.torch_engine import TorchEncoder
 from zeroshot.errors import ModelError
 from zeroshot.export import graphs as export
@@ -163,11 +163,11 @@ def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.
     """An export that is refused does not touch the folder of an earlier one that passed."""
     reference = vit()
     export.write_export(reference, tmp_path / "export")
-    before = (tmp_path / "export" / onnx_engine.MANIFEST_NAME).read_bytes()
+    before = (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes()
     monkeypatch.setattr(export, "MINIMUM_COSINE", 1.1)
     with pytest.raises(ModelError):
         export.write_export(reference, tmp_path / "export")
-    assert (tmp_path / "export" / onnx_engine.MANIFEST_NAME).read_bytes() == before
+    assert (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes() == before
 
 
 def test_half_precision_reference_is_refused(tmp_path: Path) -> None:
@@ -231,12 +231,12 @@ def half_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tor
 def test_graphs_over_safetensors_hold_no_weights(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
     """The graphs beside a checkpoint are small, name no path of this machine, and agree with PyTorch."""
     folder, reference = half_checkpoint
-    graphs = [folder / onnx_engine.IMAGE_GRAPH, folder / onnx_engine.TEXT_GRAPH]
+    graphs = [folder / export_manifest.IMAGE_GRAPH, folder / export_manifest.TEXT_GRAPH]
     assert sum(path.stat().st_size for path in graphs) < 400_000
     assert sorted(path.name for path in folder.iterdir()) == [
         "image.onnx", "open_clip_model.safetensors", "text.onnx", "zeroshot.json",
     ]  # fmt: skip
-    assert str(folder.parent) not in (folder / onnx_engine.MANIFEST_NAME).read_text()
+    assert str(folder.parent) not in (folder / export_manifest.MANIFEST_NAME).read_text()
     encoder = onnx_engine.load(folder, model="tiny", source="built in")
     assert (encoder.spec.model, encoder.spec.source, encoder.spec.engine) == ("tiny", "built in", Engine.ONNX)
     assert encoder.spec.fingerprint == reference.spec.fingerprint
@@ -272,9 +272,9 @@ def test_weights_absent_from_the_safetensors_are_an_error(tmp_path: Path) -> Non
 def test_manifest_is_versioned_json(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
     """The manifest reads back as it was written and says its version."""
     folder, _ = half_checkpoint
-    document = json.loads((folder / onnx_engine.MANIFEST_NAME).read_text())
-    assert document["format"] == onnx_engine.FORMAT
+    document = json.loads((folder / export_manifest.MANIFEST_NAME).read_text())
+    assert document["format"] == export_manifest.FORMAT
     assert document["agreement"]["image"] > export.MINIMUM_COSINE
-    manifest = onnx_engine.read_manifest(folder)
-    onnx_engine.write_manifest(manifest, folder)
-    assert onnx_engine.read_manifest(folder) == manifest
+    manifest = export_manifest.read_manifest(folder)
+    export_manifest.write_manifest(manifest, folder)
+    assert export_manifest.read_manifest(folder) == manifest

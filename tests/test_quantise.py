@@ -9,7 +9,7 @@ import pytest
 from test_export import SENTENCES, vit
 
 from zeroshot.encoder import Precision
-from zeroshot.engines import onnx_engine
+from zeroshot.engines import export_manifest, onnx_engine
 from zeroshot.errors import ModelError
 from zeroshot.export import graphs
 from zeroshot.export.quantise import quantise
@@ -39,7 +39,7 @@ def test_agreement_is_measured_and_kept(folder: Path) -> None:
     manifest = quantise(folder)
     assert manifest.int8 is not None
     assert 0.95 < min(manifest.int8.image, manifest.int8.text) < 1
-    assert onnx_engine.read_manifest(folder) == manifest
+    assert export_manifest.read_manifest(folder) == manifest
     encoder, small = onnx_engine.load(folder), onnx_engine.load(folder, int8=True)
     assert str(small.spec.precision) == "int8"
     assert small.spec.fingerprint != encoder.spec.fingerprint
@@ -50,7 +50,7 @@ def test_agreement_is_measured_and_kept(folder: Path) -> None:
 
 def test_neighbours_change_nothing(folder: Path) -> None:
     """A picture's and a sentence's 8-bit features are the same alone as among others, in whatever order."""
-    if onnx_engine.read_manifest(folder).int8 is None:
+    if export_manifest.read_manifest(folder).int8 is None:
         quantise(folder)
     small = onnx_engine.load(folder, int8=True)
     pictures = graphs.golden_pictures(*small.spec.preprocessing.size)

@@ -19,7 +19,7 @@ from typing import Any
 from . import models
 from .cache.folder import cache_folder
 from .encoder import Device, Encoder, Engine, Precision
-from .engines import onnx_engine
+from .engines import export_manifest, onnx_engine
 from .errors import ModelError, UsageError
 from .hub import download
 
@@ -91,7 +91,7 @@ def _load_int8(files: models.Files) -> Encoder:
         raise ModelError(
             f"{files.source.model} has no export to make 8-bit graphs of", "`zeroshot models pull` makes one"
         )
-    if onnx_engine.read_manifest(folder).int8 is None:
+    if export_manifest.read_manifest(folder).int8 is None:
         from .export import quantise
 
         with _explaining(folder):
@@ -104,7 +104,7 @@ def _load_int8(files: models.Files) -> Encoder:
 def find_export(files: models.Files) -> Path | None:
     """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
     candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
-    return next((folder for folder in candidates if onnx_engine.is_export(folder)), None)
+    return next((folder for folder in candidates if export_manifest.is_export(folder)), None)
 
 
 def export_folder(files: models.Files) -> Path:

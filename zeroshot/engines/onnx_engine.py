@@ -1,160 +1,35 @@
-"""The torch-free engine for CPUs: two ONNX graphs and a manifest, run by ONNX Runtime.
-
-A folder that `export` made holds ``image.onnx`` (uint8 pixels to features), ``text.onnx`` (token ids to features)
-and ``zeroshot.json``, which says everything else. Their weights lie beside them: in data files of their own, or, for
-the built-in checkpoint, in the safetensors file that PyTorch reads too.
-"""
+"""The torch-free engine for CPUs: the two graphs of an export, run by ONNX Runtime."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from ..choices import Engine, Interpolation, Precision, ResizeMode, Score
-from ..encoder import EncoderSpec, Features, Pixels, Preprocessing
+from ..choices import Engine, Precision
+from ..encoder import EncoderSpec, Features, Pixels
 from ..errors import ModelError
+from .export_manifest import (
+    IMAGE_GRAPH,
+    MANIFEST_NAME,
+    REMAKE,
+    TEXT_GRAPH,
+    TOKENIZER_NAME,
+    ExportManifest,
+    int8_name,
+    read_manifest,
+)
 from .tokens import BytePairTokenizer, HuggingFaceTokenizer, TokenIds, Tokenizer
-
-MANIFEST_NAME = "zeroshot.json"
-IMAGE_GRAPH = "image.onnx"
-TEXT_GRAPH = "text.onnx"
-TOKENIZER_NAME = "tokenizer.json"
-FORMAT = 1
-"""Version of the manifest; an export of another version is made anew."""
 
 # Token positions in one run of the text tower: enough to fill the matrix products, few enough to keep memory flat.
 _POSITIONS = 8192
-_REMAKE = "remove the folder and export the model again with `zeroshot models pull`, or use --engine torch"
-
-
-@dataclass(frozen=True, slots=True)
-class TextGraph:
-    """What the text graph needs to know about its rows.
-
-    Attributes:
-        dynamic: It reads any number of positions: a causal tower, which never looks beyond a sentence's end.
-        spare: Positions beyond the longest sentence that it has to be given all the same.
-    """
-
-    dynamic: bool
-    spare: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How near the graphs come to PyTorch on fixed pictures and sentences.
-
-    Attributes:
-        image: Lowest cosine between the two engines' features of one picture.
-        text: The same for sentences.
-        difference: Largest difference of any value of any unit row.
-        torch: PyTorch's version.
-    """
-
-    image: float
-    text: float
-    difference: float
-    torch: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExportManifest:
-    """The content of ``zeroshot.json``.
-
-    Attributes:
-        spec: The facts about the model; engine, device and versions are the loading process's own.
-        text: How the text graph is fed.
-        tokenizer: Its kind and the arguments that build it.
-        sizes: Bytes of each file, to notice one that was cut short.
-        weights_file: File of another owner that the graphs point into, checked by `EncoderSpec.weights_sha256`
-            because an offset into other bytes would be read as weights; empty where the export has its own data.
-        agreement: The check that the export passed.
-        int8: How near the 8-bit graphs come to the float32 ones; None where there are none.
-    """
-
-    spec: EncoderSpec
-    text: TextGraph
-    tokenizer: dict[str, Any]
-    sizes: dict[str, int]
-    weights_file: str
-    agreement: Agreement
-    int8: Agreement | None = None
-
-
-def int8_name(graph: str) -> str:
-    """Return the name of a graph's 8-bit form."""
-    return graph.replace(".onnx", ".int8.onnx")
-
-
-def write_manifest(manifest: ExportManifest, folder: Path) -> None:
-    """Write ``zeroshot.json`` into a folder."""
-    document = {"format": FORMAT, **asdict(manifest)}
-    (folder / MANIFEST_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
-def read_manifest(folder: Path) -> ExportManifest:
-    """Read ``zeroshot.json`` and check that the files it names are whole.
-
-    Raises:
-        ModelError: There is none, it is of another version, or a file is missing or of another size.
-    """
-    path = folder / MANIFEST_NAME
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document.pop("format") != FORMAT:
-            raise ModelError(f"{folder} was exported by another version of zeroshot", _REMAKE)
-        manifest = ExportManifest(
-            spec=_read_spec(document["spec"]),
-            text=TextGraph(**document["text"]),
-            tokenizer=dict(document["tokenizer"]),
-            sizes={name: int(document["sizes"][name]) for name in {IMAGE_GRAPH, TEXT_GRAPH, *document["sizes"]}},
-            weights_file=str(document["weights_file"]),
-            agreement=Agreement(**document["agreement"]),
-            int8=Agreement(**document["int8"]) if document.get("int8") else None,
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read: {error!r}", _REMAKE) from error
-    for name, size in manifest.sizes.items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != size:
-            raise ModelError(f"{file} is missing or damaged", _REMAKE)
-    return manifest
-
-
-def _read_spec(document: dict[str, Any]) -> EncoderSpec:
-    shape = document["preprocessing"]
-    preprocessing = Preprocessing(
-        size=(int(shape["size"][0]), int(shape["size"][1])),
-        mean=tuple(shape["mean"]),
-        std=tuple(shape["std"]),
-        interpolation=Interpolation(shape["interpolation"]),
-        resize_mode=ResizeMode(shape["resize_mode"]),
-        fill_color=int(shape["fill_color"]),
-    )
-    return EncoderSpec(
-        **{
-            **document,
-            "preprocessing": preprocessing,
-            "special_tokens": tuple(document["special_tokens"]),
-            "score": Score(document["score"]),
-            "engine": Engine(document["engine"]),
-            "precision": Precision(document["precision"]),
-        }
-    )
-
-
-def is_export(folder: Path) -> bool:
-    """Whether a folder holds graphs for this engine; says nothing about their health."""
-    return all((folder / name).is_file() for name in (MANIFEST_NAME, IMAGE_GRAPH, TEXT_GRAPH))
 
 
 def load(
@@ -186,7 +61,7 @@ def load(
         with (folder / manifest.weights_file).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != manifest.spec.weights_sha256:
-            raise ModelError(f"{folder / manifest.weights_file} is not the file that the graphs were made for", _REMAKE)
+            raise ModelError(f"{folder / manifest.weights_file} is not the file that the graphs were made for", REMAKE)
     spec = replace(
         manifest.spec,
         model=model or manifest.spec.model,
@@ -229,8 +104,8 @@ def open_tokenizer(manifest: ExportManifest, folder: Path) -> Tokenizer:
         if kind == "hugging_face":
             return HuggingFaceTokenizer(folder / TOKENIZER_NAME, **settings)
     except TypeError as error:
-        raise ModelError(f"{folder / MANIFEST_NAME}: unusable tokenizer: {error}", _REMAKE) from error
-    raise ModelError(f"{folder / MANIFEST_NAME}: unknown tokenizer {kind!r}", _REMAKE)
+        raise ModelError(f"{folder / MANIFEST_NAME}: unusable tokenizer: {error}", REMAKE) from error
+    raise ModelError(f"{folder / MANIFEST_NAME}: unknown tokenizer {kind!r}", REMAKE)
 
 
 class OnnxEncoder:
@@ -326,4 +201,4 @@ def _open_session(path: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
-        raise ModelError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}", _REMAKE) from error
+        raise ModelError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}", REMAKE) from error

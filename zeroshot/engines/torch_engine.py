@@ -1,6 +1,6 @@
 """The PyTorch engine: checkpoints through open_clip.
 
-With the check of weights, the only module that imports torch, torchvision or open_clip.
+With the check of weights and the short text tower, the only module that imports torch, torchvision or open_clip.
 It is the reference, the engine for GPUs, and the one that reads every family open_clip knows.
 """
 
@@ -21,6 +21,7 @@ from ..errors import ModelError, UsageError
 from ..models import Files, hash_file
 from ..pictures.preprocess import normalise
 from .load_errors import explain_loading
+from .short_text import by_length, short_text_tower
 from .weights_check import check_weights
 
 _TEXT_BATCH = 256
@@ -178,7 +179,7 @@ class TorchEncoder:
         self._tokenizer = tokenizer
         self._spec = spec
         self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
-        self._text_tower = _short_text_tower(model)
+        self._text_tower = short_text_tower(model)
         torch.set_num_threads(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else torch.get_num_threads()
         )
@@ -225,7 +226,7 @@ class TorchEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Encode sentences to unit rows ``(n_texts, dim)``, long ones together and short ones together."""
         tokens = self._tokenizer(list(texts)) if texts else self._torch.zeros(0, 1, dtype=self._torch.long)
-        order, lengths = _by_length(tokens)
+        order, lengths = by_length(tokens)
         features = np.empty((len(texts), self._spec.dim), dtype=np.float32)
         with self._torch.inference_mode():
             for start in range(0, len(texts), _TEXT_BATCH):
@@ -270,48 +271,6 @@ def normalise_there(pixels: Pixels, how: Preprocessing, device: str) -> Any:
     planes = rows.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
     mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (how.mean, how.std))
     return planes.sub_(mean).div_(std)
-
-
-def _by_length(tokens: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the order of token rows by length, and the lengths: positions up to the highest id, end-of-text."""
-    if not len(tokens):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    lengths = tokens.argmax(dim=-1).numpy() + 1
-    return np.argsort(lengths, kind="stable"), lengths
-
-
-def _short_text_tower(model: Any) -> Any:
-    """Return a text tower that reads only as many positions as it is given, or None where that would change it.
-
-    A causal tower pooled at the end-of-text token (the highest id, so found by argmax) never looks beyond it, so
-    that padding need not be encoded: the same features for a fifth of the work. Others read every position.
-    """
-    from open_clip.transformer import TextTransformer, text_global_pool
-
-    text = getattr(model, "text", None)
-    if text is None and getattr(model, "attn_mask", None) is not None and model.text_pool_type == "argmax":
-
-        def native(tokens: Any) -> Any:
-            # As open_clip.model.CLIP.encode_text, which adds the positional embedding unsliced.
-            length = tokens.shape[1]
-            dtype = model.transformer.get_cast_dtype()
-            x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
-            x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-            x = text_global_pool(x, tokens, model.text_pool_type)
-            if model.text_projection is None:
-                return x
-            return model.text_projection(x) if callable(model.text_projection) else x @ model.text_projection
-
-        return native
-    if (
-        isinstance(text, TextTransformer)
-        and text.attn_mask is not None
-        and text.cls_emb is None
-        and text.pool_type == "argmax"
-        and not text.output_tokens
-    ):
-        return text
-    return None
 
 
 def list_devices() -> list[str]:

@@ -22,19 +22,17 @@ import numpy as np
 
 from ..choices import Precision
 from ..encoder import Encoder, EncoderSpec, Features, Pixels
-from ..engines.onnx_engine import (
+from ..engines.export_manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER_NAME,
     Agreement,
     ExportManifest,
-    OnnxEncoder,
     TextGraph,
     is_export,
-    open_tokenizer,
-    usable_cores,
     write_manifest,
 )
+from ..engines.onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
 from ..errors import ModelError
 from ..system.disk import sync_file
 

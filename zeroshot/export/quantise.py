@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..choices import Precision
-from ..engines.onnx_engine import (
+from ..engines.export_manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     ExportManifest,
-    OnnxEncoder,
     int8_name,
-    load,
     read_manifest,
-    usable_cores,
     write_manifest,
 )
+from ..engines.onnx_engine import OnnxEncoder, load, usable_cores
 from ..errors import ModelError
 from .graphs import measure_agreement
 
