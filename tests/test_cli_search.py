@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import FakeModel
+from fakes import FakeEncoder
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -66,16 +67,50 @@ def test_search_names_what_it_could_not_read(folder: Path) -> None:
 
 
 def test_a_forgotten_text_is_said(folder: Path) -> None:
-    """No text, an empty one, and a path in the place of the text are usage errors with the command to type."""
+    """No text, a blank one, and stdin's sign in its place are usage errors with the command to type."""
     for arguments, message in (
-        ([folder], "no pictures to search, or no text"),
+        ([folder], "no text to search for after "),
+        (["red"], "no pictures to search for 'red'"),
         ([folder, ""], "the text to search for is empty"),
-        ([folder / "1.png", folder / "2.png"], "2.png is a path"),
+        ([folder, " \t\u3000"], "the text to search for is empty"),
+        ([folder, "-"], "`-` stands for paths on stdin"),
     ):
         result = run("search", *arguments)
         assert result.exit_code == 2, arguments
         assert message in result.stderr
         assert "  try: " in result.stderr
+
+
+def test_a_text_may_be_the_name_of_a_file(
+    fake_model: FakeModel, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last argument is the text even where a folder has that name, which is said in one line on stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "red").mkdir()
+    (tmp_path / "list").write_text(f"{folder / '2.png'}\n")
+    plain = run("search", "all", "blue")
+    assert (plain.exit_code, plain.stderr) == (0, "")
+    for places in (["all"], ["--files-from", "list"]):
+        result = run("search", *places, "red", "--top", 1)
+        assert result.exit_code == 0
+        assert Path(json.loads(result.stdout)["path"]).name == "2.png"
+        assert result.stderr.count("\n") == 1
+        assert "the text 'red'" in result.stderr
+        assert fake_model.encoder.texts[-1] == "red"
+
+
+def test_search_reads_its_text_as_classify_reads_labels(fake_model: FakeModel, folder: Path) -> None:
+    """What is truncated or holds underscores is warned of, control tokens and bytes that are no text are refused."""
+    fake_model.encoder = FakeEncoder(context_length=5)
+    warned = run("search", folder, "a very_long red sentence indeed")
+    labelled = run("classify", folder, "--labels", "a very_long red sentence indeed,b", "--template", "{}")
+    assert (warned.exit_code, len(warned.stdout.splitlines())) == (0, 3)
+    assert len(warned.stderr.splitlines()) == 2
+    assert warned.stderr == labelled.stderr
+    for text, message in (("red <Start_Of_Text>", "'<start_of_text>'"), ("red\udcff", "not UTF-8")):
+        refused = run("search", folder, text)
+        assert (refused.exit_code, refused.stdout) == (1, ""), text
+        assert message in refused.stderr
 
 
 def test_features_are_written_in_input_order(folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fakes import FakeEncoder
 
 from zeroshot.cache.store import FeatureCache
 from zeroshot.encode import Pipeline
-from zeroshot.errors import InputError
+from zeroshot.errors import InputError, LabelError
 from zeroshot.output.features import FeatureTable, write_features
 from zeroshot.results import Failure
 from zeroshot.search import build_query, search
@@ -73,6 +73,10 @@ def test_a_query_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
         build_query(FakeEncoder(), [], [], Pipeline())
     with pytest.raises(InputError, match=r"--like nowhere\.png: no such file"):
         build_query(FakeEncoder(), ["red"], ["nowhere.png"], Pipeline())
+    with pytest.raises(LabelError, match="is empty"):
+        build_query(FakeEncoder(), ["red", " "], [], Pipeline())
+    with pytest.raises(LabelError, match=r"text 'a <end_of_text>' holds '<end_of_text>'"):
+        build_query(FakeEncoder(), ["a <end_of_text>"], [], Pipeline())
 
 
 def test_known_features_are_not_computed_again(coloured: list[str], tmp_path: Path) -> None:

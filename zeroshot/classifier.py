@@ -7,7 +7,7 @@ The ensemble is that of Radford et al., "Learning Transferable Visual Models Fro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,18 +226,18 @@ def check_encodable(prompts: Sequence[str]) -> None:
             raise LabelError(f"{_short(prompt)} holds bytes that are not UTF-8", "write it in UTF-8") from error
 
 
-def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label]) -> None:
+def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label], kind: str = "label") -> None:
     """Refuse labels that the tokenizer would read as something else than words.
 
     Raises:
-        LabelError: A control token inside a label.
+        LabelError: A control token inside a label; it is called what `kind` says.
     """
     for label in labels:
         for word in (*label.words, *label.prompts):
             for token in spec.special_tokens:
                 if token and token.casefold() in word.casefold():
                     raise LabelError(
-                        f"label {_short(label.name)} holds {token!r}, which the tokenizer reads as a control token",
+                        f"{kind} {_short(label.name)} holds {token!r}, which the tokenizer reads as a control token",
                         "write it otherwise",
                     )
 
@@ -255,6 +255,20 @@ def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[i
     return truncated
 
 
+def warn_misread(spec: EncoderSpec, names: Sequence[str], truncated: Mapping[int, int]) -> list[str]:
+    """Return a line on what is truncated (`find_truncated`) among labels or texts, and one on their underscores."""
+    warnings: list[str] = []
+    if truncated:
+        shown = "; ".join(f"{_short(names[index])} ({count} tokens)" for index, count in list(truncated.items())[:5])
+        more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
+        limit = spec.context_length
+        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {shown}{more}")
+    if underscored := [name for name in names if "_" in name]:
+        shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
+        warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
+    return warnings
+
+
 def check_prompts(
     encoder: Encoder, labels: Sequence[Label], prompts: Sequence[Sequence[str]], weights: Features
 ) -> tuple[str, ...]:
@@ -266,24 +280,15 @@ def check_prompts(
     Raises:
         LabelError: Two labels are the same to the model once truncated.
     """
-    warnings: list[str] = []
-    if truncated := find_truncated(encoder, prompts):
-        names = "; ".join(
-            f"{_short(labels[index].name)} ({count} tokens)" for index, count in list(truncated.items())[:5]
-        )
-        more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
-        limit = encoder.spec.context_length
-        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {names}{more}")
-        for index in truncated:
-            alike = np.flatnonzero(weights @ weights[index] > 1 - 1e-6)
-            if other := [int(i) for i in alike if labels[int(i)].name != labels[index].name]:
-                first, second = _short(labels[index].name), _short(labels[other[0]].name)
-                raise LabelError(
-                    f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
-                )
-    if underscored := [label.name for label in labels if "_" in label.name]:
-        shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
-        warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
+    truncated = find_truncated(encoder, prompts)
+    for index in truncated:
+        alike = np.flatnonzero(weights @ weights[index] > 1 - 1e-6)
+        if other := [int(i) for i in alike if labels[int(i)].name != labels[index].name]:
+            first, second = _short(labels[index].name), _short(labels[other[0]].name)
+            raise LabelError(
+                f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
+            )
+    warnings = warn_misread(encoder.spec, [label.name for label in labels], truncated)
     if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
         warnings.append(
             "one label alone always has probability 1; name what else it may be, or see --fields similarity"

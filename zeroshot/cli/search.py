@@ -52,15 +52,8 @@ def search(
     The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`.
     """
     *paths, text = inputs if not like else [*inputs, ""]
-    if not paths and not files_from:
-        raise UsageError("no pictures to search, or no text", "zeroshot search ./imgs 'a dog on a beach'")
-    if not text and not like:
-        raise UsageError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
-    if text and os.path.lexists(text):
-        raise UsageError(
-            f"the last argument is the text to search for, but {text} is a path",
-            f"put the text last, or --like {text} for pictures like it",
-        )
+    if not like:
+        _check_text(text, alone=not paths and not files_from)
     check_sources(paths, files_from)
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
@@ -74,13 +67,34 @@ def search(
         batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
     )
     encoder = options.load(model, pretrained, device, precision, engine, overrides)
-    query = build_query(encoder, [text] if text else [], like or [], pipeline)
+    query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
     with console.Bar("pictures") as bar:
         count_ahead(bar, paths, files_from, from0)
         found = find(encoder, query, find_inputs(paths, files_from, from0), top, pipeline, bar.advance)
     with open_output(output) as stream:
         write_hits(found, form, stream, encoder.spec, {"text": text, "like": like or []})
     return name_failures(found.failures, found.searched + len(found.failures))
+
+
+def _check_text(text: str, *, alone: bool) -> None:
+    """Refuse a last argument that cannot have been meant as the text; say so where it may have been a path.
+
+    Raises:
+        UsageError: It is blank, the sign for stdin, or the only argument.
+    """
+    from ..labels import normalise
+    from ..pictures.paths import STDIN
+
+    example = "zeroshot search ./imgs 'a dog on a beach'"
+    if alone:
+        what = f"no text to search for after {text}" if os.path.lexists(text) else f"no pictures to search for {text!r}"
+        raise UsageError(f"{what}: name the pictures first, then the text", example)
+    if not normalise(text):
+        raise UsageError("the text to search for is empty", example)
+    if text == STDIN:
+        raise UsageError("the last argument is the text, but `-` stands for paths on stdin", "put the text last")
+    if os.path.lexists(text):
+        console.say(f"zeroshot: searching for the text {text!r}; for pictures like the file of that name: --like")
 
 
 @console.reports_errors
