@@ -134,9 +134,22 @@ def test_features_read_a_list_and_refuse_an_unknown_ending(fake_model: FakeModel
         assert read["paths"].tolist() == names
     fake_model.calls.clear()
     refused = run("features", folder, "--output", tmp_path / "features.txt")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "'.txt'" in refused.stderr
     assert fake_model.calls == []
+
+
+@pytest.mark.parametrize("command", ["search", "features"])
+def test_a_file_that_cannot_be_written_is_refused_at_once(
+    command: str, fake_model: FakeModel, folder: Path, tmp_path: Path
+) -> None:
+    """A folder that is missing, or stands in the place of the file, is named before a model is loaded."""
+    (tmp_path / "taken.npz").mkdir()
+    for name, message in (("nowhere/x.npz", "No such file or directory"), ("taken.npz", "is a folder")):
+        refused = run(command, folder, *["red"] * (command == "search"), "--output", tmp_path / name)
+        assert (refused.exit_code, refused.stdout, fake_model.calls) == (1, "", [])
+        assert message in refused.stderr
+        assert "  try: " in refused.stderr
 
 
 def test_other_labels_cost_no_second_look(fake_model: FakeModel, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

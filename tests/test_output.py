@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import OutputError
-from zeroshot.output.destination import open_output, partial_path
+from zeroshot.output.destination import check_output, open_output, partial_path
 from zeroshot.system.disk import BusyError, open_locked
 
 
@@ -74,10 +74,45 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
     ("name", "what"), [("", "is a folder"), ("no/such/out", "No such file"), ("file/out", "Not a directory")]
 )
 def test_refused(tmp_path: Path, name: str, what: str) -> None:
-    """A folder, or a file in a folder that does not exist, is refused before anything is written."""
+    """A folder, or a file in a folder that does not exist, is refused before anything is written, or even made."""
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=what), open_output(tmp_path / name):
         raise AssertionError
+    with pytest.raises(OutputError, match=what):
+        check_output(tmp_path / name)
+
+
+def test_checking_leaves_everything_as_it_is(tmp_path: Path) -> None:
+    """Whether a file can be written is found out without a trace; what another run has or left is not touched."""
+    check_output(None)
+    check_output(Path(os.devnull))
+    check_output(tmp_path / "new")
+    assert names(tmp_path) == []
+    (tmp_path / "out").write_text("old")
+    partial_path(tmp_path / "out").write_text("interrupted")
+    check_output(tmp_path / "out")
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["old", "interrupted"]
+    with open_output(tmp_path / "out") as stream:
+        stream.write(b"new")
+        with pytest.raises(OutputError, match="another run is writing"):
+            check_output(tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "new"
+    os.mkfifo(tmp_path / "pipe")
+    check_output(tmp_path / "pipe")
+
+
+def test_a_folder_that_nobody_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Permissions are those of the system at the moment, which only making a file there tells."""
+    opened = os.open
+
+    def refuse(path: object, flags: int, *mode: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, *mode)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OutputError, match=r"cannot write .*out: Permission denied"):
+        check_output(tmp_path / "out")
 
 
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:

@@ -57,11 +57,12 @@ def search(
     check_sources(paths, files_from)
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..render.hits import write_hits
     from ..search import build_query
     from ..search import search as find
 
+    check_output(output)
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     pipeline = options.make_pipeline(
         batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
@@ -128,12 +129,13 @@ def features(
     import numpy as np
 
     from ..encode import encode_batches
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..output.features import FeatureTable, check_target, write_features
     from ..results import Failure
 
     check_target(output)
     check_sources(inputs or [], files_from)
+    check_output(output)
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     pipeline = options.make_pipeline(
         batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft

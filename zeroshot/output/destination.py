@@ -13,6 +13,8 @@ from ..errors import OutputError
 from ..system.disk import BusyError, kept_locked, open_locked
 from .sidecar import read_sidecar, remove_sidecar
 
+_HINT = "look at its folder and the free space, or give another --output"
+
 
 def partial_path(target: Path) -> Path:
     """Return the name under which a file is written until it is whole."""
@@ -33,6 +35,28 @@ def final_path(target: Path) -> Path:
         raise OutputError(
             f"cannot write {target}: {getattr(error, 'strerror', None) or error}", "give another --output"
         ) from error
+
+
+def check_output(target: Path | None) -> None:
+    """Refuse a file that `open_output` could not write, before the work whose results it is for.
+
+    The folder, permissions, a disk that is read-only: only making a file there tells, and it is removed again.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    if target is None:
+        return
+    final = final_path(target)
+    with _naming_errors(str(target), _HINT):
+        if _is_device(target):  # opening a pipe would wait for its reader
+            return
+        partial = partial_path(final)
+        new = not partial.exists()
+        with _locked_partial(target, final) as descriptor:
+            os.close(descriptor)
+            if new:
+                partial.unlink()
 
 
 @contextmanager
@@ -57,24 +81,15 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
                 raise
         return
     final = final_path(target)
-    with _naming_errors(str(target), "look at its folder and the free space, or give another --output"):
-        if target.exists() and not target.is_file():
-            with target.open("wb") as device:  # /dev/null, a pipe: a file must not take its place
+    with _naming_errors(str(target), _HINT):
+        if _is_device(target):
+            with target.open("wb") as device:
                 yield device
             return
         partial = partial_path(final)
-        try:
-            descriptor = open_locked(partial)
-        except BusyError as error:
-            raise OutputError(f"another run is writing {target}", "wait for it, or give another --output") from error
-        with kept_locked(descriptor):  # until the partial file has its name or is gone: it is nobody else's before
+        with _locked_partial(target, final) as descriptor:
             try:
                 with os.fdopen(descriptor, "wb") as file:
-                    if partial.stat().st_size and read_sidecar(final):
-                        raise _ResumableError(
-                            f"{partial} holds the records of a run that can be continued",
-                            "add --resume to continue it, or remove that file to begin anew",
-                        )
                     # It tells how other records were made, and would have a later --resume continue these.
                     remove_sidecar(final)
                     file.truncate(0)  # what an interrupted run left
@@ -82,15 +97,38 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
                     file.flush()
                     os.fsync(file.fileno())
                 partial.replace(final)
-            except (KeyboardInterrupt, _ResumableError):
+            except KeyboardInterrupt:
                 raise
             except BaseException:
                 partial.unlink(missing_ok=True)
                 raise
 
 
-class _ResumableError(OutputError):
-    """The place is taken by records that should not be lost."""
+@contextmanager
+def _locked_partial(target: Path, final: Path) -> Iterator[int]:
+    """Open the partial file, and keep it locked until it has its name or is gone: it is nobody else's before.
+
+    Raises:
+        OutputError: The place is taken, by another run or by records that should not be lost.
+    """
+    partial = partial_path(final)
+    try:
+        descriptor = open_locked(partial)
+    except BusyError as error:
+        raise OutputError(f"another run is writing {target}", "wait for it, or give another --output") from error
+    with kept_locked(descriptor):
+        if os.fstat(descriptor).st_size and read_sidecar(final):
+            os.close(descriptor)
+            raise OutputError(
+                f"{partial} holds the records of a run that can be continued",
+                "add --resume to continue it, or remove that file to begin anew",
+            )
+        yield descriptor
+
+
+def _is_device(target: Path) -> bool:
+    """Whether it is /dev/null or a pipe, whose place no file must take."""
+    return target.exists() and not target.is_file()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..encoder import EncoderSpec, Features
-from ..errors import OutputError
+from ..errors import OutputError, UsageError
 from ..results import Failure
 
 SUFFIXES = (".npz", ".parquet")
@@ -47,10 +47,11 @@ def check_target(path: Path) -> None:
     """Refuse a file name whose ending names no format, before anything is computed.
 
     Raises:
-        OutputError: The ending is unknown, or the format's package is missing.
+        UsageError: The ending is unknown.
+        OutputError: The format's package is missing.
     """
     if path.suffix not in SUFFIXES:
-        raise OutputError(f"--output {path}: unknown ending {path.suffix!r}", f"end it in {' or '.join(SUFFIXES)}")
+        raise UsageError(f"--output {path}: unknown ending {path.suffix!r}", f"end it in {' or '.join(SUFFIXES)}")
     if path.suffix == ".parquet":
         _pyarrow()
 
