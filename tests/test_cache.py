@@ -16,7 +16,8 @@ import pytest
 from fakes import FakeEncoder
 
 from zeroshot.cache import store as cache
-from zeroshot.cache.store import FeatureCache, FileState
+from zeroshot.cache.keys import FileState, hash_prompts, image_key, text_key
+from zeroshot.cache.store import FeatureCache
 
 MODEL, DIM = b"m" * 32, 8
 
@@ -83,16 +84,16 @@ def test_a_key_is_everything_that_decides_a_feature() -> None:
     """Other weights, preprocessing, precision or EXIF turning are other keys; text keys are apart from pictures'."""
     spec = FakeEncoder().spec
     keys = {
-        cache.image_key(spec, exif=True),
-        cache.image_key(spec, exif=False),
-        cache.text_key(spec),
-        cache.image_key(replace(spec, weights_sha256="1" * 64), exif=True),
-        cache.image_key(replace(spec, activation="quick_gelu"), exif=True),
-        cache.image_key(replace(spec, configuration="1" * 64), exif=True),
-        cache.image_key(replace(spec, preprocessing=replace(spec.preprocessing, size=(9, 9))), exif=True),
+        image_key(spec, exif=True),
+        image_key(spec, exif=False),
+        text_key(spec),
+        image_key(replace(spec, weights_sha256="1" * 64), exif=True),
+        image_key(replace(spec, activation="quick_gelu"), exif=True),
+        image_key(replace(spec, configuration="1" * 64), exif=True),
+        image_key(replace(spec, preprocessing=replace(spec.preprocessing, size=(9, 9))), exif=True),
     }
     assert len(keys) == 7
-    assert cache.hash_prompts(["a b"]) != cache.hash_prompts(["a", "b"])
+    assert hash_prompts(["a b"]) != hash_prompts(["a", "b"])
 
 
 def test_a_changed_bit_is_noticed(store: FeatureCache) -> None:
@@ -236,5 +237,5 @@ def test_clearing_leaves_nothing(store: FeatureCache) -> None:
 def test_each_way_of_opening_pictures_has_features_of_its_own() -> None:
     """What is decoded otherwise is another picture."""
     spec = FakeEncoder().spec
-    keys = {cache.image_key(spec, exif=exif, draft=draft) for exif in (False, True) for draft in (False, True)}
+    keys = {image_key(spec, exif=exif, draft=draft) for exif in (False, True) for draft in (False, True)}
     assert len(keys) == 4

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .cache.store import FeatureCache, hash_prompts, text_key
+from .cache.keys import hash_prompts, text_key
+from .cache.store import FeatureCache
 from .encoder import Encoder, EncoderSpec, Features, Score
 from .errors import LabelError, ModelError, UsageError
 from .labels import Label, LabelSet

@@ -23,7 +23,8 @@ from typing import IO
 
 import numpy as np
 
-from .cache.store import FeatureCache, FileState, image_key
+from .cache.keys import FileState, image_key
+from .cache.store import FeatureCache
 from .encoder import Encoder, Features, Pixels, Preprocessing
 from .errors import PictureError
 from .pictures.decode import Opening, decode, open_file

@@ -1,0 +1,60 @@
+"""What features are kept under: a picture's content, a label's prompts, the model, and how they were read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..encoder import EncoderSpec
+
+_TICK = 2_000_000_000  # nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What tells whether a file is the one that was hashed, short of reading it."""
+
+    path: bytes
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+    def settled(self) -> bool:
+        """Whether its times are older than the coarsest clock of a file system (FAT's: 2 s).
+
+        A file written to again within one tick would look like the one that was read.
+        """
+        now = time.time_ns()
+        return not any(0 <= now - stamp < _TICK for stamp in (self.modified, self.changed))
+
+    @staticmethod
+    def of(path: str, status: os.stat_result) -> FileState:
+        """Take it from a file's status; the path is made absolute."""
+        absolute = os.path.abspath(os.fsencode(path))  # noqa: PTH100 (bytes, and links stay as named)
+        numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        return FileState(absolute, *(_signed(number) for number in numbers))
+
+
+def _signed(number: int) -> int:
+    """Fold a number into SQLite's 64 bits: inodes may use all of them, and nanoseconds end with the year 2262."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False) -> bytes:
+    """Return the key of a model with a way of opening pictures."""
+    return hashlib.sha256(f"{spec.fingerprint} exif={exif}{' draft' if draft else ''}".encode()).digest()
+
+
+def text_key(spec: EncoderSpec) -> bytes:
+    """Return the key of a model's text tower."""
+    return hashlib.sha256(f"{spec.fingerprint} text".encode()).digest()
+
+
+def hash_prompts(prompts: Sequence[str]) -> bytes:
+    """Return the key of a label: what its prompts are, in order."""
+    return hashlib.sha256(json.dumps(list(prompts)).encode()).digest()
