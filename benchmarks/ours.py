@@ -1,0 +1,183 @@
+"""This tool against its own parts: where the time of a run should go, and where it does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from material import HUNDRED_LABELS, LABELS, OTHER_LABELS, Material
+from measure import Row, command, side_by_side, zeroshot
+
+_BATCH = 32
+
+
+def startup(material: Material, _: bool) -> Iterator[Row]:
+    """One picture with the built-in checkpoint, and the commands that only print."""
+    one = ["classify", material.photos[0], "--labels", "cat,dog", "--model", "tiny", "--no-cache"]
+    ours, theirs = side_by_side(lambda: zeroshot(*one), lambda: command(sys.executable, "-c", "import open_clip"))
+    yield Row("one picture with tiny / import open_clip", ours, theirs, "<= 0.15", ours / theirs)
+    printing = (["--help"], ["prompts", "list"], ["models", "list"])
+    typer, *rest = side_by_side(
+        lambda: command(sys.executable, "-c", "import typer"),
+        *(partial(zeroshot, *words) for words in printing),
+        rounds=7,
+    )
+    for words, ours in zip(printing, rest, strict=True):
+        yield Row(f"{' '.join(words)} / import typer", ours, typer, "<= 2", ours / typer)
+
+
+def text(material: Material, quick: bool) -> Iterator[Row]:
+    """An ensemble of 80 templates against open_clip's builder, and the same ensemble again."""
+    import numpy as np
+    import open_clip
+    import torch
+
+    from zeroshot import build_classifier, load_encoder, load_templates, parse_labels
+    from zeroshot.encoder import Engine
+
+    folder, templates = material.vit, load_templates("imagenet-80")
+    names = HUNDRED_LABELS[:5] if quick else HUNDRED_LABELS
+    labels = parse_labels(",".join(names))
+    made: dict[str, Any] = {}
+
+    def builder() -> None:
+        model = open_clip.create_model(f"local-dir:{folder}").eval()
+        with torch.no_grad():
+            made["open_clip"] = open_clip.build_zero_shot_classifier(
+                model, open_clip.get_tokenizer("ViT-B-32"), names, list(templates.templates)
+            )
+
+    def ours(engine: Engine) -> None:
+        made[engine] = build_classifier(load_encoder(str(folder), engine=engine), labels, templates)
+
+    # Each side loads its weights, once: open_clip's takes minutes, beside which neither matters.
+    engines = (Engine.ONNX, Engine.TORCH)
+    theirs, *seconds = side_by_side(builder, *(partial(ours, engine) for engine in engines), rounds=1)
+    for engine, taken in zip(engines, seconds, strict=True):
+        apart = np.abs(made[engine].weights - made["open_clip"].numpy().T).max()
+        name = f"{len(names)} labels x 80 templates, ViT-B-32, {engine} engine (features differ by {apart:.1e})"
+        yield Row(f"{name}: open_clip's builder / ours", taken, theirs, ">= 6", theirs / taken)
+    run = ["classify", material.photos[0], "--prompts", "imagenet-80", "--model", folder]
+    run += ["--labels", ",".join(HUNDRED_LABELS)]
+    zeroshot("cache", "clear")
+    (first,) = side_by_side(lambda: zeroshot(*run), rounds=1)
+    (again,) = side_by_side(lambda: zeroshot(*run))
+    yield Row("100 labels x 80 templates, whole process: again / first", again, first, "< 0.05", again / first)
+
+
+def pictures(material: Material, _: bool) -> Iterator[Row]:
+    """End to end against the encoder alone, and against decoding alone."""
+    from zeroshot import load_encoder
+    from zeroshot.encode import Pipeline, available_cores
+    from zeroshot.pictures.decode import Opening
+    from zeroshot.pictures.isolate import Isolation
+
+    pipeline = Pipeline(_BATCH, available_cores())
+    yield from _parts(load_encoder(str(material.vit)), "ViT-B-32", material.paths(300), pipeline, "encode", ">= 0.95")
+    tiny = load_encoder("tiny")
+    for count in (300, 2000):
+        yield from _parts(tiny, "tiny", material.paths(count), pipeline, "decode", ">= 0.85")
+    whole, processes = side_by_side(
+        partial(_run, tiny, material.paths(2000), pipeline),
+        partial(_run, tiny, material.paths(2000), replace(pipeline, isolation=Isolation())),
+    )
+    name = "2000 photographs, tiny: decoding in processes (--isolate) / in threads"
+    yield Row(name, processes, whole, "", processes / whole)
+    large = material.enlarged(100)
+    whole, draft = side_by_side(
+        partial(_run, tiny, large, pipeline), partial(_run, tiny, large, replace(pipeline, opening=Opening(draft=True)))
+    )
+    yield Row("100 photographs of 12 megapixels, tiny: whole / --draft", draft, whole, "", whole / draft)
+
+
+def gpu(material: Material, _: bool) -> Iterator[Row]:
+    """End to end on a GPU against the lower of its two ceilings."""
+    import torch
+
+    from zeroshot import load_encoder
+    from zeroshot.encode import Pipeline, available_cores
+    from zeroshot.encoder import Device
+
+    if not torch.cuda.is_available():
+        print("no GPU at hand: row skipped", file=sys.stderr)
+        return
+    encoder = load_encoder(str(material.vit), device=Device.CUDA)
+    pipeline = Pipeline(256, available_cores())
+    yield from _parts(encoder, f"ViT-B-32, {encoder.spec.precision} on a GPU", material.paths(20000), pipeline, "lower")
+
+
+def _run(encoder: Any, paths: list[str], pipeline: Any) -> None:
+    from zeroshot.encode import encode_batches
+
+    for _ in encode_batches(encoder, paths, pipeline):
+        pass
+
+
+def _parts(
+    encoder: Any, name: str, paths: list[str], pipeline: Any, against: str, bar: str = ">= 0.8"
+) -> Iterator[Row]:
+    """Compare a run with what it is made of: decoding alone with as many threads, and the encoder on ready pixels."""
+    import numpy as np
+
+    from zeroshot.pictures.decode import open_picture
+    from zeroshot.pictures.preprocess import fit
+
+    def decode(path: str) -> Any:
+        return fit(open_picture(path, pipeline.opening), encoder.spec.preprocessing)
+
+    with ThreadPoolExecutor(pipeline.workers) as pool:
+        ready = np.stack(list(pool.map(decode, paths[:2000])))
+        rounds = -(-len(paths) // len(ready))  # pixels of more pictures would take memory, and tell nothing new
+
+        def encode() -> None:
+            for _ in range(rounds):
+                for start in range(0, len(ready), pipeline.batch_size):
+                    encoder.encode_images(ready[start : start + pipeline.batch_size])
+
+        def decode_all() -> None:
+            for _ in pool.map(decode, paths):
+                pass
+
+        works: list[Callable[[], object]] = [partial(_run, encoder, paths, pipeline), encode, decode_all]
+        ours, encoding, decoding = side_by_side(*works)
+    rates = f"{len(paths) / ours:.0f}, {len(paths) / encoding:.0f} and {len(paths) / decoding:.0f} pictures/s"
+    title = f"{len(paths)} photographs, {name} (end to end, encoder alone, decoding alone: {rates})"
+    ceiling = {"encode": encoding, "decode": decoding, "lower": max(encoding, decoding)}[against]
+    what = {"encode": "the encoder alone", "decode": "bare decode and resize", "lower": "the slower of the two"}
+    yield Row(f"{title}: {what[against]} / end to end", ours, ceiling, bar, ceiling / ours)
+    if against != "lower":  # on the CPU both take the same cores: no run could be quicker than their sum
+        both = encoding + decoding
+        yield Row("the same: bare decode, then the encoder alone / end to end", ours, both, "", both / ours)
+
+
+def cached(material: Material, _: bool) -> Iterator[Row]:
+    """A second run with other labels, whole process."""
+    run = ["classify", material.folder(1000), "--model", material.vit, "--labels"]
+    zeroshot("cache", "clear")
+    (first,) = side_by_side(lambda: zeroshot(*run, LABELS), rounds=1)
+    (second,) = side_by_side(lambda: zeroshot(*run, OTHER_LABELS))
+    yield Row("1,000 photographs, ViT-B-32: first / second run", second, first, ">= 20", first / second)
+
+
+def memory(material: Material, _: bool) -> Iterator[Row]:
+    """Peak memory of a long run against a short one."""
+
+    def peak(count: int) -> float:
+        script = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL);"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        run = [sys.executable, "-m", "zeroshot", "classify", material.folder(count), "--labels", LABELS]
+        run += ["--model", "tiny", "--no-cache"]
+        done = subprocess.run(
+            [sys.executable, "-c", script, *map(str, run)], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout) * 1024
+
+    small, large = peak(2000), peak(20000)
+    yield Row("peak memory: 20,000 pictures / 2,000", large, small, "<= 1.1", large / small)
