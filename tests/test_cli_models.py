@@ -9,7 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conftest import SaveModelFolder
 from hub_server import serve
+from test_engines import CONFIG as SMALL
+from test_engines import PREPROCESS, flip_a_bit
+
+from zeroshot import load, models
 
 REPO, WEIGHTS = "org/model", b"weights" * 1000
 CONFIG = {
@@ -53,3 +58,22 @@ def test_the_built_in_model_needs_no_pulling(tmp_path: Path) -> None:
     done = zeroshot("http://127.0.0.1:9", tmp_path, "models", "pull", "tiny")
     assert (done.returncode, done.stderr) == (0, "")
     assert "inside the package" in done.stdout
+
+
+def test_a_damaged_export_is_said_on_stderr(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
+    """Damaged weights end the run with the file and the command; a damaged graph is a line, and PyTorch answers."""
+    folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
+    export = load.export_model(models.resolve(str(folder)))
+    picture = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
+    run = ["classify", picture, "--labels", "a,b", "--model", str(folder), "--device", "cpu", "--no-cache"]
+    flip_a_bit(export / "image.onnx.data")
+    done = zeroshot("http://127.0.0.1:9", tmp_path, *run)
+    assert (done.returncode, done.stdout) == (1, "")
+    error, hint = done.stderr.splitlines()
+    assert error.endswith("image.onnx.data is missing or damaged")
+    assert f"`zeroshot models pull {folder}` exports it again, or use --engine torch" in hint
+    flip_a_bit(export / "image.onnx")
+    done = zeroshot("http://127.0.0.1:9", tmp_path, *run)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    (warning,) = done.stderr.splitlines()
+    assert "image.onnx is missing or damaged; going on with PyTorch" in warning

@@ -88,18 +88,49 @@ def test_file_cut_short_is_refused(folder: Path, tmp_path: Path, name: str) -> N
         onnx_engine.load(damaged)
 
 
-def test_damaged_graph_is_a_model_error(folder: Path, tmp_path: Path) -> None:
-    """A graph of the right size that is no graph is an error with a hint, at its first use."""
+def flip_a_bit(path: Path) -> None:
+    """Damage a file without changing its size."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [export_manifest.IMAGE_GRAPH, export_manifest.TEXT_GRAPH])
+def test_damaged_graph_is_refused_at_load(folder: Path, tmp_path: Path, name: str) -> None:
+    """A graph of the right size with another bit is an error with a hint before anything is encoded."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    size = (damaged / export_manifest.TEXT_GRAPH).stat().st_size
-    (damaged / export_manifest.TEXT_GRAPH).write_bytes(b"\xff" * size)
-    with pytest.raises(ModelError, match=r"text\.onnx cannot be loaded") as raised:
-        onnx_engine.load(damaged).encode_texts(["dog"])
+    flip_a_bit(damaged / name)
+    with pytest.raises(ModelError, match=f"{name} is missing or damaged") as raised:
+        onnx_engine.load(damaged)
     assert "--engine torch" in raised.value.hint
 
 
+def test_damaged_data_is_refused_where_its_tower_is_opened(folder: Path, tmp_path: Path) -> None:
+    """A bit of the weights that turned over is an error at their first use, and the other tower can still be used."""
+    damaged = shutil.copytree(folder, tmp_path / "damaged")
+    flip_a_bit(damaged / f"{export_manifest.IMAGE_GRAPH}.data")
+    encoder = onnx_engine.load(damaged, remedy="do this")
+    assert encoder.encode_texts(["dog"]).shape == (1, 64)
+    with pytest.raises(ModelError, match=r"image\.onnx\.data is missing or damaged") as raised:
+        encoder.encode_images(np.zeros((1, 32, 32, 3), np.uint8))
+    assert raised.value.hint == "do this"
+
+
+def test_loading_does_not_read_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only graphs are hashed until a tower is used: a run that finds its features in the cache needs no weights."""
+    read: list[str] = []
+    hash_file = export_manifest._hash
+    monkeypatch.setattr(export_manifest, "_hash", lambda path: read.append(path.name) or hash_file(path))
+    encoder = onnx_engine.load(folder)
+    assert sorted(read) == ["image.onnx", "text.onnx"]
+    encoder.encode_texts(["dog"])
+    encoder.encode_texts(["cat"])
+    assert sorted(read) == ["image.onnx", "text.onnx", "text.onnx.data"]
+
+
 @pytest.mark.parametrize(
-    ("key", "value"), [("format", 0), ("spec", {}), ("tokenizer", {"kind": "unknown"}), ("text", 3), ("sizes", [])]
+    ("key", "value"),
+    [("format", 0), ("spec", {}), ("tokenizer", {"kind": "unknown"}), ("text", 3), ("files", []), ("files", {})],
 )
 def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: Path, key: str, value: object) -> None:
     """A manifest of another version or shape is refused, not half understood."""

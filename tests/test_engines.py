@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,9 +62,116 @@ def test_an_export_is_taken_on_a_cpu_and_not_when_it_is_damaged(folder: Path) ->
     assert load(folder).spec.engine is Engine.TORCH
     with pytest.raises(ModelError, match="damaged"):
         load(folder, engine=Engine.ONNX)
-    manifest = export / export_manifest.MANIFEST_NAME
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 0}))
-    assert load(folder).spec.engine is Engine.TORCH
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage a file without changing its size."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def make_old(path: Path) -> None:
+    """Make an export's manifest one of the format before this one."""
+    document = json.loads(path.read_text())
+    document["format"] = 1
+    document["sizes"] = {name: file["size"] for name, file in document.pop("files").items()}
+    path.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "what"),
+    [
+        (export_manifest.IMAGE_GRAPH, flip_a_bit, "image.onnx is missing or damaged"),
+        (export_manifest.TEXT_GRAPH, flip_a_bit, "text.onnx is missing or damaged"),
+        (f"{export_manifest.TEXT_GRAPH}.data", Path.unlink, "text.onnx.data is missing or damaged"),
+        (export_manifest.MANIFEST_NAME, make_old, "another version"),
+    ],
+)
+def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
+    folder: Path, name: str, spoil: Callable[[Path], None], what: str
+) -> None:
+    """Left to choose, PyTorch runs and one line says why; asked for, it is an error; either names what mends it."""
+    export = engines.export_model(models.resolve(str(folder)))
+    spoil(export / name)
+    warnings: list[str] = []
+    assert load(folder, warn=warnings.append).spec.engine is Engine.TORCH
+    (warning,) = warnings
+    assert what in warning
+    pull = f"`zeroshot models pull {folder}` exports it again"
+    assert f"going on with PyTorch ({pull})" in warning
+    for options in ({"engine": Engine.ONNX}, {"precision": Precision.INT8}):
+        with pytest.raises(ModelError, match=what) as caught:
+            load(folder, **options)
+        assert caught.value.hint.startswith(pull)
+        assert ("--engine torch" in caught.value.hint) is ("engine" in options)
+    assert engines.export_model(models.resolve(str(folder))) == export
+    assert load(folder, warn=warnings.append).spec.engine is Engine.ONNX
+    assert load(folder, precision=Precision.INT8).encode_texts(SENTENCES).shape == (2, 32)
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("name", ["image.onnx.data", "image.int8.onnx"])
+def test_damaged_weights_of_an_export_are_never_used(folder: Path, name: str) -> None:
+    """Weights with another bit are an error where pictures are first encoded, which pulling mends; texts still work."""
+    export = engines.export_model(models.resolve(str(folder)))
+    options = {"precision": Precision.INT8} if "int8" in name else {}
+    load(folder, **options)
+    flip_a_bit(export / name)
+    encoder = load(folder, **options)
+    assert encoder.encode_texts(SENTENCES).shape == (2, 32)
+    with pytest.raises(ModelError, match=f"{name} is missing or damaged") as caught:
+        encoder.encode_images(np.zeros((1, 32, 32, 3), np.uint8))
+    assert f"`zeroshot models pull {folder}` exports it again" in caught.value.hint
+    engines.export_model(models.resolve(str(folder)))
+    assert load(folder, **options).encode_images(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 32)
+
+
+def test_8_bit_graphs_are_not_made_of_damaged_weights(folder: Path) -> None:
+    """Damage measured against damage would pass: the weights are checked before they are made smaller."""
+    export = engines.export_model(models.resolve(str(folder)))
+    flip_a_bit(export / "text.onnx.data")
+    with pytest.raises(ModelError, match=r"text\.onnx\.data is missing or damaged"):
+        load(folder, precision=Precision.INT8)
+
+
+def test_damage_to_the_8_bit_form_is_none_to_the_other(folder: Path) -> None:
+    """The float32 graphs are used though the 8-bit ones are cut short."""
+    export = engines.export_model(models.resolve(str(folder)))
+    load(folder, precision=Precision.INT8)
+    (export / "image.int8.onnx").write_bytes(b"cut short")
+    assert load(folder).spec.engine is Engine.ONNX
+    with pytest.raises(ModelError, match=r"image\.int8\.onnx is missing or damaged"):
+        load(folder, precision=Precision.INT8)
+
+
+def test_the_hint_for_an_export_in_the_models_own_folder_mends_it(folder: Path, tmp_path: Path) -> None:
+    """Such an export is preferred to the cache's, so it has to give way before pulling helps."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    shutil.copytree(engines.export_model(models.resolve(str(folder))), own, dirs_exist_ok=True)
+    assert load(own).spec.engine is Engine.ONNX
+    flip_a_bit(own / export_manifest.IMAGE_GRAPH)
+    with pytest.raises(ModelError, match="damaged") as caught:
+        load(own, engine=Engine.ONNX)
+    manifest = own / export_manifest.MANIFEST_NAME
+    assert caught.value.hint.startswith(f"remove {manifest}, then `zeroshot models pull {own}` exports the model again")
+    manifest.unlink()
+    engines.export_model(models.resolve(str(own)))
+    assert load(own, engine=Engine.ONNX).spec.engine is Engine.ONNX
+
+
+def test_the_hint_for_a_damaged_package_is_to_install_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The built-in checkpoint cannot be pulled."""
+    tiny = shutil.copytree(models.builtin_folder(), tmp_path / "tiny")
+    monkeypatch.setattr(models, "builtin_folder", lambda: tiny)
+    flip_a_bit(tiny / export_manifest.IMAGE_GRAPH)
+    with pytest.raises(ModelError, match="damaged") as caught:
+        engines.load_encoder("tiny")
+    assert caught.value.hint.startswith("install zeroshot again")
+    (tiny / export_manifest.IMAGE_GRAPH).unlink()
+    with pytest.raises(ModelError, match="no export") as caught:
+        engines.load_encoder("tiny", engine=Engine.ONNX)
+    assert caught.value.hint.startswith("install zeroshot again")
 
 
 @pytest.mark.parametrize(

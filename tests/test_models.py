@@ -197,3 +197,18 @@ def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> No
     document = {"model_cfg": {**CONFIG, "text_cfg": {"heads": 2}}, "preprocess_cfg": PREPROCESS}
     (folder / models.CONFIG_NAME).write_text(json.dumps(document))
     assert len({before, with_tokenizer, other_tokenizer, configuration()}) == 4
+
+
+def test_a_checkpoint_is_named_as_pulling_takes_it(tmp_path: Path) -> None:
+    """What a hint says after `models pull` resolves to the same checkpoint."""
+    weights = tmp_path / "my weights.pt"
+    weights.write_bytes(b"weights")
+    folder = make_folder(tmp_path / "a folder")
+    for model, pretrained, arguments in (
+        ("base", None, "base"),
+        ("ViT-B-32", "openai", "ViT-B-32 --pretrained openai"),
+        ("hf-hub:org/model", None, "hf-hub:org/model"),
+        (str(folder), None, f"'{folder}'"),
+        ("ViT-B-32-256", str(weights), f"ViT-B-32-256 --pretrained '{weights}'"),
+    ):
+        assert models.resolve(model, pretrained).arguments == arguments

@@ -33,6 +33,7 @@ def load_encoder(
     engine: Engine = Engine.AUTO,
     preprocessing: dict[str, Any] | None = None,
     on_progress: Callable[[download.Progress], None] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Encoder:
     """Load a model, downloading it on first use.
 
@@ -46,6 +47,7 @@ def load_encoder(
         preprocessing: For a weights file whose preprocessing is not known: ``mean``, ``std``, ``interpolation``,
             ``resize_mode``.
         on_progress: Told of downloads.
+        warn: Told, in one line, of an export that cannot be used, where PyTorch is taken instead.
 
     Raises:
         ModelError: The model is unknown, cannot be had, or is unsafe or damaged.
@@ -72,13 +74,18 @@ def load_encoder(
         if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
             try:
                 return onnx_engine.load(
-                    folder, model=source.model, source=files.origin, configuration=files.configuration
+                    folder,
+                    model=source.model,
+                    source=files.origin,
+                    configuration=files.configuration,
+                    remedy=_remedy(files, folder) + ("" if built_in else ", or use --engine torch"),
                 )
-            except ModelError:
+            except ModelError as error:
                 if engine is Engine.ONNX or built_in:
                     raise
+                warn(f"{error.message}; going on with PyTorch ({_remedy(files, folder)})")
         elif engine is Engine.ONNX:
-            raise ModelError(f"{source.model} has no export for --engine onnx", "`zeroshot models pull` makes one")
+            raise ModelError(f"{source.model} has no export for --engine onnx", _remedy(files, None))
     from .engines import torch_engine
 
     return torch_engine.load(files, device, precision)
@@ -88,17 +95,35 @@ def _load_int8(files: models.Files) -> Encoder:
     """Load the 8-bit graphs of a model's export, making them on first use."""
     folder = find_export(files)
     if folder is None:
-        raise ModelError(
-            f"{files.source.model} has no export to make 8-bit graphs of", "`zeroshot models pull` makes one"
-        )
-    if export_manifest.read_manifest(folder).int8 is None:
+        raise ModelError(f"{files.source.model} has no export to make 8-bit graphs of", _remedy(files, None))
+    remedy = _remedy(files, folder)
+    if export_manifest.read_manifest(folder, remedy).int8 is None:
         from .export import quantise
 
         with _explaining(folder):
-            quantise.quantise(folder)
+            quantise.quantise(folder, remedy)
     return onnx_engine.load(
-        folder, model=files.source.model, source=files.origin, configuration=files.configuration, int8=True
+        folder,
+        model=files.source.model,
+        source=files.origin,
+        configuration=files.configuration,
+        int8=True,
+        remedy=remedy,
     )
+
+
+def _remedy(files: models.Files, folder: Path | None) -> str:
+    """Return the hint that mends a model's export in a folder, or the lack of one (None)."""
+    if files.folder == models.builtin_folder():
+        return "install zeroshot again: a file of the package is missing or damaged"
+    pull = f"`zeroshot models pull {files.source.arguments}`"
+    if files.source.folder is None and not files.source.pretrained and not files.source.repository:
+        pull += " with the preprocessing options of this run"
+    if folder is None:
+        return f"{pull} makes one"
+    if folder == files.folder:  # it is preferred to one in the cache, so that making that would not help
+        return f"remove {folder / export_manifest.MANIFEST_NAME}, then {pull} exports the model again"
+    return f"{pull} exports it again"
 
 
 def find_export(files: models.Files) -> Path | None:

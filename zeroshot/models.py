@@ -56,6 +56,20 @@ class Source:
     quick_gelu: bool | None = None
     preprocessing: Preprocessing | None = None
 
+    @property
+    def arguments(self) -> str:
+        """What names this checkpoint to ``zeroshot models pull``, quoted for a shell: model, and tag or file."""
+        import shlex  # for hints only, and starting is to be quick
+
+        words = [self.model]
+        if self.pretrained and not any(
+            (alias.name, alias.pretrained) == (self.model, self.pretrained) for alias in ALIASES
+        ):
+            words += ["--pretrained", self.pretrained]
+        elif self.weights is not None and self.folder is None:
+            words += ["--pretrained", str(self.weights)]
+        return shlex.join(words)
+
 
 @dataclass(frozen=True, slots=True)
 class Files:

@@ -88,7 +88,7 @@ def info(
 
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     with console.download_bar() as on_progress:
-        encoder = load_encoder(model, pretrained, preprocessing=overrides, on_progress=on_progress)
+        encoder = load_encoder(model, pretrained, preprocessing=overrides, on_progress=on_progress, warn=console.warn)
     spec = encoder.spec
     if json:
         typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())

@@ -165,7 +165,7 @@ def load(
 ) -> Encoder:
     """Load the model that the options name, with a progress bar for its download."""
     from ..load import load_encoder
-    from .console import download_bar
+    from .console import download_bar, warn
 
     with download_bar() as on_progress:
         return load_encoder(
@@ -176,6 +176,7 @@ def load(
             engine=engine,
             preprocessing=overrides or {},
             on_progress=on_progress,
+            warn=warn,
         )
 
 

@@ -67,7 +67,7 @@ def check(
         from ..load import load_encoder
 
         with console.download_bar() as on_progress:
-            encoder = load_encoder(model, pretrained, on_progress=on_progress)
+            encoder = load_encoder(model, pretrained, on_progress=on_progress, warn=console.warn)
         findings += checks.check_with_model(encoder, label_set, templates)
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.message}")

@@ -7,7 +7,9 @@ the built-in checkpoint, in the safetensors file that PyTorch reads too.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +22,13 @@ MANIFEST_NAME = "zeroshot.json"
 IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER_NAME = "tokenizer.json"
-FORMAT = 1
+FORMAT = 2
 """Version of the manifest; an export of another version is made anew."""
 
-REMAKE = "remove the folder and export the model again with `zeroshot models pull`, or use --engine torch"
+REMAKE = "export the model again with `zeroshot models pull`, or use --engine torch"
+"""What mends an export whose model is not known; `load` says it with the model's name."""
+
+_SMALL = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,24 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What a file was when the export was made.
+
+    Attributes:
+        size: In bytes; compared where reading the file would take too long.
+        sha256: Of its content, hexadecimal.
+    """
+
+    size: int
+    sha256: str
+
+    @staticmethod
+    def of(path: Path) -> StoredFile:
+        """Read it off a file."""
+        return StoredFile(path.stat().st_size, _hash(path))
+
+
+@dataclass(frozen=True, slots=True)
 class ExportManifest:
     """The content of ``zeroshot.json``.
 
@@ -64,9 +87,9 @@ class ExportManifest:
         spec: The facts about the model; engine, device and versions are the loading process's own.
         text: How the text graph is fed.
         tokenizer: Its kind and the arguments that build it.
-        sizes: Bytes of each file, to notice one that was cut short.
-        weights_file: File of another owner that the graphs point into, checked by `EncoderSpec.weights_sha256`
-            because an offset into other bytes would be read as weights; empty where the export has its own data.
+        files: What each file was, by name.
+        weights_file: File of another owner that the graphs point into, where an offset into other bytes would be read
+            as weights; empty where the export has its own data.
         agreement: The check that the export passed.
         int8: How near the 8-bit graphs come to the float32 ones; None where there are none.
     """
@@ -74,7 +97,7 @@ class ExportManifest:
     spec: EncoderSpec
     text: TextGraph
     tokenizer: dict[str, Any]
-    sizes: dict[str, int]
+    files: dict[str, StoredFile]
     weights_file: str
     agreement: Agreement
     int8: Agreement | None = None
@@ -86,38 +109,109 @@ def int8_name(graph: str) -> str:
 
 
 def write_manifest(manifest: ExportManifest, folder: Path) -> None:
-    """Write ``zeroshot.json`` into a folder."""
+    """Write ``zeroshot.json`` into a folder; where there is one, a reader finds that or this, never a part."""
     document = {"format": FORMAT, **asdict(manifest)}
-    (folder / MANIFEST_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    beside = folder / f".{MANIFEST_NAME}.{os.getpid()}"
+    beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    beside.replace(folder / MANIFEST_NAME)
 
 
-def read_manifest(folder: Path) -> ExportManifest:
-    """Read ``zeroshot.json`` and check that the files it names are whole.
+def read_manifest(folder: Path, remedy: str = REMAKE) -> ExportManifest:
+    """Read ``zeroshot.json``.
+
+    Args:
+        folder: Of the export.
+        remedy: The hint of errors: what mends this export.
 
     Raises:
-        ModelError: There is none, it is of another version, or a file is missing or of another size.
+        ModelError: There is none, it is of another version, or it cannot be understood.
     """
     path = folder / MANIFEST_NAME
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.pop("format") != FORMAT:
-            raise ModelError(f"{folder} was exported by another version of zeroshot", REMAKE)
-        manifest = ExportManifest(
+            raise ModelError(f"{folder} was exported by another version of zeroshot", remedy)
+        return ExportManifest(
             spec=_read_spec(document["spec"]),
             text=TextGraph(**document["text"]),
             tokenizer=dict(document["tokenizer"]),
-            sizes={name: int(document["sizes"][name]) for name in {IMAGE_GRAPH, TEXT_GRAPH, *document["sizes"]}},
+            files={name: _read_file(document["files"][name]) for name in (IMAGE_GRAPH, TEXT_GRAPH, *document["files"])},
             weights_file=str(document["weights_file"]),
             agreement=Agreement(**document["agreement"]),
             int8=Agreement(**document["int8"]) if document.get("int8") else None,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{path} cannot be read: {error!r}", REMAKE) from error
-    for name, size in manifest.sizes.items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != size:
-            raise ModelError(f"{file} is missing or damaged", REMAKE)
-    return manifest
+        raise ModelError(f"{path} cannot be read: {error!r}", remedy) from error
+
+
+def check_at_load(manifest: ExportManifest, folder: Path, *, int8: bool = False, remedy: str = REMAKE) -> None:
+    """Check the files that a run will use: the small ones and shared weights by content, data by size.
+
+    Data is most of an export, and a run that finds its features in the cache never reads it: `check_tower` does.
+
+    Args:
+        manifest: Of the export.
+        folder: Of the export.
+        int8: The run uses the 8-bit graphs, else the float32 ones.
+        remedy: The hint of errors.
+
+    Raises:
+        ModelError: Names the file that is missing, damaged or of another checkpoint.
+    """
+    towers = {name for graph in (IMAGE_GRAPH, TEXT_GRAPH) for name in _tower_files(manifest, graph, int8)}
+    for name in manifest.files:
+        if name in towers or name in (TOKENIZER_NAME, manifest.weights_file):
+            small = name in _SMALL or name == manifest.weights_file
+            _check_file(manifest, folder, name, by_content=small, remedy=remedy)
+
+
+def check_tower(
+    manifest: ExportManifest, folder: Path, graph: str, *, int8: bool = False, remedy: str = REMAKE
+) -> None:
+    """Check the content of what `check_at_load` left of a tower: its data, or its 8-bit graph.
+
+    Args:
+        manifest: Of the export.
+        folder: Of the export.
+        graph: `IMAGE_GRAPH` or `TEXT_GRAPH`.
+        int8: Its 8-bit form.
+        remedy: The hint of errors.
+
+    Raises:
+        ModelError: Names the file that is missing or damaged.
+    """
+    for name in _tower_files(manifest, graph, int8):
+        if name not in _SMALL:
+            _check_file(manifest, folder, name, by_content=True, remedy=remedy)
+
+
+def _tower_files(manifest: ExportManifest, graph: str, int8: bool) -> list[str]:
+    """Return the names of a graph and of the data beside it, which begins with the graph's name."""
+    form = int8_name(graph) if int8 else graph
+    return [name for name in manifest.files if name == form or name.startswith(f"{form}.")]
+
+
+def _check_file(manifest: ExportManifest, folder: Path, name: str, *, by_content: bool, remedy: str) -> None:
+    path, stored = folder / name, manifest.files[name]
+    try:
+        whole = path.stat().st_size == stored.size and not (by_content and _hash(path) != stored.sha256)
+    except FileNotFoundError:
+        whole = False
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", remedy) from error
+    if not whole:
+        foreign = name == manifest.weights_file
+        what = "is not the file that the graphs were made for" if foreign else "is missing or damaged"
+        raise ModelError(f"{path} {what}", remedy)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_file(document: dict[str, Any]) -> StoredFile:
+    return StoredFile(size=int(document["size"]), sha256=str(document["sha256"]))
 
 
 def _read_spec(document: dict[str, Any]) -> EncoderSpec:

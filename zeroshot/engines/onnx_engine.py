@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ from .export_manifest import (
     TEXT_GRAPH,
     TOKENIZER_NAME,
     ExportManifest,
+    check_at_load,
+    check_tower,
     int8_name,
     read_manifest,
 )
@@ -40,8 +41,9 @@ def load(
     configuration: str = "",
     threads: int | None = None,
     int8: bool = False,
+    remedy: str = REMAKE,
 ) -> OnnxEncoder:
-    """Open an exported folder; each tower is read when it is first used.
+    """Open an exported folder; each tower is read, and its data checked, when it is first used.
 
     Args:
         folder: Holds the graphs and ``zeroshot.json``.
@@ -50,18 +52,15 @@ def load(
         configuration: Hash of the model's configuration; empty for what the export says.
         threads: Threads of a tower; None for as many as this process may run on.
         int8: Run the 8-bit graphs.
+        remedy: The hint of errors about the export: what mends it.
 
     Raises:
         ModelError: The export is incomplete, damaged, was made for other weights, or has no 8-bit graphs.
     """
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, remedy)
     if int8 and manifest.int8 is None:
         raise ModelError(f"{model or manifest.spec.model} has no int8 export", "--precision fp32")
-    if manifest.weights_file:
-        with (folder / manifest.weights_file).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != manifest.spec.weights_sha256:
-            raise ModelError(f"{folder / manifest.weights_file} is not the file that the graphs were made for", REMAKE)
+    check_at_load(manifest, folder, int8=int8, remedy=remedy)
     spec = replace(
         manifest.spec,
         model=model or manifest.spec.model,
@@ -73,7 +72,7 @@ def load(
         agreement=asdict(manifest.int8 if int8 and manifest.int8 else manifest.agreement),
         versions={name: _version(name) for name in ("zeroshot", "onnxruntime", "numpy", "pillow")},
     )
-    return OnnxEncoder(folder, replace(manifest, spec=spec), threads or usable_cores())
+    return OnnxEncoder(folder, replace(manifest, spec=spec), threads or usable_cores(), remedy)
 
 
 def _version(package: str) -> str:
@@ -90,7 +89,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def open_tokenizer(manifest: ExportManifest, folder: Path) -> Tokenizer:
+def open_tokenizer(manifest: ExportManifest, folder: Path, remedy: str = REMAKE) -> Tokenizer:
     """Build the tokenizer that an export names.
 
     Raises:
@@ -104,8 +103,8 @@ def open_tokenizer(manifest: ExportManifest, folder: Path) -> Tokenizer:
         if kind == "hugging_face":
             return HuggingFaceTokenizer(folder / TOKENIZER_NAME, **settings)
     except TypeError as error:
-        raise ModelError(f"{folder / MANIFEST_NAME}: unusable tokenizer: {error}", REMAKE) from error
-    raise ModelError(f"{folder / MANIFEST_NAME}: unknown tokenizer {kind!r}", REMAKE)
+        raise ModelError(f"{folder / MANIFEST_NAME}: unusable tokenizer: {error}", remedy) from error
+    raise ModelError(f"{folder / MANIFEST_NAME}: unknown tokenizer {kind!r}", remedy)
 
 
 class OnnxEncoder:
@@ -115,12 +114,14 @@ class OnnxEncoder:
         folder: Holds the graphs.
         manifest: What they are.
         threads: Threads of each tower.
+        remedy: The hint of errors about the export.
     """
 
-    def __init__(self, folder: Path, manifest: ExportManifest, threads: int) -> None:
+    def __init__(self, folder: Path, manifest: ExportManifest, threads: int, remedy: str = REMAKE) -> None:
         self._folder = folder
         self._manifest = manifest
         self._threads = threads
+        self._remedy = remedy
         self._int8 = manifest.spec.precision is Precision.INT8
         self._sessions: dict[str, Any] = {}
         self._tokens: Tokenizer | None = None
@@ -172,7 +173,7 @@ class OnnxEncoder:
     def _tokenizer(self) -> Tokenizer:
         with self._lock:
             if self._tokens is None:
-                self._tokens = open_tokenizer(self._manifest, self._folder)
+                self._tokens = open_tokenizer(self._manifest, self._folder, self._remedy)
             return self._tokens
 
     def _run(self, graph: str, name: str, values: np.ndarray[Any, Any]) -> Features:
@@ -184,12 +185,13 @@ class OnnxEncoder:
     def _session(self, graph: str) -> Any:
         with self._lock:
             if graph not in self._sessions:
+                check_tower(self._manifest, self._folder, graph, int8=self._int8, remedy=self._remedy)
                 path = self._folder / (int8_name(graph) if self._int8 else graph)
-                self._sessions[graph] = _open_session(path, self._threads)
+                self._sessions[graph] = _open_session(path, self._threads, self._remedy)
             return self._sessions[graph]
 
 
-def _open_session(path: Path, threads: int) -> Any:
+def _open_session(path: Path, threads: int, remedy: str) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -201,4 +203,4 @@ def _open_session(path: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
-        raise ModelError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}", REMAKE) from error
+        raise ModelError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}", remedy) from error

@@ -28,6 +28,7 @@ from ..engines.export_manifest import (
     TOKENIZER_NAME,
     Agreement,
     ExportManifest,
+    StoredFile,
     TextGraph,
     is_export,
     write_manifest,
@@ -216,9 +217,9 @@ def _check(
     """
     import torch
 
-    sizes = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    files = {path.name: StoredFile.of(path) for path in sorted(folder.iterdir())}
     unchecked = Agreement(image=0.0, text=0.0, difference=2.0, torch=str(torch.__version__))
-    manifest = ExportManifest(spec, text, settings, sizes, weights_file, unchecked)
+    manifest = ExportManifest(spec, text, settings, files, weights_file, unchecked)
     if (open_tokenizer(manifest, folder).encode(GOLDEN_TEXTS) != reference.tokenizer(list(GOLDEN_TEXTS)).numpy()).any():
         raise ModelError(f"{reference.spec.model}: the exported tokenizer gives other ids", _KEEP_TORCH)
     agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, usable_cores()), unchecked.torch)

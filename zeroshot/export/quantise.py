@@ -17,8 +17,12 @@ from typing import Any
 from ..choices import Precision
 from ..engines.export_manifest import (
     IMAGE_GRAPH,
+    REMAKE,
     TEXT_GRAPH,
     ExportManifest,
+    StoredFile,
+    check_at_load,
+    check_tower,
     int8_name,
     read_manifest,
     write_manifest,
@@ -30,11 +34,12 @@ from .graphs import measure_agreement
 _PROTOBUF_LIMIT = 2**31  # bytes; larger graphs keep their weights in a file beside them
 
 
-def quantise(folder: Path) -> ExportManifest:
+def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
     """Add 8-bit graphs to an export, and to its manifest how near they come to the float32 ones.
 
     Args:
         folder: An export with weights of its own.
+        remedy: The hint of errors about the export: what mends it.
 
     Raises:
         ModelError: The export is damaged, shares a checkpoint's weights, or a package is missing.
@@ -44,9 +49,12 @@ def quantise(folder: Path) -> ExportManifest:
         from onnxruntime import quantization
     except ImportError as error:
         raise ModelError(f"quantising needs a package that is missing: {error}", "pip install onnx") from error
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, remedy)
     if manifest.weights_file:
         raise ModelError(f"{manifest.spec.model} is small and fast as it is; it has no int8 form", "--precision fp32")
+    check_at_load(manifest, folder, remedy=remedy)
+    for graph in (IMAGE_GRAPH, TEXT_GRAPH):  # else damage would be measured against damage, and pass
+        check_tower(manifest, folder, graph, remedy=remedy)
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder) as work, _quiet():
         made = Path(work, "made")
         made.mkdir()
@@ -63,13 +71,14 @@ def quantise(folder: Path) -> ExportManifest:
                 use_external_data_format=size > _PROTOBUF_LIMIT,
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
-        sizes = {path.name: path.stat().st_size for path in made.iterdir()}
+        files = {path.name: StoredFile.of(path) for path in made.iterdir()}
         for path in made.iterdir():
             path.replace(folder / path.name)
+    manifest = replace(manifest, files={**manifest.files, **files})
     small = replace(manifest, spec=replace(manifest.spec, precision=Precision.INT8))
     encoder = OnnxEncoder(folder, small, usable_cores())
     agreement = measure_agreement(load(folder), encoder, manifest.agreement.torch)
-    manifest = replace(manifest, sizes={**manifest.sizes, **sizes}, int8=agreement)
+    manifest = replace(manifest, int8=agreement)
     write_manifest(manifest, folder)
     return manifest
 
