@@ -94,6 +94,7 @@ def test_helps_name_values_and_exit_codes_in_full() -> None:
     """Numbers have names that say something, and where 130 is listed, 143 is."""
     for name in ("classify", "eval", "search", "sort", "calibrate", "features", "prompts tune", "cache prune"):
         shown = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
+        assert CliRunner().invoke(app, [*name.split(), "-h"]).stdout == shown
         assert "range>" not in shown, name
         assert ("130" in shown) == ("143" in shown) == (name in ("classify", "sort")), name
 

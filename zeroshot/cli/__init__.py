@@ -59,12 +59,13 @@ app = typer.Typer(
     name="zeroshot",
     cls=_Commands,
     help="Sort pictures by words: name labels, point at a folder, get probabilities. No training.",
-    epilog="Begin with: zeroshot classify ./imgs --labels cat,dog --model tiny",
+    epilog="Begin with: zeroshot classify ./imgs --labels cat,dog --model tiny\n\n"
+    "Exit codes: 0 all well, 1 error, 2 usage, 3 complete but for some pictures, 130 interrupted.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"default_map": _DEFAULTS},
+    context_settings={"default_map": _DEFAULTS, "help_option_names": ["-h", "--help"]},
 )
 
 
