@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fakes import FakeEncoder
 
+from zeroshot.cache.keys import FileState
 from zeroshot.cache.store import FeatureCache
-from zeroshot.encode import Pipeline
+from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import InputError, LabelError
 from zeroshot.output.features import FeatureTable, write_features
 from zeroshot.results import Failure
@@ -87,6 +93,64 @@ def test_known_features_are_not_computed_again(coloured: list[str], tmp_path: Pa
     encoder.batches.clear()
     assert search(encoder, build_query(encoder, ["red"], [], pipeline), coloured, 3, pipeline) == first
     assert encoder.batches == []
+
+
+def test_a_copy_is_read_once(coloured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that was copied costs one hash a picture, not one a run, and a transaction a batch; no decoding."""
+    encoder = FakeEncoder()
+    pipeline = Pipeline(batch_size=4, cache=FeatureCache(tmp_path / "features.sqlite"))
+    list(encode_batches(encoder, coloured, pipeline))
+    copies = [shutil.copy(path, tmp_path / f"copy{index}.png") for index, path in enumerate(coloured)]
+    hashed: list[str] = []
+    stored: list[int] = []
+    digest, add = hashlib.file_digest, FeatureCache.add
+
+    def count_hashes(file: Any, *arguments: Any) -> Any:
+        hashed.append(file.name)
+        return digest(file, *arguments)
+
+    def count_writes(self: FeatureCache, model: bytes, name: str, rows: Any, files: Any = ()) -> None:
+        stored.append(len(files))
+        add(self, model, name, rows, files)
+
+    monkeypatch.setattr(hashlib, "file_digest", count_hashes)
+    monkeypatch.setattr(FeatureCache, "add", count_writes)
+    monkeypatch.setattr("zeroshot.encode.decode", lambda *_: pytest.fail("decoded"))
+    for now, hashes, writes in (
+        (time.time_ns(), 5, []),  # just written: another content could come within the same tick of the clock
+        (time.time_ns() + 10**11, 5, [4, 1]),
+        (time.time_ns() + 10**11, 0, []),
+    ):
+        hashed.clear()
+        stored.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "time_ns", lambda now=now: now)
+            again = [item for batch in encode_batches(encoder, copies, pipeline) for item in batch]
+        assert [item.error for item in again] == [""] * 5
+        assert (len(hashed), sorted(stored, reverse=True)) == (hashes, writes)
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
+    coloured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was hashed may not be what has that state."""
+    store = FeatureCache(tmp_path / "features.sqlite")
+    pipeline = Pipeline(cache=store)
+    list(encode_batches(FakeEncoder(), coloured, pipeline))
+    copy = Path(shutil.copy(coloured[0], tmp_path / "copy.png"))
+    state = FileState.of(str(copy), copy.stat())
+    digest = hashlib.file_digest
+
+    def touch(file: Any, *arguments: Any) -> Any:
+        found = digest(file, *arguments)
+        os.utime(copy, (1, 1))
+        return found
+
+    monkeypatch.setattr(hashlib, "file_digest", touch)
+    monkeypatch.setattr(FileState, "settled", lambda self: True)
+    list(encode_batches(FakeEncoder(), [str(copy)], pipeline))
+    assert store.find_content(state) is None
+    assert store.find_content(FileState.of(str(copy), copy.stat())) is None
 
 
 def test_a_features_file_comes_back_from_numpy(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO
 
@@ -86,8 +86,17 @@ class _Fresh:
     state: FileState | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A picture whose features the cache has, and the file that had to be read to find them."""
+
+    features: Features
+    content: bytes = b""
+    state: FileState | None = None
+
+
 # What a worker makes of a path: a picture to encode, features that are known already, or why there is neither.
-Prepared = _Fresh | Features | str
+Prepared = _Fresh | _Known | str
 
 
 def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
@@ -119,15 +128,16 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
             if pipeline.cache is None:
                 return _Fresh(read(file))
             state = FileState.of(path, os.fstat(file.fileno()))
-            content = pipeline.cache.find_content(state) or hashlib.file_digest(file, "sha256").digest()
+            remembered = pipeline.cache.find_content(state)
+            content = remembered or hashlib.file_digest(file, "sha256").digest()
             known = pipeline.cache.find(key, content, encoder.spec.dim)
-            if known is not None:
-                return known
+            if known is not None and remembered:
+                return _Known(known)
             file.seek(0)
-            pixels = read(file)
+            item = _Fresh(read(file)) if known is None else _Known(known)
             # A file that was written to meanwhile may be neither what was hashed nor what was decoded.
             same = FileState.of(path, os.fstat(file.fileno())) == state
-            return _Fresh(pixels, content, state) if same else _Fresh(pixels)
+            return replace(item, content=content, state=state) if same else item
     except PictureError as error:
         return error.message
     except (MemoryError, ValueError, OSError) as error:  # resizing a picture of an extreme shape
@@ -143,8 +153,11 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
     rows = encoder.encode_images(np.stack([*(item.pixels for item in fresh), *filler]))[: len(fresh)] if fresh else ()
     if cache is not None:
         kept = [(item, row) for item, row in zip(fresh, rows, strict=True) if item.content and np.isfinite(row).all()]
-        if kept:
-            files = [(item.state, item.content) for item, _ in kept if item.state is not None and item.state.settled()]
+        # A copy, or a file that was moved or touched, is remembered too: else each run would read it to its end.
+        seen: list[_Fresh | _Known] = [item for item, _ in kept]
+        seen += [item for _, item in items if isinstance(item, _Known)]
+        files = [(item.state, item.content) for item in seen if item.state is not None and item.state.settled()]
+        if kept or files:
             cache.add(key, encoder.spec.model, [(item.content, row) for item, row in kept], files)
     encoded: list[Encoded] = []
     following = iter(rows)
@@ -152,7 +165,7 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
         if isinstance(item, str):
             encoded.append(Encoded(path, None, item))
         else:
-            encoded.append(_checked(path, next(following) if isinstance(item, _Fresh) else item))
+            encoded.append(_checked(path, next(following) if isinstance(item, _Fresh) else item.features))
     return encoded
 
 
