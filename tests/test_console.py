@@ -96,7 +96,7 @@ def test_helps_name_values_and_exit_codes_in_full() -> None:
         shown = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
         assert CliRunner().invoke(app, [*name.split(), "-h"]).stdout == shown
         assert "range>" not in shown, name
-        assert ("130" in shown) == ("143" in shown) == (name in ("classify", "sort")), name
+        assert ("130" in shown) == ("143" in shown) == (name in ("classify", "eval", "sort")), name
 
 
 def test_undo_of_a_folder_names_the_journal_to_give(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ app = typer.Typer(
     cls=_Commands,
     help="Sort pictures by words: name labels, point at a folder, get probabilities. No training.",
     epilog="Begin with: zeroshot classify ./imgs --labels cat,dog --model tiny\n\n"
-    "Exit codes: 0 all well, 1 error, 2 usage, 3 complete but for some pictures, 130 interrupted.",
+    "Exit codes: 0 all well, 1 error, 2 usage, 3 complete but for some pictures, 130 interrupted, "
+    "143 stopped by SIGTERM, 129 by a hang-up.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,

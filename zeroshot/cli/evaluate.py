@@ -110,7 +110,8 @@ def evaluate(
 
     The mapping from folders to labels is printed on stderr, and whatever does not match is named. With several
     --prompts or --model every combination is measured, each picture encoded once a model. Exit codes: 0 all well,
-    1 error or --fail-under missed, 2 usage, 3 measured but for pictures that could not be read, 130 interrupted.
+    1 error or --fail-under missed, 2 usage, 3 measured but for pictures that could not be read, 130 interrupted,
+    143 stopped by SIGTERM, 129 by a hang-up.
     """
     bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
     models = list(_pair_models(model, pretrained))
