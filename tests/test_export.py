@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from zeroshot.cache.store import FILE_NAME
+from zeroshot.cli import app
 from zeroshot.encoder import EncoderSpec, Engine, Precision, Preprocessing, Score
 from zeroshot.engines import export_manifest, onnx_engine
 from zeroshot.engines.torch_engine import TorchEncoder
 from zeroshot.errors import ModelError
 from zeroshot.export import graphs as export
+from zeroshot.export import kept
 
 TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}
@@ -278,3 +284,76 @@ def test_manifest_is_versioned_json(half_checkpoint: tuple[Path, TorchEncoder]) 
     manifest = export_manifest.read_manifest(folder)
     export_manifest.write_manifest(manifest, folder)
     assert export_manifest.read_manifest(folder) == manifest
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder with features of one kind and exports of four: good, old, interrupted and being written."""
+    monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path))
+    (tmp_path / FILE_NAME).touch()
+    kinds = (("a", "base", export_manifest.FORMAT), ("b", "large", 1), (".c-x", "", 0), (".d-x", "", 0))
+    for name, model, version in kinds:
+        folder = tmp_path / "exports" / name
+        folder.mkdir(parents=True)
+        (folder / export_manifest.IMAGE_GRAPH).write_bytes(b"graph")
+        (folder / "image.onnx.data").write_bytes(bytes(2_000_000))
+        if model:
+            document = {"format": version, "spec": {"model": model}}
+            (folder / export_manifest.MANIFEST_NAME).write_text(json.dumps(document))
+        day = time.time() - 3.5 * 86_400
+        os.utime(folder / export_manifest.IMAGE_GRAPH, (day, day))
+    return tmp_path
+
+
+def test_exports_are_shown_with_their_size_and_last_use(cache: Path) -> None:
+    """`cache info` names each export, how large it is, when it was last used and which are of no use."""
+    with kept.marked_busy(cache / "exports" / ".d-x"):
+        shown = CliRunner().invoke(app, ["cache", "info"], catch_exceptions=False).stdout
+    features, exports, *lines = shown.splitlines()
+    assert features.startswith(f"{cache / FILE_NAME}: ")
+    assert exports == f"{cache / 'exports'}: 8.0 MB"
+    assert "  base: 2.0 MB, last use 3 days ago" in lines
+    assert "  large: 2.0 MB, of no use to this version; `zeroshot cache clear --exports` removes it" in lines
+    states = sorted(line.partition(" MB, ")[2] for line in lines if "not whole" in line)
+    assert states[0] == "being written now"
+    assert states[1].startswith("of no use")
+
+
+def test_clearing_features_says_how_much_stays(cache: Path) -> None:
+    """Without options exports are left, and named with their size and what removes them."""
+    cleared = CliRunner().invoke(app, ["cache", "clear"], catch_exceptions=False)
+    assert cleared.exit_code == 0
+    assert not (cache / FILE_NAME).exists()
+    assert len(list((cache / "exports").iterdir())) == 4
+    assert "8.0 MB of exports stay; `zeroshot cache clear --exports` removes them" in cleared.stdout
+
+
+def test_clearing_exports_takes_leftovers_too_but_none_that_is_being_made(cache: Path) -> None:
+    """With the option exports and what interrupted ones left go, features stay, and so does work in progress."""
+    with kept.marked_busy(cache / "exports" / ".d-x"):
+        cleared = CliRunner().invoke(app, ["cache", "clear", "--exports"], catch_exceptions=False)
+        assert [path.name for path in (cache / "exports").iterdir()] == [".d-x"]
+    assert cleared.exit_code == 0
+    assert f"removed 6.0 MB from {cache / 'exports'}" in cleared.stdout
+    assert "being written" in cleared.stderr
+    assert (cache / FILE_NAME).exists()
+    CliRunner().invoke(app, ["cache", "clear", "--exports"], catch_exceptions=False)
+    assert list((cache / "exports").iterdir()) == []
+
+
+def test_an_export_is_marked_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While graphs are traced their folder is not one that may be removed; afterwards it is an export like others."""
+    monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path))
+    during: list[bool] = []
+    trace = export._trace
+
+    def looks(reference: Any, folder: Path) -> Any:
+        during.extend(entry.busy for entry in kept.list_exports())
+        return trace(reference, folder)
+
+    monkeypatch.setattr(export, "_trace", looks)
+    export.write_export(vit(), tmp_path / "exports" / "a")
+    assert during == [True]
+    (made,) = kept.list_exports()
+    assert (made.model, made.usable, made.busy, made.days) == ("small", True, False, 0)
+    assert made.size == sum(path.stat().st_size for path in (tmp_path / "exports" / "a").iterdir())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import models
-from .cache.folder import cache_folder
+from .cache.folder import exports_folder
 from .encoder import Device, Encoder, Engine, Precision
 from .engines import export_manifest, onnx_engine
 from .errors import ModelError, UsageError
@@ -136,7 +136,7 @@ def export_folder(files: models.Files) -> Path:
     """Return the place in the cache for a model's export, named by everything that decides its graphs."""
     decisive = [models.hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
     decisive += [files.tokenizer] if files.tokenizer else []
-    return cache_folder() / "exports" / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return exports_folder() / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def export_model(source: models.Source, on_progress: Callable[[download.Progress], None] | None = None) -> Path:

@@ -15,3 +15,8 @@ def cache_folder() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("zeroshot", appauthor=False)
+
+
+def exports_folder() -> Path:
+    """Return the folder that holds a folder for each exported model; it may not exist yet."""
+    return cache_folder() / "exports"

@@ -15,30 +15,64 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @app.command("info", short_help="Show where the cache is and what it holds.")
 @console.reports_errors
 def info() -> None:
-    """Show where the cache is, its size, and what it holds for each model."""
+    """Show where the cache is, and what features and exports it holds for each model."""
+    from ..cache.folder import exports_folder
     from ..cache.store import FeatureCache
+    from ..export.kept import list_exports
 
     store = FeatureCache(warn=console.warn)
     typer.echo(f"{store.path}: {store.size() / 1e6:.1f} MB")
     for entry in store.stored() if store.path.exists() else []:
         typer.echo(f"  {entry.model}: {entry.rows} rows, {entry.megabytes:.1f} MB, oldest use {entry.oldest} days ago")
+    exports = list_exports()
+    if exports:
+        typer.echo(f"{exports_folder()}: {sum(kept.size for kept in exports) / 1e6:.1f} MB")
+    for kept in exports:
+        if kept.busy:
+            state = "being written now"
+        elif kept.usable:
+            state = f"last use {kept.days} days ago"
+        else:
+            state = "of no use to this version; `zeroshot cache clear --exports` removes it"
+        typer.echo(f"  {kept.model or 'an export that is not whole'}: {kept.size / 1e6:.1f} MB, {state}")
 
 
-@app.command("clear")
+@app.command("clear", short_help="Remove every stored feature, or every export.")
 @console.reports_errors
-def clear() -> None:
-    """Remove every stored feature; models and exports stay."""
+def clear(
+    exports: Annotated[
+        bool,
+        typer.Option(
+            "--exports", help="Remove exported models instead, and what interrupted exports left; features stay."
+        ),
+    ] = False,
+) -> None:
+    """Remove every stored feature; exports stay, and so do downloaded models, which are the hub's.
+
+    `zeroshot models pull` makes an export again.
+    """
+    from ..cache.folder import exports_folder
     from ..cache.store import FeatureCache
+    from ..export.kept import list_exports, remove_exports
 
     store = FeatureCache(warn=console.warn)
-    size = store.size()
     try:
-        store.clear()
+        if exports:
+            removed, place = remove_exports(), exports_folder()
+        else:
+            removed, place = store.size(), store.path.parent
+            store.clear()
     except OSError as error:
         raise OutputError(
             f"cannot remove {error.filename}: {error.strerror}", "$ZEROSHOT_CACHE names another folder"
         ) from error
-    typer.echo(f"removed {size / 1e6:.1f} MB from {store.path.parent}")
+    typer.echo(f"removed {removed / 1e6:.1f} MB from {place}")
+    kept = list_exports()
+    if any(export.busy for export in kept):
+        console.say("an export that is being written now stays")
+    if kept and not exports:
+        size = sum(export.size for export in kept) / 1e6
+        typer.echo(f"{size:.1f} MB of exports stay; `zeroshot cache clear --exports` removes them")
 
 
 @app.command("prune")

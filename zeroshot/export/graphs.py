@@ -36,6 +36,7 @@ from ..engines.export_manifest import (
 from ..engines.onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
 from ..errors import ModelError
 from ..system.disk import sync_file
+from .kept import marked_busy
 
 MINIMUM_COSINE = 0.99999
 """Below this, on any golden picture or sentence, an export is refused."""
@@ -102,23 +103,24 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        settings = _write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
-        text = _trace(reference, work)
-        made = weights.gather([work / graph for graph in (IMAGE_GRAPH, TEXT_GRAPH)])
-        for path in work.iterdir():
-            if path not in made and path.name != TOKENIZER_NAME:
-                path.unlink()
-        manifest = _check(reference, reference.spec, text, settings, "", work)
-        for path in work.iterdir():
-            sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
-        if folder.exists():
-            shutil.rmtree(folder)
-        try:
-            work.rename(folder)
-        except OSError:
-            if not is_export(folder):  # another process has made the same one meanwhile
-                raise
-        return manifest
+        with marked_busy(work):
+            settings = _write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
+            text = _trace(reference, work)
+            made = weights.gather([work / graph for graph in (IMAGE_GRAPH, TEXT_GRAPH)])
+            for path in work.iterdir():
+                if path not in made and path.name != TOKENIZER_NAME:
+                    path.unlink()
+            manifest = _check(reference, reference.spec, text, settings, "", work)
+            for path in work.iterdir():
+                sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
+            if folder.exists():
+                shutil.rmtree(folder)
+            try:
+                work.rename(folder)
+            except OSError:
+                if not is_export(folder):  # another process has made the same one meanwhile
+                    raise
+            return manifest
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -30,6 +30,7 @@ from ..engines.export_manifest import (
 from ..engines.onnx_engine import OnnxEncoder, load, usable_cores
 from ..errors import ModelError
 from .graphs import measure_agreement
+from .kept import marked_busy
 
 _PROTOBUF_LIMIT = 2**31  # bytes; larger graphs keep their weights in a file beside them
 
@@ -55,7 +56,7 @@ def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
     check_at_load(manifest, folder, remedy=remedy)
     for graph in (IMAGE_GRAPH, TEXT_GRAPH):  # else damage would be measured against damage, and pass
         check_tower(manifest, folder, graph, remedy=remedy)
-    with tempfile.TemporaryDirectory(prefix=".int8-", dir=folder) as work, _quiet():
+    with marked_busy(folder), tempfile.TemporaryDirectory(prefix=".int8-", dir=folder) as work, _quiet():
         made = Path(work, "made")
         made.mkdir()
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
