@@ -376,7 +376,7 @@ class CacheCampaign:
         for fault, ended in zip(faults, self._server.run_together([(command, f) for f in faults]), strict=True):
             self._tally.note(ended, fault)
         if generator.random() < 0.2:
-            for path in self._cache.glob("features.sqlite*"):
+            for path in self._cache.glob("features-*.sqlite*"):
                 damaged = bytearray(path.read_bytes())
                 for _ in range(min(len(damaged), 20)):
                     damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)

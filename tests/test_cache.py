@@ -150,7 +150,7 @@ def test_a_file_that_another_process_made_anew_is_kept(store: FeatureCache, warn
     whole = store.path.read_bytes()
     store.path.write_bytes(whole[:16384] + b"\xff" * (len(whole) - 16384))
     slow = FeatureCache(store.path, warnings.append)
-    slow._connection()
+    slow.connection()
     quick = FeatureCache(store.path, lambda _: None)
     quick.find(MODEL, b"1", DIM)
     quick.add(MODEL, "tiny", [(b"new", row(1))])
@@ -170,14 +170,76 @@ def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path, warnings: 
     assert "going on without it" in warnings[0]
 
 
-def test_a_store_of_another_version_is_set_aside(store: FeatureCache, warnings: list[str]) -> None:
-    """A newer schema is not misread."""
+def test_a_store_of_another_version_is_left_alone(store: FeatureCache, warnings: list[str]) -> None:
+    """A schema that is not ours is neither misread nor called damaged nor touched."""
     store.path.parent.mkdir()
     with sqlite3.connect(store.path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
+    before = store.path.read_bytes()
     assert store.find(MODEL, b"a", DIM) is None
-    assert "another version" in warnings[0]
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert len(warnings) == 1
+    assert "another version of zeroshot made it (schema 99, not 1); it is left as it is" in warnings[0]
+    assert [(path.name, path.read_bytes()) for path in store.path.parent.iterdir()] == [(store.path.name, before)]
+
+
+def test_each_schema_has_a_file_of_its_own(warnings: list[str]) -> None:
+    """Two versions use one folder without a word; clearing removes what both keep, and nothing else there."""
+    store = FeatureCache(warn=warnings.append)
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert store.path.name == f"features-{cache._SCHEMA}.sqlite"
+    names = ("features-99.sqlite", "features-99.sqlite-wal", "features-7.sqlite.damaged-1", "features-mine.sqlite")
+    for name in names:
+        store.path.with_name(name).write_bytes(b"of another version")
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert warnings == []
+    assert store.size() > 3 * len(b"of another version")
+    store.clear()
+    assert [path.name for path in store.path.parent.iterdir()] == ["features-mine.sqlite"]
+
+
+def test_what_cannot_be_written_is_read(store: FeatureCache, warnings: list[str]) -> None:
+    """Where there can be no log, as in a folder that is read-only, rows are found, and what is new is not kept."""
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    store.close()
+    store.path.with_name(f"{store.path.name}-wal").mkdir()
+    before = store.path.read_bytes()
+    store = FeatureCache(store.path, warnings.append)
+    assert np.array_equal(store.find(MODEL, b"a", DIM), row(1))  # type: ignore[arg-type]
+    assert warnings == []
+    for _ in range(2):
+        store.add(MODEL, "tiny", [(b"b", row(2))])
+    assert len(warnings) == 1
+    assert "cannot be written: attempt to write a readonly database; it is only read" in warnings[0]
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert store.find(MODEL, b"b", DIM) is None
+    assert store.path.read_bytes() == before
+
+
+def test_a_day_that_cannot_be_noted_hides_no_row(
+    store: FeatureCache, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row is found on a full disk too, though the day of its last use has to be written."""
+    store.add(MODEL, "tiny", [(b"a", row(1)), (b"b", row(2))])
+    store.connection().execute("PRAGMA query_only = 1")
+    monkeypatch.setattr(cache, "_today", lambda: 100_000)
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert store.find(MODEL, b"b", DIM) is not None
+    assert len(warnings) == 1
+
+
+def test_a_full_disk_ends_the_writing_only(store: FeatureCache, warnings: list[str]) -> None:
+    """What is there is used on, and a transaction that has no room leaves nothing."""
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    connection = store.connection()
+    connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+    wide = np.ones(DIM * 4096, dtype=np.float32)
+    store.add(MODEL, "tiny", [(b"b", row(2)), (b"c", wide)])
+    assert len(warnings) == 1
+    assert "cannot be written: database or disk is full" in warnings[0]
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert store.find(MODEL, b"b", DIM) is None
 
 
 def test_many_threads_share_it(store: FeatureCache, warnings: list[str]) -> None:
