@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sqlite3
 import subprocess
@@ -299,5 +300,6 @@ def test_clearing_leaves_nothing(store: FeatureCache) -> None:
 def test_each_way_of_opening_pictures_has_features_of_its_own() -> None:
     """What is decoded otherwise is another picture."""
     spec = FakeEncoder().spec
-    keys = {image_key(spec, exif=exif, draft=draft) for exif in (False, True) for draft in (False, True)}
-    assert len(keys) == 4
+    ways = itertools.product((False, True), (False, True), (None, 99, 100))
+    keys = {image_key(spec, exif=exif, draft=draft, max_pixels=limit) for exif, draft, limit in ways}
+    assert len(keys) == 12

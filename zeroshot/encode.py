@@ -27,7 +27,7 @@ from .cache.keys import FileState, image_key
 from .cache.store import FeatureCache
 from .encoder import Encoder, Features, Pixels, Preprocessing
 from .errors import PictureError
-from .pictures.decode import Opening, decode, open_file
+from .pictures.decode import DEFAULT_MAX_PIXELS, Opening, decode, open_file
 from .pictures.isolate import Isolation, isolated
 from .pictures.preprocess import fit
 
@@ -101,9 +101,11 @@ Prepared = _Fresh | _Known | str
 
 def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
     """Yield the inputs in order, encoded, in lists of at most a batch's size."""
-    key = image_key(encoder.spec, exif=pipeline.opening.exif, draft=pipeline.opening.draft)
+    how = pipeline.opening
+    limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
+    key = image_key(encoder.spec, exif=how.exif, draft=how.draft, max_pixels=limit)
     waiting: list[tuple[str, Prepared]] = []
-    read = partial(_read_pixels, opening=pipeline.opening, how=encoder.spec.preprocessing)
+    read = partial(_read_pixels, opening=how, how=encoder.spec.preprocessing)
     with isolated(read, pipeline.isolation) as decoder:
         for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key, decoder), pipeline):
             if item is not None:

@@ -45,9 +45,18 @@ def _signed(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False) -> bytes:
-    """Return the key of a model with a way of opening pictures."""
-    return hashlib.sha256(f"{spec.fingerprint} exif={exif}{' draft' if draft else ''}".encode()).digest()
+def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False, max_pixels: int | None = None) -> bytes:
+    """Return the key of a model with a way of opening pictures.
+
+    Args:
+        spec: The model.
+        exif: Pictures are turned upright.
+        draft: Large JPEGs are decoded at a part of their size.
+        max_pixels: A limit that is not the default. It changes no feature, but what has one: a picture beyond it must
+            fail with a cache as it does without.
+    """
+    more = f"{' draft' if draft else ''}{'' if max_pixels is None else f' max_pixels={max_pixels}'}"
+    return hashlib.sha256(f"{spec.fingerprint} exif={exif}{more}".encode()).digest()
 
 
 def text_key(spec: EncoderSpec) -> bytes:
