@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ..choices import Device, Engine, Precision, ReportFormat
+from ..choices import ReportFormat
 from ..errors import ExitCode, UsageError
-from . import console, labelled, options
+from . import console, groups, labelled, options
 from .inputs import prepare_classifier, read_templates
 
 
 @console.reports_errors
+@groups.takes_groups
 def calibrate(
     folder: labelled.Folder = None,
     targets: labelled.Targets = None,
@@ -38,20 +39,10 @@ def calibrate(
         "calibration.json"
     ),
     format_: labelled.ReportFormatOption = None,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    no_cache: options.NoCache = False,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Make probabilities honest, and find the threshold for a wanted precision.
 
@@ -60,7 +51,6 @@ def calibrate(
     """
     if target_precision is not None and not 0 < target_precision <= 1:
         raise UsageError(f"--target-precision {target_precision}: expected a share above 0, at most 1", "0.95, say")
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     template_set = read_templates(prompts, template)
     form = labelled.choose_format(format_, None)
 
@@ -76,16 +66,13 @@ def calibrate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_set = source.templates
-        pipeline = options.make_pipeline(
-            batch_size, workers, isolate, picture_timeout, no_exif or source.public, max_pixels, no_cache
-        )
-        encoder = options.load(model, pretrained, device, precision, engine, overrides)
+        pipeline = pictures.pipeline(as_stored=source.public)
+        encoder = running.load(model, pretrained, bare)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
         data = labelled.encode(encoder, source, pipeline)
         fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)
-        manifest = build_manifest(
-            encoder.spec, classifier, {"exif": pipeline.opening.exif, "data": folder or targets, "seed": seed}
-        )
+        choices = pictures.choices(pipeline) | {"data": folder or targets, "seed": seed}
+        manifest = build_manifest(encoder.spec, classifier, choices)
         document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
         with open_output(output) as stream:
             stream.write(encode(document))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import Device, Engine, Format, Precision
+from ..choices import Format
 from ..errors import ExitCode, UsageError
-from . import console, options
+from . import console, groups, options
 from .inputs import (
     SHOWN_FAILURES,
     check_sources,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
+@groups.takes_groups
 def classify(
     inputs: Annotated[
         list[str] | None,
@@ -77,21 +78,10 @@ def classify(
         Path | None,
         typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
     ] = None,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    draft: options.Draft = False,
-    no_cache: options.NoCache = False,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Say which label fits each picture best, with probabilities.
 
@@ -99,7 +89,6 @@ def classify(
     but some pictures could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
     shown = options.parse_fields(fields)
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     if resume and (output is None or report is not None):
         raise UsageError("--resume continues the file of --output, without --report", "--output FILE --resume")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
@@ -113,10 +102,8 @@ def classify(
     from ..output.destination import open_output
     from ..render.records import Layout, make_writer
 
-    pipeline = options.make_pipeline(
-        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
-    )
-    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = pictures.pipeline()
+    encoder = running.load(model, pretrained, bare)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     fitted = load_calibration(calibration, encoder.spec, classifier) if calibration else None
     if fitted:
@@ -124,12 +111,9 @@ def classify(
     least = threshold if threshold is not None else (fitted.threshold if fitted else None) or 0.0
     answers = len(label_set.answers)
     ranks = min(top_k, answers)
-    choices = {"top_k": ranks, "threshold": least, "exif": not no_exif}
-    choices |= {"draft": True} if draft else {}
-    choices |= {"max_pixels": max_pixels} if max_pixels else {}
-    manifest = build_manifest(
-        encoder.spec, classifier, choices | ({"calibration": fitted.manifest()} if fitted else {})
-    )
+    choices = {"top_k": ranks, "threshold": least} | pictures.choices(pipeline)
+    choices |= {"calibration": fitted.manifest()} if fitted else {}
+    manifest = build_manifest(encoder.spec, classifier, choices)
     layout = Layout(shown, ranks, shutil.get_terminal_size().columns, colour=to_terminal)
     # The page shows every label of a picture; the records only as many as were asked for.
     decision = Decision(answers if report else ranks, least)
@@ -140,7 +124,7 @@ def classify(
         if resume and output:
             from ..output.resume import Recipe, open_resumable
 
-            with open_resumable(output, Recipe(manifest, form, layout, batch_size)) as begun:
+            with open_resumable(output, Recipe(manifest, form, layout, pipeline.batch_size)) as begun:
                 writer = make_writer(form, begun.stream, layout)
                 if not begun.done:
                     writer.begin(manifest)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices import Device, Engine, Precision, ReportFormat
+from ..choices import ReportFormat
 from ..errors import ExitCode, OutputError, UsageError
-from . import console, labelled, options
+from . import console, groups, labelled, options
 from .inputs import prepare_classifier, read_templates
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _METRICS = ("top1", "top5", "mean_recall")
 
 
 @console.reports_errors
+@groups.takes_groups
 def evaluate(
     folder: labelled.Folder = None,
     targets: labelled.Targets = None,
@@ -91,20 +92,10 @@ def evaluate(
             metavar="METRIC=P",
         ),
     ] = None,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    no_cache: options.NoCache = False,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Measure accuracy on labelled pictures: a folder with one subfolder a label.
 
@@ -115,7 +106,6 @@ def evaluate(
     """
     bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
     models = list(_pair_models(model, pretrained))
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     template_sets = _read_template_sets(prompts, template)
     form = labelled.choose_format(format_, output)
 
@@ -132,13 +122,11 @@ def evaluate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_sets = [source.templates]
-        pipeline = options.make_pipeline(
-            batch_size, workers, isolate, picture_timeout, no_exif or source.public, max_pixels, no_cache
-        )
-        choices: dict[str, Any] = {"exif": pipeline.opening.exif, "data": folder or targets}
+        pipeline = pictures.pipeline(as_stored=source.public)
+        choices = pictures.choices(pipeline) | {"data": folder or targets}
         runs: list[Run] = []
         for name, tag in models:
-            encoder = options.load(name, tag, device, precision, engine, overrides)
+            encoder = running.load(name, tag, bare)
             # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
             classifiers = [
                 prepare_classifier(encoder, dataset.labels, templates, score, pipeline.cache)

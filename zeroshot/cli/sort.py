@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ..choices import Device, Engine, Placement, Precision
+from ..choices import Placement
 from ..errors import ExitCode, UsageError
 from ..sort.plan import Stay, Step
 from ..system.signals import held_back
-from . import console, options
+from . import console, groups, options
 from .inputs import check_sources, prepare_classifier, read_labels, read_templates
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _SHOWN = 20
 
 
 @console.reports_errors
+@groups.takes_groups
 def sort(
     inputs: Annotated[
         list[str] | None,
@@ -58,21 +59,10 @@ def sort(
     files_from: options.FilesFrom = None,
     from0: options.From0 = False,
     score: options.ScoreOption = None,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    draft: options.Draft = False,
-    no_cache: options.NoCache = False,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Sort pictures into a folder for each label.
 
@@ -111,14 +101,11 @@ def sort(
     if not paths:
         console.warn("there is nothing to sort")
         return ExitCode.OK
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
 
     from ..classify import Decision, classify_paths
 
-    pipeline = options.make_pipeline(
-        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
-    )
-    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = pictures.pipeline()
+    encoder = running.load(model, pretrained, bare)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     with console.Bar("pictures", len(paths)) as bar:
         records = _counted(classify_paths(encoder, classifier, paths, Decision(1, threshold), pipeline), bar)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from ..choices import Device, Engine, Precision
 from ..errors import ExitCode
-from . import console, labelled, options
+from . import console, groups, labelled, options
 from .inputs import prepare_classifier, read_templates
 
 
 @console.reports_errors
+@groups.takes_groups
 def tune(
     folder: labelled.Folder = None,
     targets: labelled.Targets = None,
@@ -44,27 +44,16 @@ def tune(
     pretrained: options.Pretrained = None,
     score: options.ScoreOption = None,
     seed: labelled.Seed = 0,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    no_cache: options.NoCache = False,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Choose templates that fit your pictures, and say honestly what the choice is worth.
 
     Chooses on one half of the labelled pictures, compares with the starting set on the other half, and writes a
     set for `--prompts FILE`.
     """
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     start_set = read_templates(prompts, None)
 
     from ..evaluation import tune as tuning
@@ -77,10 +66,8 @@ def tune(
         if source.templates and not prompts:
             start_set = source.templates
         templates = tuning.gather_candidates(start_set, candidates or [])
-        pipeline = options.make_pipeline(
-            batch_size, workers, isolate, picture_timeout, no_exif or source.public, max_pixels, no_cache
-        )
-        encoder = options.load(model, pretrained, device, precision, engine, overrides)
+        pipeline = pictures.pipeline(as_stored=source.public)
+        encoder = running.load(model, pretrained, bare)
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
         data = labelled.encode(encoder, source, pipeline)
         with console.Bar("templates", len(templates)) as bar:

@@ -1,0 +1,172 @@
+"""Options that go together: a command asks for a group, the command line shows its options one by one.
+
+What they are called and what they say is in `options`; here is what they become.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from ..choices import Device, Engine, Precision
+from ..errors import ExitCode, UsageError
+from . import options
+
+if TYPE_CHECKING:
+    from ..encode import Pipeline
+    from ..encoder import Encoder
+
+Command = Callable[..., ExitCode | None]
+
+
+def takes_groups(command: Command) -> Command:
+    """Let a command have parameters that are groups; typer sees the options of each behind the others.
+
+    Raises:
+        UsageError: From the returned function: a group's values contradict each other.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    groups: dict[str, type[Any]] = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation)
+    }
+    seen = [parameter for name, parameter in signature.parameters.items() if name not in groups]
+    for group in groups.values():
+        hints = get_type_hints(group, include_extras=True)
+        for field in fields(group):
+            one = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+            seen.append(one.replace(annotation=hints[field.name]))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> ExitCode | None:
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        return command(**given, **made)
+
+    run.__signature__ = signature.replace(parameters=seen)  # type: ignore[attr-defined]
+    return run
+
+
+@dataclass(frozen=True, slots=True)
+class PictureOptions:
+    """How pictures are opened and fed to the encoder.
+
+    Raises:
+        UsageError: There is a time limit, and nothing that could be stopped by it.
+    """
+
+    no_exif: options.NoExif = False
+    max_pixels: options.MaxPixels = None
+    draft: options.Draft = False
+    no_cache: options.NoCache = False
+    batch_size: options.BatchSize = 32
+    workers: options.Workers = None
+    isolate: options.Isolate = False
+    picture_timeout: options.PictureTimeout = None
+
+    def __post_init__(self) -> None:
+        if self.picture_timeout is not None and not self.isolate:
+            raise UsageError("--picture-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
+
+    def pipeline(self, *, as_stored: bool = False) -> Pipeline:
+        """Return the pipeline, with the feature cache unless it is refused.
+
+        Args:
+            as_stored: Leave pictures as stored, whatever was asked for.
+        """
+        from ..cache.store import FeatureCache
+        from ..encode import Pipeline, available_cores
+        from ..pictures.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
+        from ..pictures.isolate import DEFAULT_SECONDS, Isolation
+        from ..system.memory import available_memory
+        from .console import warn
+
+        count = self.workers or available_cores()
+        # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
+        memory = None if self.max_pixels or (free := available_memory()) is None else free // 2 // count
+        most = self.max_pixels or DEFAULT_MAX_PIXELS
+        opening = Opening(exif=not (self.no_exif or as_stored), max_pixels=most, memory=memory, draft=self.draft)
+        limit = most * MOST_BYTES if memory is None else min(most * MOST_BYTES, memory)
+        return Pipeline(
+            self.batch_size,
+            count,
+            opening,
+            None if self.no_cache else FeatureCache(warn=warn),
+            isolation=Isolation(self.picture_timeout or DEFAULT_SECONDS, limit) if self.isolate else None,
+        )
+
+    def choices(self, pipeline: Pipeline) -> dict[str, Any]:
+        """Return what a manifest says about the way pictures were opened."""
+        chosen: dict[str, Any] = {"exif": pipeline.opening.exif}
+        chosen |= {"draft": True} if self.draft else {}
+        chosen |= {"max_pixels": self.max_pixels} if self.max_pixels else {}
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFileOptions:
+    """The preprocessing of a weights file that brings none, checked when it is made.
+
+    Raises:
+        UsageError: A mean or deviation is not three numbers.
+    """
+
+    image_mean: options.ImageMean = None
+    image_std: options.ImageStd = None
+    interpolation: options.InterpolationOption = None
+    resize_mode: options.ResizeModeOption = None
+
+    def __post_init__(self) -> None:
+        self.preprocessing()
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return what was given, under open_clip's keys."""
+        given = {
+            "mean": _triple(self.image_mean, "--image-mean"),
+            "std": _triple(self.image_std, "--image-std"),
+            "interpolation": self.interpolation,
+            "resize_mode": self.resize_mode,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Where and how a model runs."""
+
+    device: options.DeviceOption = Device.AUTO
+    precision: options.PrecisionOption = Precision.AUTO
+    engine: options.EngineOption = Engine.AUTO
+
+    def load(self, model: str | None, pretrained: str | None, bare: WeightsFileOptions) -> Encoder:
+        """Load a model, with a progress bar for its download."""
+        from ..load import load_encoder
+        from .console import download_bar, warn
+
+        with download_bar() as on_progress:
+            return load_encoder(
+                model,
+                pretrained,
+                device=self.device,
+                precision=self.precision,
+                engine=self.engine,
+                preprocessing=bare.preprocessing(),
+                on_progress=on_progress,
+                warn=warn,
+            )
+
+
+def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        red, green, blue = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text}: expected three numbers", f"{option} 0.48,0.46,0.41") from None
+    return red, green, blue
