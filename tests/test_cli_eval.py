@@ -68,6 +68,14 @@ def test_contract(fake_model, folder: str) -> None:
     assert (suspect["path"][-11:], suspect["given"], suspect["suggested"]) == ("green/2.png", "green", "red")
 
 
+def test_the_way_that_pictures_were_opened_stands_in_the_manifest(fake_model, folder: str) -> None:
+    """Also what is not the default: figures of drafts are not those of whole pictures."""
+    plain, drafts = evaluate(folder), evaluate(folder, "--draft", "--no-exif", "--max-pixels", "5000")
+    always = {"score": "softmax", "data": folder}
+    assert plain["manifest"]["options"] == always | {"exif": True}
+    assert drafts["manifest"]["options"] == always | {"exif": False, "draft": True, "max_pixels": 5000}
+
+
 def test_table(fake_model, folder: str) -> None:
     """The table has the metrics with intervals, the labels, the mistakes and the suspects, at 80 columns."""
     result = runner.invoke(app, ["eval", folder, "--format", "table", "--suspects", "2"])
