@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import SaveModelFolder
 from hub_server import serve
 from test_engines import CONFIG as SMALL
 from test_engines import PREPROCESS, flip_a_bit
+from typer.testing import CliRunner
 
 from zeroshot import load, models
+from zeroshot.choices import Interpolation, ResizeMode
+from zeroshot.cli import app
 
 REPO, WEIGHTS = "org/model", b"weights" * 1000
 CONFIG = {
@@ -77,3 +82,36 @@ def test_a_damaged_export_is_said_on_stderr(save_model_folder: SaveModelFolder, 
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
     (warning,) = done.stderr.splitlines()
     assert "image.onnx is missing or damaged; going on with PyTorch" in warning
+
+
+def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose preprocessing open_clip does not know can be exported once it is named, as it can be used."""
+    weights = tmp_path / "mine.pt"
+    weights.write_bytes(b"weights")
+    exported: list[models.Source] = []
+    monkeypatch.setattr(load, "export_model", lambda source: exported.append(source) or tmp_path / "export")
+    monkeypatch.setattr(load, "find_export", lambda files: tmp_path / "export")
+    pull = ["models", "pull", "ViT-S-32-alt", "--pretrained", str(weights)]
+    done = CliRunner().invoke(app, pull)
+    assert done.exit_code == 2
+    assert "--image-mean" in done.stderr
+    named = ["--image-mean", "0.5,0.4,0.3", "--image-std", "0.2,0.2,0.2"]
+    done = CliRunner().invoke(app, [*pull, *named, "--interpolation", "bilinear", "--resize-mode", "squash"])
+    assert done.exit_code == 0, done.stderr
+    (source,) = exported
+    assert source.preprocessing == models.Preprocessing(
+        (224, 224), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), Interpolation.BILINEAR, ResizeMode.SQUASH
+    )
+
+
+def test_pulling_says_when_another_export_is_preferred(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
+    """A folder that holds graphs of its own is used before the cache's; the way to use this one is named."""
+    folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
+    shutil.copytree(load.export_model(models.resolve(str(folder))), folder, dirs_exist_ok=True)
+    done = CliRunner().invoke(app, ["models", "pull", str(folder)])
+    assert done.exit_code == 0, done.stderr
+    assert f"{folder} holds an export of its own" in done.stderr
+    (folder / "zeroshot.json").unlink()
+    assert "of its own" not in CliRunner().invoke(app, ["models", "pull", str(folder)]).stderr

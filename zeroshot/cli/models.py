@@ -52,11 +52,16 @@ def pull(
     export: Annotated[
         bool, typer.Option(help="Also export it for the torch-free engine, which starts in a second.")
     ] = True,
+    image_mean: options.ImageMean = None,
+    image_std: options.ImageStd = None,
+    interpolation: options.InterpolationOption = None,
+    resize_mode: options.ResizeModeOption = None,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from .. import load, models
 
-    source = models.resolve(model, pretrained)
+    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
+    source = models.resolve(model, pretrained, overrides)
     if source.folder == models.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
@@ -65,7 +70,13 @@ def pull(
     typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {models.hash_file(files.weights)}")
     if export:
         console.say("exporting for the torch-free engine ...")
-        typer.echo(f"exported to {load.export_model(source)}; CPU runs will use it")
+        folder = load.export_model(source)
+        typer.echo(f"exported to {folder}; CPU runs will use it")
+        preferred = load.find_export(files)
+        if preferred != folder:
+            console.warn(
+                f"but {preferred} holds an export of its own, which is preferred: remove its zeroshot.json to use this"
+            )
 
 
 @app.command("info", short_help="Show what a model is, and its card.")
