@@ -56,7 +56,9 @@ DeviceOption = Annotated[
 PrecisionOption = Annotated[
     Precision,
     typer.Option(
-        "--precision", help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32. int8: CPU, after `models pull`."
+        "--precision",
+        help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32. int8: about twice as fast on CPUs at a small, "
+        "recorded cost in agreement with fp32; needs `models pull` first.",
     ),
 ]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.")]
