@@ -200,6 +200,32 @@ def test_each_schema_has_a_file_of_its_own(warnings: list[str]) -> None:
     assert [path.name for path in store.path.parent.iterdir()] == ["features-mine.sqlite"]
 
 
+def test_a_store_that_others_are_making_is_waited_for(
+    store: FeatureCache, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite says at once that a file is locked while several processes make it; a moment later it is theirs too."""
+    locked = sqlite3.OperationalError("database is locked")
+    locked.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    outcomes = iter([locked, locked])
+    open_now = FeatureCache._open_for_writing
+
+    def open_late(self: FeatureCache) -> sqlite3.Connection:
+        if error := next(outcomes, None):
+            raise error
+        return open_now(self)
+
+    monkeypatch.setattr(FeatureCache, "_open_for_writing", open_late)
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert warnings == []
+    store = FeatureCache(store.path, warnings.append)
+    monkeypatch.setattr("zeroshot.cache.database._BUSY_SECONDS", 0.1)
+    outcomes = itertools.repeat(locked)
+    assert store.find(MODEL, b"a", DIM) is None
+    assert len(warnings) == 1
+    assert "database is locked" in warnings[0]
+
+
 def test_what_cannot_be_written_is_read(store: FeatureCache, warnings: list[str]) -> None:
     """Where there can be no log, as in a folder that is read-only, rows are found, and what is new is not kept."""
     store.add(MODEL, "tiny", [(b"a", row(1))])

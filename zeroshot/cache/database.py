@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _BUSY_SECONDS = 10.0
+_RETRY_SECONDS = 0.02
 # Rows have 1 to 4 KB. In SQLite's 4 KB pages, or in the tree of keys itself (WITHOUT ROWID, which moves a row of more
 # than a quarter of a page to a page of its own), the file took up to 4.6 times what it holds.
 _PAGE_BYTES = 16_384
@@ -105,25 +106,35 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         """Open the file, or make it; where nobody may write, and so there can be no log, it is taken as it stands."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
-            made = self._is_made(connection)
-            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is new
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-            # The last transactions may be lost in a power cut, never the file: it can all be made again.
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if not made:
-                connection.executescript(self._tables)
-                connection.execute(f"PRAGMA user_version = {self._schema}")
-        except sqlite3.OperationalError as error:
-            # The low byte is the kind of error, whatever its details.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _NOT_WRITABLE or not self.path.is_file():
-                raise
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
-            self._is_made(connection)
-            self._frozen = True
+        deadline = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                return self._open_for_writing()
+            except sqlite3.OperationalError as error:
+                # The low byte is the kind of error, whatever its details.
+                kind = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if kind in _NOT_WRITABLE and self.path.is_file():
+                    connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?immutable=1", uri=True)
+                    self._is_made(connection)
+                    self._frozen = True
+                    return connection
+                # SQLite itself does not wait where several processes change a new file's journal at once.
+                if kind != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_RETRY_SECONDS)
+
+    def _open_for_writing(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS)
+        made = self._is_made(connection)
+        connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a file that is new
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        # The last transactions may be lost in a power cut, never the file: it can all be made again.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if not made:
+            connection.executescript(self._tables)
+            connection.execute(f"PRAGMA user_version = {self._schema}")
         return connection
 
     def _is_made(self, connection: sqlite3.Connection) -> bool:
