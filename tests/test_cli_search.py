@@ -54,6 +54,11 @@ def test_search_by_picture(folder: Path) -> None:
     hits = run("search", folder, "--like", folder / "1.png", "--top", 1)
     assert hits.exit_code == 0
     assert json.loads(hits.stdout)["path"] == str(folder / "1.png")
+    listed = run("search", "--like", folder / "1.png", "--files-from", "-", stdin=str(folder / "2.png").encode())
+    assert json.loads(listed.stdout)["path"] == str(folder / "2.png")
+    refused = run("search", "--like", folder / "1.png")
+    assert refused.exit_code == 2
+    assert "no pictures" in refused.stderr
 
 
 def test_search_names_what_it_could_not_read(folder: Path) -> None:
@@ -69,6 +74,7 @@ def test_search_names_what_it_could_not_read(folder: Path) -> None:
 def test_a_forgotten_text_is_said(folder: Path) -> None:
     """No text, a blank one, and stdin's sign in its place are usage errors with the command to type."""
     for arguments, message in (
+        ([], "no pictures to search, and no text"),
         ([folder], "no text to search for after "),
         (["red"], "no pictures to search for 'red'"),
         ([folder, ""], "the text to search for is empty"),
@@ -111,6 +117,14 @@ def test_search_reads_its_text_as_classify_reads_labels(fake_model: FakeModel, f
         refused = run("search", folder, text)
         assert (refused.exit_code, refused.stdout) == (1, ""), text
         assert message in refused.stderr
+
+
+def test_an_empty_list_is_said(folder: Path, tmp_path: Path) -> None:
+    """A list that names no path is no error, as for classify, and not passed over in silence either."""
+    for command in (["search", "-", "red"], ["features", "-", "--output", tmp_path / "f.npz"]):
+        done = run(*command, stdin=b"")
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert "no paths were given" in done.stderr
 
 
 def test_features_are_written_in_input_order(folder: Path, tmp_path: Path) -> None:

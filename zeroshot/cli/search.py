@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +15,18 @@ from ..errors import ExitCode, UsageError
 from . import console, options
 from .inputs import check_sources, count_ahead, find_inputs, name_failures
 
+if TYPE_CHECKING:
+    from ..results import Failure
+
 
 @console.reports_errors
 def search(
     inputs: Annotated[
-        list[str], typer.Argument(help="Pictures and folders, then the text to search for.", metavar="PATH... [TEXT]")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Pictures and folders, then the text to search for.", metavar="PATH... [TEXT]", show_default=False
+        ),
+    ] = None,
     like: Annotated[
         list[str] | None,
         typer.Option("--like", help="Search for pictures like this one; repeatable.", metavar="PICTURE"),
@@ -51,7 +58,7 @@ def search(
 
     The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`.
     """
-    *paths, text = inputs if not like else [*inputs, ""]
+    *paths, text = (inputs or [""]) if not like else [*(inputs or []), ""]
     if not like:
         _check_text(text, alone=not paths and not files_from)
     check_sources(paths, files_from)
@@ -74,7 +81,7 @@ def search(
         found = find(encoder, query, find_inputs(paths, files_from, from0), top, pipeline, bar.advance)
     with open_output(output) as stream:
         write_hits(found, form, stream, encoder.spec, {"text": text, "like": like or []})
-    return name_failures(found.failures, found.searched + len(found.failures))
+    return _summarise(found.failures, found.searched)
 
 
 def _check_text(text: str, *, alone: bool) -> None:
@@ -87,6 +94,8 @@ def _check_text(text: str, *, alone: bool) -> None:
     from ..pictures.paths import STDIN
 
     example = "zeroshot search ./imgs 'a dog on a beach'"
+    if alone and not text:
+        raise UsageError("no pictures to search, and no text", example)
     if alone:
         what = f"no text to search for after {text}" if os.path.lexists(text) else f"no pictures to search for {text!r}"
         raise UsageError(f"{what}: name the pictures first, then the text", example)
@@ -155,4 +164,11 @@ def features(
     table = FeatureTable(tuple(path for path, _ in read), rows, tuple(failures), encoder.spec)
     with open_output(output) as stream:
         write_features(table, stream, output.suffix)
-    return name_failures(table.failures, len(read) + len(failures))
+    return _summarise(failures, len(read))
+
+
+def _summarise(failures: Sequence[Failure], n_read: int) -> ExitCode:
+    """Name the pictures that could not be read, or say that there was none, and return the exit code."""
+    if not failures and not n_read:
+        console.warn("no paths were given, so there are no pictures")
+    return name_failures(failures, n_read + len(failures))
