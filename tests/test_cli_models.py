@@ -115,3 +115,41 @@ def test_pulling_says_when_another_export_is_preferred(save_model_folder: SaveMo
     assert f"{folder} holds an export of its own" in done.stderr
     (folder / "zeroshot.json").unlink()
     assert "of its own" not in CliRunner().invoke(app, ["models", "pull", str(folder)]).stderr
+
+
+def test_the_list_is_a_versioned_document_too() -> None:
+    """`models list --format json` has a key for each column, numbers as numbers, and null for what there is none of."""
+    done = CliRunner().invoke(app, ["models", "list", "--format", "json"])
+    document = json.loads(done.stdout)
+    assert list(document) == ["format", "version", "models"]
+    assert (document["format"], document["version"]) == ("zeroshot-models", 1)
+    rows = {row["name"]: row for row in document["models"]}
+    assert list(rows) == [alias.name for alias in models.ALIASES]
+    assert rows["base"] == {
+        "name": "base",
+        "architecture": "ViT-B-32-256",
+        "pretrained": "datacomp_s34b_b86k",
+        "megabytes": 605,
+        "imagenet_top1": 72.81,
+        "licence": "MIT",
+        "source": "DataComp, laion",
+        "note": "the default: accurate for its size",
+    }
+    assert (rows["tiny"]["architecture"], rows["tiny"]["imagenet_top1"]) == (None, None)
+    every = json.loads(CliRunner().invoke(app, ["models", "list", "--all", "--format", "json"]).stdout)
+    assert {"architecture": "ViT-B-32", "pretrained": "openai"} in every["pretrained"]
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    """In neither form does the list import what would make it slow."""
+    code = (
+        "import sys; from zeroshot.__main__ import main; sys.argv[1:] = ['models', 'list', *sys.argv[1:]]\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'numpy', 'torch', 'open_clip', 'onnxruntime', 'rich', 'PIL', 'yaml', 'huggingface_hub'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    for options in ([], ["--format", "json"]):
+        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
+        assert done.stderr.strip() == "[]"
+        assert "ViT-B-32-256" in done.stdout

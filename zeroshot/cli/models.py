@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..choices import ReportFormat
 from . import console, options
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+LIST_FORMAT = "zeroshot-models"
+LIST_VERSION = 1
 
 Name = Annotated[
     str | None,
@@ -24,10 +28,16 @@ def list_(
     every: Annotated[
         bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")
     ] = False,
+    format_: Annotated[
+        ReportFormat, typer.Option("--format", "-f", help="A table to read, or one JSON document.")
+    ] = ReportFormat.TABLE,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
     from ..catalogue import ALIASES
 
+    if format_ is ReportFormat.JSON:
+        typer.echo(_list_as_json(every))
+        return
     typer.echo(f"{'name':<9}{'size':>8}  {'ImageNet':<9} {'licence':<15} what it is")
     for alias in ALIASES:
         size = f"{alias.megabytes} MB"
@@ -42,6 +52,36 @@ def list_(
         typer.echo("\n--model ARCHITECTURE --pretrained TAG:")
         for architecture, tag in open_clip_tables.list_pretrained():
             typer.echo(f"{architecture} {tag}")
+
+
+def _list_as_json(every: bool) -> str:
+    """Return the table as a document: sizes in MB, accuracies in percent, null where the table has a dash."""
+    import json
+
+    from ..catalogue import ALIASES
+
+    models = [
+        {
+            "name": alias.name,
+            "architecture": alias.architecture or None,
+            "pretrained": alias.pretrained or None,
+            "megabytes": alias.megabytes,
+            "imagenet_top1": float(alias.accuracy) if alias.accuracy else None,
+            "licence": alias.licence,
+            "source": alias.source,
+            "note": alias.note,
+        }
+        for alias in ALIASES
+    ]
+    document: dict[str, Any] = {"format": LIST_FORMAT, "version": LIST_VERSION, "models": models}
+    if every:
+        from .. import open_clip_tables
+
+        document["pretrained"] = [
+            {"architecture": architecture, "pretrained": tag}
+            for architecture, tag in open_clip_tables.list_pretrained()
+        ]
+    return json.dumps(document, indent=1, ensure_ascii=False)
 
 
 @app.command("pull", short_help="Download a model, and export it for quick starts.")
