@@ -200,6 +200,17 @@ def test_each_schema_has_a_file_of_its_own(warnings: list[str]) -> None:
     assert [path.name for path in store.path.parent.iterdir()] == ["features-mine.sqlite"]
 
 
+def test_tables_that_are_lost_are_made_anew(store: FeatureCache, warnings: list[str]) -> None:
+    """A log that was removed under a run may leave a file without them, which must not be the end of the cache."""
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    store.connection().executescript("DROP TABLE features; DROP TABLE models")
+    store.close()
+    store = FeatureCache(store.path, warnings.append)
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert store.find(MODEL, b"a", DIM) is not None
+    assert warnings == []
+
+
 def test_a_store_that_others_are_making_is_waited_for(
     store: FeatureCache, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,8 +132,8 @@ class Database:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         # The last transactions may be lost in a power cut, never the file: it can all be made again.
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(self._tables)  # no write where they are there; a log that was lost takes them along
         if not made:
-            connection.executescript(self._tables)
             connection.execute(f"PRAGMA user_version = {self._schema}")
         return connection
 
