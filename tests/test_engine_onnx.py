@@ -145,3 +145,4 @@ def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None
     """A folder counts as an export when its graphs and manifest are all there."""
     assert export_manifest.is_export(folder)
     assert not export_manifest.is_export(tmp_path)
+    assert not export_manifest.is_export(tmp_path / ("n" * 300))

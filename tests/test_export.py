@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from zeroshot.engines.torch_engine import TorchEncoder
 from zeroshot.errors import ModelError
 from zeroshot.export import graphs as export
 from zeroshot.export import kept
+from zeroshot.export.quantise import quantise
 
 TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}
@@ -357,3 +359,16 @@ def test_an_export_is_marked_while_it_is_made(tmp_path: Path, monkeypatch: pytes
     (made,) = kept.list_exports()
     assert (made.model, made.usable, made.busy, made.days) == ("small", True, False, 0)
     assert made.size == sum(path.stat().st_size for path in (tmp_path / "exports" / "a").iterdir())
+
+
+def test_an_export_can_be_read_by_whom_new_files_can(tmp_path: Path) -> None:
+    """A cache folder may be shared: an export, 8-bit graphs included, has the rights that other new files get."""
+    before = os.umask(0o027)
+    try:
+        export.write_export(vit(), tmp_path / "export")
+        quantise(tmp_path / "export")
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "export").iterdir()}
+    assert modes == {0o640}
+    assert stat.S_IMODE((tmp_path / "export").stat().st_mode) == 0o750

@@ -212,3 +212,16 @@ def test_a_checkpoint_is_named_as_pulling_takes_it(tmp_path: Path) -> None:
         ("ViT-B-32-256", str(weights), f"ViT-B-32-256 --pretrained '{weights}'"),
     ):
         assert models.resolve(model, pretrained).arguments == arguments
+
+
+@pytest.mark.parametrize(("model", "pretrained"), [("n" * 300, None), ("ViT-B-32", "n" * 300)])
+def test_a_name_that_no_file_can_have_is_an_unknown_model(model: str, pretrained: str | None) -> None:
+    """A name longer than file systems allow is refused like any other that means nothing."""
+    with pytest.raises(ModelError):
+        models.resolve(model, pretrained)
+
+
+def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    """What the disk or its rights refuse is an error with the file's name, not a traceback."""
+    with pytest.raises(ModelError, match=r"weights\.pt cannot be read"):
+        models.hash_file(tmp_path / "weights.pt")

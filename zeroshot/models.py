@@ -144,13 +144,13 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
             raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
         return Source(name, repository, repository=repository, weight_names=download.WEIGHTS, whole_folder=True)
     folder = Path(os.path.expanduser(name.removeprefix(FOLDER_PREFIX)))  # noqa: PTH111 (an unknown user's is no error)
-    if name.startswith(FOLDER_PREFIX) or folder.is_dir():
+    if name.startswith(FOLDER_PREFIX) or _is_folder(folder):
         _refuse_pretrained(name, pretrained)
         return _resolve_folder(name, folder, folder.resolve().name)
     architecture = alias.architecture if alias else name.replace("/", "-")
     known = open_clip_tables.list_architectures()
     if architecture not in known:
-        if folder.suffix in _WEIGHT_SUFFIXES and folder.is_file():
+        if folder.suffix in _WEIGHT_SUFFIXES and _is_file(folder):
             raise UsageError(
                 f"{name} is a weights file, which does not say its architecture",
                 f"--model ARCHITECTURE --pretrained {name}",
@@ -201,7 +201,7 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
     """Resolve an architecture with a weights file: its preprocessing has to be named or agreed upon."""
     path = Path(os.path.expanduser(pretrained))  # noqa: PTH111 (an unknown user's is no error)
     tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
-    if not path.is_file():
+    if not _is_file(path):
         raise ModelError(
             f"{architecture} has no weights {pretrained!r}{nearest(pretrained, tags)}",
             f"tags: {', '.join(tags) or 'none'}; or give the path of a weights file",
@@ -234,7 +234,7 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
 
 
 def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
-    if not folder.is_dir():
+    if not _is_folder(folder):
         raise ModelError(f"no such folder: {folder}", f"a model's folder holds {CONFIG_NAME} and weights")
     if not (folder / CONFIG_NAME).is_file():
         raise ModelError(
@@ -242,6 +242,15 @@ def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
             "save the model with open_clip.push_to_hf_hub.save_for_hf, or give --model ARCHITECTURE --pretrained FILE",
         )
     return Source(name, architecture, folder=folder, weights=_find_weights(folder))
+
+
+# os.path: a name too long for the file system, or a place that one may not look into, is no file and not an error.
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 def _find_weights(folder: Path) -> Path:
@@ -343,9 +352,16 @@ def _triple(values: float | Sequence[float]) -> tuple[float, float, float]:
 
 
 def hash_file(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal; files in the hub's cache carry it as their name."""
+    """Return a file's SHA-256, hexadecimal; files in the hub's cache carry it as their name.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
     target = path.resolve()
     if target.parent.name == "blobs" and len(target.name) == 64:
         return target.name
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}", "check the disk and the file's rights") from error

@@ -237,5 +237,6 @@ def _read_spec(document: dict[str, Any]) -> EncoderSpec:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds graphs for this engine; says nothing about their health."""
-    return all((folder / name).is_file() for name in (MANIFEST_NAME, IMAGE_GRAPH, TEXT_GRAPH))
+    """Whether a folder holds graphs for this engine that may be read; says nothing about their health."""
+    # os.path, for which a folder that only its owner may look into is one without files, not an error.
+    return all(os.path.isfile(folder / name) for name in (MANIFEST_NAME, IMAGE_GRAPH, TEXT_GRAPH))  # noqa: PTH113

@@ -36,7 +36,7 @@ from ..engines.export_manifest import (
 from ..engines.onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
 from ..errors import ModelError
 from ..system.disk import sync_file
-from .kept import marked_busy
+from .kept import marked_busy, open_to_others
 
 MINIMUM_COSINE = 0.99999
 """Below this, on any golden picture or sentence, an export is refused."""
@@ -113,6 +113,7 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
             manifest = _check(reference, reference.spec, text, settings, "", work)
             for path in work.iterdir():
                 sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
+            open_to_others(work)
             if folder.exists():
                 shutil.rmtree(folder)
             try:
@@ -120,7 +121,7 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
             except OSError:
                 if not is_export(folder):  # another process has made the same one meanwhile
                     raise
-            return manifest
+        return manifest
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,6 +87,17 @@ def marked_busy(folder: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
+def open_to_others(folder: Path) -> None:
+    """Give an export the rights that new files get here, for a cache folder that several people share.
+
+    tempfile and onnx make what only its owner may read.
+    """
+    mode = stat.S_IMODE((folder / MANIFEST_NAME).stat().st_mode)
+    for path in folder.iterdir():
+        path.chmod(mode)
+    folder.chmod(mode | (mode & 0o444) >> 2)  # who may read may look inside
+
+
 def _is_busy(folder: Path) -> bool:
     descriptor = _open(folder)
     if descriptor is None:
@@ -114,7 +126,7 @@ def _look_at(folder: Path) -> Kept:
             status = path.stat()
         except OSError:  # removed meanwhile
             continue
-        size += status.st_size if path.is_file() else 0
+        size += status.st_size if stat.S_ISREG(status.st_mode) else 0
         if path.name in (IMAGE_GRAPH, TEXT_GRAPH):
             used = max(used, status.st_atime, status.st_mtime)
     model, usable = _read_name(folder)

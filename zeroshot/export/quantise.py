@@ -30,7 +30,7 @@ from ..engines.export_manifest import (
 from ..engines.onnx_engine import OnnxEncoder, load, usable_cores
 from ..errors import ModelError
 from .graphs import measure_agreement
-from .kept import marked_busy
+from .kept import marked_busy, open_to_others
 
 _PROTOBUF_LIMIT = 2**31  # bytes; larger graphs keep their weights in a file beside them
 
@@ -81,6 +81,7 @@ def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
     agreement = measure_agreement(load(folder), encoder, manifest.agreement.torch)
     manifest = replace(manifest, int8=agreement)
     write_manifest(manifest, folder)
+    open_to_others(folder)
     return manifest
 
 
