@@ -313,6 +313,29 @@ def test_what_is_old_or_too_much_is_pruned(store: FeatureCache, monkeypatch: pyt
     assert [(stored.model, stored.rows) for stored in store.stored()] == [("tiny", 1)]
 
 
+def test_what_nobody_uses_is_pruned_with_the_old(warnings: list[str]) -> None:
+    """A file that was set aside, or that another version left, does not stay for good; one in use stays."""
+    store = FeatureCache(warn=warnings.append)
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    others = {
+        "features-99.sqlite": 31,
+        "features-98.sqlite": 31,
+        "features-97.sqlite": 29,
+        "features-99.sqlite-wal": 31,
+    }
+    others |= {"features-98.sqlite-wal": 29, "features-98.sqlite-shm": 31, f"{store.path.name}.damaged-1": 31}
+    for name, age in others.items():
+        store.path.with_name(name).write_bytes(b"x")
+        os.utime(store.path.with_name(name), (time.time() - age * 86_400,) * 2)
+    assert store.prune(megabytes=1) == 0
+    assert len(list(store.path.parent.glob("features-*.sqlite"))) == 4
+    assert store.prune(days=30) == 0
+    store.close()
+    kept = {path.name for path in store.path.parent.iterdir()}
+    assert kept == {store.path.name, "features-97.sqlite", *(name for name in others if "98" in name)}
+    assert warnings == []
+
+
 def test_a_size_is_that_of_the_file(store: FeatureCache) -> None:
     """The file takes little more than its rows, and after pruning no more than it may."""
     wide = np.ones(512, dtype=np.float32)

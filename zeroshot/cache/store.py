@@ -152,6 +152,8 @@ class FeatureCache(Database):
     def prune(self, *, days: int | None = None, megabytes: float | None = None) -> int:
         """Remove rows that were not used for some days, then the least recently used beyond a size.
 
+        What was set aside, and what other versions keep, is removed whole once it was not written for so many days.
+
         Returns:
             How many rows were removed.
         """
@@ -171,6 +173,9 @@ class FeatureCache(Database):
                     ).rowcount
                 connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)")
                 connection.execute("DELETE FROM models WHERE key NOT IN (SELECT model FROM features)")
+            if days is not None:
+                for path in self._left(days):
+                    path.unlink(missing_ok=True)
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log keeps a second copy
         return removed
@@ -182,6 +187,17 @@ class FeatureCache(Database):
         )
         rows = connection.execute("SELECT SUM(LENGTH(row)) FROM features").fetchone()[0] or 0
         return max(1.0, float((pages - free - _FIXED_PAGES) * size) / max(rows, 1))
+
+    def _left(self, days: int) -> list[Path]:
+        """Return what is not the store's own and was not written for some days; a log goes with its file."""
+        left = []
+        for path in self._files():
+            main = path.with_name(path.name.removesuffix("-wal").removesuffix("-shm"))
+            parts = (main, main.with_name(f"{main.name}-wal"))
+            written = max((part.stat().st_mtime for part in parts if part.exists()), default=0.0)
+            if main != self.path and written <= time.time() - days * _DAY:
+                left.append(path)
+        return left
 
     def _files(self) -> list[Path]:
         """Return all that is ours; in the cache folder that is what other versions of this program keep, too."""
