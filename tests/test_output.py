@@ -71,7 +71,8 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("", "is a folder"), ("no/such/out", "No such file"), ("file/out", "Not a directory")]
+    ("name", "what"),
+    [("", "cannot write .*: it is a folder"), ("no/such/out", "No such file"), ("file/out", "Not a directory")],
 )
 def test_refused(tmp_path: Path, name: str, what: str) -> None:
     """A folder, or a file in a folder that does not exist, is refused before anything is written, or even made."""

@@ -13,7 +13,7 @@ from ..errors import OutputError
 from ..system.disk import BusyError, kept_locked, open_locked
 from .sidecar import read_sidecar, remove_sidecar
 
-_HINT = "look at its folder and the free space, or give another --output"
+_HINT = "look at its folder and the free space, or name another file"
 
 
 def partial_path(target: Path) -> Path:
@@ -29,11 +29,11 @@ def final_path(target: Path) -> Path:
     """
     try:
         if target.is_dir():
-            raise OutputError(f"--output {target} is a folder", "name a file in it")
+            raise OutputError(f"cannot write {target}: it is a folder", "name a file in it")
         return target.resolve()
     except (OSError, RuntimeError) as error:  # a name that is too long; a loop of links
         raise OutputError(
-            f"cannot write {target}: {getattr(error, 'strerror', None) or error}", "give another --output"
+            f"cannot write {target}: {getattr(error, 'strerror', None) or error}", "name another file"
         ) from error
 
 
@@ -115,7 +115,7 @@ def _locked_partial(target: Path, final: Path) -> Iterator[int]:
     try:
         descriptor = open_locked(partial)
     except BusyError as error:
-        raise OutputError(f"another run is writing {target}", "wait for it, or give another --output") from error
+        raise OutputError(f"another run is writing {target}", "wait for it, or name another file") from error
     with kept_locked(descriptor):
         if os.fstat(descriptor).st_size and read_sidecar(final):
             os.close(descriptor)
