@@ -101,7 +101,7 @@ def test_a_text_may_be_the_name_of_a_file(
         assert result.exit_code == 0
         assert Path(json.loads(result.stdout)["path"]).name == "2.png"
         assert result.stderr.count("\n") == 1
-        assert "the text 'red'" in result.stderr
+        assert "'red' is taken as the text" in result.stderr
         assert fake_model.encoder.texts[-1] == "red"
 
 

@@ -104,7 +104,7 @@ def _check_text(text: str, *, alone: bool) -> None:
     if text == STDIN:
         raise UsageError("the last argument is the text, but `-` stands for paths on stdin", "put the text last")
     if os.path.lexists(text):
-        console.say(f"zeroshot: searching for the text {text!r}; for pictures like the file of that name: --like")
+        console.say(f"zeroshot: {text!r} is taken as the text, not as the path of that name (--like takes a picture)")
 
 
 @console.reports_errors
