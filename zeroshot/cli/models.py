@@ -29,8 +29,9 @@ def list_(
         bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")
     ] = False,
     format_: Annotated[
-        ReportFormat, typer.Option("--format", "-f", help="A table to read, or one JSON document.")
-    ] = ReportFormat.TABLE,
+        ReportFormat | None,
+        typer.Option("--format", "-f", help="A table to read, or one JSON document. [default: table]"),
+    ] = None,  # a default that is a choice would have typer import pydantic to read it
 ) -> None:
     """List the short names, with size, licence and accuracy."""
     from ..catalogue import ALIASES
