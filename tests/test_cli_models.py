@@ -118,8 +118,8 @@ def test_pulling_says_when_another_export_is_preferred(save_model_folder: SaveMo
 
 
 def test_the_list_is_a_versioned_document_too() -> None:
-    """`models list --format json` has a key for each column, numbers as numbers, and null for what there is none of."""
-    done = CliRunner().invoke(app, ["models", "list", "--format", "json"])
+    """`models list --json` has a key for each column, numbers as numbers, and null for what there is none of."""
+    done = CliRunner().invoke(app, ["models", "list", "--json"])
     document = json.loads(done.stdout)
     assert list(document) == ["format", "version", "models"]
     assert (document["format"], document["version"]) == ("zeroshot-models", 1)
@@ -136,7 +136,7 @@ def test_the_list_is_a_versioned_document_too() -> None:
         "note": "the default: accurate for its size",
     }
     assert (rows["tiny"]["architecture"], rows["tiny"]["imagenet_top1"]) == (None, None)
-    every = json.loads(CliRunner().invoke(app, ["models", "list", "--all", "--format", "json"]).stdout)
+    every = json.loads(CliRunner().invoke(app, ["models", "list", "--all", "--json"]).stdout)
     assert {"architecture": "ViT-B-32", "pretrained": "openai"} in every["pretrained"]
 
 
@@ -146,10 +146,10 @@ def test_listing_imports_nothing_heavy() -> None:
         "import sys; from zeroshot.__main__ import main; sys.argv[1:] = ['models', 'list', *sys.argv[1:]]\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'numpy', 'torch', 'open_clip', 'onnxruntime', 'rich', 'PIL', 'yaml', 'huggingface_hub'}\n"
+        "heavy = {'numpy', 'torch', 'open_clip', 'onnxruntime', 'rich', 'PIL', 'yaml', 'huggingface_hub', 'pydantic'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    for options in ([], ["--format", "json"]):
+    for options in ([], ["--json"]):
         done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
         assert done.stderr.strip() == "[]"
         assert "ViT-B-32-256" in done.stdout

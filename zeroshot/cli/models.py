@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..choices import ReportFormat
 from . import console, options
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -28,15 +27,12 @@ def list_(
     every: Annotated[
         bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")
     ] = False,
-    format_: Annotated[
-        ReportFormat | None,
-        typer.Option("--format", "-f", help="A table to read, or one JSON document. [default: table]"),
-    ] = None,  # a default that is a choice would have typer import pydantic to read it
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
     from ..catalogue import ALIASES
 
-    if format_ is ReportFormat.JSON:
+    if json:
         typer.echo(_list_as_json(every))
         return
     typer.echo(f"{'name':<9}{'size':>8}  {'ImageNet':<9} {'licence':<15} what it is")
