@@ -132,3 +132,26 @@ def test_checking_a_set_says_what_was_checked(arguments: list[str], code: int, s
     result = CliRunner().invoke(app, ["prompts", "check", *arguments])
     assert result.exit_code == code
     assert said in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", "DIR", "--labels", "red,blue", "--output"],
+        ["classify", "DIR", "--labels", "red,blue", "--report"],
+        ["eval", "DIR", "--output"],
+        ["eval", "DIR", "--report"],
+        ["calibrate", "DIR", "--output"],
+        ["prompts", "tune", "DIR", "--output"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    words: list[str], fake_model, pictures, tmp_path: Path
+) -> None:
+    """Not after an hour of it: the model is not even loaded."""
+    for name in ("red", "blue"):
+        pictures(f"val/{name}/1.png", name)
+    target = tmp_path / "missing" / "out.json"
+    words = [str(tmp_path / "val") if word == "DIR" else word for word in words]
+    refused = CliRunner().invoke(app, [*words, str(target)])
+    assert (refused.exit_code, f"cannot write {target}" in refused.stderr, fake_model.calls) == (1, True, [])

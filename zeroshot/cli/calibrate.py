@@ -58,7 +58,7 @@ def calibrate(
     from ..evaluation.calibrate import calibrate as fit_both
     from ..evaluation.holdout import halve
     from ..manifest import build_manifest
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..render import calibration as render_calibrate
     from ..render.evaluation import encode
 
@@ -66,6 +66,7 @@ def calibrate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_set = source.templates
+        check_output(output)
         pipeline = pictures.pipeline(as_stored=source.public)
         encoder = running.load(model, pretrained, bare)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)

@@ -99,9 +99,11 @@ def classify(
     from ..classify import Decision, classify_paths
     from ..evaluation.calibration_file import load_calibration
     from ..manifest import build_manifest
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..render.records import Layout, make_writer
 
+    for target in (None if resume else output, report):
+        check_output(target)
     pipeline = pictures.pipeline()
     encoder = running.load(model, pretrained, bare)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)

@@ -115,13 +115,17 @@ def evaluate(
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.suspects import find_suspects
     from ..manifest import build_manifest
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..render import evaluation as render_eval
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_sets = [source.templates]
+        for target in (output, report):
+            check_output(target)
+        if plots:
+            _make_folder(plots)
         pipeline = pictures.pipeline(as_stored=source.public)
         choices = pictures.choices(pipeline) | {"data": folder or targets}
         runs: list[Run] = []
@@ -172,20 +176,23 @@ def evaluate(
         return ExitCode.INCOMPLETE if best.result.data.failures else ExitCode.OK
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror}", "give another --plots") from error
+
+
 def _write_plots(folder: Path, result: Evaluation) -> None:
     """Write the confusion matrix and the curves as SVG.
 
     Raises:
-        OutputError: The folder or a file cannot be written.
+        OutputError: A file cannot be written.
     """
     from ..evaluation import statistics
     from ..output.destination import open_output
     from ..report import plots
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}", "give another --plots") from error
     names = [label.label for label in result.per_label]
     drawings = {
         "confusion": plots.confusion(result.confusion, names, standalone=True),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import Device, Engine, Format, Precision
+from ..choices import Format
 from ..errors import ExitCode, UsageError
-from . import console, options
+from . import console, groups, options
 from .inputs import check_sources, count_ahead, find_inputs, name_failures
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
+@groups.takes_groups
 def search(
     inputs: Annotated[
         list[str] | None,
@@ -38,21 +39,10 @@ def search(
     output: options.Output = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    draft: options.Draft = False,
-    no_cache: options.NoCache = False,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """List the pictures nearest to a text, or to other pictures.
 
@@ -70,11 +60,8 @@ def search(
     from ..search import search as find
 
     check_output(output)
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
-    pipeline = options.make_pipeline(
-        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
-    )
-    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = pictures.pipeline()
+    encoder = running.load(model, pretrained, bare)
     query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
     with console.Bar("pictures") as bar:
         count_ahead(bar, paths, files_from, from0)
@@ -108,6 +95,7 @@ def _check_text(text: str, *, alone: bool) -> None:
 
 
 @console.reports_errors
+@groups.takes_groups
 def features(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet")],
     inputs: Annotated[
@@ -118,21 +106,10 @@ def features(
     from0: options.From0 = False,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    no_exif: options.NoExif = False,
-    max_pixels: options.MaxPixels = None,
-    draft: options.Draft = False,
-    no_cache: options.NoCache = False,
-    device: options.DeviceOption = Device.AUTO,
-    precision: options.PrecisionOption = Precision.AUTO,
-    engine: options.EngineOption = Engine.AUTO,
-    batch_size: options.BatchSize = 32,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    picture_timeout: options.PictureTimeout = None,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    pictures: groups.PictureOptions,
+    running: groups.EngineOptions,
+    bare: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Write the image features of pictures to a file, for programs of your own."""
     import numpy as np
@@ -145,11 +122,8 @@ def features(
     check_target(output)
     check_sources(inputs or [], files_from)
     check_output(output)
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
-    pipeline = options.make_pipeline(
-        batch_size, workers, isolate, picture_timeout, no_exif, max_pixels, no_cache, draft
-    )
-    encoder = options.load(model, pretrained, device, precision, engine, overrides)
+    pipeline = pictures.pipeline()
+    encoder = running.load(model, pretrained, bare)
     read, failures = [], []
     with console.Bar("pictures") as bar:
         count_ahead(bar, inputs or [], files_from, from0)

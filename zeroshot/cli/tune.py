@@ -58,7 +58,7 @@ def tune(
 
     from ..evaluation import tune as tuning
     from ..evaluation.holdout import halve
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..render import tuning as render_tune
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
@@ -66,6 +66,7 @@ def tune(
         if source.templates and not prompts:
             start_set = source.templates
         templates = tuning.gather_candidates(start_set, candidates or [])
+        check_output(output)
         pipeline = pictures.pipeline(as_stored=source.public)
         encoder = running.load(model, pretrained, bare)
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
