@@ -153,3 +153,18 @@ def test_listing_imports_nothing_heavy() -> None:
         done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
         assert done.stderr.strip() == "[]"
         assert "ViT-B-32-256" in done.stdout
+
+
+def test_pulling_notices_damage_to_what_was_downloaded(tmp_path: Path) -> None:
+    """A cached file whose bits turned is named with what to do, and doing it brings the file again."""
+    with serve({REPO: FILES}) as server:
+        pull = ["models", "pull", f"hf-hub:{REPO}", "--no-export"]
+        assert zeroshot(server.url, tmp_path, *pull).returncode == 0
+        (weights,) = tmp_path.rglob("open_clip_model.safetensors")
+        flip_a_bit(weights.resolve())
+        damaged = zeroshot(server.url, tmp_path, *pull)
+        assert damaged.returncode == 1
+        assert f"remove {weights.resolve()}, then" in damaged.stderr
+        weights.resolve().unlink()
+        assert zeroshot(server.url, tmp_path, *pull).returncode == 0
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == hashlib.sha256(WEIGHTS).hexdigest()

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from zeroshot import models
+from zeroshot import models, weights_file
 from zeroshot.cli import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.engines import torch_engine
@@ -196,7 +196,7 @@ def test_a_loaded_model_knows_itself(
     assert spec.score is family.score
     assert (spec.logit_bias is None) == (family.score is Score.SOFTMAX)
     assert spec.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)  # open_clip's initial value
-    assert spec.weights_sha256 == models.hash_file(folder / "open_clip_model.safetensors")
+    assert spec.weights_sha256 == weights_file.hash_file(folder / "open_clip_model.safetensors")
 
 
 def load(folder: Path, **options: Any) -> torch_engine.TorchEncoder:

@@ -170,17 +170,6 @@ def test_a_folder_with_no_or_several_weights_is_refused(tmp_path: Path) -> None:
         models.resolve(str(tmp_path))
 
 
-def test_a_cached_file_lends_its_name_as_hash(tmp_path: Path) -> None:
-    """The hub's cache names blobs by their SHA-256, which saves reading gigabytes; other files are read."""
-    blob = tmp_path / "blobs" / ("ab" * 32)
-    blob.parent.mkdir()
-    blob.write_bytes(b"x")
-    (tmp_path / "link").symlink_to(blob)
-    assert models.hash_file(tmp_path / "link") == "ab" * 32
-    (tmp_path / "plain").write_bytes(b"")
-    assert models.hash_file(tmp_path / "plain").startswith("e3b0c44298fc1c14")
-
-
 def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> None:
     """Other heads over the same weights, or another tokenizer beside them, are another model to every cache."""
     folder = make_folder(tmp_path / "m", {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS})
@@ -219,9 +208,3 @@ def test_a_name_that_no_file_can_have_is_an_unknown_model(model: str, pretrained
     """A name longer than file systems allow is refused like any other that means nothing."""
     with pytest.raises(ModelError):
         models.resolve(model, pretrained)
-
-
-def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """What the disk or its rights refuse is an error with the file's name, not a traceback."""
-    with pytest.raises(ModelError, match=r"weights\.pt cannot be read"):
-        models.hash_file(tmp_path / "weights.pt")

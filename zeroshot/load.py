@@ -22,6 +22,7 @@ from .encoder import Device, Encoder, Engine, Precision
 from .engines import export_manifest, onnx_engine
 from .errors import ModelError, UsageError
 from .hub import download
+from .weights_file import hash_file
 
 
 def load_encoder(
@@ -134,7 +135,7 @@ def find_export(files: models.Files) -> Path | None:
 
 def export_folder(files: models.Files) -> Path:
     """Return the place in the cache for a model's export, named by everything that decides its graphs."""
-    decisive = [models.hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
+    decisive = [hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
     decisive += [files.tokenizer] if files.tokenizer else []
     return exports_folder() / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 

@@ -19,6 +19,7 @@ from .encoder import Preprocessing
 from .errors import ModelError, UsageError, nearest
 from .hub import download
 from .model_config import CONFIG_NAME, read_config, read_preprocessing
+from .weights_file import check_download, hash_file
 
 DEFAULT_ALIAS = "base"
 ENVIRONMENT = "ZEROSHOT_MODEL"
@@ -272,10 +273,11 @@ def obtain(
     Args:
         source: What `resolve` found.
         on_progress: Told of downloads.
-        refresh: Ask the hub for the newest files of a folder even if the cache has one.
+        refresh: Ask the hub for the newest files of a folder even if the cache has one, and read the weights to see
+            whether they are still what was downloaded.
 
     Raises:
-        ModelError: It cannot be downloaded, or its configuration cannot be read.
+        ModelError: It cannot be downloaded, its weights are damaged, or its configuration cannot be read.
     """
     folder, weights = source.folder, source.weights
     if source.whole_folder:
@@ -284,24 +286,10 @@ def obtain(
     elif weights is None:
         weights = download.fetch(source.repository, source.weight_names, on_progress=on_progress)
     assert weights is not None
+    if refresh:
+        check_download(weights)
     if folder is not None:
         config, preprocessing = read_config(folder)
         return Files(source, config, preprocessing, weights, folder)
     assert source.preprocessing is not None
     return Files(source, open_clip_tables.model_config(source.architecture), source.preprocessing, weights, None)
-
-
-def hash_file(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal; files in the hub's cache carry it as their name.
-
-    Raises:
-        ModelError: It cannot be read.
-    """
-    target = path.resolve()
-    if target.parent.name == "blobs" and len(target.name) == 64:
-        return target.name
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}", "check the disk and the file's rights") from error

@@ -96,6 +96,7 @@ def pull(
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from .. import load, models
+    from ..weights_file import hash_file
 
     overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
     source = models.resolve(model, pretrained, overrides)
@@ -104,7 +105,7 @@ def pull(
         return
     with console.download_bar() as on_progress:
         files = models.obtain(source, on_progress, refresh=True)
-    typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {models.hash_file(files.weights)}")
+    typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {hash_file(files.weights)}")
     if export:
         console.say("exporting for the torch-free engine ...")
         folder = load.export_model(source)

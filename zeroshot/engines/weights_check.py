@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ModelError
+from ..weights_file import how_to_replace
 
 
 def check_weights(path: Path) -> None:
@@ -26,7 +27,7 @@ def check_weights(path: Path) -> None:
         except (SafetensorError, OSError) as error:
             raise ModelError(
                 f"{path.name} is damaged: {error}",
-                "download it again: `zeroshot models pull`, or remove the file first",
+                how_to_replace(path),
             ) from error
     if path.suffix == ".npz":
         return  # open_clip reads it with numpy, which refuses pickles
@@ -45,5 +46,5 @@ def check_weights(path: Path) -> None:
             ) from error
         raise ModelError(
             f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}",
-            "download it again, or give another file",
+            how_to_replace(path),
         ) from error
