@@ -112,6 +112,24 @@ def test_a_weights_file_whose_activation_is_open_asks_for_it(tmp_path: Path) -> 
     assert models.resolve("ViT-B-32-quickgelu", str(weights)).quick_gelu is True
 
 
+def test_naming_the_preprocessing_of_a_weights_file_changes_no_activation(tmp_path: Path) -> None:
+    """All of ViT-L-14-336's published weights were trained with QuickGELU, however much is said of the pictures."""
+    weights = tmp_path / "w.pt"
+    weights.write_bytes(b"")
+    given = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bilinear", "resize_mode": "longest"}
+    for overrides in ({}, given):
+        assert models.resolve("ViT-L-14-336", str(weights), overrides).quick_gelu is True
+    assert models.resolve("ViT-B-32", str(weights), given).quick_gelu is False
+
+
+def test_preprocessing_is_not_taken_where_a_configuration_says_it(tmp_path: Path) -> None:
+    """A folder, a repository and the built-in checkpoint say it themselves; what is given beside it would be lost."""
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    for name in (str(tmp_path), f"local-dir:{tmp_path}", "hf-hub:some/model", "tiny"):
+        with pytest.raises(UsageError, match="interpolation cannot be given"):
+            models.resolve(name, None, {"interpolation": "bilinear"})
+
+
 def test_names_that_are_nearly_right_are_corrected() -> None:
     """A mistyped model or tag is answered with the nearest known one."""
     with pytest.raises(ModelError, match="did you mean 'ViT-B-32-256'"):

@@ -135,10 +135,12 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
     alias = next((alias for alias in ALIASES if alias.name == name), None)
     if alias and not pretrained:
         if not alias.architecture:
+            _refuse_overrides(name, overrides)
             return _resolve_folder(name, builtin_folder(), alias.name)
         return _resolve_tag(name, alias.architecture, alias.pretrained, overrides)
     if name.startswith(HUB_PREFIX):
         _refuse_pretrained(name, pretrained)
+        _refuse_overrides(name, overrides)
         repository = name.removeprefix(HUB_PREFIX)
         if repository.count("/") != 1 or not all(repository.split("/")):
             raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
@@ -146,6 +148,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
     folder = Path(os.path.expanduser(name.removeprefix(FOLDER_PREFIX)))  # noqa: PTH111 (an unknown user's is no error)
     if name.startswith(FOLDER_PREFIX) or _is_folder(folder):
         _refuse_pretrained(name, pretrained)
+        _refuse_overrides(name, overrides)
         return _resolve_folder(name, folder, folder.resolve().name)
     architecture = alias.architecture if alias else name.replace("/", "-")
     known = open_clip_tables.list_architectures()
@@ -172,6 +175,14 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
 def _refuse_pretrained(name: str, pretrained: str | None) -> None:
     if pretrained:
         raise UsageError(f"--pretrained {pretrained}: {name} says already which weights", "leave --pretrained out")
+
+
+def _refuse_overrides(name: str, overrides: dict[str, Any] | None) -> None:
+    if overrides:
+        raise UsageError(
+            f"{name} says itself how pictures are prepared; {', '.join(overrides)} cannot be given",
+            "leave out --image-mean, --image-std, --interpolation and --resize-mode",
+        )
 
 
 def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, Any] | None) -> Source:
@@ -208,24 +219,20 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
         )
     model = open_clip_tables.model_config(architecture)
     given = overrides or {}
-    if {"mean", "std", "interpolation", "resize_mode"} <= set(given):
-        return Source(
-            name,
-            architecture,
-            weights=path,
-            quick_gelu=bool(model.get("quick_gelu")),
-            preprocessing=read_preprocessing(given, model),
-        )
     configs = [open_clip_tables.pretrained_config(architecture, tag) for tag in tags]
+    gelus = {bool(config.get("quick_gelu")) or bool(model.get("quick_gelu")) for config in configs}
     known = {read_preprocessing({**config, **given}, model) for config in configs}
+    if {"mean", "std", "interpolation", "resize_mode"} <= set(given):
+        # Who knows that much of the file is believed about the name, which is GELU's or QuickGELU's as in open_clip.
+        known = {read_preprocessing(given, model)}
+        gelus = gelus if len(gelus) == 1 else {bool(model.get("quick_gelu"))}
     if len(known) != 1:
         raise UsageError(
             f"{path.name}: the preprocessing of these weights is not known"
             + (f" ({architecture} was trained with {len(known)} kinds)" if known else ""),
             "name it as it was trained: --image-mean R,G,B --image-std R,G,B --interpolation NAME --resize-mode NAME",
         )
-    gelus = {bool(config.get("quick_gelu")) or bool(model.get("quick_gelu")) for config in configs}
-    if len(gelus) != 1 and not given.get("quick_gelu"):
+    if len(gelus) != 1:
         raise UsageError(
             f"{path.name}: {architecture} was trained both with GELU and QuickGELU, and the file does not say which",
             f"--model {architecture}-quickgelu for QuickGELU; a folder with {CONFIG_NAME} settles it",
