@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import console, options
+from . import console, groups, options
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -83,23 +83,21 @@ def _list_as_json(every: bool) -> str:
 
 @app.command("pull", short_help="Download a model, and export it for quick starts.")
 @console.reports_errors
+@groups.takes_groups
 def pull(
     model: Name = None,
     pretrained: options.Pretrained = None,
     export: Annotated[
         bool, typer.Option(help="Also export it for the torch-free engine, which starts in a second.")
     ] = True,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    bare: groups.WeightsFileOptions,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from .. import load, models
     from ..weights_file import hash_file
 
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
-    source = models.resolve(model, pretrained, overrides)
+    source = models.resolve(model, pretrained, bare.preprocessing())
     if source.folder == models.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
@@ -119,25 +117,21 @@ def pull(
 
 @app.command("info", short_help="Show what a model is, and its card.")
 @console.reports_errors
+@groups.takes_groups
 def info(
     model: Name = None,
     pretrained: options.Pretrained = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
-    image_mean: options.ImageMean = None,
-    image_std: options.ImageStd = None,
-    interpolation: options.InterpolationOption = None,
-    resize_mode: options.ResizeModeOption = None,
+    *,
+    bare: groups.WeightsFileOptions,
 ) -> None:
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
     from dataclasses import asdict
 
     from .. import models
-    from ..load import load_encoder
     from ..render.records import to_json
 
-    overrides = options.preprocessing_overrides(image_mean, image_std, interpolation, resize_mode)
-    with console.download_bar() as on_progress:
-        encoder = load_encoder(model, pretrained, preprocessing=overrides, on_progress=on_progress, warn=console.warn)
+    encoder = groups.EngineOptions().load(model, pretrained, bare)
     spec = encoder.spec
     if json:
         typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())
@@ -160,7 +154,7 @@ def info(
         "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
     }.items():
         typer.echo(f"{name:<15} {value}")
-    folder = models.resolve(model, pretrained, overrides).folder
+    folder = models.resolve(model, pretrained, bare.preprocessing()).folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8"))

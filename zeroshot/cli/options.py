@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ..choices import Device, Engine, Field, Format, Interpolation, Precision, ResizeMode, Score
 from ..errors import UsageError, nearest
-
-if TYPE_CHECKING:
-    from ..encode import Pipeline
-    from ..encoder import Encoder
 
 Labels = Annotated[
     str | None,
@@ -155,93 +151,6 @@ FormatOption = Annotated[
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Compute every feature anew, and store none (see `zeroshot cache`).")
 ]
-
-
-def load(
-    model: str | None,
-    pretrained: str | None,
-    device: Device,
-    precision: Precision,
-    engine: Engine,
-    overrides: dict[str, Any] | None = None,
-) -> Encoder:
-    """Load the model that the options name, with a progress bar for its download."""
-    from ..load import load_encoder
-    from .console import download_bar, warn
-
-    with download_bar() as on_progress:
-        return load_encoder(
-            model,
-            pretrained,
-            device=device,
-            precision=precision,
-            engine=engine,
-            preprocessing=overrides or {},
-            on_progress=on_progress,
-            warn=warn,
-        )
-
-
-def make_pipeline(
-    batch_size: int,
-    workers: int | None,
-    isolate: bool,
-    picture_timeout: float | None,
-    no_exif: bool,
-    max_pixels: int | None,
-    no_cache: bool,
-    draft: bool = False,
-) -> Pipeline:
-    """Return how pictures are fed to the encoder, with the feature cache unless it is refused.
-
-    Raises:
-        UsageError: There is a time limit, and nothing that could be stopped by it.
-    """
-    if picture_timeout is not None and not isolate:
-        raise UsageError("--picture-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
-    from ..cache.store import FeatureCache
-    from ..encode import Pipeline, available_cores
-    from ..pictures.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
-    from ..pictures.isolate import DEFAULT_SECONDS, Isolation
-    from ..system.memory import available_memory
-    from .console import warn
-
-    count = workers or available_cores()
-    # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
-    memory = None if max_pixels or (free := available_memory()) is None else free // 2 // count
-    opening = Opening(exif=not no_exif, max_pixels=max_pixels or DEFAULT_MAX_PIXELS, memory=memory, draft=draft)
-    most = opening.max_pixels * MOST_BYTES
-    isolation = Isolation(picture_timeout or DEFAULT_SECONDS, most if memory is None else min(most, memory))
-    return Pipeline(
-        batch_size,
-        count,
-        opening,
-        None if no_cache else FeatureCache(warn=warn),
-        isolation=isolation if isolate else None,
-    )
-
-
-def preprocessing_overrides(
-    mean: str | None, std: str | None, interpolation: Interpolation | None, resize_mode: ResizeMode | None
-) -> dict[str, Any]:
-    """Return the preprocessing that was given on the command line, under open_clip's keys."""
-    given = {
-        "mean": _triple(mean, "--image-mean"),
-        "std": _triple(std, "--image-std"),
-        "interpolation": interpolation,
-        "resize_mode": resize_mode,
-    }
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text}: expected three numbers", f"{option} 0.48,0.46,0.41") from None
-    return red, green, blue
 
 
 def parse_fields(text: str | None) -> tuple[Field, ...]:
