@@ -65,6 +65,12 @@ FAMILIES = {
         CLIP_LIKE,
         {"": {"embed_dim": 64}, "vision_cfg": SMALL_VISION, "text_cfg": SMALL_TEXT, "multimodal_cfg": SMALL_TEXT},
     ),
+    # A causal tower of its own, as those of EVA02 and MobileCLIP-B.
+    "EVA02": Family(
+        "ViT-B-32",
+        CLIP_LIKE,
+        {"": {"custom_text": True, "embed_dim": 64}, "vision_cfg": SMALL_VISION, "text_cfg": SMALL_TEXT},
+    ),
     "MobileCLIP": Family("MobileCLIP2-S0", MOBILE_LIKE, {"": {"embed_dim": 512}, "text_cfg": SMALL_TEXT}),
 }
 

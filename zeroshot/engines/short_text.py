@@ -23,27 +23,23 @@ def short_text_tower(model: Any) -> Any:
     """
     from open_clip.transformer import TextTransformer, text_global_pool
 
-    text = getattr(model, "text", None)
-    if text is None and getattr(model, "attn_mask", None) is not None and model.text_pool_type == "argmax":
+    text = getattr(model, "text", model)  # open_clip.model.CLIP carries its text tower's parts itself
+    pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", None)
+    if pool != "argmax" or getattr(text, "attn_mask", None) is None:
+        return None
+    plain = isinstance(text, TextTransformer) and text.cls_emb is None and not text.output_tokens
+    if text is not model and (not plain or text.use_pad_mask):
+        return None
 
-        def native(tokens: Any) -> Any:
-            # As open_clip.model.CLIP.encode_text, which adds the positional embedding unsliced.
-            length = tokens.shape[1]
-            dtype = model.transformer.get_cast_dtype()
-            x = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
-            x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-            x = text_global_pool(x, tokens, model.text_pool_type)
-            if model.text_projection is None:
-                return x
-            return model.text_projection(x) if callable(model.text_projection) else x @ model.text_projection
+    def encode(tokens: Any) -> Any:
+        # As open_clip.model.CLIP.encode_text and TextTransformer.forward, which slice neither mask nor positions.
+        length = tokens.shape[1]
+        dtype = text.transformer.get_cast_dtype()
+        x = text.token_embedding(tokens).to(dtype) + text.positional_embedding[:length].to(dtype)
+        x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
+        x = text_global_pool(x, tokens, pool)
+        if text.text_projection is None:
+            return x
+        return text.text_projection(x) if callable(text.text_projection) else x @ text.text_projection
 
-        return native
-    if (
-        isinstance(text, TextTransformer)
-        and text.attn_mask is not None
-        and text.cls_emb is None
-        and text.pool_type == "argmax"
-        and not text.output_tokens
-    ):
-        return text
-    return None
+    return encode
