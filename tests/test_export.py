@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -178,6 +179,51 @@ def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes() == before
 
 
+def test_a_full_disk_is_not_the_models_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays an error of the disk, whose hint is to free some space."""
+    import torch
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(OSError, match="No space left"):
+        export.write_export(vit(), tmp_path / "export")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the earlier one is removed the new one is there; one that another process put there meanwhile stays."""
+    folder = tmp_path / "export"
+    export.write_export(vit(), folder)
+    there: list[bool] = []
+    remove = shutil.rmtree
+
+    def looks(path: Path, **options: Any) -> None:
+        there.append(export_manifest.is_export(folder))
+        remove(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", looks)
+    export.write_export(vit(), folder)
+    assert there
+    assert all(there)
+    shutil.copytree(folder, tmp_path / "other")
+    moved = tmp_path / "work"
+    shutil.copytree(folder, moved)
+    rename = Path.rename
+
+    def overtaken(path: Path, target: Path) -> Path:
+        if path == folder:  # the other process is quicker
+            rename(folder, target)
+            rename(tmp_path / "other", folder)
+            raise FileNotFoundError(path)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", overtaken)
+    kept.put_in_place(moved, folder)
+    assert export_manifest.is_export(folder)
+
+
 def test_half_precision_reference_is_refused(tmp_path: Path) -> None:
     """Golden vectors come from float32 on the CPU, or the comparison would mean little."""
     reference = vit()
@@ -215,6 +261,40 @@ def test_hugging_face_tokenizer_travels_with_the_export(tmp_path: Path) -> None:
     assert manifest.tokenizer["kind"] == "hugging_face"
     encoder = onnx_engine.load(tmp_path / "export")
     np.testing.assert_allclose(encoder.encode_texts(SENTENCES), reference.encode_texts(SENTENCES), atol=2e-6)
+
+
+@pytest.mark.parametrize(("padding", "pool"), [("<pad>", "argmax"), ("<end>", "argmax"), ("<end>", "eos")])
+def test_a_vocabulary_that_pads_otherwise_than_clips(padding: str, pool: str, tmp_path: Path) -> None:
+    """A text that ends with the id that pads, or is pooled at the padding, has PyTorch's features alone, too."""
+    from open_clip.model import CustomTextCLIP
+    from open_clip.tokenizer import HFTokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<unk>", "a", "dog", "cat", "photo", "of", ".", "<end>", "<pad>"]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.post_processor = processors.TemplateProcessing(single="$A <end>", special_tokens=[("<end>", 7)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token=padding, eos_token="<end>", unk_token="<unk>")
+    fast.save_pretrained(tmp_path / "tokenizer")
+    tokenizer = HFTokenizer(str(tmp_path / "tokenizer"), context_length=16)
+    text = {**TEXT, "context_length": 16, "vocab_size": 16, "pool_type": pool, "eos_id": 7}
+    reference = make_encoder(CustomTextCLIP(64, VISION, text), 32, context_length=16, tokenizer=tokenizer)
+    assert export.write_export(reference, tmp_path / "export").text.dynamic
+    encoder = onnx_engine.load(tmp_path / "export")
+    for sentence in SENTENCES:
+        whole = reference.model.encode_text(tokenizer([sentence]), normalize=True).detach().numpy()
+        np.testing.assert_allclose(encoder.encode_texts([sentence]), whole, atol=2e-6)
+        np.testing.assert_allclose(reference.encode_texts([sentence]), whole, atol=2e-6)
+
+
+def test_sentences_are_checked_alone_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tower that is wrong only at the length that a short sentence has does not pass."""
+    monkeypatch.setattr(
+        onnx_engine.OnnxEncoder, "_lengths", lambda self, tokens, _: np.full(len(tokens), 2 if len(tokens) == 1 else 77)
+    )
+    with pytest.raises(ModelError, match="differ from PyTorch"):
+        export.write_export(vit(), tmp_path / "export")
 
 
 @pytest.fixture(scope="module")

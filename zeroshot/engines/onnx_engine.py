@@ -168,7 +168,9 @@ class OnnxEncoder:
             return np.full(len(tokens), width, dtype=np.int64)
         # Counted from the end: the id that pads may also stand inside a sentence ("!" has CLIP's).
         last = width - np.argmax(tokens[:, ::-1] != pad_id, axis=1)
-        return np.asarray(np.minimum(last + self._manifest.text.spare, width), dtype=np.int64)
+        # Other vocabularies than CLIP's may pad with the id that ends a text, or with a higher one: the first is read.
+        spare = max(self._manifest.text.spare, int(self._manifest.tokenizer["kind"] != "byte_pair"))
+        return np.asarray(np.minimum(last + spare, width), dtype=np.int64)
 
     def _tokenizer(self) -> Tokenizer:
         with self._lock:

@@ -18,10 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from ..choices import Precision
-from ..encoder import Encoder, EncoderSpec, Features, Pixels
+from ..encoder import Encoder, EncoderSpec
 from ..engines.export_manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
@@ -30,13 +28,13 @@ from ..engines.export_manifest import (
     ExportManifest,
     StoredFile,
     TextGraph,
-    is_export,
     write_manifest,
 )
 from ..engines.onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
 from ..errors import ModelError
 from ..system.disk import sync_file
-from .kept import marked_busy, open_to_others
+from .golden import GOLDEN_TEXTS, golden_pictures, measure_agreement
+from .kept import marked_busy, open_to_others, put_in_place
 
 MINIMUM_COSINE = 0.99999
 """Below this, on any golden picture or sentence, an export is refused."""
@@ -45,31 +43,6 @@ MAXIMUM_DIFFERENCE = 1e-4
 
 _OPSET = 17  # the first with LayerNormalization
 _KEEP_TORCH = "use --engine torch, which needs no export"
-GOLDEN_TEXTS = (
-    "",
-    "dog",
-    "a photo of a dog.",
-    "a photo of a cat, a type of pet.",
-    "Two people on a beach; one's reading, the other isn't!",
-    "café, naïve, 狗, 😀 & 3.14",
-    "cat_dog",
-    "the quick brown fox jumps over the lazy dog and then walks home along the river in the rain",
-    "!!! ??? ... !",
-    "one two three four five six seven eight nine ten " * 12,
-)
-"""Sentences of every length, the last beyond every context."""
-
-
-def golden_pictures(height: int, width: int) -> Pixels:
-    """Return fixed pictures, shape ``(4, height, width, 3)``: noise, blotches, a gradient and a flat colour."""
-    generator = np.random.default_rng(20240601)
-    noise = generator.integers(0, 256, (height, width, 3))
-    coarse = generator.integers(0, 256, (8, 8, 3))
-    blotches = coarse[np.arange(height) * 8 // height][:, np.arange(width) * 8 // width]
-    rows, columns = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)[None, :]
-    gradient = np.stack(np.broadcast_arrays(rows, columns, (rows + columns) / 2), axis=-1)
-    flat = np.broadcast_to(np.array([200, 60, 30]), (height, width, 3))
-    return np.stack([noise, blotches, gradient, flat]).astype(np.uint8)
 
 
 class Exportable(Encoder, Protocol):
@@ -114,13 +87,7 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
             for path in work.iterdir():
                 sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
             open_to_others(work)
-            if folder.exists():
-                shutil.rmtree(folder)
-            try:
-                work.rename(folder)
-            except OSError:
-                if not is_export(folder):  # another process has made the same one meanwhile
-                    raise
+            put_in_place(work, folder)
         return manifest
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -238,23 +205,6 @@ def _check(
     return manifest
 
 
-def measure_agreement(reference: Encoder, other: Encoder, torch_version: str) -> Agreement:
-    """Measure how near an engine comes to a reference on the golden pictures and sentences."""
-    pictures = golden_pictures(*reference.spec.preprocessing.size)
-    image = reference.encode_images(pictures), other.encode_images(pictures)
-    text = reference.encode_texts(GOLDEN_TEXTS), other.encode_texts(GOLDEN_TEXTS)
-    return Agreement(
-        image=_lowest_cosine(*image),
-        text=_lowest_cosine(*text),
-        difference=float(max(np.abs(image[0] - image[1]).max(), np.abs(text[0] - text[1]).max())),
-        torch=torch_version,
-    )
-
-
-def _lowest_cosine(left: Features, right: Features) -> float:
-    return float(np.einsum("nd,nd->n", left.astype(np.float64), right.astype(np.float64)).min())
-
-
 def _trace(reference: Exportable, folder: Path) -> TextGraph:
     """Trace both towers into a folder and return how the text graph is fed."""
     import torch
@@ -286,6 +236,8 @@ def _trace(reference: Exportable, folder: Path) -> TextGraph:
                     training=torch.onnx.TrainingMode.PRESERVE,
                     dynamo=False,
                 )
+            except OSError:  # a full disk says nothing about the model
+                raise
             except Exception as error:  # the exporter raises anything, from any operator
                 what = " ".join(str(error).split())[:300]
                 raise ModelError(f"{spec.model} cannot be exported: {what}", _KEEP_TORCH) from error

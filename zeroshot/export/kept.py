@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache.folder import exports_folder
-from ..engines.export_manifest import FORMAT, IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH
+from ..engines.export_manifest import FORMAT, IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, is_export
 from ..system import disk
 
 _DAY = 86_400
@@ -71,6 +72,25 @@ def remove_exports() -> int:
         shutil.rmtree(kept.folder)
         removed += kept.size
     return removed
+
+
+def put_in_place(work: Path, folder: Path) -> None:
+    """Rename a finished export to its place; another that is there gives way, and whoever reads it hardly notices.
+
+    Removing that one first would leave nothing for as long as a gigabyte takes to remove, and two processes that
+    make the same export would remove it under each other.
+    """
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with suppress(FileNotFoundError):
+            folder.rename(old)
+        try:
+            work.rename(folder)
+        except OSError:
+            if not is_export(folder):  # else another process has made the same one meanwhile
+                raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from ..engines.export_manifest import (
 )
 from ..engines.onnx_engine import OnnxEncoder, load, usable_cores
 from ..errors import ModelError
-from .graphs import measure_agreement
+from .golden import measure_agreement
 from .kept import marked_busy, open_to_others
 
 _PROTOBUF_LIMIT = 2**31  # bytes; larger graphs keep their weights in a file beside them
