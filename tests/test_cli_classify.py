@@ -213,3 +213,38 @@ def test_what_the_model_would_misread_is_said_first(fake_model: FakeModel, pictu
     result = run(red, "--labels", "red and a great many words after it that nobody reads,blue", "--template", "{}")
     assert "longer than the 8 tokens" in result.stderr
     assert result.exit_code == 0
+
+
+def test_outputs_are_looked_at_before_the_model_is_loaded(
+    fake_model: FakeModel, pictures: SavePicture, tmp_path: Path
+) -> None:
+    """Also those of --resume, one file for two options, and a calibration that is not there."""
+    asked = [pictures("red.png", "red"), "--labels", "red,blue"]
+    for options, message in (
+        (["--output", tmp_path / "no" / "out", "--resume"], "No such file or directory"),
+        (["--output", tmp_path, "--resume"], "it is a folder"),
+        (["--output", os.devnull, "--resume"], "no regular file"),
+        (["--output", tmp_path / "out", "--resume", "--format", "json"], "which cannot be continued"),
+        (["--output", tmp_path / "out", "--report", tmp_path / "out"], "--output and --report name the same file"),
+        (["--calibration", tmp_path / "none"], "none: No such file or directory"),
+    ):
+        refused = run(*asked, *options)
+        assert (refused.exit_code, fake_model.calls) == (1, []), options
+        assert message in refused.stderr
+        assert "  try: " in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["red.png"]
+
+
+def test_looking_at_an_output_leaves_what_can_be_continued(
+    fake_model: FakeModel, pictures: SavePicture, tmp_path: Path
+) -> None:
+    """The records of an interrupted run are there after the look, and are continued."""
+    asked = [pictures("red.png", "red"), pictures("blue.png", "blue"), "--labels", "red,blue", "--batch-size", 1]
+    asked += ["--output", tmp_path / "out", "--resume"]
+    assert run(*asked).exit_code == 0
+    whole = (tmp_path / "out").read_bytes()
+    (tmp_path / "out").unlink()
+    (tmp_path / "out.partial").write_bytes(whole[: whole.index(b"\n") + 5])
+    continued = run(*asked)
+    assert "continuing after 1 records" in continued.stderr
+    assert (tmp_path / "out").read_bytes() == whole

@@ -184,3 +184,22 @@ def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None
     assert refused.exit_code == 1
     assert "was fitted for another fake" in refused.stderr
     assert fake_model.encoder.batches == []
+
+
+def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
+    fake_model, folder: str, tmp_path: Path
+) -> None:
+    """Options that only some data has a use for, and drawings that cannot be written or are another output."""
+    (tmp_path / "plots" / "reliability.svg").mkdir(parents=True)
+    drawing = str(tmp_path / "new" / "confusion.svg")
+    for options, code, message in (
+        (["--all-labels"], 2, "--label-names, which is not given"),
+        (["--split", "train"], 2, "--split train: "),
+        (["--calibration", str(tmp_path / "none")], 1, "none: No such file"),
+        (["--plots", str(tmp_path / "plots")], 1, "reliability.svg: it is a folder"),
+        (["--plots", str(tmp_path / "new"), "--output", drawing], 1, "--output and --plots confusion name the same"),
+    ):
+        result = runner.invoke(app, ["eval", folder, *options])
+        assert (result.exit_code, fake_model.calls) == (code, []), options
+        assert message in result.stderr
+        assert "  try: " in result.stderr

@@ -247,3 +247,36 @@ def test_a_weights_file_may_be_given_its_preprocessing(
     done = run(*(places.get(word, word) for word in command), "--image-mean", "0.5,0.5,0.5", "--resize-mode", "squash")
     assert done.exit_code == 0, done.output
     assert fake_model.calls[-1]["preprocessing"] == {"mean": (0.5, 0.5, 0.5), "resize_mode": "squash"}
+
+
+def test_a_limit_on_what_is_opened_stands_beside_what_was_found(folder: Path, tmp_path: Path) -> None:
+    """Drafts, EXIF and the limit change what is found and what is written; the documents say how it was."""
+    opened = ["--draft", "--no-exif", "--max-pixels", 1000]
+    found = json.loads(run("search", folder, "red", "--format", "json", *opened).stdout)
+    assert found["options"] == {"exif": False, "draft": True, "max_pixels": 1000}
+    assert run("features", folder, "-o", tmp_path / "f.npz", *opened).exit_code == 0
+    with np.load(tmp_path / "f.npz") as written:
+        assert json.loads(str(written["manifest"]))["options"] == found["options"]
+
+
+def test_a_file_that_would_be_lost_is_refused_before_the_model_is_loaded(
+    fake_model: FakeModel, folder: Path, tmp_path: Path
+) -> None:
+    """An output that is a picture below an input, or the list of inputs, is not written."""
+    (tmp_path / "list").write_text(f"{folder}\n")
+    for command in (["search", folder, "red"], ["classify", folder, "--labels", "a,b"]):
+        for lost in (folder / "1.png", tmp_path / "list"):
+            before = lost.read_bytes()
+            refused = run(*command, "--files-from", tmp_path / "list", "--output", lost)
+            assert (refused.exit_code, fake_model.calls) == (1, [])
+            assert f"--output {lost} is a " in refused.stderr
+            assert lost.read_bytes() == before
+
+
+def test_a_separator_without_a_list_is_refused(fake_model: FakeModel, folder: Path) -> None:
+    """Who forgets `-` would wait for answers about paths that nobody reads."""
+    for command in (["search", folder, "red"], ["classify", folder, "--labels", "a,b"]):
+        refused = run(*command, "--from0")
+        assert (refused.exit_code, fake_model.calls) == (2, [])
+        assert "there is no list" in refused.stderr
+    assert run("search", "-", "red", "--from0", stdin=os.fsencode(folder / "1.png")).exit_code == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import OutputError
-from zeroshot.output.destination import check_output, open_output, partial_path
+from zeroshot.output.destination import check_apart, check_output, open_output, partial_path
 from zeroshot.system.disk import BusyError, open_locked
 
 
@@ -203,3 +203,30 @@ def test_stdout_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
         stream.write(b"x")
     assert raw.getvalue() == b"x"
     sys.stdout.write("y")
+
+
+def test_a_file_that_takes_the_place_of_another_is_refused(tmp_path: Path) -> None:
+    """Two outputs of one name, an output that the run reads, and a picture: all but the last writer would be lost."""
+    out, read, picture = tmp_path / "out", tmp_path / "list", tmp_path / "a.JPG"
+    read.touch()
+    picture.touch()
+    (tmp_path / "link").symlink_to("list")
+    check_apart({"--output": out, "--report": None, "--plots": tmp_path / "b.jpg"}, [read, None, tmp_path, "no\0name"])
+    check_apart({"--output": Path(os.devnull), "--report": Path(os.devnull)}, [os.devnull])
+    for written, message in (
+        ({"--output": out, "--report": tmp_path / "sub" / ".." / "out"}, "--output and --report name the same file"),
+        ({"--output": tmp_path / "link"}, "--output .*link is a file that this run reads"),
+        ({"--report": picture}, "--report .*a.JPG is a picture, which would be lost"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            check_apart(written, [str(read)])
+
+
+def test_no_file_is_called_as_stdout_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-` is stdin where paths are read; a file of that name is not what anybody means, and is hard to remove."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="cannot write -: it stands for stdout"):
+        check_output(Path("-"))
+    with pytest.raises(OutputError, match="cannot write -"), open_output(Path("-")):
+        raise AssertionError
+    assert names(tmp_path) == []

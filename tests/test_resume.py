@@ -19,8 +19,8 @@ from zeroshot.cli import app
 from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import InputError, OutputError
 from zeroshot.output.destination import open_output
-from zeroshot.output.resume import Recipe, first_difference, open_resumable
-from zeroshot.output.sidecar import sidecar_path
+from zeroshot.output.resume import Recipe, open_resumable
+from zeroshot.output.sidecar import first_difference, sidecar_path
 from zeroshot.render.records import Layout, make_writer
 from zeroshot.results import Failure, Manifest
 

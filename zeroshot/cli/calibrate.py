@@ -20,7 +20,7 @@ def calibrate(
     targets: labelled.Targets = None,
     label_names: labelled.LabelNames = None,
     all_labels: labelled.AllLabels = False,
-    split: labelled.Split = "test",
+    split: labelled.Split = labelled.SPLIT,
     target_precision: Annotated[
         float | None,
         typer.Option(
@@ -58,7 +58,7 @@ def calibrate(
     from ..evaluation.calibrate import calibrate as fit_both
     from ..evaluation.holdout import halve
     from ..manifest import build_manifest
-    from ..output.destination import check_output, open_output
+    from ..output.destination import check_apart, check_output, open_output
     from ..render import calibration as render_calibrate
     from ..render.evaluation import encode
 
@@ -66,6 +66,7 @@ def calibrate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_set = source.templates
+        check_apart({"--output": output}, [targets, label_names])
         check_output(output)
         pipeline = pictures.pipeline(as_stored=source.public)
         encoder = running.load(model, pretrained, bare)

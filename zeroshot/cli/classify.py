@@ -16,6 +16,7 @@ from ..errors import ExitCode, UsageError
 from . import console, groups, options
 from .inputs import (
     SHOWN_FAILURES,
+    check_readable,
     check_sources,
     count_ahead,
     find_inputs,
@@ -92,18 +93,26 @@ def classify(
     if resume and (output is None or report is not None):
         raise UsageError("--resume continues the file of --output, without --report", "--output FILE --resume")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
-    check_sources(inputs or [], files_from)
+    check_sources(inputs or [], files_from, from0)
+    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     to_terminal = output is None and sys.stdout.isatty()
     form = format_ or (Format.TABLE if to_terminal else Format.JSONL)
 
     from ..classify import Decision, classify_paths
     from ..evaluation.calibration_file import load_calibration
     from ..manifest import build_manifest
-    from ..output.destination import check_output, open_output
+    from ..output.destination import check_apart, check_output, open_output
+    from ..output.resume import Recipe, check_resumable, open_resumable
     from ..render.records import Layout, make_writer
 
-    for target in (None if resume else output, report):
-        check_output(target)
+    check_apart(
+        {"--output": output, "--report": report}, [*(inputs or []), files_from, labels_file, prompts, calibration]
+    )
+    if resume and output:
+        check_resumable(output, form)
+    else:
+        check_output(output)
+    check_output(report)
     pipeline = pictures.pipeline()
     encoder = running.load(model, pretrained, bare)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
@@ -124,8 +133,6 @@ def classify(
     with console.Bar("pictures", shares_terminal=to_terminal) as bar:
         count_ahead(bar, inputs or [], files_from, from0)
         if resume and output:
-            from ..output.resume import Recipe, open_resumable
-
             with open_resumable(output, Recipe(manifest, form, layout, pipeline.batch_size)) as begun:
                 writer = make_writer(form, begun.stream, layout)
                 if not begun.done:

@@ -12,13 +12,14 @@ import typer
 from ..choices import ReportFormat
 from ..errors import ExitCode, OutputError, UsageError
 from . import console, groups, labelled, options
-from .inputs import prepare_classifier, read_templates
+from .inputs import check_readable, prepare_classifier, read_templates
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation, Run
     from ..prompts import TemplateSet
 
 _METRICS = ("top1", "top5", "mean_recall")
+_DRAWINGS = ("confusion", "reliability", "risk-coverage")
 
 
 @console.reports_errors
@@ -28,7 +29,7 @@ def evaluate(
     targets: labelled.Targets = None,
     label_names: labelled.LabelNames = None,
     all_labels: labelled.AllLabels = False,
-    split: labelled.Split = "test",
+    split: labelled.Split = labelled.SPLIT,
     prompts: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,6 +109,7 @@ def evaluate(
     models = list(_pair_models(model, pretrained))
     template_sets = _read_template_sets(prompts, template)
     form = labelled.choose_format(format_, output)
+    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
     from ..evaluation.calibration_file import load_calibration
     from ..evaluation.compare import pair
@@ -115,17 +117,20 @@ def evaluate(
     from ..evaluation.evaluate import evaluate as measure
     from ..evaluation.suspects import find_suspects
     from ..manifest import build_manifest
-    from ..output.destination import check_output, open_output
+    from ..output.destination import check_apart, check_output, open_output
     from ..render import evaluation as render_eval
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_sets = [source.templates]
-        for target in (output, report):
-            check_output(target)
+        drawn = {f"--plots {name}": plots / f"{name}.svg" for name in _DRAWINGS} if plots else {}
+        written = {"--output": output, "--report": report, **drawn}
+        check_apart(written, [targets, label_names, calibration, *(prompts or [])])
         if plots:
             _make_folder(plots)
+        for target in written.values():
+            check_output(target)
         pipeline = pictures.pipeline(as_stored=source.public)
         choices = pictures.choices(pipeline) | {"data": folder or targets}
         runs: list[Run] = []
@@ -194,12 +199,12 @@ def _write_plots(folder: Path, result: Evaluation) -> None:
     from ..report import plots
 
     names = [label.label for label in result.per_label]
-    drawings = {
-        "confusion": plots.confusion(result.confusion, names, standalone=True),
-        "reliability": plots.reliability(result.reliability, standalone=True),
-        "risk-coverage": plots.risk_coverage(statistics.thin(result.risk), standalone=True),
-    }
-    for name, drawing in drawings.items():
+    drawings = (
+        plots.confusion(result.confusion, names, standalone=True),
+        plots.reliability(result.reliability, standalone=True),
+        plots.risk_coverage(statistics.thin(result.risk), standalone=True),
+    )
+    for name, drawing in zip(_DRAWINGS, drawings, strict=True):
         with open_output(folder / f"{name}.svg") as stream:
             stream.write(drawing.encode("utf-8", "backslashreplace") + b"\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..choices import Score
-from ..errors import ExitCode, LabelError, PromptError, UsageError
+from ..errors import ExitCode, InputError, LabelError, PromptError, UsageError
 from . import console
 
 if TYPE_CHECKING:
@@ -80,7 +80,20 @@ def prepare_classifier(
     return classifier
 
 
-def check_sources(inputs: list[str], files_from: str | None) -> None:
+def check_readable(path: str | Path | None, hint: str) -> None:
+    """Refuse a file that is read only once the model is loaded, and cannot be.
+
+    Raises:
+        InputError: It cannot be opened.
+    """
+    try:
+        if path is not None:
+            Path(path).open("rb").close()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint) from error
+
+
+def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
     """Refuse inputs that cannot be used before the model is loaded."""
     from ..pictures.paths import STDIN, check_inputs
 
@@ -88,6 +101,10 @@ def check_sources(inputs: list[str], files_from: str | None) -> None:
         raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
     if inputs.count(STDIN) + (files_from == STDIN) > 1:
         raise UsageError("stdin is named twice", "name `-` once")
+    if nul and not files_from and STDIN not in inputs:
+        raise UsageError(
+            "--from0 says how a list of paths is read, and there is no list", "name `-` for paths on stdin"
+        )
     for note in check_inputs([path for path in inputs if path != STDIN]):
         console.warn(note)
     if files_from and files_from != STDIN:

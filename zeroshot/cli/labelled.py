@@ -51,6 +51,9 @@ Split = Annotated[
     str,
     typer.Option("--split", help="Of a data set in CLIP_benchmark's webdataset layout: its subfolder.", metavar="NAME"),
 ]
+SPLIT = "test"
+"""The split that is meant unless one is named."""
+
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which pictures are held out.", metavar="N")]
 
 
@@ -97,6 +100,8 @@ def open_source(
         raise UsageError(
             "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder a label"
         )
+    if all_labels and not label_names:
+        raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
     from ..datasets.labelled import load_folder, load_label_names, load_targets
     from ..datasets.webdataset import is_webdataset, open_webdataset
 
@@ -107,6 +112,11 @@ def open_source(
             _tell(opened.dataset)
             yield Source(opened.dataset, opened.templates, opened.shown)
         return
+    if split != SPLIT:
+        raise UsageError(
+            f"--split {split}: {folder or targets} is not in CLIP_benchmark's webdataset layout, which has splits",
+            "leave out --split",
+        )
     names = load_label_names(label_names) if label_names else None
     dataset = load_targets(targets, names) if targets else load_folder(folder or "", names, all_labels=all_labels)
     _tell(dataset)

@@ -51,14 +51,15 @@ def search(
     *paths, text = (inputs or [""]) if not like else [*(inputs or []), ""]
     if not like:
         _check_text(text, alone=not paths and not files_from)
-    check_sources(paths, files_from)
+    check_sources(paths, files_from, from0)
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
-    from ..output.destination import check_output, open_output
+    from ..output.destination import check_apart, check_output, open_output
     from ..render.hits import write_hits
     from ..search import build_query
     from ..search import search as find
 
+    check_apart({"--output": output}, [*paths, *(like or []), files_from])
     check_output(output)
     pipeline = pictures.pipeline()
     encoder = running.load(model, pretrained, bare)
@@ -67,7 +68,8 @@ def search(
         count_ahead(bar, paths, files_from, from0)
         found = find(encoder, query, find_inputs(paths, files_from, from0), top, pipeline, bar.advance)
     with open_output(output) as stream:
-        write_hits(found, form, stream, encoder.spec, {"text": text, "like": like or []})
+        query_shown = {"text": text, "like": like or []}
+        write_hits(found, form, stream, encoder.spec, query_shown, pictures.choices(pipeline))
     return _summarise(found.failures, found.searched)
 
 
@@ -115,12 +117,13 @@ def features(
     import numpy as np
 
     from ..encode import encode_batches
-    from ..output.destination import check_output, open_output
+    from ..output.destination import check_apart, check_output, open_output
     from ..output.features import FeatureTable, check_target, write_features
     from ..results import Failure
 
     check_target(output)
-    check_sources(inputs or [], files_from)
+    check_sources(inputs or [], files_from, from0)
+    check_apart({"--output": output}, [*(inputs or []), files_from])
     check_output(output)
     pipeline = pictures.pipeline()
     encoder = running.load(model, pretrained, bare)
@@ -135,7 +138,9 @@ def features(
                     read.append((item.path, item.features))
             bar.advance(len(batch))
     rows = np.stack([row for _, row in read]) if read else np.zeros((0, encoder.spec.dim), dtype=np.float32)
-    table = FeatureTable(tuple(path for path, _ in read), rows, tuple(failures), encoder.spec)
+    table = FeatureTable(
+        tuple(path for path, _ in read), rows, tuple(failures), encoder.spec, pictures.choices(pipeline)
+    )
     with open_output(output) as stream:
         write_features(table, stream, output.suffix)
     return _summarise(failures, len(read))

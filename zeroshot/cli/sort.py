@@ -86,7 +86,7 @@ def sort(
     if taken:
         raise UsageError(f"--into {into} is not a folder", "name a folder, which may be new")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
-    check_sources(inputs or [], files_from)
+    check_sources(inputs or [], files_from, from0)
 
     from ..sort.mover import settle_earlier
     from ..sort.names import folder_names

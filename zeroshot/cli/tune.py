@@ -19,7 +19,7 @@ def tune(
     targets: labelled.Targets = None,
     label_names: labelled.LabelNames = None,
     all_labels: labelled.AllLabels = False,
-    split: labelled.Split = "test",
+    split: labelled.Split = labelled.SPLIT,
     prompts: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +58,7 @@ def tune(
 
     from ..evaluation import tune as tuning
     from ..evaluation.holdout import halve
-    from ..output.destination import check_output, open_output
+    from ..output.destination import check_apart, check_output, open_output
     from ..render import tuning as render_tune
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
@@ -66,6 +66,7 @@ def tune(
         if source.templates and not prompts:
             start_set = source.templates
         templates = tuning.gather_candidates(start_set, candidates or [])
+        check_apart({"--output": output}, [targets, label_names])
         check_output(output)
         pipeline = pictures.pipeline(as_stored=source.public)
         encoder = running.load(model, pretrained, bare)

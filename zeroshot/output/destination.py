@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
+from ..pictures.decode import SUFFIXES
 from ..system.disk import BusyError, kept_locked, open_locked
 from .sidecar import read_sidecar, remove_sidecar
 
@@ -27,6 +28,8 @@ def final_path(target: Path) -> Path:
     Raises:
         OutputError: No file can stand there.
     """
+    if str(target) == "-":
+        raise OutputError("cannot write -: it stands for stdout, not for a file", "name no file to write to stdout")
     try:
         if target.is_dir():
             raise OutputError(f"cannot write {target}: it is a folder", "name a file in it")
@@ -45,18 +48,59 @@ def check_output(target: Path | None) -> None:
     Raises:
         OutputError: The file cannot be written.
     """
-    if target is None:
-        return
-    final = final_path(target)
+    if target is not None:
+        check_writable(target, final_path(target))
+
+
+def check_writable(target: Path, final: Path, *, continued: bool = False) -> None:
+    """Refuse a file that cannot be written; as `check_output`, with the place known.
+
+    Args:
+        target: The file as named.
+        final: Where it will stand.
+        continued: The records that an interrupted run left are wanted.
+    """
     with _naming_errors(str(target), _HINT):
         if _is_device(target):  # opening a pipe would wait for its reader
             return
         partial = partial_path(final)
         new = not partial.exists()
-        with _locked_partial(target, final) as descriptor:
+        with _locked_partial(target, final, continued=continued) as descriptor:
             os.close(descriptor)
             if new:
                 partial.unlink()
+
+
+def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | None] = ()) -> None:
+    """Refuse files that would take the place of each other, of what the run reads, or of a picture.
+
+    Args:
+        written: The files by what they are called on the command line.
+        read: What the run reads; folders and other things that are no file do not count.
+
+    Raises:
+        OutputError: Names the files.
+    """
+    places: dict[Path, str] = {}
+    sources = [Path(source) for source in read if source is not None]
+    for name, target in written.items():
+        if target is None or _is_device(target):
+            continue
+        final = final_path(target)
+        if final in places:
+            raise OutputError(f"{places[final]} and {name} name the same file, {target}", "name two files")
+        places[final] = name
+        if final.suffix.lower() in SUFFIXES and final.is_file():
+            raise OutputError(f"{name} {target} is a picture, which would be lost", "name another file")
+        if any(_is_same(final, source) for source in sources):
+            raise OutputError(f"{name} {target} is a file that this run reads", "name another file")
+
+
+def _is_same(final: Path, source: Path) -> bool:
+    try:
+        return source.is_file() and final.samefile(source)
+    except (OSError, ValueError):  # a name that the system cannot look up is read nowhere
+        return False
 
 
 @contextmanager
@@ -105,8 +149,13 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _locked_partial(target: Path, final: Path) -> Iterator[int]:
+def _locked_partial(target: Path, final: Path, *, continued: bool = False) -> Iterator[int]:
     """Open the partial file, and keep it locked until it has its name or is gone: it is nobody else's before.
+
+    Args:
+        target: The file as named.
+        final: Where it will stand.
+        continued: Records that can be continued are wanted.
 
     Raises:
         OutputError: The place is taken, by another run or by records that should not be lost.
@@ -117,7 +166,7 @@ def _locked_partial(target: Path, final: Path) -> Iterator[int]:
     except BusyError as error:
         raise OutputError(f"another run is writing {target}", "wait for it, or name another file") from error
     with kept_locked(descriptor):
-        if os.fstat(descriptor).st_size and read_sidecar(final):
+        if not continued and os.fstat(descriptor).st_size and read_sidecar(final):
             os.close(descriptor)
             raise OutputError(
                 f"{partial} holds the records of a run that can be continued",

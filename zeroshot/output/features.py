@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,20 +25,23 @@ class FeatureTable:
         features: Unit rows, shape ``(n_images, dim)``.
         failures: Those that could not.
         spec: The model that made the features.
+        options: How the pictures were opened.
     """
 
     paths: tuple[str, ...]
     features: Features
     failures: tuple[Failure, ...]
     spec: EncoderSpec
+    options: dict[str, Any] = field(default_factory=dict)
 
     def manifest(self) -> dict[str, Any]:
-        """Return the facts about the model, and the failures, as plain data."""
+        """Return the facts about the model, the options, and the failures, as plain data."""
         facts = asdict(self.spec) | {"fingerprint": self.spec.fingerprint}
         return {
             "format": "zeroshot-features",
             "version": 1,
             "model": facts,
+            "options": self.options,
             "failures": [asdict(f) for f in self.failures],
         }
 

@@ -23,8 +23,8 @@ from ..errors import InputError, OutputError
 from ..render.records import Layout, make_writer
 from ..results import Failure, Manifest
 from ..system.disk import BusyError, open_locked, sync_folder
-from .destination import final_path, partial_path
-from .sidecar import FORMAT, VERSION, read_sidecar, sidecar_path, write_sidecar
+from .destination import check_writable, final_path, partial_path
+from .sidecar import FORMAT, VERSION, first_difference, read_sidecar, sidecar_path, write_sidecar
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
 """Formats that can be continued: a record a line."""
@@ -126,6 +126,27 @@ class _Appender(io.RawIOBase):
         return len(data)
 
 
+def check_resumable(target: Path, form: Format) -> None:
+    """Refuse a file that `open_resumable` could not write, before the work whose results it is for.
+
+    Raises:
+        OutputError: The format or the place is none that can be continued, or the place cannot be written.
+    """
+    check_writable(target, _continuable(target, form), continued=True)
+
+
+def _continuable(target: Path, form: Format) -> Path:
+    """Return where a file that can be continued will stand."""
+    if form not in FORMATS:
+        raise OutputError(
+            f"--resume: {form} is one document, which cannot be continued", f"--format {' or '.join(FORMATS)}"
+        )
+    final = final_path(target)
+    if target.exists() and not target.is_file():
+        raise OutputError(f"--resume: {target} is no regular file", "give another --output")
+    return final
+
+
 @contextmanager
 def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
     """Open a results file to begin or continue it; it gets its name when the block ends well, and stays otherwise.
@@ -133,14 +154,7 @@ def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
     Raises:
         OutputError: It cannot be written, another run is writing it, or it was made by something else.
     """
-    if recipe.form not in FORMATS:
-        raise OutputError(
-            f"--resume: {recipe.form} is one document, which cannot be continued", f"--format {' or '.join(FORMATS)}"
-        )
-    final = final_path(target)
-    if target.exists() and not target.is_file():
-        raise OutputError(f"--resume: {target} is no regular file", "give another --output")
-    target = final
+    target = _continuable(target, recipe.form)
     partial = partial_path(target)
     try:
         descriptor = open_locked(partial)
@@ -202,28 +216,6 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
         return not begun
     write_sidecar(target, document)
     return False
-
-
-def first_difference(recorded: Any, now: Any, where: str = "") -> str:
-    """Name the first place where two plain documents differ; empty where they are equal."""
-    if isinstance(recorded, dict) and isinstance(now, dict):
-        for key in dict.fromkeys((*now, *recorded)):
-            if found := first_difference(recorded.get(key), now.get(key), f"{where}.{key}" if where else str(key)):
-                return found
-        return ""
-    if isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
-        for index, (one, other) in enumerate(zip(recorded, now, strict=True)):
-            if found := first_difference(one, other, f"{where}[{index}]"):
-                return found
-        return ""
-    if recorded == now and type(recorded) is type(now):
-        return ""
-    return f"{where} was {_short(recorded)}, is {_short(now)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _beginning(path: str, recipe: Recipe) -> bytes:

@@ -45,3 +45,25 @@ def remove_sidecar(target: Path) -> None:
     if read_sidecar(target) is not None:
         sidecar_path(target).unlink(missing_ok=True)
         sync_folder(target.parent)
+
+
+def first_difference(recorded: Any, now: Any, where: str = "") -> str:
+    """Name the first place where two plain documents differ; empty where they are equal."""
+    if isinstance(recorded, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*now, *recorded)):
+            if found := first_difference(recorded.get(key), now.get(key), f"{where}.{key}" if where else str(key)):
+                return found
+        return ""
+    if isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
+        for index, (one, other) in enumerate(zip(recorded, now, strict=True)):
+            if found := first_difference(one, other, f"{where}[{index}]"):
+                return found
+        return ""
+    if recorded == now and type(recorded) is type(now):
+        return ""
+    return f"{where} was {_short(recorded)}, is {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -14,8 +14,19 @@ SEARCH_FORMAT = "zeroshot-search"
 JSON_VERSION = 1
 
 
-def write_hits(found: Found, form: Format, stream: BinaryIO, spec: EncoderSpec, query: dict[str, Any]) -> None:
-    """Write what was found, nearest first: ``path`` and ``similarity``; in JSON with the query and the model."""
+def write_hits(
+    found: Found, form: Format, stream: BinaryIO, spec: EncoderSpec, query: dict[str, Any], options: dict[str, Any]
+) -> None:
+    """Write what was found, nearest first: ``path`` and ``similarity``; in JSON also what decided that.
+
+    Args:
+        found: The pictures.
+        form: The format.
+        stream: Where it is written.
+        spec: The model.
+        query: The text or the pictures that were searched for.
+        options: How pictures were opened.
+    """
     rows = [{"path": hit.path, "similarity": significant(hit.similarity)} for hit in found.hits]
     if form is Format.JSON:
         document = {
@@ -23,6 +34,7 @@ def write_hits(found: Found, form: Format, stream: BinaryIO, spec: EncoderSpec, 
             "version": JSON_VERSION,
             "query": query,
             "model": asdict(spec) | {"fingerprint": spec.fingerprint},
+            "options": options,
             "searched": found.searched,
             "failures": [asdict(failure) for failure in found.failures],
             "hits": rows,
