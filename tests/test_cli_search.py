@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from zeroshot.cache.folder import cache_folder
+from zeroshot.cache.store import FeatureCache
 from zeroshot.cli import app
 
 SavePicture = Callable[..., Path]
@@ -257,6 +259,31 @@ def test_a_limit_on_what_is_opened_stands_beside_what_was_found(folder: Path, tm
     assert run("features", folder, "-o", tmp_path / "f.npz", *opened).exit_code == 0
     with np.load(tmp_path / "f.npz") as written:
         assert json.loads(str(written["manifest"]))["options"] == found["options"]
+
+
+def test_what_cannot_be_pruned_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Space mends a full disk, and only that; `info` names the folder whose size it tells."""
+    run("classify", folder, "--labels", "red,blue")
+    assert run("cache", "info").stdout.startswith(f"{cache_folder()}: ")
+    for reason, hint in (("attempt to write a readonly database", "writable"), ("disk is full", "free some space")):
+
+        def fail(self: FeatureCache, *_: object, reason: str = reason) -> float:
+            raise sqlite3.OperationalError(reason)
+
+        monkeypatch.setattr(FeatureCache, "_overhead", fail)
+        refused = run("cache", "prune", "--megabytes", 1)
+        assert (refused.exit_code, reason in refused.stderr) == (1, True)
+        assert hint in refused.stderr.splitlines()[-1]
+
+
+def test_clearing_what_is_not_there(fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder on a read-only disk refuses to remove a file even where there is none; that is no error."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert run("cache", "clear").exit_code == 0
 
 
 def test_a_file_that_would_be_lost_is_refused_before_the_model_is_loaded(

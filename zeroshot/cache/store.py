@@ -147,7 +147,8 @@ class FeatureCache(Database):
         """
         self.close()
         for path in self._files():
-            path.unlink(missing_ok=True)
+            if path.exists():  # a folder that is read-only refuses to remove even what is not there
+                path.unlink(missing_ok=True)
 
     def prune(self, *, days: int | None = None, megabytes: float | None = None) -> int:
         """Remove rows that were not used for some days, then the least recently used beyond a size.

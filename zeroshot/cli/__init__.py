@@ -21,7 +21,7 @@ _COMMANDS = {
     "doctor": ("doctor:doctor", "Check the installation."),
     "prompts": ("prompts:app", "List, show, check and tune template sets."),
     "models": ("models:app", "List models, download them, look at one."),
-    "cache": ("cache:app", "Look at the feature cache, empty it, shrink it."),
+    "cache": ("cache:app", "Look at kept features and exports, remove them."),
 }
 """Each command's module and the name it has there, and a line about it."""
 

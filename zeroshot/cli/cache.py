@@ -21,7 +21,7 @@ def info() -> None:
     from ..export.kept import list_exports
 
     store = FeatureCache(warn=console.warn)
-    typer.echo(f"{store.path}: {store.size() / 1e6:.1f} MB")
+    typer.echo(f"{store.path.parent}: {store.size() / 1e6:.1f} MB of features, in files named features-*")
     for entry in store.stored() if store.path.exists() else []:
         typer.echo(f"  {entry.model}: {entry.rows} rows, {entry.megabytes:.1f} MB, oldest use {entry.oldest} days ago")
     exports = list_exports()
@@ -95,8 +95,13 @@ def prune(
     store = FeatureCache(warn=troubles.append)
     removed = store.prune(days=days, megabytes=megabytes) if store.path.exists() else 0
     if troubles:
+        # SQLite has no words of its own for a disk that is full but these.
+        full = "is full" in troubles[0]
         raise OutputError(
-            troubles[0].removesuffix("; going on without it"), "free some space, or `zeroshot cache clear`"
+            troubles[0].removesuffix("; going on without it"),
+            "free some space, or `zeroshot cache clear`"
+            if full
+            else f"have {store.path.parent} and what is in it writable; $ZEROSHOT_CACHE names another folder",
         )
     typer.echo(f"removed {removed} rows; {store.size() / 1e6:.1f} MB are kept")
     return ExitCode.OK
