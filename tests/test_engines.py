@@ -160,6 +160,69 @@ def test_the_hint_for_an_export_in_the_models_own_folder_mends_it(folder: Path, 
     assert load(own, engine=Engine.ONNX).spec.engine is Engine.ONNX
 
 
+def change_configuration(own: Path) -> None:
+    document = {"model_cfg": CONFIG, "preprocess_cfg": {**PREPROCESS, "mean": [0.9, 0.4, 0.1]}}
+    (own / models.CONFIG_NAME).write_text(json.dumps(document))
+
+
+def change_heads(own: Path) -> None:
+    text = {**CONFIG["text_cfg"], "heads": 4}  # type: ignore[dict-item]
+    (own / models.CONFIG_NAME).write_text(
+        json.dumps({"model_cfg": {**CONFIG, "text_cfg": text}, "preprocess_cfg": PREPROCESS})
+    )
+
+
+def change_weights(own: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(own / "open_clip_model.safetensors")
+    save_file(
+        {name: tensor.flip(0).contiguous() for name, tensor in tensors.items() if tensor.dim()}
+        | {name: tensor for name, tensor in tensors.items() if not tensor.dim()},
+        own / "open_clip_model.safetensors",
+    )
+
+
+def change_tokenizer(own: Path) -> None:
+    (own / "tokenizer_config.json").write_text("{}")
+
+
+@pytest.mark.parametrize("change", [change_configuration, change_heads, change_weights, change_tokenizer])
+def test_an_export_beside_other_weights_is_not_used(
+    folder: Path, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """What has changed in a model's folder since an export was put there is not answered for by that export."""
+    own = shutil.copytree(folder, tmp_path / "own")
+    shutil.copytree(engines.export_model(models.resolve(str(folder))), own, dirs_exist_ok=True)
+    assert load(own).spec.engine is Engine.ONNX
+    assert load(own, precision=Precision.INT8).spec.precision is Precision.INT8
+    change(own)
+    warnings: list[str] = []
+    encoder = load(own, warn=warnings.append)
+    assert encoder.spec.engine is Engine.TORCH
+    (warning,) = warnings
+    assert "other weights or another configuration; going on with PyTorch (remove" in warning
+    for options in ({"engine": Engine.ONNX}, {"precision": Precision.INT8}):
+        with pytest.raises(ModelError, match="other weights or another configuration"):
+            load(own, **options)
+
+
+@pytest.mark.parametrize(("key", "value"), [("image", 0.9), ("text", float("nan")), ("difference", 0.1)])
+def test_an_export_that_failed_its_check_is_not_used(folder: Path, key: str, value: float) -> None:
+    """Wherever such an export comes from, PyTorch is taken."""
+    export = engines.export_model(models.resolve(str(folder)))
+    manifest = export / export_manifest.MANIFEST_NAME
+    document = json.loads(manifest.read_text())
+    document["agreement"][key] = value
+    manifest.write_text(json.dumps(document))
+    warnings: list[str] = []
+    assert load(folder, warn=warnings.append).spec.engine is Engine.TORCH
+    assert "does not agree with PyTorch" in warnings[0]
+    for options in ({"engine": Engine.ONNX}, {"precision": Precision.INT8}):
+        with pytest.raises(ModelError, match="does not agree with PyTorch"):
+            load(folder, **options)
+
+
 def test_the_hint_for_a_damaged_package_is_to_install_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The built-in checkpoint cannot be pulled."""
     tiny = shutil.copytree(models.builtin_folder(), tmp_path / "tiny")

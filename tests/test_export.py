@@ -149,7 +149,7 @@ def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dy
     reference = family()
     manifest = export.write_export(reference, tmp_path / "export")
     assert manifest.text.dynamic is dynamic
-    assert min(manifest.agreement.image, manifest.agreement.text) > export.MINIMUM_COSINE
+    assert min(manifest.agreement.image, manifest.agreement.text) > export_manifest.MINIMUM_COSINE
     assert [path.name for path in tmp_path.iterdir()] == ["export"]  # no temporary folder stays
     encoder = onnx_engine.load(tmp_path / "export")
     pixels = np.random.default_rng(1).integers(0, 256, (3, *reference.spec.preprocessing.size, 3), dtype=np.uint8)
@@ -168,12 +168,21 @@ def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("tower", ["encode_images", "encode_texts"])
+def test_features_that_are_no_numbers_are_refused(tower: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN, which is neither above nor below a bar, does not pass for agreement in either tower."""
+    real = getattr(onnx_engine.OnnxEncoder, tower)
+    monkeypatch.setattr(onnx_engine.OnnxEncoder, tower, lambda self, given: real(self, given) * np.float32("nan"))
+    with pytest.raises(ModelError, match="differ from PyTorch"):
+        export.write_export(vit(), tmp_path / "export")
+
+
 def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export that is refused does not touch the folder of an earlier one that passed."""
     reference = vit()
     export.write_export(reference, tmp_path / "export")
     before = (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes()
-    monkeypatch.setattr(export, "MINIMUM_COSINE", 1.1)
+    monkeypatch.setattr(export_manifest, "MINIMUM_COSINE", 1.1)
     with pytest.raises(ModelError):
         export.write_export(reference, tmp_path / "export")
     assert (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes() == before
@@ -362,7 +371,7 @@ def test_manifest_is_versioned_json(half_checkpoint: tuple[Path, TorchEncoder]) 
     folder, _ = half_checkpoint
     document = json.loads((folder / export_manifest.MANIFEST_NAME).read_text())
     assert document["format"] == export_manifest.FORMAT
-    assert document["agreement"]["image"] > export.MINIMUM_COSINE
+    assert document["agreement"]["image"] > export_manifest.MINIMUM_COSINE
     manifest = export_manifest.read_manifest(folder)
     export_manifest.write_manifest(manifest, folder)
     assert export_manifest.read_manifest(folder) == manifest

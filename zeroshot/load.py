@@ -70,10 +70,11 @@ def load_encoder(
         return _load_int8(files)
     if engine is not Engine.TORCH and suits_onnx:
         folder = find_export(files)
-        built_in = folder is not None and folder == files.folder
+        built_in = folder == models.builtin_folder()
         # A GPU beats the torch-free engine, except for the small model that is done before torch is imported.
         if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
             try:
+                _check_belongs(files, folder)
                 return onnx_engine.load(
                     folder,
                     model=source.model,
@@ -98,6 +99,7 @@ def _load_int8(files: models.Files) -> Encoder:
     if folder is None:
         raise ModelError(f"{files.source.model} has no export to make 8-bit graphs of", _remedy(files, None))
     remedy = _remedy(files, folder)
+    _check_belongs(files, folder)
     if export_manifest.read_manifest(folder, remedy).int8 is None:
         from .export import quantise
 
@@ -111,6 +113,23 @@ def _load_int8(files: models.Files) -> Encoder:
         int8=True,
         remedy=remedy,
     )
+
+
+def _check_belongs(files: models.Files, folder: Path) -> None:
+    """Refuse an export in a model's own folder whose weights or configuration are others by now.
+
+    The name of one in the cache holds all that decides its graphs, and the package's own does not change.
+
+    Raises:
+        ModelError: It was made of something else, or its manifest cannot be read.
+    """
+    if folder != files.folder or folder == models.builtin_folder():
+        return
+    remedy = _remedy(files, folder)
+    spec = export_manifest.read_manifest(folder, remedy).spec
+    made_of = (spec.configuration, spec.preprocessing, spec.weights_sha256)
+    if made_of != (files.configuration, files.preprocessing, hash_file(files.weights)):
+        raise ModelError(f"the export in {folder} was made of other weights or another configuration", remedy)
 
 
 def _remedy(files: models.Files, folder: Path | None) -> str:

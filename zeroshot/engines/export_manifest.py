@@ -28,6 +28,11 @@ FORMAT = 2
 REMAKE = "export the model again with `zeroshot models pull`, or use --engine torch"
 """What mends an export whose model is not known; `load` says it with the model's name."""
 
+MINIMUM_COSINE = 0.99999
+"""Below this, on any golden picture or sentence, an export is refused."""
+MAXIMUM_DIFFERENCE = 1e-4
+"""Likewise above this difference of any value of a unit row: the features of some models are all nearly parallel."""
+
 _SMALL = (IMAGE_GRAPH, TEXT_GRAPH, TOKENIZER_NAME)
 
 
@@ -59,6 +64,12 @@ class Agreement:
     text: float
     difference: float
     torch: str
+
+    @property
+    def passes(self) -> bool:
+        """Whether graphs that are meant to be PyTorch's model are; NaN is near to nothing."""
+        near = self.image > MINIMUM_COSINE and self.text > MINIMUM_COSINE  # min() would lose a NaN
+        return near and self.difference < MAXIMUM_DIFFERENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,12 @@ def load(
         remedy: The hint of errors about the export: what mends it.
 
     Raises:
-        ModelError: The export is incomplete, damaged, was made for other weights, or has no 8-bit graphs.
+        ModelError: The export is incomplete, damaged, was made for other weights, has no 8-bit graphs, or
+            did not pass its check.
     """
     manifest = read_manifest(folder, remedy)
+    if not manifest.agreement.passes:
+        raise ModelError(f"the export in {folder} does not agree with PyTorch", remedy)
     if int8 and manifest.int8 is None:
         raise ModelError(f"{model or manifest.spec.model} has no int8 export", "--precision fp32")
     check_at_load(manifest, folder, int8=int8, remedy=remedy)
