@@ -307,3 +307,12 @@ def test_a_separator_without_a_list_is_refused(fake_model: FakeModel, folder: Pa
         assert (refused.exit_code, fake_model.calls) == (2, [])
         assert "there is no list" in refused.stderr
     assert run("search", "-", "red", "--from0", stdin=os.fsencode(folder / "1.png")).exit_code == 0
+
+
+def test_beside_a_picture_there_is_no_text(folder: Path) -> None:
+    """Who gives both reads why the text is no such file."""
+    both = run("search", folder, "red", "--like", folder / "1.png")
+    assert both.exit_code == 3
+    assert "with --like, 'red' is taken as a path, not as a text" in both.stderr
+    assert "is taken" not in run("search", folder, "--like", folder / "1.png").stderr
+    assert "is taken" not in run("search", folder, "-", "--like", folder / "1.png", stdin=b"").stderr

@@ -155,3 +155,18 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     words = [str(tmp_path / "val") if word == "DIR" else word for word in words]
     refused = CliRunner().invoke(app, [*words, str(target)])
     assert (refused.exit_code, f"cannot write {target}" in refused.stderr, fake_model.calls) == (1, True, [])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--batch-size", "0"), ("--workers", "many"), ("--threshold", "nan"), ("--format", "xml"), ("--max-pixels", "-1")],
+)
+def test_a_value_that_cannot_be_is_named(option: str, value: str) -> None:
+    """The line about an option says which value was given, once, as well as what it should have been."""
+    refused = CliRunner().invoke(app, ["classify", "x", option, value])
+    assert refused.exit_code == 2
+    last = refused.stderr.splitlines()[-1]
+    assert option in last
+    assert last.count(f"'{value}'") == 1
+    assert "Value error" not in last
+    assert "'-5'" in CliRunner().invoke(app, ["cache", "prune", "--days", "-5"]).stderr

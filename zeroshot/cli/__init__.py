@@ -42,6 +42,16 @@ class _Commands(TyperGroup):
         name, found, rest = super().resolve_command(ctx, args)
         return name, found and _load(str(name)), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:  # typer names the option, but not always the value
+            faults: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
+            if faults:
+                message, given = error.message.removeprefix("Value error, "), repr(faults[0]["input"])
+                error.message = message if given in message else f"{message} (given: {given})"
+            raise
+
 
 def _load(name: str) -> Any:
     """Import a command or a group of them."""

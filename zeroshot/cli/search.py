@@ -46,9 +46,12 @@ def search(
 ) -> ExitCode:
     """List the pictures nearest to a text, or to other pictures.
 
-    The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`.
+    The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`. With --like there is none: every
+    argument is a place to look in.
     """
     *paths, text = (inputs or [""]) if not like else [*(inputs or []), ""]
+    if like and inputs and not os.path.lexists(inputs[-1]) and inputs[-1] != "-":
+        console.say(f"zeroshot: with --like, {inputs[-1]!r} is taken as a path, not as a text")
     if not like:
         _check_text(text, alone=not paths and not files_from)
     check_sources(paths, files_from, from0)
