@@ -401,7 +401,7 @@ def test_exports_are_shown_with_their_size_and_last_use(cache: Path) -> None:
     with kept.marked_busy(cache / "exports" / ".d-x"):
         shown = CliRunner().invoke(app, ["cache", "info"], catch_exceptions=False).stdout
     features, exports, *lines = shown.splitlines()
-    assert features.startswith(f"{cache / FILE_NAME}: ")
+    assert features.startswith(f"{cache}: ")
     assert exports == f"{cache / 'exports'}: 8.0 MB"
     assert "  base: 2.0 MB, last use 3 days ago" in lines
     assert "  large: 2.0 MB, of no use to this version; `zeroshot cache clear --exports` removes it" in lines
@@ -461,3 +461,21 @@ def test_an_export_can_be_read_by_whom_new_files_can(tmp_path: Path) -> None:
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "export").iterdir()}
     assert modes == {0o640}
     assert stat.S_IMODE((tmp_path / "export").stat().st_mode) == 0o750
+
+
+def test_rights_are_set_only_where_they_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of another person have theirs already, and work in progress beside them is left alone."""
+    export.write_export(vit(), tmp_path / "export")
+    work = tmp_path / "export" / ".int8-of-another-process"
+    work.mkdir(mode=0o700)
+    changed: list[str] = []
+    chmod = Path.chmod
+
+    def notes(path: Path, mode: int) -> None:
+        changed.append(path.name)
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", notes)
+    quantise(tmp_path / "export")
+    assert not set(changed) - {"image.int8.onnx", "text.int8.onnx", "image.int8.onnx.data", "text.int8.onnx.data"}
+    assert stat.S_IMODE(work.stat().st_mode) == 0o700

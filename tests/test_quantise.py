@@ -33,6 +33,21 @@ def test_int8_before_quantising_is_refused(folder: Path) -> None:
         onnx_engine.load(folder, int8=True)
 
 
+def test_what_stops_onnxruntime_is_an_error_with_a_hint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is a failure of its C++ module like any other; nothing of it stays."""
+    from onnxruntime import quantization
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Failed to write external initializers")
+
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr(quantization, "quantize_dynamic", fails)
+    with pytest.raises(ModelError, match=r"8-bit graphs cannot be made: .*Failed to write") as caught:
+        quantise(folder)
+    assert "free some space" in caught.value.hint
+    assert sorted(folder.iterdir()) == before
+
+
 def test_agreement_is_measured_and_kept(folder: Path) -> None:
     """The manifest says how near the 8-bit graphs come, and the float32 graphs stay what they were."""
     before = onnx_engine.load(folder).encode_texts(SENTENCES)

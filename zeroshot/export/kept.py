@@ -113,9 +113,11 @@ def open_to_others(folder: Path) -> None:
     tempfile and onnx make what only its owner may read.
     """
     mode = stat.S_IMODE((folder / MANIFEST_NAME).stat().st_mode)
-    for path in folder.iterdir():
-        path.chmod(mode)
-    folder.chmod(mode | (mode & 0o444) >> 2)  # who may read may look inside
+    rights = {path: mode for path in folder.iterdir() if not path.name.startswith(".")}  # no other's work in progress
+    rights[folder] = mode | (mode & 0o444) >> 2  # who may read may look inside
+    for path, wanted in rights.items():
+        if stat.S_IMODE(path.stat().st_mode) != wanted:  # only its owner may set them
+            path.chmod(wanted)
 
 
 def _is_busy(folder: Path) -> bool:

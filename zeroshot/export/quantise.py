@@ -56,7 +56,12 @@ def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
     check_at_load(manifest, folder, remedy=remedy)
     for graph in (IMAGE_GRAPH, TEXT_GRAPH):  # else damage would be measured against damage, and pass
         check_tower(manifest, folder, graph, remedy=remedy)
-    with marked_busy(folder), tempfile.TemporaryDirectory(prefix=".int8-", dir=folder) as work, _quiet():
+    with (
+        marked_busy(folder),
+        tempfile.TemporaryDirectory(prefix=".int8-", dir=folder) as work,
+        _quiet(),
+        _explaining(manifest.spec.model),
+    ):
         made = Path(work, "made")
         made.mkdir()
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
@@ -97,6 +102,20 @@ def _fold(path: Path, folded: Path) -> None:
     options.add_session_config_entry(f"{entry}_file_name", f"{folded.name}.data")
     options.add_session_config_entry(f"{entry}_min_size_in_bytes", "1024")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _explaining(model: str) -> Iterator[None]:
+    """Name what stops ONNX Runtime, whose errors do not tell a full disk from an operator it does not know."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
+        what = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{model}: the 8-bit graphs cannot be made: {what}", "free some space, or --precision fp32"
+        ) from error
 
 
 @contextmanager
