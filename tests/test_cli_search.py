@@ -265,7 +265,11 @@ def test_what_cannot_be_pruned_says_what_to_do(folder: Path, monkeypatch: pytest
     """Space mends a full disk, and only that; `info` names the folder whose size it tells."""
     run("classify", folder, "--labels", "red,blue")
     assert run("cache", "info").stdout.startswith(f"{cache_folder()}: ")
-    for reason, hint in (("attempt to write a readonly database", "writable"), ("disk is full", "free some space")):
+    for reason, hint in (
+        ("attempt to write a readonly database", "writable"),
+        ("disk is full", "free some space"),
+        ("another version of zeroshot made it", "`zeroshot cache clear`"),
+    ):
 
         def fail(self: FeatureCache, *_: object, reason: str = reason) -> float:
             raise sqlite3.OperationalError(reason)

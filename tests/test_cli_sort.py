@@ -162,3 +162,26 @@ def test_a_source_without_pictures(fake_model: FakeModel, tmp_path: Path) -> Non
     assert result.exit_code == 0
     assert "nothing to sort" in result.stderr
     assert fake_model.calls == []
+
+
+def test_a_place_that_takes_no_folder_is_refused_before_the_model_is_loaded(
+    fake_model: FakeModel, src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is classified for a sort that could not begin; finding that out leaves nothing behind."""
+    (tmp_path / "made").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.mkdtemp", refuse)
+        for into in (tmp_path / "made", tmp_path / "new" / "below"):
+            refused = run("sort", src, "--labels", "red,blue", "--into", into)
+            assert (refused.exit_code, fake_model.calls) == (1, [])
+            assert refused.stderr.startswith("zeroshot: error: cannot write in ")
+            assert "Read-only file system" in refused.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+        assert run("sort", src, "--labels", "red,blue", "--into", tmp_path / "made", "--dry-run").exit_code == 3
+    assert run("sort", src, "--labels", "red,blue", "--into", tmp_path / "new" / "below").exit_code == 3
+    assert not list((tmp_path / "new").glob(".zeroshot-*"))

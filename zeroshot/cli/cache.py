@@ -95,13 +95,14 @@ def prune(
     store = FeatureCache(warn=troubles.append)
     removed = store.prune(days=days, megabytes=megabytes) if store.path.exists() else 0
     if troubles:
-        # SQLite has no words of its own for a disk that is full but these.
-        full = "is full" in troubles[0]
-        raise OutputError(
-            troubles[0].removesuffix("; going on without it"),
-            "free some space, or `zeroshot cache clear`"
-            if full
-            else f"have {store.path.parent} and what is in it writable; $ZEROSHOT_CACHE names another folder",
-        )
+        # What mends it depends on what SQLite or the system say in their own words.
+        said = troubles[0].removesuffix("; going on without it")
+        if "is full" in said:
+            hint = "free some space, or `zeroshot cache clear`"
+        elif any(words in said for words in ("another version", "damaged", "malformed", "locked")):
+            hint = "`zeroshot cache clear` removes all features; runs that use them go on without"
+        else:
+            hint = f"have {store.path.parent} and what is in it writable; $ZEROSHOT_CACHE names another folder"
+        raise OutputError(said, hint)
     typer.echo(f"removed {removed} rows; {store.size() / 1e6:.1f} MB are kept")
     return ExitCode.OK

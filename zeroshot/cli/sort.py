@@ -88,11 +88,13 @@ def sort(
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
     check_sources(inputs or [], files_from, from0)
 
+    from ..output.destination import check_folder
     from ..sort.mover import settle_earlier
     from ..sort.names import folder_names
     from ..sort.plan import make_plan, select_inputs
 
     if not dry_run:
+        check_folder(target)
         for note in settle_earlier(target):
             console.warn(note)
     folders = folder_names(name for name, _ in label_set.answers)

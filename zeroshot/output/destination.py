@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from ..errors import OutputError
 from ..pictures.decode import SUFFIXES
 from ..system.disk import BusyError, kept_locked, open_locked
+from ..system.signals import held_back
 from .sidecar import read_sidecar, remove_sidecar
 
 _HINT = "look at its folder and the free space, or name another file"
@@ -101,6 +103,23 @@ def _is_same(final: Path, source: Path) -> bool:
         return source.is_file() and final.samefile(source)
     except (OSError, ValueError):  # a name that the system cannot look up is read nowhere
         return False
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that nothing can be written to or below, before the work whose results it is for.
+
+    Args:
+        folder: It may be one that is yet to be made, with those above it.
+
+    Raises:
+        OutputError: Nothing can be made in it, or in the nearest that there is above it.
+    """
+    there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    try:
+        with held_back():
+            Path(tempfile.mkdtemp(prefix=".zeroshot-", dir=there)).rmdir()
+    except OSError as error:
+        raise OutputError(f"cannot write in {there}: {error.strerror or error}", "name another folder") from error
 
 
 @contextmanager
