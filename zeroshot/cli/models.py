@@ -157,4 +157,4 @@ def info(
     folder = models.resolve(model, pretrained, bare.preprocessing()).folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
-        typer.echo("\n" + card.read_text(encoding="utf-8"))
+        typer.echo("\n" + card.read_text(encoding="utf-8", errors="replace"))
