@@ -7,6 +7,8 @@ import io
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -320,3 +322,33 @@ def test_beside_a_picture_there_is_no_text(folder: Path) -> None:
     assert "with --like, 'red' is taken as a path, not as a text" in both.stderr
     assert "is taken" not in run("search", folder, "--like", folder / "1.png").stderr
     assert "is taken" not in run("search", folder, "-", "--like", folder / "1.png", stdin=b"").stderr
+
+
+def test_an_example_that_is_not_there_is_said_before_the_model_is_loaded(
+    fake_model: FakeModel, folder: Path, tmp_path: Path
+) -> None:
+    """A folder is no example either."""
+    for example, message in ((tmp_path / "none.png", "No such file or directory"), (folder, "Is a directory")):
+        refused = run("search", folder, "--like", example)
+        assert (refused.exit_code, fake_model.calls) == (1, [])
+        assert f"cannot read {example}: {message}" in refused.stderr
+
+
+_COUNT_LISTED = """
+import sys
+from zeroshot.cli.inputs import check_sources, find_inputs
+check_sources([], sys.argv[1], False)
+print(sum(1 for _ in find_inputs([], sys.argv[1], False)))
+"""
+
+
+def test_a_list_in_a_pipe_is_opened_once(fake_model: FakeModel, folder: Path, tmp_path: Path) -> None:
+    """To look whether it can be read would take the pipe from its writer."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = subprocess.Popen(["/bin/sh", "-c", 'yes "$0" | head -20000 > "$1"', folder / "1.png", tmp_path / "pipe"])
+    try:
+        command = [sys.executable, "-c", _COUNT_LISTED, tmp_path / "pipe"]
+        assert subprocess.run(command, capture_output=True, timeout=60).stdout.strip() == b"20000"
+        assert writer.wait(10) == 0
+    finally:
+        writer.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -87,10 +88,15 @@ def check_readable(path: str | Path | None, hint: str) -> None:
         InputError: It cannot be opened.
     """
     try:
-        if path is not None:
+        if path is not None and not _is_pipe(path):
             Path(path).open("rb").close()
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}", hint) from error
+
+
+def _is_pipe(path: str | Path) -> bool:
+    """Whether it is a pipe or the like, which can be opened once."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113
 
 
 def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
@@ -107,7 +113,7 @@ def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
         )
     for note in check_inputs([path for path in inputs if path != STDIN]):
         console.warn(note)
-    if files_from and files_from != STDIN:
+    if files_from and files_from != STDIN and not _is_pipe(files_from):
         from ..pictures.paths import open_list
 
         open_list(files_from).close()

@@ -13,7 +13,7 @@ import typer
 from ..choices import Format
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
-from .inputs import check_sources, count_ahead, find_inputs, name_failures
+from .inputs import check_readable, check_sources, count_ahead, find_inputs, name_failures
 
 if TYPE_CHECKING:
     from ..results import Failure
@@ -55,6 +55,8 @@ def search(
     if not like:
         _check_text(text, alone=not paths and not files_from)
     check_sources(paths, files_from, from0)
+    for picture in like or []:
+        check_readable(picture, "--like takes a picture")
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
     from ..output.destination import check_apart, check_output, open_output
