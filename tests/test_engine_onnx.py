@@ -130,7 +130,17 @@ def test_loading_does_not_read_the_weights(folder: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("format", 0), ("spec", {}), ("tokenizer", {"kind": "unknown"}), ("text", 3), ("files", []), ("files", {})],
+    [
+        ("format", 0),
+        ("spec", {}),
+        ("tokenizer", {"kind": "unknown"}),
+        ("text", 3),
+        ("files", []),
+        ("files", {}),
+        ("text", {"dynamic": True, "spare": None}),
+        ("files", {"image.onnx": {"size": 1e400, "sha256": ""}}),
+        ("agreement", {"image": None, "text": 1, "difference": 0, "torch": ""}),
+    ],
 )
 def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: Path, key: str, value: object) -> None:
     """A manifest of another version or shape is refused, not half understood."""

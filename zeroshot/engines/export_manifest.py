@@ -144,14 +144,14 @@ def read_manifest(folder: Path, remedy: str = REMAKE) -> ExportManifest:
             raise ModelError(f"{folder} was exported by another version of zeroshot", remedy)
         return ExportManifest(
             spec=_read_spec(document["spec"]),
-            text=TextGraph(**document["text"]),
+            text=TextGraph(dynamic=bool(document["text"]["dynamic"]), spare=int(document["text"]["spare"])),
             tokenizer=dict(document["tokenizer"]),
             files={name: _read_file(document["files"][name]) for name in (IMAGE_GRAPH, TEXT_GRAPH, *document["files"])},
             weights_file=str(document["weights_file"]),
-            agreement=Agreement(**document["agreement"]),
-            int8=Agreement(**document["int8"]) if document.get("int8") else None,
+            agreement=_read_agreement(document["agreement"]),
+            int8=_read_agreement(document["int8"]) if document.get("int8") else None,
         )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error!r}", remedy) from error
 
 
@@ -225,6 +225,11 @@ def _read_file(document: dict[str, Any]) -> StoredFile:
     return StoredFile(size=int(document["size"]), sha256=str(document["sha256"]))
 
 
+def _read_agreement(document: dict[str, Any]) -> Agreement:
+    image, text, difference = (float(document[key]) for key in ("image", "text", "difference"))
+    return Agreement(image=image, text=text, difference=difference, torch=str(document["torch"]))
+
+
 def _read_spec(document: dict[str, Any]) -> EncoderSpec:
     shape = document["preprocessing"]
     preprocessing = Preprocessing(
@@ -239,6 +244,8 @@ def _read_spec(document: dict[str, Any]) -> EncoderSpec:
         **{
             **document,
             "preprocessing": preprocessing,
+            "dim": int(document["dim"]),
+            "context_length": int(document["context_length"]),
             "special_tokens": tuple(document["special_tokens"]),
             "score": Score(document["score"]),
             "engine": Engine(document["engine"]),
