@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from zeroshot import labels
+from zeroshot.datasets import labelled
 from zeroshot.errors import LabelError
 from zeroshot.labels import Label, LabelSet
 
@@ -154,3 +155,12 @@ def test_imagenet(open_clip: ModuleType) -> None:
     found = labels.load_labels("imagenet")
     assert found.names == tuple(open_clip.IMAGENET_CLASSNAMES)
     assert len(set(found.names)) == 998
+
+
+def test_a_file_named_imagenet_is_not_taken_for_the_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word means the same in every folder; the file has a path."""
+    (tmp_path / "imagenet").write_text("cat\ndog\n")
+    monkeypatch.chdir(tmp_path)
+    assert len(labels.load_labels("imagenet").names) == 1000
+    assert labels.load_labels("./imagenet").names == ("cat", "dog")
+    assert len(labelled.load_label_names("imagenet")) == 1000

@@ -115,14 +115,15 @@ def _split(text: str) -> list[str]:
 def load_labels(source: str) -> LabelSet:
     """Load labels from a file: one a line, or YAML (``.yaml``, ``.yml``, ``.json``); or ``imagenet`` for its 1,000.
 
-    In a text file empty lines and lines that begin with ``#`` are skipped.
+    In a text file empty lines and lines that begin with ``#`` are skipped. A file of the name ``imagenet`` is
+    ``./imagenet``, so that the word means the same in every folder.
 
     Raises:
         LabelError: The file cannot be read, or a label is empty or stands twice.
     """
-    path = Path(source)
-    if source == IMAGENET and not path.exists():
+    if source == IMAGENET:
         return LabelSet(tuple(Label(name) for name in open_clip_tables.imagenet_names().values()))
+    path = Path(source)
     text = read_text(path, LabelError)
     if path.suffix.lower() in SUFFIXES:
         found = parse_label_yaml(text, source)

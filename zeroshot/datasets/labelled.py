@@ -49,14 +49,15 @@ class Dataset:
 def load_label_names(source: str) -> dict[str, Label]:
     """Load the words for folder names: ``imagenet``, YAML/JSON (``key: name``, ``key: [name, alias, ...]``), or lines.
 
-    In a text file each line is a folder's name, then a tab, comma or space, then the words.
+    In a text file each line is a folder's name, then a tab, comma or space, then the words. A file of the name
+    ``imagenet`` is ``./imagenet``.
 
     Raises:
         LabelError: The file cannot be read or has another shape.
     """
-    path = Path(source)
-    if source == IMAGENET and not path.exists():
+    if source == IMAGENET:
         return {synset: Label(name) for synset, name in open_clip_tables.imagenet_names().items()}
+    path = Path(source)
     text = read_text(path, LabelError)
     if path.suffix.lower() in SUFFIXES:
         document = parse_yaml(text, source, LabelError)
