@@ -44,6 +44,7 @@ class FakeEncoder:
         logit_bias: float | None = None,
         context_length: int = 77,
         special_tokens: tuple[str, ...] = ("<start_of_text>", "<end_of_text>"),
+        engine: Engine = Engine.TORCH,
     ) -> None:
         self._spec = EncoderSpec(
             model="fake",
@@ -59,7 +60,7 @@ class FakeEncoder:
             logit_bias=logit_bias,
             score=Score.SOFTMAX if logit_bias is None else Score.SIGMOID,
             activation="gelu",
-            engine=Engine.TORCH,
+            engine=engine,
             device="cpu",
             precision=Precision.FP32,
             versions={"fake": "1"},

@@ -8,11 +8,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fakes import FakeEncoder
 from typer.testing import CliRunner
 
-from zeroshot.cli import app
+from zeroshot.choices import Engine
+from zeroshot.cli import app, groups
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cat.jpg"
 CLASSIFY = ["--labels", "cat,bee", "--model", "tiny"]
@@ -97,6 +100,21 @@ def test_helps_name_values_and_exit_codes_in_full() -> None:
         assert CliRunner().invoke(app, [*name.split(), "-h"]).stdout == shown
         assert "range>" not in shown, name
         assert ("130" in shown) == ("143" in shown) == (name in ("classify", "eval", "sort")), name
+
+
+def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
+    fake_model, pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, where the model has no export and nobody asked for this engine."""
+    pictures("a.png", "red")
+    run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
+    told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
+    assert told not in CliRunner().invoke(app, run).stderr
+    monkeypatch.setattr(groups, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    assert told in CliRunner().invoke(app, run).stderr
+    assert told not in CliRunner().invoke(app, [*run, "--engine", "torch"]).stderr
+    fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
+    assert told not in CliRunner().invoke(app, run).stderr
 
 
 def test_undo_of_a_folder_names_the_journal_to_give(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -147,10 +148,10 @@ class EngineOptions:
     def load(self, model: str | None, pretrained: str | None, bare: WeightsFileOptions) -> Encoder:
         """Load a model, with a progress bar for its download."""
         from ..load import load_encoder
-        from .console import download_bar, warn
+        from .console import download_bar, say, warn
 
         with download_bar() as on_progress:
-            return load_encoder(
+            encoder = load_encoder(
                 model,
                 pretrained,
                 device=self.device,
@@ -160,6 +161,13 @@ class EngineOptions:
                 on_progress=on_progress,
                 warn=warn,
             )
+        by_itself = (self.engine, self.precision) == (Engine.AUTO, Precision.AUTO)
+        if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
+            from ..models import resolve
+
+            pull = f"zeroshot models pull {resolve(model, pretrained, bare.preprocessing()).arguments}"
+            say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")
+        return encoder
 
 
 def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
