@@ -175,6 +175,16 @@ def test_not_utf8() -> None:
         build_classifier(FakeEncoder(), parse_labels("cat,d\udcffg"), PLAIN)
 
 
+def test_labels_that_are_the_same_to_the_model_are_named() -> None:
+    """Each gets a share of one probability, which nobody would guess from the records; the far apart are not named."""
+    encoder = Table({"it's": [1, 0], "it’s": [1, 1e-5], "its": [1, 0.1], "other": [0, 1]})
+    built = build_classifier(encoder, parse_labels("it's,other,it’s,its"), PLAIN)
+    assert built.warnings == (
+        "the model cannot tell these labels apart, and shares their probability: \"it's\" and 'it’s'",
+    )
+    assert build_classifier(encoder, parse_labels("its,other"), PLAIN).warnings == ()
+
+
 def test_truncation() -> None:
     """Labels longer than the model reads are named with their tokens; two that become one are an error."""
     encoder = FakeEncoder(context_length=6)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classifier import average, check_control_tokens, check_encodable, find_truncated
+from .classifier import average
 from .encoder import Encoder
 from .labels import LabelSet, normalise
+from .misread import check_control_tokens, check_encodable, find_truncated
 from .prompts import TemplateSet, count_placeholders, prompts_for
 
 NEARLY_SAME = 0.98

@@ -7,7 +7,7 @@ The ensemble is that of Radford et al., "Learning Transferable Visual Models Fro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy.typing as npt
 from .cache.keys import hash_prompts, text_key
 from .cache.store import FeatureCache
 from .encoder import Encoder, EncoderSpec, Features, Score
-from .errors import LabelError, ModelError, UsageError
-from .labels import Label, LabelSet
+from .errors import ModelError, UsageError
+from .labels import LabelSet
+from .misread import check_control_tokens, check_encodable, check_prompts
 from .prompts import TemplateSet, prompts_for
 from .results import Ranked
 
@@ -212,90 +213,3 @@ def average(features: Features) -> Features:
     """Return the unit mean of unit rows, shape ``(n, dim)`` to ``(dim,)``."""
     mean = np.asarray(features, dtype=np.float32).mean(axis=0)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
-
-
-def check_encodable(prompts: Sequence[str]) -> None:
-    """Refuse prompts that are no text: names of folders and arguments may hold bytes that are not UTF-8.
-
-    Raises:
-        LabelError: Names the first one.
-    """
-    for prompt in prompts:
-        try:
-            prompt.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise LabelError(f"{_short(prompt)} holds bytes that are not UTF-8", "write it in UTF-8") from error
-
-
-def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label], kind: str = "label") -> None:
-    """Refuse labels that the tokenizer would read as something else than words.
-
-    Raises:
-        LabelError: A control token inside a label; it is called what `kind` says.
-    """
-    for label in labels:
-        for word in (*label.words, *label.prompts):
-            for token in spec.special_tokens:
-                if token and token.casefold() in word.casefold():
-                    raise LabelError(
-                        f"{kind} {_short(label.name)} holds {token!r}, which the tokenizer reads as a control token",
-                        "write it otherwise",
-                    )
-
-
-def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[int, int]:
-    """Return the labels with a prompt beyond the context length: index and token count of the longest prompt."""
-    limit = encoder.spec.context_length
-    truncated: dict[int, int] = {}
-    for index, group in enumerate(prompts):
-        # A token is at least one byte, and two positions are special: shorter prompts need no counting.
-        if long := [prompt for prompt in group if len(prompt.encode("utf-8", "replace")) > limit - 2]:
-            count = max(encoder.count_tokens(long))
-            if count > limit:
-                truncated[index] = count
-    return truncated
-
-
-def warn_misread(spec: EncoderSpec, names: Sequence[str], truncated: Mapping[int, int]) -> list[str]:
-    """Return a line on what is truncated (`find_truncated`) among labels or texts, and one on their underscores."""
-    warnings: list[str] = []
-    if truncated:
-        shown = "; ".join(f"{_short(names[index])} ({count} tokens)" for index, count in list(truncated.items())[:5])
-        more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
-        limit = spec.context_length
-        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {shown}{more}")
-    if underscored := [name for name in names if "_" in name]:
-        shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
-        warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
-    return warnings
-
-
-def check_prompts(
-    encoder: Encoder, labels: Sequence[Label], prompts: Sequence[Sequence[str]], weights: Features
-) -> tuple[str, ...]:
-    """Name labels that the model does not read as they are written.
-
-    Returns:
-        Warnings, one line each: truncated labels, underscores, a single label.
-
-    Raises:
-        LabelError: Two labels are the same to the model once truncated.
-    """
-    truncated = find_truncated(encoder, prompts)
-    for index in truncated:
-        alike = np.flatnonzero(weights @ weights[index] > 1 - 1e-6)
-        if other := [int(i) for i in alike if labels[int(i)].name != labels[index].name]:
-            first, second = _short(labels[index].name), _short(labels[other[0]].name)
-            raise LabelError(
-                f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
-            )
-    warnings = warn_misread(encoder.spec, [label.name for label in labels], truncated)
-    if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
-        warnings.append(
-            "one label alone always has probability 1; name what else it may be, or see --fields similarity"
-        )
-    return tuple(warnings)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else text[:59] + "…")

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classifier import average, check_control_tokens, check_encodable, find_truncated, warn_misread
+from .classifier import average
 from .encode import Pipeline, encode_batches
 from .encoder import Encoder, Features
 from .errors import InputError, LabelError, ModelError
 from .labels import Label, normalise
+from .misread import check_control_tokens, check_encodable, find_truncated, warn_misread
 from .results import Failure
 
 
