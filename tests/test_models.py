@@ -140,6 +140,12 @@ def test_names_that_are_nearly_right_are_corrected() -> None:
         models.resolve("ViT-B-32-256", "datacomp_s34b")
 
 
+def test_the_built_in_checkpoint_takes_no_other_weights() -> None:
+    """It is found, and says so."""
+    with pytest.raises(UsageError, match="tiny says already which weights"):
+        models.resolve("tiny", "openai")
+
+
 def test_a_name_says_which_weights_or_asks(tmp_path: Path) -> None:
     """An architecture needs a tag; a folder, a repository and a weights file alone are told what is wrong."""
     with pytest.raises(UsageError, match="without weights") as error:

@@ -133,10 +133,11 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
     """
     name = model or default_model()
     alias = next((alias for alias in ALIASES if alias.name == name), None)
+    if alias and not alias.architecture:
+        _refuse_pretrained(name, pretrained)
+        _refuse_overrides(name, overrides)
+        return _resolve_folder(name, builtin_folder(), alias.name)
     if alias and not pretrained:
-        if not alias.architecture:
-            _refuse_overrides(name, overrides)
-            return _resolve_folder(name, builtin_folder(), alias.name)
         return _resolve_tag(name, alias.architecture, alias.pretrained, overrides)
     if name.startswith(HUB_PREFIX):
         _refuse_pretrained(name, pretrained)
