@@ -25,7 +25,7 @@ def startup(material: Material, _: bool) -> Iterator[Row]:
     typer, *rest = side_by_side(
         lambda: command(sys.executable, "-c", "import typer"),
         *(partial(zeroshot, *words) for words in printing),
-        rounds=7,
+        rounds=15,
     )
     for words, ours in zip(printing, rest, strict=True):
         yield Row(f"{' '.join(words)} / import typer", ours, typer, "<= 2", ours / typer)
