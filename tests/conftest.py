@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 from fakes import COLOURS, FakeEncoder
 from PIL import Image
+from typer.testing import CliRunner, Result
 
 from zeroshot import load
+from zeroshot.cli import app
 
 Colour = str | tuple[int, int, int]
 SavePicture = Callable[..., Path]
 SaveModelFolder = Callable[..., Path]
+
+
+def run(*arguments: object, stdin: bytes | None = None) -> Result:
+    """Run a command in this process, as it is typed."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
 
 
 @pytest.fixture
@@ -56,6 +63,14 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     fake = FakeModel()
     monkeypatch.setattr(load, "load_encoder", fake.load_encoder)
     return fake
+
+
+@pytest.fixture
+def folder(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> Path:
+    """Three pictures in a folder, blue, red and magenta in natural order, and the colour encoder to look at them."""
+    for name, colour in [("1.png", "blue"), ("2.png", "red"), ("10.png", "magenta")]:
+        pictures(f"all/{name}", colour)
+    return tmp_path / "all"
 
 
 @pytest.fixture(scope="session")

@@ -6,29 +6,13 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import FakeModel
-from typer.testing import CliRunner, Result
+from conftest import FakeModel, run
 
 from zeroshot.cache.folder import cache_folder
 from zeroshot.cache.store import FeatureCache
-from zeroshot.cli import app
-
-SavePicture = Callable[..., Path]
-
-
-def run(*arguments: object, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-
-
-@pytest.fixture
-def folder(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> Path:
-    for name, colour in [("1.png", "blue"), ("2.png", "red"), ("10.png", "magenta")]:
-        pictures(f"all/{name}", colour)
-    return tmp_path / "all"
 
 
 def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:

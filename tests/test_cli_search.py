@@ -1,4 +1,4 @@
-"""`zeroshot search`, `features` and `cache` as they are typed, with a model of colours."""
+"""`zeroshot search` and `features` as they are typed, with a model of colours."""
 
 from __future__ import annotations
 
@@ -6,31 +6,15 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FakeModel
+from conftest import FakeModel, run
 from fakes import FakeEncoder
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 from zeroshot.cache.folder import cache_folder
-from zeroshot.cli import app
-
-SavePicture = Callable[..., Path]
-
-
-def run(*arguments: object, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
-
-
-@pytest.fixture
-def folder(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> Path:
-    for name, colour in [("1.png", "blue"), ("2.png", "red"), ("10.png", "magenta")]:
-        pictures(f"all/{name}", colour)
-    return tmp_path / "all"
 
 
 def test_search_lists_the_nearest_first_in_every_format(folder: Path) -> None:
