@@ -73,9 +73,9 @@ def text(material: Material, quick: bool) -> Iterator[Row]:
 def pictures(material: Material, _: bool) -> Iterator[Row]:
     """End to end against the encoder alone, and against decoding alone."""
     from zeroshot import load_encoder
-    from zeroshot.encode import Pipeline, available_cores
-    from zeroshot.pictures.decode import Opening
-    from zeroshot.pictures.isolate import Isolation
+    from zeroshot.features.pipeline import Pipeline, available_cores
+    from zeroshot.images.decode import Opening
+    from zeroshot.images.isolate import Isolation
 
     pipeline = Pipeline(_BATCH, available_cores())
     yield from _parts(load_encoder(str(material.vit)), "ViT-B-32", material.paths(300), pipeline, "encode", ">= 0.95")
@@ -100,8 +100,8 @@ def gpu(material: Material, _: bool) -> Iterator[Row]:
     import torch
 
     from zeroshot import load_encoder
-    from zeroshot.encode import Pipeline, available_cores
     from zeroshot.encoder import Device
+    from zeroshot.features.pipeline import Pipeline, available_cores
 
     if not torch.cuda.is_available():
         print("no GPU at hand: row skipped", file=sys.stderr)
@@ -112,7 +112,7 @@ def gpu(material: Material, _: bool) -> Iterator[Row]:
 
 
 def _run(encoder: Any, paths: list[str], pipeline: Any) -> None:
-    from zeroshot.encode import encode_batches
+    from zeroshot.features.pipeline import encode_batches
 
     for _ in encode_batches(encoder, paths, pipeline):
         pass
@@ -124,8 +124,8 @@ def _parts(
     """Compare a run with what it is made of: decoding alone with as many threads, and the encoder on ready pixels."""
     import numpy as np
 
-    from zeroshot.pictures.decode import open_picture
-    from zeroshot.pictures.preprocess import fit
+    from zeroshot.images.decode import open_picture
+    from zeroshot.images.preprocess import fit
 
     def decode(path: str) -> Any:
         return fit(open_picture(path, pipeline.opening), encoder.spec.preprocessing)

@@ -13,8 +13,8 @@ from fakes import COLOURS, FakeEncoder
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from zeroshot import load
 from zeroshot.cli import app
+from zeroshot.engines import choose
 
 Colour = str | tuple[int, int, int]
 SavePicture = Callable[..., Path]
@@ -46,7 +46,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 class FakeModel:
-    """Stands in for `zeroshot.load.load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
+    """Stands in for `load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
 
     def __init__(self) -> None:
         self.encoder = FakeEncoder()
@@ -61,7 +61,7 @@ class FakeModel:
 def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
     """Every command loads the colour encoder; a test may put another one in ``fake_model.encoder`` first."""
     fake = FakeModel()
-    monkeypatch.setattr(load, "load_encoder", fake.load_encoder)
+    monkeypatch.setattr(choose, "load_encoder", fake.load_encoder)
     return fake
 
 

@@ -13,7 +13,7 @@ from campaigns import Tally
 from PIL import Image
 
 from zeroshot.errors import PictureError
-from zeroshot.pictures.decode import Opening, open_picture
+from zeroshot.images.decode import Opening, open_picture
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "F")
 SHAPES = ((1, 1), (1, 10_000), (10_000, 1))

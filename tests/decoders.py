@@ -12,8 +12,8 @@ from typing import IO, Any
 
 from PIL import Image
 
-from zeroshot.encode import _read_pixels
-from zeroshot.pictures.decode import Opening, decode
+from zeroshot.features.pipeline import _read_pixels
+from zeroshot.images.decode import Opening, decode
 
 
 def obey(file: IO[bytes]) -> object:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zeroshot.choices import Engine, Precision, Score
 from zeroshot.encoder import EncoderSpec, Features, Pixels, Preprocessing
+from zeroshot.enums import Engine, Precision, Score
 
 COLOURS = {
     "red": (255, 0, 0),

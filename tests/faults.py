@@ -278,12 +278,12 @@ def _import_all(folder: Path) -> None:
 
 def _serve() -> None:
     """Read requests, fork, answer."""
-    from zeroshot import load
+    from zeroshot.engines import choose
     from zeroshot.output import resume  # noqa: F401
     from zeroshot.sort import journal, mover  # noqa: F401
 
     "".encode("unicode_escape")  # another user may not be let near the codec later
-    load.load_encoder = lambda *_, **__: _sensitive_encoder()  # type: ignore[assignment]
+    choose.load_encoder = lambda *_, **__: _sensitive_encoder()  # type: ignore[assignment]
     # Whoever runs the tests may have had signals ignored (nohup, a background job), which children inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.cache import store as cache
-from zeroshot.cache.keys import FileState, hash_prompts, image_key, text_key
-from zeroshot.cache.store import FeatureCache
+from zeroshot.features import cache
+from zeroshot.features.cache import FeatureCache
+from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
 
 MODEL, DIM = b"m" * 32, 8
 
@@ -44,7 +44,7 @@ def test_rows_come_back_to_the_last_bit(store: FeatureCache) -> None:
     assert store.find(MODEL, b"c", DIM) is None
     assert store.find(b"x" * 32, b"a", DIM) is None
     assert store.find(MODEL, b"a", DIM + 1) is None
-    code = "import sys; from pathlib import Path; from zeroshot.cache.store import FeatureCache; "
+    code = "import sys; from pathlib import Path; from zeroshot.features.cache import FeatureCache; "
     code += f"print(FeatureCache(Path(sys.argv[1])).find({MODEL!r}, b'b', {DIM}).tolist())"
     done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(row(2).tolist())
@@ -230,7 +230,7 @@ def test_a_store_that_others_are_making_is_waited_for(
     assert store.find(MODEL, b"a", DIM) is not None
     assert warnings == []
     store = FeatureCache(store.path, warnings.append)
-    monkeypatch.setattr("zeroshot.cache.database._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("zeroshot.features.database._BUSY_SECONDS", 0.1)
     outcomes = itertools.repeat(locked)
     assert store.find(MODEL, b"a", DIM) is None
     assert len(warnings) == 1

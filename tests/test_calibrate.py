@@ -13,16 +13,16 @@ import typer
 from fakes import FakeEncoder
 from typer.testing import CliRunner
 
-from zeroshot.choices import Precision, Score
 from zeroshot.classifier import Classifier, build_classifier
 from zeroshot.cli.calibrate import calibrate as calibrate_command
+from zeroshot.enums import Precision, Score
 from zeroshot.errors import InputError
 from zeroshot.evaluation import calibrate, statistics
 from zeroshot.evaluation.calibration_file import load_calibration
 from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.holdout import MIN_IMAGES, halve, split_halves
-from zeroshot.labels import Label, LabelSet, parse_labels
-from zeroshot.prompts import TemplateSet, from_templates, load_templates
+from zeroshot.prompts.labels import Label, LabelSet, parse_labels
+from zeroshot.prompts.template_sets import TemplateSet, from_templates, load_templates
 
 app = typer.Typer()
 app.command()(calibrate_command)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.check import Severity, check_templates, check_with_model
 from zeroshot.errors import LabelError
-from zeroshot.labels import parse_labels
-from zeroshot.prompts import TemplateSet
+from zeroshot.prompts.checks import Severity, check_templates, check_with_model
+from zeroshot.prompts.labels import parse_labels
+from zeroshot.prompts.template_sets import TemplateSet
 
 PLAIN = TemplateSet("plain", ("{}",))
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.choices import Score
-from zeroshot.classifier import Classifier, average, build_classifier, choose_score, sigmoid, softmax
-from zeroshot.encoder import Features
+from zeroshot.classifier import Classifier, build_classifier, choose_score, sigmoid, softmax
+from zeroshot.encoder import Features, average
+from zeroshot.enums import Score
 from zeroshot.errors import LabelError, ModelError, UsageError
-from zeroshot.labels import Label, LabelSet, parse_label_yaml, parse_labels
-from zeroshot.prompts import TemplateSet
+from zeroshot.prompts.labels import Label, LabelSet, parse_label_yaml, parse_labels
+from zeroshot.prompts.template_sets import TemplateSet
 
 PLAIN = TemplateSet("plain", ("{}",))
 

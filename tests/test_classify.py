@@ -12,13 +12,13 @@ import pytest
 from conftest import SavePicture
 from fakes import COLOURS, FakeEncoder
 
-from zeroshot.choices import Interpolation
-from zeroshot.classifier import Classifier, build_classifier
-from zeroshot.classify import Decision, Pipeline, classify_paths, encode_batches
+from zeroshot.classifier import Classifier, Decision, build_classifier, classify_paths
 from zeroshot.encoder import Features, Pixels, Preprocessing
-from zeroshot.labels import LabelSet, parse_label_yaml, parse_labels
-from zeroshot.pictures.decode import Opening
-from zeroshot.prompts import TemplateSet
+from zeroshot.enums import Interpolation
+from zeroshot.features.pipeline import Pipeline, encode_batches
+from zeroshot.images.decode import Opening
+from zeroshot.prompts.labels import LabelSet, parse_label_yaml, parse_labels
+from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.results import Failure, Prediction
 
 NAMES = ("red", "green", "blue", "yellow")

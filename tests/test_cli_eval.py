@@ -90,7 +90,7 @@ def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest
     """Every combination is one row, best first; each picture is encoded once a model."""
     encoders = {"good": FakeEncoder(), "cold": FakeEncoder(logit_scale=1.0)}
     encoders["cold"]._spec = replace(encoders["cold"].spec, weights_sha256="1" * 64)
-    monkeypatch.setattr("zeroshot.load.load_encoder", lambda name, tag, **_: encoders[name])
+    monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda name, tag, **_: encoders[name])
     options = ["--prompts", "photo", "--prompts", "plain", "--model", "good", "--model", "cold"]
     document = evaluate(folder, *options)
     assert (document["format"], document["version"]) == ("zeroshot-eval-grid", 1)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import FakeModel, run
 
-from zeroshot.cache.folder import cache_folder
-from zeroshot.cache.store import FeatureCache
+from zeroshot.features.cache import FeatureCache
+from zeroshot.system.folders import cache_folder
 
 
 def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:

@@ -17,9 +17,10 @@ from test_engines import CONFIG as SMALL
 from test_engines import PREPROCESS, flip_a_bit
 from typer.testing import CliRunner
 
-from zeroshot import load, models
-from zeroshot.choices import Interpolation, ResizeMode
 from zeroshot.cli import app
+from zeroshot.engines import choose
+from zeroshot.enums import Interpolation, ResizeMode
+from zeroshot.models import resolvers
 
 REPO, WEIGHTS = "org/model", b"weights" * 1000
 CONFIG = {
@@ -68,7 +69,7 @@ def test_the_built_in_model_needs_no_pulling(tmp_path: Path) -> None:
 def test_a_damaged_export_is_said_on_stderr(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
     """Damaged weights end the run with the file and the command; a damaged graph is a line, and PyTorch answers."""
     folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
-    export = load.export_model(models.resolve(str(folder)))
+    export = choose.export_model(resolvers.resolve(str(folder)))
     picture = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
     run = ["classify", picture, "--labels", "a,b", "--model", str(folder), "--device", "cpu", "--no-cache"]
     flip_a_bit(export / "image.onnx.data")
@@ -90,9 +91,9 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     """A file whose preprocessing open_clip does not know can be exported once it is named, as it can be used."""
     weights = tmp_path / "mine.pt"
     weights.write_bytes(b"weights")
-    exported: list[models.Source] = []
-    monkeypatch.setattr(load, "export_model", lambda source: exported.append(source) or tmp_path / "export")
-    monkeypatch.setattr(load, "find_export", lambda files: tmp_path / "export")
+    exported: list[resolvers.Source] = []
+    monkeypatch.setattr(choose, "export_model", lambda source: exported.append(source) or tmp_path / "export")
+    monkeypatch.setattr(choose, "find_export", lambda files: tmp_path / "export")
     pull = ["models", "pull", "ViT-S-32-alt", "--pretrained", str(weights)]
     done = CliRunner().invoke(app, pull)
     assert done.exit_code == 2
@@ -101,7 +102,7 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     done = CliRunner().invoke(app, [*pull, *named, "--interpolation", "bilinear", "--resize-mode", "squash"])
     assert done.exit_code == 0, done.stderr
     (source,) = exported
-    assert source.preprocessing == models.Preprocessing(
+    assert source.preprocessing == resolvers.Preprocessing(
         (224, 224), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), Interpolation.BILINEAR, ResizeMode.SQUASH
     )
 
@@ -109,7 +110,7 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
 def test_pulling_says_when_another_export_is_preferred(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
     """A folder that holds graphs of its own is used before the cache's; the way to use this one is named."""
     folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
-    shutil.copytree(load.export_model(models.resolve(str(folder))), folder, dirs_exist_ok=True)
+    shutil.copytree(choose.export_model(resolvers.resolve(str(folder))), folder, dirs_exist_ok=True)
     done = CliRunner().invoke(app, ["models", "pull", str(folder)])
     assert done.exit_code == 0, done.stderr
     assert f"{folder} holds an export of its own" in done.stderr
@@ -124,7 +125,7 @@ def test_the_list_is_a_versioned_document_too() -> None:
     assert list(document) == ["format", "version", "models"]
     assert (document["format"], document["version"]) == ("zeroshot-models", 1)
     rows = {row["name"]: row for row in document["models"]}
-    assert list(rows) == [alias.name for alias in models.ALIASES]
+    assert list(rows) == [alias.name for alias in resolvers.ALIASES]
     assert rows["base"] == {
         "name": "base",
         "architecture": "ViT-B-32-256",

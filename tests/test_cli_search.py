@@ -14,7 +14,7 @@ from conftest import FakeModel, run
 from fakes import FakeEncoder
 from PIL import Image
 
-from zeroshot.cache.folder import cache_folder
+from zeroshot.system.folders import cache_folder
 
 
 def test_search_lists_the_nearest_first_in_every_format(folder: Path) -> None:
@@ -155,7 +155,7 @@ def test_other_labels_cost_no_second_look(fake_model: FakeModel, folder: Path, m
     run("classify", folder, "--labels", "red,blue")
     fake_model.encoder.batches.clear()
     with monkeypatch.context() as patched:
-        patched.setattr("zeroshot.encode.decode", lambda *_: pytest.fail("decoded"))
+        patched.setattr("zeroshot.features.pipeline.decode", lambda *_: pytest.fail("decoded"))
         kept = run("classify", folder, "--labels", "green,magenta,blue")
     assert (kept.exit_code, fake_model.encoder.batches) == (0, [])
     anew = run("classify", folder, "--labels", "green,magenta,blue", "--no-cache")
@@ -171,7 +171,7 @@ def test_a_limit_is_one_with_a_cache_too(
 
     What either allows is kept.
     """
-    for module in ("zeroshot.encode", "zeroshot.pictures.decode"):
+    for module in ("zeroshot.features.pipeline", "zeroshot.images.decode"):
         monkeypatch.setattr(f"{module}.DEFAULT_MAX_PIXELS", default)
     asked = ["classify", folder, "--labels", "red,blue"]  # pictures of 192 pixels
     commands = {default: asked, limit: [*asked, "--max-pixels", limit]}
@@ -179,7 +179,7 @@ def test_a_limit_is_one_with_a_cache_too(
         kept, anew = run(*commands[most]), run(*commands[most], "--no-cache")
         assert (kept.exit_code, kept.stdout) == (anew.exit_code, anew.stdout)
         assert kept.exit_code == (0 if most == 192 else 3)
-    monkeypatch.setattr("zeroshot.encode.decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("zeroshot.features.pipeline.decode", lambda *_: pytest.fail("decoded"))
     assert run(*commands[192]).exit_code == 0
 
 

@@ -16,9 +16,9 @@ from fakes import FakeEncoder
 from faults import set_clock
 from typer.testing import CliRunner, Result
 
-from zeroshot.cache.store import FeatureCache
 from zeroshot.cli import app
-from zeroshot.encode import Pipeline, encode_batches
+from zeroshot.features.cache import FeatureCache
+from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.sort import journal as journal_module
 
 JUMPS = (60 * YEAR, -50 * YEAR, 0, -1, -50 * YEAR, 60 * YEAR)

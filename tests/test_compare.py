@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from zeroshot.cli.compare import compare as compare_command
 from zeroshot.errors import InputError
 from zeroshot.evaluation import compare
-from zeroshot.render.comparison import to_document, to_text
+from zeroshot.output.render.comparison import to_document, to_text
 
 app = typer.Typer()
 app.command()(compare_command)

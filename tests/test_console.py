@@ -14,8 +14,8 @@ import pytest
 from fakes import FakeEncoder
 from typer.testing import CliRunner
 
-from zeroshot.choices import Engine
 from zeroshot.cli import app, groups
+from zeroshot.enums import Engine
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "cat.jpg"
 CLASSIFY = ["--labels", "cat,bee", "--model", "tiny"]

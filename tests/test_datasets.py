@@ -7,9 +7,9 @@ from types import ModuleType
 
 import pytest
 
-from zeroshot.datasets import labelled
 from zeroshot.errors import InputError, LabelError
-from zeroshot.labels import Label
+from zeroshot.evaluation import datasets
+from zeroshot.prompts.labels import Label
 
 
 def tree(root: Path, *names: str) -> str:
@@ -24,7 +24,7 @@ def test_folder(tmp_path: Path) -> None:
     root = tree(
         tmp_path, "class_10/1.jpg", "class_9/b/2.jpg", "class_9/1.jpg", "stray.jpg", "@eaDir/x/t.jpg", ".git/a.jpg"
     )
-    found = labelled.load_folder(root)
+    found = datasets.load_folder(root)
     assert found.keys == ("class_9", "class_10")
     assert found.labels.names == ("class 9", "class 10")
     assert [str(Path(path).relative_to(tmp_path)) for path in found.paths] == [
@@ -40,21 +40,21 @@ def test_folder_with_names(tmp_path: Path) -> None:
     """Names are matched by folder: one that is absent shifts no other, and is named; order is the names'."""
     root = tree(tmp_path, "n3/a.jpg", "n1/b.jpg")
     names = {"n1": Label("cat"), "n2": Label("dog"), "n3": Label("fox", ("vixen",))}
-    found = labelled.load_folder(root, names)
+    found = datasets.load_folder(root, names)
     assert found.labels.labels == (Label("cat"), Label("fox", ("vixen",)))
     assert found.targets.tolist() == [0, 1]
     assert "n2" in found.notes[0]
-    kept = labelled.load_folder(root, names, all_labels=True)
+    kept = datasets.load_folder(root, names, all_labels=True)
     assert kept.labels.names == ("cat", "dog", "fox")
     assert kept.targets.tolist() == [0, 2]
     with pytest.raises(LabelError, match="no name for the folder n3"):
-        labelled.load_folder(root, {"n1": Label("cat")})
+        datasets.load_folder(root, {"n1": Label("cat")})
 
 
 def test_folder_notes(tmp_path: Path) -> None:
     """Folders without pictures and labels with the same words are pointed out."""
     root = tree(tmp_path, "ice_cream/a.jpg", "ice cream/b.jpg", "empty/notes.txt")
-    notes = labelled.load_folder(root).notes
+    notes = datasets.load_folder(root).notes
     assert "no pictures in the folder empty" in notes
     assert any("ice cream" in note and "cannot tell apart" in note for note in notes)
 
@@ -62,13 +62,13 @@ def test_folder_notes(tmp_path: Path) -> None:
 def test_folder_refused(tmp_path: Path) -> None:
     """A folder that is absent, has no subfolders, no pictures, or a subfolder without words says so."""
     with pytest.raises(InputError, match="No such file"):
-        labelled.load_folder(str(tmp_path / "gone"))
+        datasets.load_folder(str(tmp_path / "gone"))
     with pytest.raises(InputError, match="no subfolders"):
-        labelled.load_folder(tree(tmp_path, "a.jpg"))
+        datasets.load_folder(tree(tmp_path, "a.jpg"))
     with pytest.raises(InputError, match="no pictures in the subfolders"):
-        labelled.load_folder(tree(tmp_path, "cat/a.txt"))
+        datasets.load_folder(tree(tmp_path, "cat/a.txt"))
     with pytest.raises(LabelError, match="'__' gives an empty label"):
-        labelled.load_folder(tree(tmp_path, "cat/a.jpg", "__/b.jpg"))
+        datasets.load_folder(tree(tmp_path, "cat/a.jpg", "__/b.jpg"))
 
 
 def test_links_beside_the_subfolders(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_links_beside_the_subfolders(tmp_path: Path) -> None:
     (tmp_path / "root" / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "self").symlink_to("self")
     (tmp_path / "root" / "dangling").symlink_to("nowhere")
-    assert labelled.load_folder(root).keys == ("cat", "dog")
+    assert datasets.load_folder(root).keys == ("cat", "dog")
 
 
 def test_targets(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_targets(tmp_path: Path) -> None:
     table.write_text(
         '\ufeffsplit,Label, path\nval,b_2,x.jpg\n\nval,a,/abs/y.jpg\r\nval,b_2,"odd,\n\u2028z.jpg"\n', "utf-8"
     )
-    found = labelled.load_targets(str(table))
+    found = datasets.load_targets(str(table))
     assert found.paths == (str(tmp_path / "x.jpg"), "/abs/y.jpg", str(tmp_path / "odd,\n\u2028z.jpg"))
     assert found.labels.names == ("a", "b 2")
     assert found.keys == ("a", "b_2")
@@ -110,16 +110,16 @@ def test_targets_refused(tmp_path: Path, text: str, what: str) -> None:
     """Each mistake in a table is one line with its line's number."""
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError) as caught:
-        labelled.load_targets(str(tmp_path / "t.csv"))
+        datasets.load_targets(str(tmp_path / "t.csv"))
     assert what in caught.value.message
 
 
 def test_targets_with_names(tmp_path: Path) -> None:
     """A table's labels can be keys of names; an unknown one is named."""
     (tmp_path / "t.csv").write_text("path,label\nx.jpg,n1\n")
-    assert labelled.load_targets(str(tmp_path / "t.csv"), {"n1": Label("cat")}).labels.names == ("cat",)
+    assert datasets.load_targets(str(tmp_path / "t.csv"), {"n1": Label("cat")}).labels.names == ("cat",)
     with pytest.raises(LabelError, match="no name for the label n1"):
-        labelled.load_targets(str(tmp_path / "t.csv"), {"n2": Label("cat")})
+        datasets.load_targets(str(tmp_path / "t.csv"), {"n2": Label("cat")})
 
 
 @pytest.mark.parametrize(
@@ -135,15 +135,15 @@ def test_targets_with_names(tmp_path: Path) -> None:
 def test_label_name_lines(tmp_path: Path, line: str, key: str, name: str) -> None:
     """A tab separates a folder from its words; without one, the earlier of comma and space does."""
     (tmp_path / "n.txt").write_text(f"# names\n\n{line}\n")
-    assert labelled.load_label_names(str(tmp_path / "n.txt")) == {key: Label(name)}
+    assert datasets.load_label_names(str(tmp_path / "n.txt")) == {key: Label(name)}
 
 
 def test_label_names(tmp_path: Path, open_clip: ModuleType) -> None:
     """YAML and JSON map folders to a name or to a name with aliases; ``imagenet`` is open_clip's list by synset."""
     for name in ("n.yaml", "n.json"):
         (tmp_path / name).write_text('{"n1": "cat", "n2": ["dog", "hound"]}')
-        assert labelled.load_label_names(str(tmp_path / name)) == {"n1": Label("cat"), "n2": Label("dog", ("hound",))}
-    found = labelled.load_label_names("imagenet")
+        assert datasets.load_label_names(str(tmp_path / name)) == {"n1": Label("cat"), "n2": Label("dog", ("hound",))}
+    found = datasets.load_label_names("imagenet")
     assert tuple(label.name for label in found.values()) == tuple(open_clip.IMAGENET_CLASSNAMES)
 
 
@@ -163,5 +163,5 @@ def test_label_names_refused(tmp_path: Path, name: str, text: str, what: str) ->
     """Each mistake in a file of names is one line that says where."""
     (tmp_path / name).write_text(text)
     with pytest.raises(LabelError) as caught:
-        labelled.load_label_names(str(tmp_path / name))
+        datasets.load_label_names(str(tmp_path / name))
     assert what in caught.value.message

@@ -14,8 +14,8 @@ import pytest
 from test_export import vit
 
 from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines.export import graphs
 from zeroshot.errors import ModelError
-from zeroshot.export import graphs
 
 TEXTS = [f"a photo of {'very ' * (i % 23)}big thing number {i}!" for i in range(700)]
 

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from zeroshot import models, weights_file
 from zeroshot.cli import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.engines import torch_engine
 from zeroshot.errors import ModelError, UsageError
-from zeroshot.pictures.preprocess import normalise
+from zeroshot.images.preprocess import normalise
+from zeroshot.models import resolvers, weights_file
 
 LABELS = ["cat", "a rather long name of a dog", "bus"]
 TEMPLATES = ["a photo of a {}.", "{}", "a drawing of the {} in the street at night, seen from above"]
@@ -206,7 +206,7 @@ def test_a_loaded_model_knows_itself(
 
 
 def load(folder: Path, **options: Any) -> torch_engine.TorchEncoder:
-    return torch_engine.load(models.obtain(models.resolve(str(folder))), Device.CPU, **options)
+    return torch_engine.load(resolvers.obtain(resolvers.resolve(str(folder))), Device.CPU, **options)
 
 
 @pytest.fixture(scope="session")
@@ -299,7 +299,7 @@ def test_quickgelu_follows_the_weight_tag(
     tmp_path: Path, open_clip: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ViT-B-32 / openai runs with QuickGELU although the architecture alone says GELU."""
-    source = models.resolve("ViT-B-32", "openai")
+    source = resolvers.resolve("ViT-B-32", "openai")
     weights = tmp_path / "w.safetensors"
     built: dict[str, Any] = {}
 
@@ -312,7 +312,7 @@ def test_quickgelu_follows_the_weight_tag(
 
     assert source.preprocessing is not None
     weights.write_bytes((2).to_bytes(8, "little") + b"{}")
-    files = models.Files(source, open_clip.get_model_config("ViT-B-32"), source.preprocessing, weights, None)
+    files = resolvers.Files(source, open_clip.get_model_config("ViT-B-32"), source.preprocessing, weights, None)
     monkeypatch.setattr(open_clip, "create_model", create_model)
     with pytest.raises(ModelError):
         torch_engine.load(files, Device.CPU)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from conftest import SaveModelFolder
 
-from zeroshot import load as engines
-from zeroshot import models
-from zeroshot.cache.folder import cache_folder
 from zeroshot.encoder import Device, Encoder, Engine, Precision
+from zeroshot.engines import choose as engines
 from zeroshot.engines import export_manifest
 from zeroshot.errors import ModelError, UsageError, ZeroshotError
+from zeroshot.models import resolvers
+from zeroshot.system.folders import cache_folder
 
 CONFIG = {
     "embed_dim": 32,
@@ -44,7 +44,7 @@ def test_an_export_is_taken_on_a_cpu_and_not_when_it_is_damaged(folder: Path) ->
         load(folder, engine=Engine.ONNX)
     with pytest.raises(ModelError, match="no export"):
         load(folder, precision=Precision.INT8)
-    export = engines.export_model(models.resolve(str(folder)))
+    export = engines.export_model(resolvers.resolve(str(folder)))
     after = load(folder)
     assert after.spec.engine is Engine.ONNX
     assert load(folder, engine=Engine.TORCH).spec.engine is Engine.TORCH
@@ -92,7 +92,7 @@ def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
     folder: Path, name: str, spoil: Callable[[Path], None], what: str
 ) -> None:
     """Left to choose, PyTorch runs and one line says why; asked for, it is an error; either names what mends it."""
-    export = engines.export_model(models.resolve(str(folder)))
+    export = engines.export_model(resolvers.resolve(str(folder)))
     spoil(export / name)
     warnings: list[str] = []
     assert load(folder, warn=warnings.append).spec.engine is Engine.TORCH
@@ -105,7 +105,7 @@ def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
             load(folder, **options)
         assert caught.value.hint.startswith(pull)
         assert ("--engine torch" in caught.value.hint) is ("engine" in options)
-    assert engines.export_model(models.resolve(str(folder))) == export
+    assert engines.export_model(resolvers.resolve(str(folder))) == export
     assert load(folder, warn=warnings.append).spec.engine is Engine.ONNX
     assert load(folder, precision=Precision.INT8).encode_texts(SENTENCES).shape == (2, 32)
     assert len(warnings) == 1
@@ -114,7 +114,7 @@ def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
 @pytest.mark.parametrize("name", ["image.onnx.data", "image.int8.onnx"])
 def test_damaged_weights_of_an_export_are_never_used(folder: Path, name: str) -> None:
     """Weights with another bit are an error where pictures are first encoded, which pulling mends; texts still work."""
-    export = engines.export_model(models.resolve(str(folder)))
+    export = engines.export_model(resolvers.resolve(str(folder)))
     options = {"precision": Precision.INT8} if "int8" in name else {}
     load(folder, **options)
     flip_a_bit(export / name)
@@ -123,13 +123,13 @@ def test_damaged_weights_of_an_export_are_never_used(folder: Path, name: str) ->
     with pytest.raises(ModelError, match=f"{name} is missing or damaged") as caught:
         encoder.encode_images(np.zeros((1, 32, 32, 3), np.uint8))
     assert f"`zeroshot models pull {folder}` exports it again" in caught.value.hint
-    engines.export_model(models.resolve(str(folder)))
+    engines.export_model(resolvers.resolve(str(folder)))
     assert load(folder, **options).encode_images(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 32)
 
 
 def test_8_bit_graphs_are_not_made_of_damaged_weights(folder: Path) -> None:
     """Damage measured against damage would pass: the weights are checked before they are made smaller."""
-    export = engines.export_model(models.resolve(str(folder)))
+    export = engines.export_model(resolvers.resolve(str(folder)))
     flip_a_bit(export / "text.onnx.data")
     with pytest.raises(ModelError, match=r"text\.onnx\.data is missing or damaged"):
         load(folder, precision=Precision.INT8)
@@ -137,7 +137,7 @@ def test_8_bit_graphs_are_not_made_of_damaged_weights(folder: Path) -> None:
 
 def test_damage_to_the_8_bit_form_is_none_to_the_other(folder: Path) -> None:
     """The float32 graphs are used though the 8-bit ones are cut short."""
-    export = engines.export_model(models.resolve(str(folder)))
+    export = engines.export_model(resolvers.resolve(str(folder)))
     load(folder, precision=Precision.INT8)
     (export / "image.int8.onnx").write_bytes(b"cut short")
     assert load(folder).spec.engine is Engine.ONNX
@@ -148,7 +148,7 @@ def test_damage_to_the_8_bit_form_is_none_to_the_other(folder: Path) -> None:
 def test_the_hint_for_an_export_in_the_models_own_folder_mends_it(folder: Path, tmp_path: Path) -> None:
     """Such an export is preferred to the cache's, so it has to give way before pulling helps."""
     own = shutil.copytree(folder, tmp_path / "own")
-    shutil.copytree(engines.export_model(models.resolve(str(folder))), own, dirs_exist_ok=True)
+    shutil.copytree(engines.export_model(resolvers.resolve(str(folder))), own, dirs_exist_ok=True)
     assert load(own).spec.engine is Engine.ONNX
     flip_a_bit(own / export_manifest.IMAGE_GRAPH)
     with pytest.raises(ModelError, match="damaged") as caught:
@@ -156,18 +156,18 @@ def test_the_hint_for_an_export_in_the_models_own_folder_mends_it(folder: Path, 
     manifest = own / export_manifest.MANIFEST_NAME
     assert caught.value.hint.startswith(f"remove {manifest}, then `zeroshot models pull {own}` exports the model again")
     manifest.unlink()
-    engines.export_model(models.resolve(str(own)))
+    engines.export_model(resolvers.resolve(str(own)))
     assert load(own, engine=Engine.ONNX).spec.engine is Engine.ONNX
 
 
 def change_configuration(own: Path) -> None:
     document = {"model_cfg": CONFIG, "preprocess_cfg": {**PREPROCESS, "mean": [0.9, 0.4, 0.1]}}
-    (own / models.CONFIG_NAME).write_text(json.dumps(document))
+    (own / resolvers.CONFIG_NAME).write_text(json.dumps(document))
 
 
 def change_heads(own: Path) -> None:
     text = {**CONFIG["text_cfg"], "heads": 4}  # type: ignore[dict-item]
-    (own / models.CONFIG_NAME).write_text(
+    (own / resolvers.CONFIG_NAME).write_text(
         json.dumps({"model_cfg": {**CONFIG, "text_cfg": text}, "preprocess_cfg": PREPROCESS})
     )
 
@@ -193,7 +193,7 @@ def test_an_export_beside_other_weights_is_not_used(
 ) -> None:
     """What has changed in a model's folder since an export was put there is not answered for by that export."""
     own = shutil.copytree(folder, tmp_path / "own")
-    shutil.copytree(engines.export_model(models.resolve(str(folder))), own, dirs_exist_ok=True)
+    shutil.copytree(engines.export_model(resolvers.resolve(str(folder))), own, dirs_exist_ok=True)
     assert load(own).spec.engine is Engine.ONNX
     assert load(own, precision=Precision.INT8).spec.precision is Precision.INT8
     change(own)
@@ -210,7 +210,7 @@ def test_an_export_beside_other_weights_is_not_used(
 @pytest.mark.parametrize(("key", "value"), [("image", 0.9), ("text", float("nan")), ("difference", 0.1)])
 def test_an_export_that_failed_its_check_is_not_used(folder: Path, key: str, value: float) -> None:
     """Wherever such an export comes from, PyTorch is taken."""
-    export = engines.export_model(models.resolve(str(folder)))
+    export = engines.export_model(resolvers.resolve(str(folder)))
     manifest = export / export_manifest.MANIFEST_NAME
     document = json.loads(manifest.read_text())
     document["agreement"][key] = value
@@ -225,8 +225,8 @@ def test_an_export_that_failed_its_check_is_not_used(folder: Path, key: str, val
 
 def test_the_hint_for_a_damaged_package_is_to_install_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The built-in checkpoint cannot be pulled."""
-    tiny = shutil.copytree(models.builtin_folder(), tmp_path / "tiny")
-    monkeypatch.setattr(models, "builtin_folder", lambda: tiny)
+    tiny = shutil.copytree(resolvers.builtin_folder(), tmp_path / "tiny")
+    monkeypatch.setattr(resolvers, "builtin_folder", lambda: tiny)
     flip_a_bit(tiny / export_manifest.IMAGE_GRAPH)
     with pytest.raises(ModelError, match="damaged") as caught:
         engines.load_encoder("tiny")
@@ -264,7 +264,7 @@ def test_an_export_that_cannot_be_written(folder: Path, tmp_path: Path, monkeypa
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(ModelError, match="cannot be written") as caught:
-        engines.export_model(models.resolve(str(folder)))
+        engines.export_model(resolvers.resolve(str(folder)))
     assert "ZEROSHOT_CACHE" in caught.value.hint
 
 
@@ -273,4 +273,4 @@ def test_a_folder_of_an_unknown_user_is_left_as_it_is(monkeypatch: pytest.Monkey
     monkeypatch.setenv("ZEROSHOT_CACHE", "~nobody-of-this-name/x")
     assert cache_folder() == Path("~nobody-of-this-name/x")
     with pytest.raises(ZeroshotError):
-        models.resolve("~nobody-of-this-name/model")
+        resolvers.resolve("~nobody-of-this-name/model")

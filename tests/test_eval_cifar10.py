@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from zeroshot.classifier import Classifier, build_classifier
-from zeroshot.datasets.labelled import load_folder
-from zeroshot.encode import Pipeline
+from zeroshot.engines.choose import load_encoder
 from zeroshot.evaluation.calibrate import calibrate
+from zeroshot.evaluation.datasets import load_folder
 from zeroshot.evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset, evaluate
 from zeroshot.evaluation.holdout import halve
-from zeroshot.load import load_encoder
-from zeroshot.models import builtin_folder
-from zeroshot.prompts import load_templates
+from zeroshot.features.pipeline import Pipeline
+from zeroshot.models.resolvers import builtin_folder
+from zeroshot.prompts.template_sets import load_templates
 
 ARCHIVE = Path(__file__).parents[2] / "shared" / "photos64" / "test-cifar10-00.zip"
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.choices import Score
 from zeroshot.classifier import Classifier, softmax
-from zeroshot.classify import Pipeline
-from zeroshot.datasets.labelled import load_folder
+from zeroshot.enums import Score
 from zeroshot.errors import InputError
-from zeroshot.evaluation import suspects
+from zeroshot.evaluation import label_issues
+from zeroshot.evaluation.datasets import load_folder
 from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset, evaluate, losses
-from zeroshot.labels import Label, LabelSet
-from zeroshot.prompts import TemplateSet
+from zeroshot.features.pipeline import Pipeline
+from zeroshot.prompts.labels import Label, LabelSet
+from zeroshot.prompts.template_sets import TemplateSet
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the dev extra")
 
@@ -190,7 +190,7 @@ class TestSuspects:
         targets = data.targets.copy()
         targets[sure] = (targets[sure] + 1) % 11
         result = evaluate(replace(data, targets=targets), classifier, keys_of(classifier))
-        found = suspects.find_suspects(result, classifier.labels.names, 25)
+        found = label_issues.find_suspects(result, classifier.labels.names, 25)
         assert len(found) == 25
         assert len({suspect.row for suspect in found} & set(sure.tolist())) >= 15
         assert found[0].given != found[0].suggested
@@ -199,4 +199,4 @@ class TestSuspects:
     def test_nothing_to_suspect(self) -> None:
         """A run without mistakes has no suspects."""
         result = evaluate(make_data(np.eye(3), [0, 1, 2]), make_classifier(np.eye(3), scale=9.0), ("a", "b", "c"))
-        assert suspects.find_suspects(result, ("a", "b", "c"), 5) == ()
+        assert label_issues.find_suspects(result, ("a", "b", "c"), 5) == ()

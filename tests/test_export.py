@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from zeroshot.cache.store import FILE_NAME
 from zeroshot.cli import app
 from zeroshot.encoder import EncoderSpec, Engine, Precision, Preprocessing, Score
 from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines.export import export_cache
+from zeroshot.engines.export import graphs as export
+from zeroshot.engines.export.quantise import quantise
 from zeroshot.engines.torch_engine import TorchEncoder
 from zeroshot.errors import ModelError
-from zeroshot.export import graphs as export
-from zeroshot.export import kept
-from zeroshot.export.quantise import quantise
+from zeroshot.features.cache import FILE_NAME
 
 TEXT: dict[str, Any] = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
 VISION: dict[str, Any] = {"image_size": 32, "patch_size": 16, "width": 64, "head_width": 32, "layers": 2}
@@ -229,7 +229,7 @@ def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pyt
         return rename(path, target)
 
     monkeypatch.setattr(Path, "rename", overtaken)
-    kept.put_in_place(moved, folder)
+    export_cache.put_in_place(moved, folder)
     assert export_manifest.is_export(folder)
 
 
@@ -398,7 +398,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_exports_are_shown_with_their_size_and_last_use(cache: Path) -> None:
     """`cache info` names each export, how large it is, when it was last used and which are of no use."""
-    with kept.marked_busy(cache / "exports" / ".d-x"):
+    with export_cache.marked_busy(cache / "exports" / ".d-x"):
         shown = CliRunner().invoke(app, ["cache", "info"], catch_exceptions=False).stdout
     features, exports, *lines = shown.splitlines()
     assert features.startswith(f"{cache}: ")
@@ -421,7 +421,7 @@ def test_clearing_features_says_how_much_stays(cache: Path) -> None:
 
 def test_clearing_exports_takes_leftovers_too_but_none_that_is_being_made(cache: Path) -> None:
     """With the option exports and what interrupted ones left go, features stay, and so does work in progress."""
-    with kept.marked_busy(cache / "exports" / ".d-x"):
+    with export_cache.marked_busy(cache / "exports" / ".d-x"):
         cleared = CliRunner().invoke(app, ["cache", "clear", "--exports"], catch_exceptions=False)
         assert [path.name for path in (cache / "exports").iterdir()] == [".d-x"]
     assert cleared.exit_code == 0
@@ -439,13 +439,13 @@ def test_an_export_is_marked_while_it_is_made(tmp_path: Path, monkeypatch: pytes
     trace = export._trace
 
     def looks(reference: Any, folder: Path) -> Any:
-        during.extend(entry.busy for entry in kept.list_exports())
+        during.extend(entry.busy for entry in export_cache.list_exports())
         return trace(reference, folder)
 
     monkeypatch.setattr(export, "_trace", looks)
     export.write_export(vit(), tmp_path / "exports" / "a")
     assert during == [True]
-    (made,) = kept.list_exports()
+    (made,) = export_cache.list_exports()
     assert (made.model, made.usable, made.busy, made.days) == ("small", True, False, 0)
     assert made.size == sum(path.stat().st_size for path in (tmp_path / "exports" / "a").iterdir())
 

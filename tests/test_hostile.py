@@ -21,15 +21,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from zeroshot.choices import Format
 from zeroshot.cli import app
 from zeroshot.encoder import Pixels
+from zeroshot.enums import Format
 from zeroshot.errors import LabelError, ModelError, PromptError
-from zeroshot.labels import LabelSet, normalise, parse_label_yaml, parse_labels
-from zeroshot.models import CONFIG_NAME, read_config
-from zeroshot.pictures.paths import read_list
-from zeroshot.prompts import fill, parse_template_yaml
-from zeroshot.render.records import Layout, make_writer
+from zeroshot.images.paths import read_list
+from zeroshot.models.resolvers import CONFIG_NAME, read_config
+from zeroshot.output.render.records import Layout, make_writer
+from zeroshot.prompts.labels import LabelSet, normalise, parse_label_yaml, parse_labels
+from zeroshot.prompts.template_sets import fill, parse_template_yaml
 from zeroshot.results import Failure, Manifest, Prediction, Ranked
 
 # No deadline, since machines are busy; the same examples each time, since a test should not change by itself.

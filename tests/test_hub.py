@@ -18,7 +18,7 @@ from hub_server import COMMIT, Server, etag, serve
 from huggingface_hub import constants
 
 from zeroshot.errors import ModelError
-from zeroshot.hub import download, questions
+from zeroshot.models.hub import download, questions
 
 REPO = "org/model"
 SAFE, OTHER_SAFE, PICKLE = download.WEIGHTS[0], download.WEIGHTS[1], download.WEIGHTS[3]
@@ -209,7 +209,7 @@ class TestResume:
         assert not server.bodies(PICKLE)
 
     def test_a_killed_process_leaves_what_it_had(self, server: Server, tmp_path: Path) -> None:
-        code = "from zeroshot.hub import download; "
+        code = "from zeroshot.models.hub import download; "
         code += f"print(download.fetch({REPO!r}, download.WEIGHTS, on_progress=lambda p: print(p.done)))"
         environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
         server.faults.stall_after = 200_000
@@ -294,7 +294,7 @@ class TestNoNetwork:
             "HF_HUB_CACHE": str(tmp_path),
             "HF_HUB_ETAG_TIMEOUT": "1",
         }
-        code = f"from zeroshot.hub import download; download.fetch({REPO!r}, download.WEIGHTS)"
+        code = f"from zeroshot.models.hub import download; download.fetch({REPO!r}, download.WEIGHTS)"
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
         assert done.stderr.splitlines()[-1].startswith("zeroshot.errors.ModelError: org/model is not in the cache")
 
@@ -391,7 +391,7 @@ class TestDisk:
 
 def test_importing_it_imports_no_client() -> None:
     code = (
-        "import sys, zeroshot.hub.download; "
+        "import sys, zeroshot.models.hub.download; "
         "print([name for name in sys.modules if name.startswith(('huggingface', 'httpx'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -16,12 +16,12 @@ import pytest
 from conftest import FakeModel, SavePicture
 from typer.testing import CliRunner
 
-from zeroshot import encode
 from zeroshot.cli import app
-from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import PictureError, ZeroshotError
-from zeroshot.pictures import isolate
-from zeroshot.pictures.isolate import Isolation, isolated
+from zeroshot.features import pipeline
+from zeroshot.features.pipeline import Pipeline, encode_batches
+from zeroshot.images import isolate
+from zeroshot.images.isolate import Isolation, isolated
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs file descriptors that can be passed on")
 
@@ -182,7 +182,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path, order: str) -> None:
     (tmp_path / "order").write_text(f"{order} {tmp_path / 'pid'}")
     program = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        "import decoders; from zeroshot.pictures.isolate import *\n"
+        "import decoders; from zeroshot.images.isolate import *\n"
         f"with isolated(decoders.obey, Isolation()) as read: read(open({str(tmp_path / 'order')!r}, 'rb'))"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
@@ -242,7 +242,7 @@ def test_a_run_over_pictures_that_crash_and_hang(
     fake_model: FakeModel, folder: Path, pictures: SavePicture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each is one failed record in its place that says what happened; the report leaves them out; exit code 3."""
-    monkeypatch.setattr(encode, "_read_pixels", decoders.read_pixels)
+    monkeypatch.setattr(pipeline, "_read_pixels", decoders.read_pixels)
     whole = run(folder, "--isolate")[1].splitlines()
     pictures("in/7a.png", "red", (1, 5))
     pictures("in/9a.png", "red", (5, 1))
@@ -271,7 +271,7 @@ def test_a_run_that_is_left_early(
     fake_model: FakeModel, pictures: SavePicture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing the run does not wait for a decoder that hangs."""
-    monkeypatch.setattr(encode, "_read_pixels", decoders.read_pixels)
+    monkeypatch.setattr(pipeline, "_read_pixels", decoders.read_pixels)
     paths = [str(pictures("1.png", "red")), *[str(pictures("2.png", "red", (5, 1)))] * 5]
     batches = encode_batches(fake_model.encoder, paths, Pipeline(1, 2, isolation=Isolation()))
     assert next(batches)[0].features is not None

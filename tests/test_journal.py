@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot.choices import Placement
+from zeroshot.enums import Placement
 from zeroshot.errors import InputError, OutputError
 from zeroshot.results import Prediction, Ranked
 from zeroshot.sort import journal, mover, placing

@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from zeroshot import labels
-from zeroshot.datasets import labelled
 from zeroshot.errors import LabelError
-from zeroshot.labels import Label, LabelSet
+from zeroshot.evaluation import datasets
+from zeroshot.prompts import labels
+from zeroshot.prompts.labels import Label, LabelSet
 
 
 def names(text: str) -> list[str]:
@@ -163,4 +163,4 @@ def test_a_file_named_imagenet_is_not_taken_for_the_word(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert len(labels.load_labels("imagenet").names) == 1000
     assert labels.load_labels("./imagenet").names == ("cat", "dog")
-    assert len(labelled.load_label_names("imagenet")) == 1000
+    assert len(datasets.load_label_names("imagenet")) == 1000

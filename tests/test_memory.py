@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from zeroshot.cli import app
 from zeroshot.errors import PictureError
-from zeroshot.pictures.decode import Opening, _bytes_per_pixel, open_picture, to_rgb
-from zeroshot.pictures.isolate import Isolation, isolated
+from zeroshot.images.decode import Opening, _bytes_per_pixel, open_picture, to_rgb
+from zeroshot.images.isolate import Isolation, isolated
 from zeroshot.system import memory
 from zeroshot.system.memory import available_memory
 
@@ -186,6 +186,6 @@ def test_bands_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> Non
         if mode in ("P", "L"):
             picture.info["transparency"] = 7
     whole = np.asarray(to_rgb(picture))
-    monkeypatch.setattr("zeroshot.pictures.decode._BAND_PIXELS", 23 * 5)
+    monkeypatch.setattr("zeroshot.images.decode._BAND_PIXELS", 23 * 5)
     assert np.array_equal(np.asarray(to_rgb(picture)), whole)
     assert len(np.unique(whole)) > 5

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot import models, open_clip_tables
 from zeroshot.encoder import Interpolation, ResizeMode
 from zeroshot.errors import ModelError, UsageError
+from zeroshot.models import open_clip_tables, resolvers
 
 CONFIG = {"embed_dim": 8, "vision_cfg": {"image_size": 32}, "text_cfg": {}}
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear", "resize_mode": "squash"}
@@ -20,7 +20,7 @@ def make_folder(
 ) -> Path:
     folder.mkdir(exist_ok=True)
     given = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS} if document is None else document
-    (folder / models.CONFIG_NAME).write_text(json.dumps(given))
+    (folder / resolvers.CONFIG_NAME).write_text(json.dumps(given))
     for name in weights:
         (folder / name).write_bytes(b"weights")
     return folder
@@ -28,18 +28,18 @@ def make_folder(
 
 def test_the_default_is_base_and_the_environment_overrides_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a name the alias ``base`` is taken, or what $ZEROSHOT_MODEL says."""
-    monkeypatch.delenv(models.ENVIRONMENT, raising=False)
-    assert (models.resolve(None).architecture, models.resolve(None).pretrained) == (
+    monkeypatch.delenv(resolvers.ENVIRONMENT, raising=False)
+    assert (resolvers.resolve(None).architecture, resolvers.resolve(None).pretrained) == (
         "ViT-B-32-256",
         "datacomp_s34b_b86k",
     )
-    monkeypatch.setenv(models.ENVIRONMENT, "openai")
-    assert models.resolve(None).pretrained == "openai"
+    monkeypatch.setenv(resolvers.ENVIRONMENT, "openai")
+    assert resolvers.resolve(None).pretrained == "openai"
 
 
 def test_every_alias_is_a_pair_that_open_clip_knows() -> None:
     """No alias points at an architecture or tag that open_clip lacks."""
-    for alias in models.ALIASES:
+    for alias in resolvers.ALIASES:
         if alias.architecture:
             assert (alias.architecture, alias.pretrained) in open_clip_tables.list_pretrained()
 
@@ -48,7 +48,7 @@ def test_every_pair_of_open_clip_gets_the_activation_and_preprocessing_of_its_ta
     """All 196 pairs resolve, QuickGELU follows the tag or the architecture, and preprocessing is the tag's."""
     quick = 0
     for architecture, tag in open_clip_tables.list_pretrained():
-        source = models.resolve(architecture, tag)
+        source = resolvers.resolve(architecture, tag)
         config = open_clip_tables.pretrained_config(architecture, tag)
         model = open_clip_tables.model_config(architecture)
         assert source.quick_gelu == bool(config.get("quick_gelu") or model.get("quick_gelu"))
@@ -72,7 +72,7 @@ def test_families_have_their_own_preprocessing(
     architecture: str, tag: str, mode: ResizeMode, interpolation: Interpolation, mean: float
 ) -> None:
     """SigLIP squashes with mean 0.5, PE is bilinear, MobileCLIP2-S0 does not normalise."""
-    how = models.resolve(architecture, tag).preprocessing
+    how = resolvers.resolve(architecture, tag).preprocessing
     assert how is not None
     assert (how.resize_mode, how.interpolation, how.mean) == (mode, interpolation, (mean,) * 3)
 
@@ -81,7 +81,7 @@ def test_a_weights_file_of_a_family_with_one_preprocessing_gets_it(tmp_path: Pat
     """SigLIP weights in a file are squashed, not cropped as OpenAI's."""
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"")
-    how = models.resolve("ViT-B-16-SigLIP", str(weights)).preprocessing
+    how = resolvers.resolve("ViT-B-16-SigLIP", str(weights)).preprocessing
     assert how is not None
     assert how.resize_mode is ResizeMode.SQUASH
 
@@ -96,9 +96,9 @@ def test_a_weights_file_of_unknown_preprocessing_asks_for_it(tmp_path: Path) -> 
         if name not in {architecture for architecture, _ in open_clip_tables.list_pretrained()}
     )
     with pytest.raises(UsageError, match="preprocessing of these weights is not known"):
-        models.resolve(untagged, str(weights))
+        resolvers.resolve(untagged, str(weights))
     given = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bilinear", "resize_mode": "longest"}
-    how = models.resolve(untagged, str(weights), given).preprocessing
+    how = resolvers.resolve(untagged, str(weights), given).preprocessing
     assert how is not None
     assert (how.mean, how.std, how.resize_mode) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), ResizeMode.LONGEST)
 
@@ -108,8 +108,8 @@ def test_a_weights_file_whose_activation_is_open_asks_for_it(tmp_path: Path) -> 
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"")
     with pytest.raises(UsageError, match="QuickGELU"):
-        models.resolve("ViT-B-32", str(weights))
-    assert models.resolve("ViT-B-32-quickgelu", str(weights)).quick_gelu is True
+        resolvers.resolve("ViT-B-32", str(weights))
+    assert resolvers.resolve("ViT-B-32-quickgelu", str(weights)).quick_gelu is True
 
 
 def test_naming_the_preprocessing_of_a_weights_file_changes_no_activation(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_naming_the_preprocessing_of_a_weights_file_changes_no_activation(tmp_pa
     weights.write_bytes(b"")
     given = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bilinear", "resize_mode": "longest"}
     for overrides in ({}, given):
-        assert models.resolve("ViT-L-14-336", str(weights), overrides).quick_gelu is True
-    assert models.resolve("ViT-B-32", str(weights), given).quick_gelu is False
+        assert resolvers.resolve("ViT-L-14-336", str(weights), overrides).quick_gelu is True
+    assert resolvers.resolve("ViT-B-32", str(weights), given).quick_gelu is False
 
 
 def test_preprocessing_is_not_taken_where_a_configuration_says_it(tmp_path: Path) -> None:
@@ -127,42 +127,42 @@ def test_preprocessing_is_not_taken_where_a_configuration_says_it(tmp_path: Path
     (tmp_path / "open_clip_config.json").write_text("{}")
     for name in (str(tmp_path), f"local-dir:{tmp_path}", "hf-hub:some/model", "tiny"):
         with pytest.raises(UsageError, match="interpolation cannot be given"):
-            models.resolve(name, None, {"interpolation": "bilinear"})
+            resolvers.resolve(name, None, {"interpolation": "bilinear"})
 
 
 def test_names_that_are_nearly_right_are_corrected() -> None:
     """A mistyped model or tag is answered with the nearest known one."""
     with pytest.raises(ModelError, match="did you mean 'ViT-B-32-256'"):
-        models.resolve("ViT-B32-256", "x")
+        resolvers.resolve("ViT-B32-256", "x")
     with pytest.raises(ModelError, match="did you mean 'tiny'"):
-        models.resolve("tinny")
+        resolvers.resolve("tinny")
     with pytest.raises(ModelError, match="did you mean 'datacomp_s34b_b86k'"):
-        models.resolve("ViT-B-32-256", "datacomp_s34b")
+        resolvers.resolve("ViT-B-32-256", "datacomp_s34b")
 
 
 def test_the_built_in_checkpoint_takes_no_other_weights() -> None:
     """It is found, and says so."""
     with pytest.raises(UsageError, match="tiny says already which weights"):
-        models.resolve("tiny", "openai")
+        resolvers.resolve("tiny", "openai")
 
 
 def test_a_name_says_which_weights_or_asks(tmp_path: Path) -> None:
     """An architecture needs a tag; a folder, a repository and a weights file alone are told what is wrong."""
     with pytest.raises(UsageError, match="without weights") as error:
-        models.resolve("ViT-B-32-256")
+        resolvers.resolve("ViT-B-32-256")
     assert "datacomp_s34b_b86k" in error.value.hint
     with pytest.raises(UsageError, match="says already which weights"):
-        models.resolve("hf-hub:org/repo", "openai")
+        resolvers.resolve("hf-hub:org/repo", "openai")
     with pytest.raises(ModelError, match="names no repository"):
-        models.resolve("hf-hub:repo")
+        resolvers.resolve("hf-hub:repo")
     (tmp_path / "w.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match="does not say its architecture"):
-        models.resolve(str(tmp_path / "w.safetensors"))
+        resolvers.resolve(str(tmp_path / "w.safetensors"))
 
 
 def test_a_folder_is_read_with_its_own_preprocessing(tmp_path: Path) -> None:
     """Configuration and preprocessing come from the folder, the size from the vision tower."""
-    files = models.obtain(models.resolve(str(make_folder(tmp_path / "m"))))
+    files = resolvers.obtain(resolvers.resolve(str(make_folder(tmp_path / "m"))))
     assert files.preprocessing.size == (32, 32)
     assert files.preprocessing.mean == (0.5, 0.4, 0.3)
     assert files.weights.name == "open_clip_model.safetensors"
@@ -181,17 +181,17 @@ def test_a_folder_is_read_with_its_own_preprocessing(tmp_path: Path) -> None:
 def test_a_broken_configuration_is_named(tmp_path: Path, document: object, message: str) -> None:
     """What a folder's configuration lacks is said, not guessed."""
     with pytest.raises(ModelError, match=message):
-        models.obtain(models.resolve(str(make_folder(tmp_path / "m", document))))
+        resolvers.obtain(resolvers.resolve(str(make_folder(tmp_path / "m", document))))
 
 
 def test_a_folder_with_no_or_several_weights_is_refused(tmp_path: Path) -> None:
     """Which weights to load is never a guess."""
     with pytest.raises(ModelError, match="no weights"):
-        models.resolve(str(make_folder(tmp_path / "none", weights=())))
+        resolvers.resolve(str(make_folder(tmp_path / "none", weights=())))
     with pytest.raises(ModelError, match=r"several weights \(a.bin, b.bin\)"):
-        models.resolve(str(make_folder(tmp_path / "two", weights=("a.bin", "b.bin"))))
+        resolvers.resolve(str(make_folder(tmp_path / "two", weights=("a.bin", "b.bin"))))
     with pytest.raises(ModelError, match=r"no open_clip_config\.json"):
-        models.resolve(str(tmp_path))
+        resolvers.resolve(str(tmp_path))
 
 
 def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> No
     folder = make_folder(tmp_path / "m", {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS})
 
     def configuration() -> str:
-        return models.obtain(models.resolve(str(folder))).configuration
+        return resolvers.obtain(resolvers.resolve(str(folder))).configuration
 
     before = configuration()
     assert configuration() == before
@@ -208,7 +208,7 @@ def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> No
     (folder / "tokenizer.json").write_text('{"other": 1}')
     other_tokenizer = configuration()
     document = {"model_cfg": {**CONFIG, "text_cfg": {"heads": 2}}, "preprocess_cfg": PREPROCESS}
-    (folder / models.CONFIG_NAME).write_text(json.dumps(document))
+    (folder / resolvers.CONFIG_NAME).write_text(json.dumps(document))
     assert len({before, with_tokenizer, other_tokenizer, configuration()}) == 4
 
 
@@ -224,11 +224,11 @@ def test_a_checkpoint_is_named_as_pulling_takes_it(tmp_path: Path) -> None:
         (str(folder), None, f"'{folder}'"),
         ("ViT-B-32-256", str(weights), f"ViT-B-32-256 --pretrained '{weights}'"),
     ):
-        assert models.resolve(model, pretrained).arguments == arguments
+        assert resolvers.resolve(model, pretrained).arguments == arguments
 
 
 @pytest.mark.parametrize(("model", "pretrained"), [("n" * 300, None), ("ViT-B-32", "n" * 300)])
 def test_a_name_that_no_file_can_have_is_an_unknown_model(model: str, pretrained: str | None) -> None:
     """A name longer than file systems allow is refused like any other that means nothing."""
     with pytest.raises(ModelError):
-        models.resolve(model, pretrained)
+        resolvers.resolve(model, pretrained)

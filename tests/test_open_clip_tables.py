@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from zeroshot import open_clip_tables
+from zeroshot.models import open_clip_tables
 
 
 def test_tables_equal(open_clip: ModuleType) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from zeroshot import build_classifier, classify_paths, find_pictures, load_encoder, load_templates, parse_labels
-from zeroshot.choices import Engine
+from zeroshot.enums import Engine
 from zeroshot.results import Prediction
 
 ROOT = Path(__file__).parent.parent
@@ -139,7 +139,7 @@ def test_the_doctor_finds_this_installation_sound(tmp_path: Path) -> None:
 
 def test_the_checkpoint_is_small_and_whole() -> None:
     """All files of the built-in checkpoint are at most 20 MB, and its features are unit rows of numbers."""
-    folder = ROOT / "zeroshot" / "checkpoints" / "tiny"
+    folder = ROOT / "zeroshot" / "models" / "checkpoints" / "tiny"
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 20_000_000
     rows = load_encoder("tiny").encode_texts(["cat", "", "a photo of a very small dog"])
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-6)

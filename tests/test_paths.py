@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import InputError
-from zeroshot.pictures import paths
+from zeroshot.images import paths
 
 
 def tree(root: Path, *names: str) -> str:

@@ -14,7 +14,7 @@ from conftest import SavePicture
 from PIL import Image
 
 from zeroshot.errors import PictureError
-from zeroshot.pictures.decode import Opening, decode, open_picture, to_rgb
+from zeroshot.images.decode import Opening, decode, open_picture, to_rgb
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module itself does outside pytest
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zeroshot.choices import Interpolation, ResizeMode
 from zeroshot.encoder import Preprocessing
-from zeroshot.pictures import preprocess
+from zeroshot.enums import Interpolation, ResizeMode
+from zeroshot.images import preprocess
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIZES = [(224, 224), (32, 32), (7, 7), (48, 32), (20, 75), (1, 5)]

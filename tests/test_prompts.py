@@ -7,10 +7,10 @@ from types import ModuleType
 
 import pytest
 
-from zeroshot import prompts
 from zeroshot.errors import PromptError
-from zeroshot.labels import Label
-from zeroshot.prompts import TemplateSet
+from zeroshot.prompts import template_sets
+from zeroshot.prompts.labels import Label
+from zeroshot.prompts.template_sets import TemplateSet
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from zeroshot.prompts import TemplateSet
 )
 def test_literal_filling(template: str, word: str, expected: str) -> None:
     """Only the placeholder is replaced; other braces, attributes, escapes and braces in labels are letters."""
-    assert prompts.fill(template, word) == expected
+    assert template_sets.fill(template, word) == expected
 
 
 @pytest.mark.parametrize(
@@ -35,33 +35,38 @@ def test_literal_filling(template: str, word: str, expected: str) -> None:
 )
 def test_placeholders(template: str, count: int) -> None:
     """``{}`` and ``{c}`` are placeholders, and nothing else is; a template has exactly one."""
-    assert prompts.count_placeholders(template) == count
+    assert template_sets.count_placeholders(template) == count
     if count == 1:
-        assert prompts.from_templates([template]).templates == (template,)
+        assert template_sets.from_templates([template]).templates == (template,)
     else:
         with pytest.raises(PromptError, match="placeholder"):
-            prompts.from_templates([template])
+            template_sets.from_templates([template])
 
 
 def test_prompts_of_a_label() -> None:
     """Every word in every template, word by word; a label's own prompts replace the templates; repeats go."""
     templates = TemplateSet("t", ("a {}", "the {}"))
-    assert prompts.prompts_for(Label("cat", ("kitty",)), templates) == ("a cat", "the cat", "a kitty", "the kitty")
+    assert template_sets.prompts_for(Label("cat", ("kitty",)), templates) == (
+        "a cat",
+        "the cat",
+        "a kitty",
+        "the kitty",
+    )
     own = Label("cat", ("kitty",), ("my {}", "a purring animal"))
-    assert prompts.prompts_for(own, templates) == ("my cat", "a purring animal", "my kitty")
+    assert template_sets.prompts_for(own, templates) == ("my cat", "a purring animal", "my kitty")
 
 
 def test_shipped_sets() -> None:
     """Every shipped set loads, says what it is, and has templates that pass the checks."""
-    names = prompts.list_names()
+    names = template_sets.list_names()
     assert {"plain", "photo", "general", "imagenet-80", "imagenet-7"} <= set(names)
     assert len(names) >= 12
     for name in names:
-        found = prompts.load_templates(name)
+        found = template_sets.load_templates(name)
         assert found.name == name
         assert found.description
         assert found.templates
-    assert prompts.load_templates("plain").templates == ("{}",)
+    assert template_sets.load_templates("plain").templates == ("{}",)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +75,9 @@ def test_shipped_sets() -> None:
 )
 def test_published_sets(open_clip: ModuleType, name: str, constant: str, count: int) -> None:
     """The published sets, filled, are open_clip's own templates, filled."""
-    found = prompts.load_templates(name)
+    found = template_sets.load_templates(name)
     theirs = [template("tench {}") for template in getattr(open_clip, constant)]
-    assert [prompts.fill(template, "tench {}") for template in found.templates] == theirs
+    assert [template_sets.fill(template, "tench {}") for template in found.templates] == theirs
     assert len(theirs) == count
 
 
@@ -80,9 +85,9 @@ def test_files(tmp_path: Path) -> None:
     """A file is a list of templates, or a mapping; its name is its own, or the file's."""
     path = tmp_path / "mine.yaml"
     path.write_text("- 'a {}'\n- no {c}\n")
-    assert prompts.load_templates(str(path)) == TemplateSet("mine", ("a {}", "no {c}"))
+    assert template_sets.load_templates(str(path)) == TemplateSet("mine", ("a {}", "no {c}"))
     path.write_text("name: ours\ndescription: d\npictures: p\ntemplates: ['a {}']\n")
-    assert prompts.load_templates(str(path)) == TemplateSet("ours", ("a {}",), "d", "p")
+    assert template_sets.load_templates(str(path)) == TemplateSet("ours", ("a {}",), "d", "p")
 
 
 def test_hash_tells_sets_apart() -> None:
@@ -118,7 +123,7 @@ def test_files_refused(tmp_path: Path, text: str, what: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(PromptError) as caught:
-        prompts.load_templates(str(path))
+        template_sets.load_templates(str(path))
     assert what in caught.value.message
     assert caught.value.hint
 
@@ -126,6 +131,6 @@ def test_files_refused(tmp_path: Path, text: str, what: str) -> None:
 def test_unknown_name() -> None:
     """A mistyped name gives the nearest set; a path in the sets' folder is no name."""
     with pytest.raises(PromptError, match="did you mean 'general'"):
-        prompts.load_templates("genral")
+        template_sets.load_templates("genral")
     with pytest.raises(PromptError, match="no template set"):
-        prompts.load_templates("../prompts/general")
+        template_sets.load_templates("../prompts/general")

@@ -10,9 +10,9 @@ from test_export import SENTENCES, vit
 
 from zeroshot.encoder import Precision
 from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines.export import graphs, reference_inputs
+from zeroshot.engines.export.quantise import quantise
 from zeroshot.errors import ModelError
-from zeroshot.export import golden, graphs
-from zeroshot.export.quantise import quantise
 
 pytestmark = pytest.mark.skipif("int8" not in [str(p) for p in Precision], reason="--precision int8 is not offered")
 
@@ -68,7 +68,7 @@ def test_neighbours_change_nothing(folder: Path) -> None:
     if export_manifest.read_manifest(folder).int8 is None:
         quantise(folder)
     small = onnx_engine.load(folder, int8=True)
-    pictures = golden.golden_pictures(*small.spec.preprocessing.size)
+    pictures = reference_inputs.golden_pictures(*small.spec.preprocessing.size)
     together = small.encode_images(pictures)
     for index in range(len(pictures)):
         np.testing.assert_array_equal(small.encode_images(pictures[index : index + 1])[0], together[index])

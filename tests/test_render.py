@@ -11,8 +11,8 @@ import os
 import pytest
 from rich.cells import cell_len
 
-from zeroshot.choices import Field, Format
-from zeroshot.render.records import Layout, make_writer, printable, record_to_dict, significant, to_json
+from zeroshot.enums import Field, Format
+from zeroshot.output.render.records import Layout, make_writer, printable, record_to_dict, significant, to_json
 from zeroshot.results import Failure, Manifest, Prediction, Ranked, Record
 
 MANIFEST = Manifest({"model": "fake"}, {"name": "plain"}, {"labels": []}, {"score": "softmax"})

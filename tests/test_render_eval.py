@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.choices import Score
-from zeroshot.classifier import Classifier
-from zeroshot.datasets.labelled import Dataset
+from zeroshot.classifier import Classifier, build_manifest
+from zeroshot.enums import Score
+from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import EncodedDataset, Run, evaluate
 from zeroshot.evaluation.statistics import Estimate
-from zeroshot.labels import Label, LabelSet
-from zeroshot.manifest import build_manifest
-from zeroshot.prompts import TemplateSet
-from zeroshot.render import evaluation as render_eval
+from zeroshot.output.render import evaluation as render_eval
+from zeroshot.prompts.labels import Label, LabelSet
+from zeroshot.prompts.template_sets import TemplateSet
 
 
 @pytest.fixture

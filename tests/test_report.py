@@ -18,17 +18,16 @@ from browser import Page, find_chromium, open_browser
 from fakes import FakeEncoder
 from PIL import Image
 
-from zeroshot.classifier import build_classifier
-from zeroshot.classify import Decision, Pipeline, classify_paths
-from zeroshot.datasets.labelled import Dataset
+from zeroshot.classifier import Decision, build_classifier, build_manifest, classify_paths
 from zeroshot.evaluation import statistics
+from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import Run, encode_dataset, evaluate
-from zeroshot.labels import Label, LabelSet
-from zeroshot.manifest import build_manifest
-from zeroshot.prompts import from_templates
-from zeroshot.report import ClassifyReport, eval_report, plots
-from zeroshot.report.markup import escape, tag
-from zeroshot.report.thumbnails import make_thumbnails
+from zeroshot.features.pipeline import Pipeline
+from zeroshot.output.report import ClassifyReport, eval_report, plots
+from zeroshot.output.report.markup import escape, tag
+from zeroshot.output.report.thumbnails import make_thumbnails
+from zeroshot.prompts.labels import Label, LabelSet
+from zeroshot.prompts.template_sets import from_templates
 from zeroshot.results import Failure, Prediction, Ranked
 
 ATTACK = "<script>document.title='owned'</script>"
@@ -238,7 +237,7 @@ class TestClassifyReport:
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Beyond the page's limit records are counted and not kept."""
-        monkeypatch.setattr("zeroshot.report.classify_page.MAX_PICTURES", 60)
+        monkeypatch.setattr("zeroshot.output.report.classify_page.MAX_PICTURES", 60)
         report = ClassifyReport()
         for index in range(100):
             report.add(Prediction(f"{index}.png", "label 0", 0.5, self.ranked(3)))

@@ -14,14 +14,14 @@ from fakes import FakeEncoder
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from zeroshot.choices import Format
 from zeroshot.cli import app
-from zeroshot.encode import Pipeline, encode_batches
+from zeroshot.enums import Format
 from zeroshot.errors import InputError, OutputError
+from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.output.destination import open_output
+from zeroshot.output.render.records import Layout, make_writer
 from zeroshot.output.resume import Recipe, open_resumable
-from zeroshot.output.sidecar import first_difference, sidecar_path
-from zeroshot.render.records import Layout, make_writer
+from zeroshot.output.resume_manifest import first_difference, sidecar_path
 from zeroshot.results import Failure, Manifest
 
 PATHS = [

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from fakes import FakeEncoder
 
-from zeroshot.cache.keys import FileState
-from zeroshot.cache.store import FeatureCache
-from zeroshot.encode import Pipeline, encode_batches
 from zeroshot.errors import InputError, LabelError
-from zeroshot.output.features import FeatureTable, write_features
+from zeroshot.features.cache import FeatureCache
+from zeroshot.features.keys import FileState
+from zeroshot.features.pipeline import Pipeline, encode_batches
+from zeroshot.output.features_file import FeatureTable, write_features
 from zeroshot.results import Failure
 from zeroshot.search import build_query, search
 
@@ -115,7 +115,7 @@ def test_a_copy_is_read_once(coloured: list[str], tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(hashlib, "file_digest", count_hashes)
     monkeypatch.setattr(FeatureCache, "add", count_writes)
-    monkeypatch.setattr("zeroshot.encode.decode", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr("zeroshot.features.pipeline.decode", lambda *_: pytest.fail("decoded"))
     for now, hashes, writes in (
         (time.time_ns(), 5, []),  # just written: another content could come within the same tick of the clock
         (time.time_ns() + 10**11, 5, [4, 1]),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zeroshot.choices import Placement
+from zeroshot.enums import Placement
 from zeroshot.results import Failure, Prediction, Ranked, Record
 from zeroshot.sort.names import (
     MAX_LABEL_BYTES,

@@ -18,8 +18,8 @@ from zeroshot.errors import PromptError
 from zeroshot.evaluation import tune
 from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.holdout import halve
-from zeroshot.labels import Label, LabelSet, parse_labels
-from zeroshot.prompts import from_templates, load_templates
+from zeroshot.prompts.labels import Label, LabelSet, parse_labels
+from zeroshot.prompts.template_sets import from_templates, load_templates
 
 app = typer.Typer()
 app.command()(tune_command)

@@ -15,8 +15,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from zeroshot.cli import app
-from zeroshot.datasets.webdataset import is_webdataset, open_webdataset
 from zeroshot.errors import InputError, PromptError, ZeroshotError
+from zeroshot.evaluation.webdataset import is_webdataset, open_webdataset
 
 NAMES = ["red", "green", "blue", "yellow", "cyan", "magenta"]
 TEMPLATES = ["a photo of a {c}.", "{c}, seen from close by"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot import weights_file
 from zeroshot.engines.weights_check import check_weights
 from zeroshot.errors import ModelError
+from zeroshot.models import weights_file
 
 
 def test_a_cached_file_lends_its_name_as_hash(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot import yaml_files
 from zeroshot.errors import LabelError
+from zeroshot.prompts import yaml_files
 
 
 def parse(text: str) -> object:

@@ -1,6 +1,6 @@
 """Measure a checkpoint folder on every line that the built-in checkpoint is held to, through open_clip itself.
 
-    python tools/report_tiny.py --data ../shared --checkpoint zeroshot/checkpoints/tiny --out report.json
+    python tools/report_tiny.py --data ../shared --checkpoint zeroshot/models/checkpoints/tiny --out report.json
 
 Runs on a CPU in about a minute. Accuracies come with Wilson 95 % intervals.
 """

@@ -1,6 +1,6 @@
 """Train the built-in checkpoint `tiny`: one command from the shared pictures to a folder that open_clip loads.
 
-    python tools/train_tiny.py --data ../shared --out zeroshot/checkpoints/tiny
+    python tools/train_tiny.py --data ../shared --out zeroshot/models/checkpoints/tiny
 
 Stages, in order; each leaves its result in ``--work`` and is skipped when that is there:
 

@@ -17,48 +17,48 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .classifier import Classifier, build_classifier
-    from .classify import Decision, Pipeline, classify_paths
-    from .datasets.labelled import Dataset, load_folder, load_targets
+    from .classifier import Classifier, Decision, build_classifier, classify_paths
     from .encoder import Encoder, EncoderSpec, Preprocessing
+    from .engines.choose import load_encoder
     from .errors import ZeroshotError
+    from .evaluation.datasets import Dataset, load_folder, load_targets
     from .evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset
     from .evaluation.evaluate import evaluate as evaluate_dataset
-    from .labels import Label, LabelSet, load_labels, parse_labels
-    from .load import load_encoder
-    from .pictures.paths import find_pictures
-    from .prompts import TemplateSet, load_templates
+    from .features.pipeline import Pipeline
+    from .images.paths import find_pictures
+    from .prompts.labels import Label, LabelSet, load_labels, parse_labels
+    from .prompts.template_sets import TemplateSet, load_templates
     from .results import Failure, Prediction, Ranked, Record
 
 _HOMES = {
     "Classifier": "classifier",
-    "Dataset": "datasets.labelled",
-    "Decision": "classify",
+    "Dataset": "evaluation.datasets",
+    "Decision": "classifier",
     "EncodedDataset": "evaluation.evaluate",
     "Encoder": "encoder",
     "EncoderSpec": "encoder",
     "Evaluation": "evaluation.evaluate",
     "Failure": "results",
-    "Label": "labels",
-    "LabelSet": "labels",
-    "Pipeline": "classify",
+    "Label": "prompts.labels",
+    "LabelSet": "prompts.labels",
+    "Pipeline": "features.pipeline",
     "Prediction": "results",
     "Preprocessing": "encoder",
     "Ranked": "results",
     "Record": "results",
-    "TemplateSet": "prompts",
+    "TemplateSet": "prompts.template_sets",
     "ZeroshotError": "errors",
     "build_classifier": "classifier",
-    "classify_paths": "classify",
+    "classify_paths": "classifier",
     "encode_dataset": "evaluation.evaluate",
     "evaluate_dataset": "evaluation.evaluate:evaluate",  # here its name has to say what is evaluated
-    "find_pictures": "pictures.paths",
-    "load_encoder": "load",
-    "load_folder": "datasets.labelled",
-    "load_labels": "labels",
-    "load_targets": "datasets.labelled",
-    "load_templates": "prompts",
-    "parse_labels": "labels",
+    "find_pictures": "images.paths",
+    "load_encoder": "engines.choose",
+    "load_folder": "evaluation.datasets",
+    "load_labels": "prompts.labels",
+    "load_targets": "evaluation.datasets",
+    "load_templates": "prompts.template_sets",
+    "parse_labels": "prompts.labels",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Labels and templates become a classifier's weights; image features become probabilities.
+"""Labels and templates become a classifier's weights; image features become probabilities, and those records.
 
 The ensemble is that of Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
 (2021), section 3.1.4: features of a label's prompts are normalised, averaged, and normalised again.
@@ -7,20 +7,22 @@ The ensemble is that of Radford et al., "Learning Transferable Visual Models Fro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .cache.keys import hash_prompts, text_key
-from .cache.store import FeatureCache
-from .encoder import Encoder, EncoderSpec, Features, Score
+from .encoder import Encoder, EncoderSpec, Features, Score, average
 from .errors import ModelError, UsageError
-from .labels import LabelSet
-from .misread import check_control_tokens, check_encodable, check_prompts
-from .prompts import TemplateSet, prompts_for
-from .results import Ranked
+from .features.cache import FeatureCache
+from .features.keys import hash_prompts, text_key
+from .features.pipeline import Encoded, Pipeline, encode_batches
+from .prompts.labels import LabelSet
+from .prompts.template_sets import TemplateSet, prompts_for
+from .prompts.validation import check_control_tokens, check_encodable, check_prompts
+from .results import Failure, Manifest, Prediction, Ranked, Record
 
 Floats = npt.NDArray[np.float32]
 
@@ -209,7 +211,57 @@ def _encode_labels(encoder: Encoder, prompts: Sequence[tuple[str, ...]], cache: 
     return np.stack([made[name] if name in made else np.asarray(rows[name]) for name in names])
 
 
-def average(features: Features) -> Features:
-    """Return the unit mean of unit rows, shape ``(n, dim)`` to ``(dim,)``."""
-    mean = np.asarray(features, dtype=np.float32).mean(axis=0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """When a probability becomes an answer.
+
+    Attributes:
+        top_k: How many of the best answers a record lists.
+        threshold: Below this probability the label is None: "unknown".
+    """
+
+    top_k: int = 5
+    threshold: float = 0.0
+
+
+def classify_paths(
+    encoder: Encoder,
+    classifier: Classifier,
+    paths: Iterable[str],
+    decision: Decision = Decision(),
+    pipeline: Pipeline = Pipeline(),
+) -> Iterator[Record]:
+    """Yield exactly one record per path, in order, each as soon as its batch is encoded."""
+    for batch in encode_batches(encoder, paths, pipeline):
+        yield from decide(classifier, batch, decision)
+
+
+def decide(classifier: Classifier, batch: list[Encoded], decision: Decision) -> list[Record]:
+    """Turn encoded pictures into records, one each, in order."""
+    rows = [item.features for item in batch if item.features is not None]
+    ranked = iter(classifier.rank(np.stack(rows), decision.top_k) if rows else [])
+    records: list[Record] = []
+    for item in batch:
+        if item.features is None:
+            records.append(Failure(item.path, item.error))
+            continue
+        top, outdone = next(ranked)
+        known = not outdone and top[0].probability >= decision.threshold
+        records.append(Prediction(item.path, top[0].label if known else None, top[0].probability, top))
+    return records
+
+
+def build_manifest(spec: EncoderSpec, classifier: Classifier, options: dict[str, Any]) -> Manifest:
+    """Collect model, prompts, labels and options.
+
+    Args:
+        spec: The loaded model's facts.
+        classifier: The labels, templates and score in use.
+        options: What else changed the numbers (threshold, EXIF turning, ...).
+    """
+    return Manifest(
+        model=asdict(spec) | {"fingerprint": spec.fingerprint},
+        prompts=classifier.templates.manifest(),
+        labels=classifier.labels.manifest(),
+        options={"score": str(classifier.score), **options},
+    )

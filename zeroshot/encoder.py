@@ -15,12 +15,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .choices import Device as Device
-from .choices import Engine as Engine
-from .choices import Interpolation as Interpolation
-from .choices import Precision as Precision
-from .choices import ResizeMode as ResizeMode
-from .choices import Score as Score
+from .enums import Device as Device
+from .enums import Engine as Engine
+from .enums import Interpolation as Interpolation
+from .enums import Precision as Precision
+from .enums import ResizeMode as ResizeMode
+from .enums import Score as Score
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -136,3 +136,9 @@ class Encoder(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text before truncation, special ones included."""
         ...
+
+
+def average(features: Features) -> Features:
+    """Return the unit mean of unit rows, shape ``(n, dim)`` to ``(dim,)``."""
+    mean = np.asarray(features, dtype=np.float32).mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), dtype=np.float32)

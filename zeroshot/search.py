@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .classifier import average
-from .encode import Pipeline, encode_batches
-from .encoder import Encoder, Features
+from .encoder import Encoder, Features, average
 from .errors import InputError, LabelError, ModelError
-from .labels import Label, normalise
-from .misread import check_control_tokens, check_encodable, find_truncated, warn_misread
+from .features.pipeline import Pipeline, encode_batches
+from .prompts.labels import Label, normalise
+from .prompts.validation import check_control_tokens, check_encodable, find_truncated, warn_misread
 from .results import Failure
 
 

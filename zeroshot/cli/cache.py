@@ -16,9 +16,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @console.reports_errors
 def info() -> None:
     """Show where the cache is, and what features and exports it holds for each model."""
-    from ..cache.folder import exports_folder
-    from ..cache.store import FeatureCache
-    from ..export.kept import list_exports
+    from ..engines.export.export_cache import list_exports
+    from ..features.cache import FeatureCache
+    from ..system.folders import exports_folder
 
     store = FeatureCache(warn=console.warn)
     typer.echo(f"{store.path.parent}: {store.size() / 1e6:.1f} MB of features, in files named features-*")
@@ -51,9 +51,9 @@ def clear(
 
     `zeroshot models pull` makes an export again.
     """
-    from ..cache.folder import exports_folder
-    from ..cache.store import FeatureCache
-    from ..export.kept import list_exports, remove_exports
+    from ..engines.export.export_cache import list_exports, remove_exports
+    from ..features.cache import FeatureCache
+    from ..system.folders import exports_folder
 
     store = FeatureCache(warn=console.warn)
     try:
@@ -87,7 +87,7 @@ def prune(
     ] = None,
 ) -> ExitCode:
     """Remove what is old, or too much."""
-    from ..cache.store import FeatureCache
+    from ..features.cache import FeatureCache
 
     if days is None and megabytes is None:
         raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --megabytes 500")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices import ReportFormat
+from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, groups, labelled, options
 from .inputs import prepare_classifier, read_templates
@@ -54,13 +54,13 @@ def calibrate(
     template_set = read_templates(prompts, template)
     form = labelled.choose_format(format_, None)
 
+    from ..classifier import build_manifest
     from ..evaluation import calibration_file
     from ..evaluation.calibrate import calibrate as fit_both
     from ..evaluation.holdout import halve
-    from ..manifest import build_manifest
     from ..output.destination import check_apart, check_output, open_output
-    from ..render import calibration as render_calibrate
-    from ..render.evaluation import encode
+    from ..output.render import calibration as render_calibrate
+    from ..output.render.evaluation import encode
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import Format
+from ..enums import Format
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
 from .inputs import (
@@ -26,9 +26,9 @@ from .inputs import (
 )
 
 if TYPE_CHECKING:
-    from ..encode import Pipeline
-    from ..render.records import Writer
-    from ..report import ClassifyReport
+    from ..features.pipeline import Pipeline
+    from ..output.render.records import Writer
+    from ..output.report import ClassifyReport
     from ..results import Manifest, Record
 
 
@@ -98,12 +98,11 @@ def classify(
     to_terminal = output is None and sys.stdout.isatty()
     form = format_ or (Format.TABLE if to_terminal else Format.JSONL)
 
-    from ..classify import Decision, classify_paths
+    from ..classifier import Decision, build_manifest, classify_paths
     from ..evaluation.calibration_file import load_calibration
-    from ..manifest import build_manifest
     from ..output.destination import check_apart, check_output, open_output
+    from ..output.render.records import Layout, make_writer
     from ..output.resume import Recipe, check_resumable, open_resumable
-    from ..render.records import Layout, make_writer
 
     check_apart(
         {"--output": output, "--report": report}, [*(inputs or []), files_from, labels_file, prompts, calibration]
@@ -223,7 +222,7 @@ class _Tally:
 
 
 def _new_report() -> ClassifyReport:
-    from ..report import ClassifyReport
+    from ..output.report import ClassifyReport
 
     return ClassifyReport()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices import ReportFormat
+from ..enums import ReportFormat
 from ..errors import ExitCode
 from . import console, labelled, options
 
@@ -27,8 +27,8 @@ def compare(
     from ..evaluation.compare import compare as compare_runs
     from ..evaluation.compare import load_run
     from ..output.destination import open_output
-    from ..render import comparison as render_compare
-    from ..render.evaluation import encode
+    from ..output.render import comparison as render_compare
+    from ..output.render.evaluation import encode
 
     runs = load_run(first), load_run(second)
     result = compare_runs(*runs)

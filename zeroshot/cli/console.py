@@ -16,7 +16,7 @@ from ..errors import ExitCode, ZeroshotError
 from ..system import signals
 
 if TYPE_CHECKING:
-    from ..hub.download import Progress as Download
+    from ..models.hub.download import Progress as Download
 
 Arguments = ParamSpec("Arguments")
 

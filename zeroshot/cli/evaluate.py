@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..choices import ReportFormat
+from ..enums import ReportFormat
 from ..errors import ExitCode, OutputError, UsageError
 from . import console, groups, labelled, options
 from .inputs import check_readable, prepare_classifier, read_templates
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Evaluation, Run
-    from ..prompts import TemplateSet
+    from ..prompts.template_sets import TemplateSet
 
 _METRICS = ("top1", "top5", "mean_recall")
 _DRAWINGS = ("confusion", "reliability", "risk-coverage")
@@ -111,14 +111,14 @@ def evaluate(
     form = labelled.choose_format(format_, output)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
+    from ..classifier import build_manifest
     from ..evaluation.calibration_file import load_calibration
     from ..evaluation.compare import pair
     from ..evaluation.evaluate import Run
     from ..evaluation.evaluate import evaluate as measure
-    from ..evaluation.suspects import find_suspects
-    from ..manifest import build_manifest
+    from ..evaluation.label_issues import find_suspects
     from ..output.destination import check_apart, check_output, open_output
-    from ..render import evaluation as render_eval
+    from ..output.render import evaluation as render_eval
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset
@@ -169,7 +169,7 @@ def evaluate(
         if plots:
             _write_plots(plots, best.result)
         if report:
-            from ..report import eval_report
+            from ..output.report import eval_report
 
             with console.Bar("thumbnails") as bar, open_output(report) as stream:
                 stream.write(eval_report(best, pipeline, files=source.files, on_progress=bar.advance))
@@ -196,7 +196,7 @@ def _write_plots(folder: Path, result: Evaluation) -> None:
     """
     from ..evaluation import statistics
     from ..output.destination import open_output
-    from ..report import plots
+    from ..output.report import plots
 
     names = [label.label for label in result.per_label]
     drawings = (

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from ..choices import Device, Engine, Precision
+from ..enums import Device, Engine, Precision
 from ..errors import ExitCode, UsageError
 from . import options
 
 if TYPE_CHECKING:
-    from ..encode import Pipeline
     from ..encoder import Encoder
+    from ..features.pipeline import Pipeline
 
 Command = Callable[..., ExitCode | None]
 
@@ -81,10 +81,10 @@ class PictureOptions:
         Args:
             as_stored: Leave pictures as stored, whatever was asked for.
         """
-        from ..cache.store import FeatureCache
-        from ..encode import Pipeline, available_cores
-        from ..pictures.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
-        from ..pictures.isolate import DEFAULT_SECONDS, Isolation
+        from ..features.cache import FeatureCache
+        from ..features.pipeline import Pipeline, available_cores
+        from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
+        from ..images.isolate import DEFAULT_SECONDS, Isolation
         from ..system.memory import available_memory
         from .console import warn
 
@@ -147,7 +147,7 @@ class EngineOptions:
 
     def load(self, model: str | None, pretrained: str | None, bare: WeightsFileOptions) -> Encoder:
         """Load a model, with a progress bar for its download."""
-        from ..load import load_encoder
+        from ..engines.choose import load_encoder
         from .console import download_bar, say, warn
 
         with download_bar() as on_progress:
@@ -163,7 +163,7 @@ class EngineOptions:
             )
         by_itself = (self.engine, self.precision) == (Engine.AUTO, Precision.AUTO)
         if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
-            from ..models import resolve
+            from ..models.resolvers import resolve
 
             pull = f"zeroshot models pull {resolve(model, pretrained, bare.preprocessing()).arguments}"
             say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..choices import Score
+from ..enums import Score
 from ..errors import ExitCode, InputError, LabelError, PromptError, UsageError
 from . import console
 
 if TYPE_CHECKING:
-    from ..cache.store import FeatureCache
     from ..classifier import Classifier
     from ..encoder import Encoder
-    from ..labels import LabelSet
-    from ..prompts import TemplateSet
+    from ..features.cache import FeatureCache
+    from ..prompts.labels import LabelSet
+    from ..prompts.template_sets import TemplateSet
     from ..results import Failure
 
 SHOWN_FAILURES = 20
@@ -31,7 +31,7 @@ def read_labels(labels: str | None, labels_file: str | None) -> LabelSet:
     Raises:
         UsageError: None or both did, or the labels typed cannot be used.
     """
-    from ..labels import load_labels, parse_labels
+    from ..prompts.labels import load_labels, parse_labels
 
     if labels is not None and labels_file is not None:
         raise UsageError("both --labels and --labels-file are given", "put all labels in the file")
@@ -51,7 +51,7 @@ def read_templates(prompts: str | None, template: list[str] | None) -> TemplateS
     Raises:
         UsageError: Both did, or a template typed cannot be used.
     """
-    from ..prompts import DEFAULT, from_templates, load_templates
+    from ..prompts.template_sets import DEFAULT, from_templates, load_templates
 
     if prompts and template:
         raise UsageError(
@@ -101,7 +101,7 @@ def _is_pipe(path: str | Path) -> bool:
 
 def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
     """Refuse inputs that cannot be used before the model is loaded."""
-    from ..pictures.paths import STDIN, check_inputs
+    from ..images.paths import STDIN, check_inputs
 
     if not inputs and not files_from:
         raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
@@ -114,14 +114,14 @@ def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
     for note in check_inputs([path for path in inputs if path != STDIN]):
         console.warn(note)
     if files_from and files_from != STDIN and not _is_pipe(files_from):
-        from ..pictures.paths import open_list
+        from ..images.paths import open_list
 
         open_list(files_from).close()
 
 
 def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
     """Yield the path of every picture, in the order of the command line."""
-    from ..pictures.paths import STDIN, find_pictures, open_list, read_list
+    from ..images.paths import STDIN, find_pictures, open_list, read_list
 
     for given in inputs:
         yield from find_pictures(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
@@ -132,7 +132,7 @@ def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterato
 
 def count_ahead(bar: console.Bar, inputs: list[str], files_from: str | None, nul: bool) -> None:
     """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
-    from ..pictures.paths import STDIN
+    from ..images.paths import STDIN
 
     if not sys.stderr.isatty() or STDIN in inputs or (files_from and not Path(files_from).is_file()):
         return

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import ReportFormat
+from ..enums import ReportFormat
 from ..errors import UsageError
 from . import console
 
 if TYPE_CHECKING:
-    from ..datasets.labelled import Dataset
-    from ..encode import Pipeline
     from ..encoder import Encoder
+    from ..evaluation.datasets import Dataset
     from ..evaluation.evaluate import EncodedDataset
-    from ..prompts import TemplateSet
+    from ..features.pipeline import Pipeline
+    from ..prompts.template_sets import TemplateSet
 
 SHOWN_FAILURES = 20
 """Failures named on stderr one by one; the JSON names every one of them."""
@@ -102,8 +102,8 @@ def open_source(
         )
     if all_labels and not label_names:
         raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
-    from ..datasets.labelled import load_folder, load_label_names, load_targets
-    from ..datasets.webdataset import is_webdataset, open_webdataset
+    from ..evaluation.datasets import load_folder, load_label_names, load_targets
+    from ..evaluation.webdataset import is_webdataset, open_webdataset
 
     if folder is not None and is_webdataset(folder):
         if label_names:
@@ -124,7 +124,7 @@ def open_source(
 
 
 def _tell(dataset: Dataset) -> None:
-    from ..render import evaluation as render_eval
+    from ..output.render import evaluation as render_eval
 
     for line in render_eval.mapping_lines(dataset):
         console.say(line)

@@ -30,7 +30,7 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
-    from ..catalogue import ALIASES
+    from ..models.catalogue import ALIASES
 
     if json:
         typer.echo(_list_as_json(every))
@@ -44,7 +44,7 @@ def list_(
     typer.echo("\nImageNet: top-1 in percent with open_clip's 80 templates, as its publishers report it.")
     typer.echo("What tiny is good for, measured: zeroshot models info tiny")
     if every:
-        from .. import open_clip_tables
+        from ..models import open_clip_tables
 
         typer.echo("\n--model ARCHITECTURE --pretrained TAG:")
         for architecture, tag in open_clip_tables.list_pretrained():
@@ -55,7 +55,7 @@ def _list_as_json(every: bool) -> str:
     """Return the table as a document: sizes in MB, accuracies in percent, null where the table has a dash."""
     import json
 
-    from ..catalogue import ALIASES
+    from ..models.catalogue import ALIASES
 
     models = [
         {
@@ -72,7 +72,7 @@ def _list_as_json(every: bool) -> str:
     ]
     document: dict[str, Any] = {"format": LIST_FORMAT, "version": LIST_VERSION, "models": models}
     if every:
-        from .. import open_clip_tables
+        from ..models import open_clip_tables
 
         document["pretrained"] = [
             {"architecture": architecture, "pretrained": tag}
@@ -94,21 +94,22 @@ def pull(
     bare: groups.WeightsFileOptions,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
-    from .. import load, models
-    from ..weights_file import hash_file
+    from ..engines import choose
+    from ..models import resolvers
+    from ..models.weights_file import hash_file
 
-    source = models.resolve(model, pretrained, bare.preprocessing())
-    if source.folder == models.builtin_folder():
+    source = resolvers.resolve(model, pretrained, bare.preprocessing())
+    if source.folder == resolvers.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
     with console.download_bar() as on_progress:
-        files = models.obtain(source, on_progress, refresh=True)
+        files = resolvers.obtain(source, on_progress, refresh=True)
     typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {hash_file(files.weights)}")
     if export:
         console.say("exporting for the torch-free engine ...")
-        folder = load.export_model(source)
+        folder = choose.export_model(source)
         typer.echo(f"exported to {folder}; CPU runs will use it")
-        preferred = load.find_export(files)
+        preferred = choose.find_export(files)
         if preferred != folder:
             console.warn(
                 f"but {preferred} holds an export of its own, which is preferred: remove its zeroshot.json to use this"
@@ -128,8 +129,8 @@ def info(
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
     from dataclasses import asdict
 
-    from .. import models
-    from ..render.records import to_json
+    from ..models import resolvers
+    from ..output.render.records import to_json
 
     encoder = groups.EngineOptions().load(model, pretrained, bare)
     spec = encoder.spec
@@ -154,7 +155,7 @@ def info(
         "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
     }.items():
         typer.echo(f"{name:<15} {value}")
-    folder = models.resolve(model, pretrained, bare.preprocessing()).folder
+    folder = resolvers.resolve(model, pretrained, bare.preprocessing()).folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8", errors="replace"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..choices import Device, Engine, Field, Format, Interpolation, Precision, ResizeMode, Score
+from ..enums import Device, Engine, Field, Format, Interpolation, Precision, ResizeMode, Score
 from ..errors import UsageError, nearest
 
 Labels = Annotated[

@@ -17,11 +17,11 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @console.reports_errors
 def list_() -> None:
     """List the shipped template sets."""
-    from .. import prompts
+    from ..prompts import template_sets
 
-    sets = [prompts.load_templates(name) for name in prompts.list_names()]
+    sets = [template_sets.load_templates(name) for name in template_sets.list_names()]
     for templates in sets:
-        default = " (default)" if templates.name == prompts.DEFAULT else ""
+        default = " (default)" if templates.name == template_sets.DEFAULT else ""
         typer.echo(f"{templates.name:<13} {len(templates.templates):>3}  {templates.description}{default}")
 
 
@@ -29,9 +29,9 @@ def list_() -> None:
 @console.reports_errors
 def show(name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE")]) -> None:
     """Print a template set."""
-    from .. import prompts
+    from ..prompts import template_sets
 
-    templates = prompts.load_templates(name)
+    templates = template_sets.load_templates(name)
     for heading in (
         templates.description,
         f"for {templates.pictures}" if templates.pictures else "",
@@ -56,15 +56,15 @@ def check(
 
     Truncation and nearness are properties of a model: they are checked where labels are given.
     """
-    from .. import check as checks
-    from ..prompts import load_unchecked
+    from ..prompts import checks as checks
+    from ..prompts.template_sets import load_unchecked
 
     label_set = read_labels(labels, labels_file) if (labels, labels_file) != (None, None) else None
     templates = load_unchecked(name)
     findings = checks.check_templates(templates)
     broken = any(finding.severity is checks.Severity.ERROR for finding in findings)
     if label_set and not broken:
-        from ..load import load_encoder
+        from ..engines.choose import load_encoder
 
         with console.download_bar() as on_progress:
             encoder = load_encoder(model, pretrained, on_progress=on_progress, warn=console.warn)

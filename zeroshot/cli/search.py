@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..choices import Format
+from ..enums import Format
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
 from .inputs import check_readable, check_sources, count_ahead, find_inputs, name_failures
@@ -60,7 +60,7 @@ def search(
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
     from ..output.destination import check_apart, check_output, open_output
-    from ..render.hits import write_hits
+    from ..output.render.hits import write_hits
     from ..search import build_query
     from ..search import search as find
 
@@ -84,8 +84,8 @@ def _check_text(text: str, *, alone: bool) -> None:
     Raises:
         UsageError: It is blank, the sign for stdin, or the only argument.
     """
-    from ..labels import normalise
-    from ..pictures.paths import STDIN
+    from ..images.paths import STDIN
+    from ..prompts.labels import normalise
 
     example = "zeroshot search ./imgs 'a dog on a beach'"
     if alone and not text:
@@ -121,9 +121,9 @@ def features(
     """Write the image features of pictures to a file, for programs of your own."""
     import numpy as np
 
-    from ..encode import encode_batches
+    from ..features.pipeline import encode_batches
     from ..output.destination import check_apart, check_output, open_output
-    from ..output.features import FeatureTable, check_target, write_features
+    from ..output.features_file import FeatureTable, check_target, write_features
     from ..results import Failure
 
     check_target(output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ..choices import Placement
+from ..enums import Placement
 from ..errors import ExitCode, UsageError
 from ..sort.plan import Stay, Step
 from ..system.signals import held_back
@@ -104,7 +104,7 @@ def sort(
         console.warn("there is nothing to sort")
         return ExitCode.OK
 
-    from ..classify import Decision, classify_paths
+    from ..classifier import Decision, classify_paths
 
     pipeline = pictures.pipeline()
     encoder = running.load(model, pretrained, bare)
@@ -132,8 +132,8 @@ def undo(
     where it was. A file that changed since is left alone and named. It may be interrupted and run again. A journal
     moves files: undo your own only.
     """
-    from ..pictures.paths import names_folder
-    from ..render.records import printable
+    from ..images.paths import names_folder
+    from ..output.render.records import printable
     from ..sort.journal import Journal, find_journals
     from ..sort.mover import undo as take_back
 
@@ -173,7 +173,7 @@ def _placement(*, link: bool, copy: bool, move: bool) -> Placement:
 
 def _find(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[tuple[str, str]]:
     """Yield the path of every picture with the input under which it was found."""
-    from ..pictures.paths import STDIN, find_pictures, open_list, read_list
+    from ..images.paths import STDIN, find_pictures, open_list, read_list
 
     def expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
         for entry in entries:
@@ -256,7 +256,7 @@ def _say_stays(stays: list[Stay]) -> None:
 
 
 def _print_plan(plan: list[Step | Stay], *, as_json: bool) -> None:
-    from ..render.records import printable, significant, to_json
+    from ..output.render.records import printable, significant, to_json
 
     for item in plan:
         if isinstance(item, Stay):

@@ -59,7 +59,7 @@ def tune(
     from ..evaluation import tune as tuning
     from ..evaluation.holdout import halve
     from ..output.destination import check_apart, check_output, open_output
-    from ..render import tuning as render_tune
+    from ..output.render import tuning as render_tune
 
     with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
         dataset = source.dataset

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..choices import Engine, Interpolation, Precision, ResizeMode, Score
 from ..encoder import EncoderSpec, Preprocessing
+from ..enums import Engine, Interpolation, Precision, ResizeMode, Score
 from ..errors import ModelError
 
 MANIFEST_NAME = "zeroshot.json"

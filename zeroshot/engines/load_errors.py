@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ModelError
-from ..models import Files
+from ..models.resolvers import Files
 
 
 def explain_loading(error: Exception, files: Files) -> ModelError:

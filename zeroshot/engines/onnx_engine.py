@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..choices import Engine, Precision
 from ..encoder import EncoderSpec, Features, Pixels
+from ..enums import Engine, Precision
 from ..errors import ModelError
 from .export_manifest import (
     IMAGE_GRAPH,

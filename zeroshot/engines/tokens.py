@@ -23,8 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from .. import open_clip_tables
 from ..errors import ModelError
+from ..models import open_clip_tables
 
 TokenIds = npt.NDArray[np.int64]
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
 from ..errors import ModelError, UsageError
-from ..models import Files
-from ..pictures.preprocess import normalise
-from ..weights_file import hash_file
+from ..images.preprocess import normalise
+from ..models.resolvers import Files
+from ..models.weights_file import hash_file
 from .load_errors import explain_loading
 from .short_text import by_length, short_text_tower
 from .weights_check import check_weights

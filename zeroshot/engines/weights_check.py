@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import ModelError
-from ..weights_file import how_to_replace
+from ..models.weights_file import how_to_replace
 
 
 def check_weights(path: Path) -> None:

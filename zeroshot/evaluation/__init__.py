@@ -1,1 +1,1 @@
-"""How often a classifier is right, how sure that is, and what to make of it: a temperature, templates."""
+"""How often a classifier is right on labelled datasets, how sure that is, and what to make of it."""

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..choices import Score
 from ..classifier import Classifier
-from ..datasets.labelled import Dataset
-from ..encode import Pipeline, encode_batches
 from ..encoder import Encoder, Features
+from ..enums import Score
 from ..errors import InputError
+from ..features.pipeline import Pipeline, encode_batches
 from ..results import Failure, Manifest
 from . import metrics, statistics
+from .datasets import Dataset
 from .metrics import Indices
 from .statistics import Doubles, Estimate
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..classifier import Classifier
 from ..encoder import Encoder, Features
 from ..errors import PromptError
-from ..prompts import TemplateSet, check_templates, fill, list_names, load_templates
+from ..prompts.template_sets import TemplateSet, check_templates, fill, list_names, load_templates
 from . import compare
 from .evaluate import BLOCK, EncodedDataset, Evaluation, evaluate, losses
 

@@ -1,1 +1,1 @@
-"""Where bytes go: files that appear whole, and files that are continued where a run was cut short."""
+"""Where bytes go: files that appear whole or are continued, renderers of results, and report pages."""

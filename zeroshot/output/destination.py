@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
-from ..pictures.decode import SUFFIXES
+from ..images.decode import SUFFIXES
 from ..system.disk import BusyError, kept_locked, open_locked
 from ..system.signals import held_back
-from .sidecar import read_sidecar, remove_sidecar
+from .resume_manifest import read_sidecar, remove_sidecar
 
 _HINT = "look at its folder and the free space, or name another file"
 

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..choices import Format
+from ..enums import Format
 from ..errors import InputError, OutputError
-from ..render.records import Layout, make_writer
 from ..results import Failure, Manifest
 from ..system.disk import BusyError, open_locked, sync_folder
 from .destination import check_writable, final_path, partial_path
-from .sidecar import FORMAT, VERSION, first_difference, read_sidecar, sidecar_path, write_sidecar
+from .render.records import Layout, make_writer
+from .resume_manifest import FORMAT, VERSION, first_difference, read_sidecar, sidecar_path, write_sidecar
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
 """Formats that can be continued: a record a line."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..choices import Placement
+from ..enums import Placement
 from ..errors import InputError
 from ..system.disk import sync_folder
 from .journal import Journal, find_journals

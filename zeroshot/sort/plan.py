@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..choices import Placement
+from ..enums import Placement
 from ..results import Failure, Record
 from .names import REVIEW, fold, numbered_file
 

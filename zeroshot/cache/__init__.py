@@ -1,1 +1,0 @@
-"""Features that were computed once, and where they are kept."""

@@ -1,1 +1,0 @@
-"""Labelled pictures: folders and tables of one's own, and the public ones."""

@@ -1,0 +1,195 @@
+"""Choose an engine and load a model into it.
+
+On a CPU the torch-free engine is taken wherever a checked export of the model is at hand: inside the package for the
+built-in checkpoint, in the cache for those that `zeroshot models pull` has exported. Everything else is PyTorch's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..encoder import Device, Encoder, Engine, Precision
+from ..errors import ModelError, UsageError
+from ..models import resolvers
+from ..models.hub import download
+from ..models.weights_file import hash_file
+from ..system.folders import exports_folder
+from . import export_manifest, onnx_engine
+
+
+def load_encoder(
+    model: str | None = None,
+    pretrained: str | None = None,
+    *,
+    device: Device = Device.AUTO,
+    precision: Precision = Precision.AUTO,
+    engine: Engine = Engine.AUTO,
+    preprocessing: dict[str, Any] | None = None,
+    on_progress: Callable[[download.Progress], None] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Encoder:
+    """Load a model, downloading it on first use.
+
+    Args:
+        model: An alias (``tiny``, ``base``, ...), an open_clip architecture, ``hf-hub:ORG/REPO`` or a folder; None
+            for ``$ZEROSHOT_MODEL``, else ``base``.
+        pretrained: With an architecture: open_clip's weight tag or a weights file.
+        device: Where to run.
+        precision: Arithmetic of the towers.
+        engine: What runs the towers.
+        preprocessing: For a weights file whose preprocessing is not known: ``mean``, ``std``, ``interpolation``,
+            ``resize_mode``.
+        on_progress: Told of downloads.
+        warn: Told, in one line, of an export that cannot be used, where PyTorch is taken instead.
+
+    Raises:
+        ModelError: The model is unknown, cannot be had, or is unsafe or damaged.
+        UsageError: The options contradict each other.
+    """
+    source = resolvers.resolve(model, pretrained, preprocessing)
+    on_cpu = device in (Device.AUTO, Device.CPU)
+    suits_onnx = on_cpu and precision in (Precision.AUTO, Precision.FP32, Precision.INT8)
+    if engine is Engine.ONNX and not suits_onnx:
+        raise UsageError(
+            "--engine onnx runs on the CPU in fp32 or int8", "leave out --device and --precision, or --engine torch"
+        )
+    if precision is Precision.INT8 and (engine is Engine.TORCH or not on_cpu):
+        raise UsageError(
+            "--precision int8 is for the torch-free engine, on the CPU", "leave out --engine and --device, or use fp32"
+        )
+    files = resolvers.obtain(source, on_progress)
+    if precision is Precision.INT8:
+        return _load_int8(files)
+    if engine is not Engine.TORCH and suits_onnx:
+        folder = find_export(files)
+        built_in = folder == resolvers.builtin_folder()
+        # A GPU beats the torch-free engine, except for the small model that is done before torch is imported.
+        if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
+            try:
+                _check_belongs(files, folder)
+                return onnx_engine.load(
+                    folder,
+                    model=source.model,
+                    source=files.origin,
+                    configuration=files.configuration,
+                    remedy=_remedy(files, folder) + ("" if built_in else ", or use --engine torch"),
+                )
+            except ModelError as error:
+                if engine is Engine.ONNX or built_in:
+                    raise
+                warn(f"{error.message}; going on with PyTorch ({_remedy(files, folder)})")
+        elif engine is Engine.ONNX:
+            raise ModelError(f"{source.model} has no export for --engine onnx", _remedy(files, None))
+    from . import torch_engine
+
+    return torch_engine.load(files, device, precision)
+
+
+def _load_int8(files: resolvers.Files) -> Encoder:
+    """Load the 8-bit graphs of a model's export, making them on first use."""
+    folder = find_export(files)
+    if folder is None:
+        raise ModelError(f"{files.source.model} has no export to make 8-bit graphs of", _remedy(files, None))
+    remedy = _remedy(files, folder)
+    _check_belongs(files, folder)
+    if export_manifest.read_manifest(folder, remedy).int8 is None:
+        from .export import quantise
+
+        with _explaining(folder):
+            quantise.quantise(folder, remedy)
+    return onnx_engine.load(
+        folder,
+        model=files.source.model,
+        source=files.origin,
+        configuration=files.configuration,
+        int8=True,
+        remedy=remedy,
+    )
+
+
+def _check_belongs(files: resolvers.Files, folder: Path) -> None:
+    """Refuse an export in a model's own folder whose weights or configuration are others by now.
+
+    The name of one in the cache holds all that decides its graphs, and the package's own does not change.
+
+    Raises:
+        ModelError: It was made of something else, or its manifest cannot be read.
+    """
+    if folder != files.folder or folder == resolvers.builtin_folder():
+        return
+    remedy = _remedy(files, folder)
+    spec = export_manifest.read_manifest(folder, remedy).spec
+    made_of = (spec.configuration, spec.preprocessing, spec.weights_sha256)
+    if made_of != (files.configuration, files.preprocessing, hash_file(files.weights)):
+        raise ModelError(f"the export in {folder} was made of other weights or another configuration", remedy)
+
+
+def _remedy(files: resolvers.Files, folder: Path | None) -> str:
+    """Return the hint that mends a model's export in a folder, or the lack of one (None)."""
+    if files.folder == resolvers.builtin_folder():
+        return "install zeroshot again: a file of the package is missing or damaged"
+    pull = f"`zeroshot models pull {files.source.arguments}`"
+    if files.source.folder is None and not files.source.pretrained and not files.source.repository:
+        pull += " with the preprocessing options of this run"
+    if folder is None:
+        return f"{pull} makes one"
+    if folder == files.folder:  # it is preferred to one in the cache, so that making that would not help
+        return f"remove {folder / export_manifest.MANIFEST_NAME}, then {pull} exports the model again"
+    return f"{pull} exports it again"
+
+
+def find_export(files: resolvers.Files) -> Path | None:
+    """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
+    candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
+    return next((folder for folder in candidates if export_manifest.is_export(folder)), None)
+
+
+def export_folder(files: resolvers.Files) -> Path:
+    """Return the place in the cache for a model's export, named by everything that decides its graphs."""
+    decisive = [hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
+    decisive += [files.tokenizer] if files.tokenizer else []
+    return exports_folder() / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def export_model(source: resolvers.Source, on_progress: Callable[[download.Progress], None] | None = None) -> Path:
+    """Download a model with everything it needs, and export it for the torch-free engine.
+
+    Returns:
+        The folder of the export.
+
+    Raises:
+        ModelError: It cannot be had or loaded, or its export does not agree with PyTorch and was refused.
+    """
+    from . import torch_engine
+    from .export import graphs
+
+    files = resolvers.obtain(source, on_progress, refresh=True)
+    encoder = torch_engine.load(files, Device.CPU, Precision.FP32)
+    folder = export_folder(files)
+    with _explaining(folder):
+        graphs.write_export(encoder, folder)
+    return folder
+
+
+@contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(
+            f"the export cannot be written to {folder}: {error.strerror or error}",
+            "free some space, or set ZEROSHOT_CACHE to another folder",
+        ) from error
+
+
+def _has_gpu() -> bool:
+    """Whether PyTorch is likely to find a GPU; asking it would cost the import that is to be saved."""
+    return shutil.which("nvidia-smi") is not None or (platform.system(), platform.machine()) == ("Darwin", "arm64")

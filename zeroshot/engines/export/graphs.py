@@ -1,0 +1,246 @@
+"""PyTorch models to ONNX graphs that the torch-free engine runs, checked against PyTorch before they are kept.
+
+Only the PyTorch side calls this. The graphs are traced by torch's TorchScript exporter, ``dynamo=False``. It is
+deprecated, and still the better one here: a tenth of the time, half the nodes, the same graphs from torch 2.4 on,
+no need of onnxscript, and each parameter stays one initialiser under its own name, which the graphs over a
+safetensors file depend on. Should torch drop it, exporting fails with a `ModelError` and PyTorch stays in use.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...encoder import Encoder, EncoderSpec
+from ...enums import Precision
+from ...errors import ModelError
+from ...system.disk import sync_file
+from ..export_manifest import (
+    IMAGE_GRAPH,
+    TEXT_GRAPH,
+    TOKENIZER_NAME,
+    Agreement,
+    ExportManifest,
+    StoredFile,
+    TextGraph,
+    write_manifest,
+)
+from ..onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
+from .export_cache import marked_busy, open_to_others, put_in_place
+from .reference_inputs import GOLDEN_TEXTS, golden_pictures, measure_agreement
+
+_OPSET = 17  # the first with LayerNormalization
+_KEEP_TORCH = "use --engine torch, which needs no export"
+
+
+class Exportable(Encoder, Protocol):
+    """The PyTorch engine, as far as exporting looks into it."""
+
+    @property
+    def model(self) -> Any:
+        """open_clip's module, in evaluation mode."""
+        ...
+
+    @property
+    def tokenizer(self) -> Any:
+        """open_clip's tokenizer for it."""
+        ...
+
+
+def write_export(reference: Exportable, folder: Path) -> ExportManifest:
+    """Export a loaded open_clip model into a folder, if its graphs agree with PyTorch.
+
+    The folder appears complete or not at all; one that is there already is replaced.
+
+    Args:
+        reference: The PyTorch engine around the model, in float32 on the CPU.
+        folder: Where the export goes.
+
+    Raises:
+        ModelError: The model cannot be exported, or its graphs do not agree with it.
+    """
+    weights = _weights_module()
+    _check_reference(reference)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        with marked_busy(work):
+            settings = _write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
+            text = _trace(reference, work)
+            made = weights.gather([work / graph for graph in (IMAGE_GRAPH, TEXT_GRAPH)])
+            for path in work.iterdir():
+                if path not in made and path.name != TOKENIZER_NAME:
+                    path.unlink()
+            manifest = _check(reference, reference.spec, text, settings, "", work)
+            for path in work.iterdir():
+                sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
+            open_to_others(work)
+            put_in_place(work, folder)
+        return manifest
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def write_graphs_over_safetensors(
+    reference: Exportable, folder: Path, weights_name: str = "open_clip_model.safetensors"
+) -> ExportManifest:
+    """Add graphs to an open_clip folder that read their weights from its safetensors file, so that nothing is doubled.
+
+    ONNX lets an initialiser be a range of bytes in another file of the model's folder, and a safetensors file is its
+    tensors one after another, little-endian. Each parameter becomes such a range in the file's own precision with a
+    cast to float32 behind it, which ONNX Runtime folds when it loads the graph.
+
+    Args:
+        reference: The PyTorch engine that has loaded the folder, in float32 on the CPU.
+        folder: The open_clip folder.
+        weights_name: Its safetensors file.
+
+    Raises:
+        ModelError: The model cannot be exported, a weight is not in the file, or the graphs do not agree with it.
+    """
+    weights = _weights_module()
+    _check_reference(reference)
+    work = Path(tempfile.mkdtemp(prefix=".graphs-", dir=folder))
+    try:
+        settings = _write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
+        text = _trace(reference, work)
+        stored = weights.read_header(folder / weights_name)
+        for graph in (IMAGE_GRAPH, TEXT_GRAPH):
+            weights.point_into(work / graph, weights_name, stored)
+        # The folder may be moved or packaged: it is named by whoever loads it.
+        spec = replace(reference.spec, model=folder.name, architecture=folder.name, source="")
+        try:  # the graphs find their weights beside them only
+            os.link(folder / weights_name, work / weights_name)
+        except OSError:
+            shutil.copyfile(folder / weights_name, work / weights_name)
+        manifest = _check(reference, spec, text, settings, weights_name, work)
+        (work / weights_name).unlink()
+        for path in work.iterdir():
+            path.replace(folder / path.name)
+        return manifest
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _weights_module() -> Any:
+    try:
+        from . import weights
+    except ImportError as error:
+        raise ModelError(f"exporting needs a package that is missing: {error}", "pip install onnx") from error
+    return weights
+
+
+def _check_reference(reference: Encoder) -> None:
+    spec = reference.spec
+    if spec.device != "cpu" or spec.precision is not Precision.FP32:
+        raise ModelError(f"{spec.model} is loaded on {spec.device} in {spec.precision}", "export from --device cpu")
+
+
+def _write_tokenizer(tokenizer: Any, context_length: int, folder: Path) -> dict[str, Any]:
+    """Return what rebuilds open_clip's tokenizer without it, writing its vocabulary where that is needed."""
+    clean = next((name for name in ("lower", "whitespace", "canonicalize") if _cleans_as(tokenizer, name)), None)
+    if hasattr(tokenizer, "bpe_ranks") and clean and not tokenizer.reduction_fn:
+        return {"kind": "byte_pair", "context_length": context_length, "clean": clean}
+    backend = getattr(getattr(tokenizer, "tokenizer", None), "backend_tokenizer", None)
+    if backend is None or clean is None or tokenizer.tokenizer_mode:
+        raise ModelError(f"the tokenizer {type(tokenizer).__name__} cannot be exported", _KEEP_TORCH)
+    hugging = tokenizer.tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    backend.save(str(folder / TOKENIZER_NAME))
+    return {
+        "kind": "hugging_face",
+        "context_length": context_length,
+        "clean": clean,
+        "pad_id": int(hugging.pad_token_id),
+        "padding_side": str(hugging.padding_side),
+        "truncation_side": str(hugging.truncation_side),
+        "zeroed_id": int(hugging.sep_token_id) if tokenizer.strip_sep_token else None,
+    }
+
+
+def _cleans_as(tokenizer: Any, name: str) -> bool:
+    from open_clip.tokenizer import get_clean_fn
+
+    return hasattr(tokenizer, "clean_fn") and tokenizer.clean_fn is get_clean_fn(name)
+
+
+def _check(
+    reference: Exportable, spec: EncoderSpec, text: TextGraph, settings: dict[str, Any], weights_file: str, folder: Path
+) -> ExportManifest:
+    """Compare the graphs in a folder with PyTorch and write the manifest.
+
+    Raises:
+        ModelError: Token ids differ, or features do.
+    """
+    import torch
+
+    files = {path.name: StoredFile.of(path) for path in sorted(folder.iterdir())}
+    unchecked = Agreement(image=0.0, text=0.0, difference=2.0, torch=str(torch.__version__))
+    manifest = ExportManifest(spec, text, settings, files, weights_file, unchecked)
+    if (open_tokenizer(manifest, folder).encode(GOLDEN_TEXTS) != reference.tokenizer(list(GOLDEN_TEXTS)).numpy()).any():
+        raise ModelError(f"{reference.spec.model}: the exported tokenizer gives other ids", _KEEP_TORCH)
+    agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, usable_cores()), unchecked.torch)
+    if not agreement.passes:
+        raise ModelError(
+            f"{reference.spec.model}: the exported graphs differ from PyTorch (cosine {agreement.image:.6f} for "
+            f"pictures, {agreement.text:.6f} for texts, largest difference {agreement.difference:.1e})",
+            _KEEP_TORCH,
+        )
+    manifest = replace(manifest, agreement=agreement)
+    write_manifest(manifest, folder)
+    return manifest
+
+
+def _trace(reference: Exportable, folder: Path) -> TextGraph:
+    """Trace both towers into a folder and return how the text graph is fed."""
+    import torch
+
+    from .towers import image_tower, text_tower, traceable_attention
+
+    spec = reference.spec
+    pixels = torch.from_numpy(golden_pictures(*spec.preprocessing.size)[:2])
+    text, how = text_tower(reference.model, spec.context_length)
+    width = min(9, spec.context_length) if how.dynamic else spec.context_length
+    tokens = reference.tokenizer(list(GOLDEN_TEXTS[2:4]))[:, :width]
+    dynamic = {0: "n_texts", 1: "n_positions"} if how.dynamic else {0: "n_texts"}
+    with _quiet(), traceable_attention():
+        for name, tower, inputs, axes in (
+            (IMAGE_GRAPH, image_tower(reference.model, spec.preprocessing), {"pixels": pixels}, {0: "n_images"}),
+            (TEXT_GRAPH, text, {"tokens": tokens}, dynamic),
+        ):
+            try:
+                torch.onnx.export(
+                    tower.eval(),
+                    tuple(inputs.values()),
+                    str(folder / name),
+                    input_names=list(inputs),
+                    output_names=["features"],
+                    dynamic_axes={**dict.fromkeys(inputs, axes), "features": {0: axes[0]}},
+                    opset_version=_OPSET,
+                    # ONNX Runtime folds at load; here it would part the initialisers from the parameters.
+                    do_constant_folding=False,
+                    training=torch.onnx.TrainingMode.PRESERVE,
+                    dynamo=False,
+                )
+            except OSError:  # a full disk says nothing about the model
+                raise
+            except Exception as error:  # the exporter raises anything, from any operator
+                what = " ".join(str(error).split())[:300]
+                raise ModelError(f"{spec.model} cannot be exported: {what}", _KEEP_TORCH) from error
+    return how
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter's deprecation and the tracer's remarks on shapes; the golden vectors are the judge."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,205 @@
+"""Labelled pictures: which picture has which label, said by folders or by a table.
+
+Folders are matched to names by name, never by position, and every mapping is returned to be printed: one missing
+folder must not shift all the labels behind it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError, LabelError, nearest
+from ..images.paths import is_folder, is_skipped, natural_key, walk
+from ..models import open_clip_tables
+from ..prompts.labels import IMAGENET, Label, LabelSet
+from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
+
+MAX_TABLE_BYTES = 500_000_000
+"""Limit of a table of pictures: some millions of lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Pictures with their true labels.
+
+    Attributes:
+        paths: In order of label, then naturally.
+        targets: Label index of each picture, shape ``(n_images,)``.
+        labels: The labels, one for each folder or table entry.
+        keys: The folder's name or table's spelling that each label comes from.
+        notes: What did not match, one line each.
+    """
+
+    paths: tuple[str, ...]
+    targets: npt.NDArray[np.int64]
+    labels: LabelSet
+    keys: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def load_label_names(source: str) -> dict[str, Label]:
+    """Load the words for folder names: ``imagenet``, YAML/JSON (``key: name``, ``key: [name, alias, ...]``), or lines.
+
+    In a text file each line is a folder's name, then a tab, comma or space, then the words. A file of the name
+    ``imagenet`` is ``./imagenet``.
+
+    Raises:
+        LabelError: The file cannot be read or has another shape.
+    """
+    if source == IMAGENET:
+        return {synset: Label(name) for synset, name in open_clip_tables.imagenet_names().items()}
+    path = Path(source)
+    text = read_text(path, LabelError)
+    if path.suffix.lower() in SUFFIXES:
+        document = parse_yaml(text, source, LabelError)
+        if not isinstance(document, dict):
+            raise LabelError(f"{source}: expected a mapping from folder names to labels", "write `n01440764: tench`")
+        return {str(key): _label_of(words, f"{source}: {key}") for key, words in document.items()}
+    names: dict[str, Label] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        # A tab is unmistakable; else the earlier of comma and space: `n01440764 tench, Tinca tinca` has both.
+        key, *rest = re.split("\t" if "\t" in line.strip() else "[, ]", line.strip(), maxsplit=1)
+        words = rest[0].split() if rest else []
+        if not words:
+            raise LabelError(
+                f"{source}, line {number}: no name after {key!r}", "write the folder's name, a tab, and the words"
+            )
+        if key in names:
+            raise LabelError(f"{source}, line {number}: {key!r} stands twice", "keep one of them")
+        names[key] = Label(" ".join(words))
+    return names
+
+
+def _label_of(words: object, where: str) -> Label:
+    """Make a label of a name, or of a list whose first entry is the name and whose others are aliases."""
+    entries = words if isinstance(words, list) else [words]
+    if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
+        raise LabelError(f"{where}: expected a name or a list of names", "put it in quotes")
+    first, *others = (" ".join(str(entry).split()) for entry in entries)
+    return Label(first, tuple(others))
+
+
+def _label_from(key: str) -> Label:
+    """Make a label of a folder's name or a table's spelling: underscores are spaces."""
+    words = key.replace("_", " ").split()
+    if not words:
+        raise LabelError(f"{key!r} gives an empty label", "rename it, or give it words with --label-names")
+    return Label(" ".join(words))
+
+
+def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_labels: bool = False) -> Dataset:
+    """Read a folder whose subfolders are the labels.
+
+    Args:
+        folder: Holds one subfolder a label; underscores in their names become spaces.
+        names: Words for the subfolders' names, such as those of synset ids.
+        all_labels: Keep the names that have no subfolder, as labels without pictures.
+
+    Raises:
+        InputError: There are no subfolders, or no pictures in them.
+        LabelError: A subfolder has no entry in ``names``.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            found = {entry.name for entry in entries if is_folder(entry) and not is_skipped(entry.name)}
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}", "check the path") from error
+    if not found:
+        raise InputError(f"{folder} has no subfolders", "eval expects one subfolder a label, or --targets FILE.csv")
+    keys = sorted(found, key=natural_key)
+    notes: list[str] = []
+    if names is not None:
+        if missing := [key for key in keys if key not in names]:
+            raise LabelError(
+                f"no name for the {_count(missing, 'folder')} {_some(missing)}{nearest(missing[0], names)}",
+                "add them to the file given with --label-names, or move the folders away",
+            )
+        if unused := [key for key in names if key not in found]:
+            what = "kept as labels without pictures" if all_labels else "left out (--all-labels keeps them as labels)"
+            notes.append(f"no folder for {_count(unused, 'name')}, {what}: {_some(unused)}")
+            keys = [key for key in names if all_labels or key in found]
+    labels = [names[key] if names is not None else _label_from(key) for key in keys]
+    paths: list[str] = []
+    targets: list[int] = []
+    for index, key in enumerate(keys):
+        pictures = list(walk(str(Path(folder) / key))) if key in found else []
+        if not pictures and key in found:
+            notes.append(f"no pictures in the folder {key}")
+        paths += pictures
+        targets += [index] * len(pictures)
+    if not paths:
+        raise InputError(f"no pictures in the subfolders of {folder}", "are they one level deeper?")
+    return Dataset(
+        tuple(paths),
+        np.asarray(targets, dtype=np.int64),
+        LabelSet(tuple(labels)),
+        tuple(keys),
+        tuple(notes + _repeats(labels)),
+    )
+
+
+def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
+    """Read a CSV table with the columns ``path`` and ``label``; relative paths are resolved beside the table.
+
+    Raises:
+        InputError: The table cannot be read, or lacks a column.
+        LabelError: A label has no entry in ``names``.
+    """
+    text = read_text(Path(source), InputError, MAX_TABLE_BYTES)
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise InputError(f"{source}, line {reader.line_num}: {error}", "mend the line") from error
+    header = [column.strip().lower() for column in rows[0][1]] if rows else []
+    if "path" not in header or "label" not in header:
+        raise InputError(f"{source}: the first line names no columns path and label", "write `path,label` there")
+    path_column, label_column = header.index("path"), header.index("label")
+    base = Path(source).parent
+    paths: list[str] = []
+    keys: list[str] = []
+    for number, row in rows[1:]:
+        if not row:
+            continue
+        if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
+            raise InputError(f"{source}, line {number}: no path or no label", "mend or remove the line")
+        paths.append(str(base / row[path_column]))
+        keys.append(row[label_column].strip())
+    if not paths:
+        raise InputError(f"{source} lists no pictures", "add lines of path,label")
+    distinct = sorted(set(keys), key=natural_key)
+    if names is not None and (missing := [key for key in distinct if key not in names]):
+        raise LabelError(
+            f"no name for the {_count(missing, 'label')} {_some(missing)}{nearest(missing[0], names)}",
+            "add them to --label-names",
+        )
+    labels = [names[key] if names is not None else _label_from(key) for key in distinct]
+    index_of = {key: index for index, key in enumerate(distinct)}
+    targets = np.asarray([index_of[key] for key in keys], dtype=np.int64)
+    return Dataset(tuple(paths), targets, LabelSet(tuple(labels)), tuple(distinct), tuple(_repeats(labels)))
+
+
+def _repeats(labels: list[Label]) -> list[str]:
+    """Say which names stand for two labels; they are kept apart by index, but the model cannot tell them apart."""
+    seen: set[str] = set()
+    repeated = sorted({label.name for label in labels if label.name in seen or seen.add(label.name)})  # type: ignore[func-returns-value]
+    return [f"the same words for two labels, which the model cannot tell apart: {_some(repeated)}"] if repeated else []
+
+
+def _count(items: list[str], noun: str) -> str:
+    return f"{len(items)} {noun}s" if len(items) > 1 else noun
+
+
+def _some(items: list[str]) -> str:
+    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

@@ -1,0 +1,212 @@
+"""Features that were computed once: of pictures by their content, of labels by their prompts.
+
+One SQLite file in the cache folder. A picture's key is the SHA-256 of its bytes with the model's fingerprint and the
+way it was opened; path, size and times are only a shortcut to the hash.
+Rows are float32: in float16 a logit scale of 100 would turn the rounding into more than 1e-4 of probability.
+The cache may always be lost: whatever goes wrong with it is a warning, and the answer is computed.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..encoder import Features
+from ..system.folders import cache_folder
+from .database import Database, Warn
+from .keys import FileState
+
+_SCHEMA = 1
+FILE_NAME = f"features-{_SCHEMA}.sqlite"
+"""Each schema has a file of its own, so that two versions of this program can use one folder."""
+
+_OURS = re.compile(r"features-\d+\.sqlite(-wal|-shm|\.damaged-\d+)?")
+_FIXED_PAGES = 8
+"""What the file takes without any row: the schema, and a page for each table and index."""
+_DAY = 86_400
+_TABLES = """
+CREATE TABLE IF NOT EXISTS models (key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS features (
+    model BLOB NOT NULL, content BLOB NOT NULL, row BLOB NOT NULL, checksum INTEGER NOT NULL, day INTEGER NOT NULL,
+    PRIMARY KEY (model, content));
+CREATE TABLE IF NOT EXISTS files (
+    path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, changed INTEGER NOT NULL,
+    inode INTEGER NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the cache holds for one model.
+
+    Attributes:
+        model: The model's name when it was first used.
+        rows: Features of pictures and labels.
+        megabytes: Their size.
+        oldest: Days since the least recently used one was used.
+    """
+
+    model: str
+    rows: int
+    megabytes: float
+    oldest: int
+
+
+class FeatureCache(Database):
+    """The store.
+
+    Args:
+        path: The SQLite file; in the cache folder unless it is given.
+        warn: Told, in one line, of whatever goes wrong.
+    """
+
+    def __init__(self, path: Path | None = None, warn: Warn = lambda _: None) -> None:
+        super().__init__(path or cache_folder() / FILE_NAME, _SCHEMA, _TABLES, warn)
+
+    def find_content(self, state: FileState) -> bytes | None:
+        """Return the hash of a file that has not changed since it was read, or None."""
+        with self.guarded():
+            connection = self.connection()
+            found = connection.execute(
+                "SELECT content FROM files WHERE path = ? AND size = ? AND modified = ? AND changed = ? AND inode = ?",
+                (state.path, state.size, state.modified, state.changed, state.inode),
+            )
+            row = found.fetchone()
+            return row[0] if row else None
+        return None
+
+    def find(self, model: bytes, content: bytes, dim: int) -> Features | None:
+        """Return a stored row, shape ``(dim,)``, or None; a row that does not match its checksum counts as absent."""
+        with self.guarded():
+            connection = self.connection()
+            found = connection.execute(
+                "SELECT row, checksum, day FROM features WHERE model = ? AND content = ?", (model, content)
+            ).fetchone()
+            if found is None or len(found[0]) != 4 * dim or zlib.crc32(content + found[0]) != found[1]:
+                return None
+            # At most once a day: reading should not mean writing. A day to come is from a clock that was wrong.
+            if found[2] != _today() and self._writable:
+                with self.writing(connection):
+                    connection.execute(
+                        "UPDATE features SET day = ? WHERE model = ? AND content = ?", (_today(), model, content)
+                    )
+            return np.frombuffer(found[0], dtype="<f4").astype(np.float32)
+        return None
+
+    def add(
+        self,
+        model: bytes,
+        name: str,
+        rows: Iterable[tuple[bytes, Features]],
+        files: Iterable[tuple[FileState, bytes]] = (),
+    ) -> None:
+        """Store rows of features under a model, and the hashes of files, in one transaction."""
+        packed = [(content, np.asarray(row, dtype="<f4").tobytes()) for content, row in rows]
+        with self.guarded():
+            connection = self.connection()
+            if not self._writable:
+                return
+            with self.writing(connection):
+                connection.execute("INSERT OR IGNORE INTO models VALUES (?, ?)", (model, name))
+                connection.executemany(
+                    "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)",
+                    [(model, content, row, zlib.crc32(content + row), _today()) for content, row in packed],
+                )
+                connection.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
+                    [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files],
+                )
+
+    def stored(self) -> list[Stored]:
+        """Return what is stored for each model, largest first."""
+        with self.guarded():
+            connection = self.connection()
+            found = connection.execute(
+                "SELECT name, COUNT(*), SUM(LENGTH(row)), MIN(day) FROM features JOIN models ON key = model"
+                " GROUP BY name ORDER BY 3 DESC"
+            )
+            return [Stored(name, rows, size / 1e6, max(0, _today() - day)) for name, rows, size, day in found]
+        return []
+
+    def size(self) -> int:
+        """Return the bytes on disk: of the store, of what was set aside, and of what other versions keep."""
+        return sum(path.stat().st_size for path in self._files() if path.exists())
+
+    def clear(self) -> None:
+        """Remove the store from the disk, what was set aside, and what other versions keep.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        self.close()
+        for path in self._files():
+            if path.exists():  # a folder that is read-only refuses to remove even what is not there
+                path.unlink(missing_ok=True)
+
+    def prune(self, *, days: int | None = None, megabytes: float | None = None) -> int:
+        """Remove rows that were not used for some days, then the least recently used beyond a size.
+
+        What was set aside, and what other versions keep, is removed whole once it was not written for so many days.
+
+        Returns:
+            How many rows were removed.
+        """
+        removed = 0
+        with self.guarded():
+            connection = self.connection()
+            with connection:
+                if days is not None:
+                    removed += connection.execute("DELETE FROM features WHERE day <= ?", (_today() - days,)).rowcount
+                if megabytes is not None:
+                    limit = megabytes * 1e6 / self._overhead(connection)
+                    removed += connection.execute(
+                        "DELETE FROM features WHERE (model, content) IN (SELECT model, content FROM ("
+                        "SELECT model, content, SUM(LENGTH(row)) OVER (ORDER BY day DESC, model, content) AS kept"
+                        " FROM features) WHERE kept > ?)",
+                        (limit,),
+                    ).rowcount
+                connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)")
+                connection.execute("DELETE FROM models WHERE key NOT IN (SELECT model FROM features)")
+            if days is not None:
+                for path in self._left(days):
+                    path.unlink(missing_ok=True)
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log keeps a second copy
+        return removed
+
+    def _overhead(self, connection: sqlite3.Connection) -> float:
+        """Return how many bytes of the file a byte of a row takes."""
+        pages, free, size = (
+            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        rows = connection.execute("SELECT SUM(LENGTH(row)) FROM features").fetchone()[0] or 0
+        return max(1.0, float((pages - free - _FIXED_PAGES) * size) / max(rows, 1))
+
+    def _left(self, days: int) -> list[Path]:
+        """Return what is not the store's own and was not written for some days; a log goes with its file."""
+        left = []
+        for path in self._files():
+            main = path.with_name(path.name.removesuffix("-wal").removesuffix("-shm"))
+            parts = (main, main.with_name(f"{main.name}-wal"))
+            written = max((part.stat().st_mtime for part in parts if part.exists()), default=0.0)
+            if main != self.path and written <= time.time() - days * _DAY:
+                left.append(path)
+        return left
+
+    def _files(self) -> list[Path]:
+        """Return all that is ours; in the cache folder that is what other versions of this program keep, too."""
+        beside = self.path.parent.glob(f"{self.path.name}.damaged-*")
+        if self.path.name == FILE_NAME:
+            beside = (path for path in self.path.parent.glob("features-*") if _OURS.fullmatch(path.name))
+        return list(dict.fromkeys([*self.parts(), *beside]))
+
+
+def _today() -> int:
+    return int(time.time() // _DAY)

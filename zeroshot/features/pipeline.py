@@ -1,0 +1,230 @@
+"""Paths in, features out, in order: what stands between a disk full of pictures and the encoder.
+
+Pictures are read, decoded and resized ahead of the encoder by threads (Pillow releases the interpreter's lock
+while it works); what waits is bounded. A batch is encoded when it is full, or when no further picture is at hand,
+so that a slow list of paths is answered as it trickles in. Features that the cache knows are neither decoded nor
+encoded again.
+
+What holds with threads: whatever a damaged file makes Pillow raise is one failed record; a decoder that crashes in C
+ends the run (which `--resume` continues), and one that hangs hangs it. With `Isolation` each is one failed record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import IO
+
+import numpy as np
+
+from ..encoder import Encoder, Features, Pixels, Preprocessing
+from ..errors import PictureError
+from ..images.decode import DEFAULT_MAX_PIXELS, Opening, decode, open_file
+from ..images.isolate import Isolation, isolated
+from ..images.preprocess import fit
+from .cache import FeatureCache
+from .keys import FileState, image_key
+
+_IDLE_SECONDS = 0.02
+"""How long a batch that is not full waits for the next path before it is encoded."""
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """How pictures are fed to the encoder; only the way of opening them changes an answer.
+
+    Attributes:
+        batch_size: Pictures encoded together.
+        workers: Threads that read and decode, or have it done by their processes.
+        opening: How files are opened.
+        cache: Where features are kept from run to run; None keeps none.
+        steady: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a full
+            one, so that not even the last digit of a feature depends on when a picture came or what is cached.
+        isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
+    """
+
+    batch_size: int = 32
+    workers: int = field(default_factory=available_cores)
+    opening: Opening = field(default_factory=Opening)
+    cache: FeatureCache | None = None
+    steady: bool = False
+    isolation: Isolation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One input after the encoder: its features, or why there are none.
+
+    Attributes:
+        path: As given.
+        features: Unit row, shape ``(dim,)``; None for a failure.
+        error: Why it could not be read; empty otherwise.
+    """
+
+    path: str
+    features: Features | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A picture that has to be encoded, and what its features will be stored under."""
+
+    pixels: Pixels
+    content: bytes = b""
+    state: FileState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A picture whose features the cache has, and the file that had to be read to find them."""
+
+    features: Features
+    content: bytes = b""
+    state: FileState | None = None
+
+
+# What a worker makes of a path: a picture to encode, features that are known already, or why there is neither.
+Prepared = _Fresh | _Known | str
+
+
+def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
+    """Yield the inputs in order, encoded, in lists of at most a batch's size."""
+    how = pipeline.opening
+    limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
+    key = image_key(encoder.spec, exif=how.exif, draft=how.draft, max_pixels=limit)
+    waiting: list[tuple[str, Prepared]] = []
+    read = partial(_read_pixels, opening=how, how=encoder.spec.preprocessing)
+    with isolated(read, pipeline.isolation) as decoder:
+        for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key, decoder), pipeline):
+            if item is not None:
+                waiting.append(item)
+            idle = item is None and not pipeline.steady
+            if waiting and (idle or len(waiting) >= pipeline.batch_size):
+                yield _encode(encoder, waiting, pipeline, key)
+                waiting = []
+        if waiting:
+            yield _encode(encoder, waiting, pipeline, key)
+
+
+def _read_pixels(file: IO[bytes], opening: Opening, how: Preprocessing) -> Pixels:
+    """Decode and resize an open file; a function of the module, so that another process can be told of it."""
+    return fit(decode(file, opening, max(how.size)), how)
+
+
+def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
+    """Find a picture's features, or decode and resize it; a failure is returned as its reason, never raised."""
+    try:
+        with open_file(path) as file:
+            if pipeline.cache is None:
+                return _Fresh(read(file))
+            state = FileState.of(path, os.fstat(file.fileno()))
+            remembered = pipeline.cache.find_content(state)
+            content = remembered or hashlib.file_digest(file, "sha256").digest()
+            known = pipeline.cache.find(key, content, encoder.spec.dim)
+            if known is not None and remembered:
+                return _Known(known)
+            file.seek(0)
+            item = _Fresh(read(file)) if known is None else _Known(known)
+            # A file that was written to meanwhile may be neither what was hashed nor what was decoded.
+            same = FileState.of(path, os.fstat(file.fileno())) == state
+            return replace(item, content=content, state=state) if same else item
+    except PictureError as error:
+        return error.message
+    except (MemoryError, ValueError, OSError) as error:  # resizing a picture of an extreme shape
+        return f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}"
+
+
+def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> list[Encoded]:
+    """Encode what could be read, and put features and failures back in their places."""
+    cache = pipeline.cache
+    fresh = [item for _, item in items if isinstance(item, _Fresh)]
+    # Kernels may round otherwise for another number of rows, but not for other neighbours.
+    filler = [fresh[0].pixels] * (pipeline.batch_size - len(fresh)) if fresh and pipeline.steady else []
+    rows = encoder.encode_images(np.stack([*(item.pixels for item in fresh), *filler]))[: len(fresh)] if fresh else ()
+    if cache is not None:
+        kept = [(item, row) for item, row in zip(fresh, rows, strict=True) if item.content and np.isfinite(row).all()]
+        # A copy, or a file that was moved or touched, is remembered too: else each run would read it to its end.
+        seen: list[_Fresh | _Known] = [item for item, _ in kept]
+        seen += [item for _, item in items if isinstance(item, _Known)]
+        files = [(item.state, item.content) for item in seen if item.state is not None and item.state.settled()]
+        if kept or files:
+            cache.add(key, encoder.spec.model, [(item.content, row) for item, row in kept], files)
+    encoded: list[Encoded] = []
+    following = iter(rows)
+    for path, item in items:
+        if isinstance(item, str):
+            encoded.append(Encoded(path, None, item))
+        else:
+            encoded.append(_checked(path, next(following) if isinstance(item, _Fresh) else item.features))
+    return encoded
+
+
+def _checked(path: str, features: Features) -> Encoded:
+    """Make a failure of features that are no numbers: they would compare with nothing, and JSON has no NaN."""
+    if np.isfinite(features).all():
+        return Encoded(path, features)
+    return Encoded(path, None, "the model gives no finite numbers for it (--precision fp32 may help)")
+
+
+def _prepare(
+    paths: Iterable[str], load: Callable[[str], Prepared], pipeline: Pipeline
+) -> Iterator[tuple[str, Prepared] | None]:
+    """Yield each path with its pixels or failure, in order; None whenever no further path is at hand.
+
+    One thread reads the paths (which may block on a pipe or a slow disk) and hands each to the pool; the bounded
+    queue between them is what keeps memory flat.
+    """
+    ahead: queue.Queue[tuple[str, Future[Prepared]] | BaseException | None] = queue.Queue(
+        2 * pipeline.batch_size + pipeline.workers
+    )
+    stopped = threading.Event()
+
+    def put(item: tuple[str, Future[Prepared]] | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                ahead.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def read_paths() -> None:
+        try:
+            for path in paths:
+                if not put((path, pool.submit(load, path))):
+                    return
+            put(None)
+        except BaseException as error:  # handed to the consumer, which raises it in its own thread
+            put(error)
+
+    pool = ThreadPoolExecutor(max(1, pipeline.workers), thread_name_prefix="decode")
+    # A daemon: it may be blocked reading stdin when the run is interrupted.
+    threading.Thread(target=read_paths, name="paths", daemon=True).start()
+    try:
+        while True:
+            try:
+                item = ahead.get(timeout=_IDLE_SECONDS)
+            except queue.Empty:
+                yield None
+                item = ahead.get()
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            path, future = item
+            yield path, future.result()
+    finally:
+        stopped.set()
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,1 @@
+"""A model's name becomes its configuration, its preprocessing and its files on this disk."""

@@ -1,0 +1,83 @@
+"""What can go wrong between here and the hub, each in one line with what mends it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import ModelError
+
+CONFIG = "open_clip_config.json"
+
+
+def refused(repo: str, error: Exception) -> ModelError:
+    """Say what the hub meant by an HTTP error."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    log_in = "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, RevisionNotFoundError):
+        return ModelError(f"{repo} has no such revision", "leave the revision out for the main branch")
+    if isinstance(error, GatedRepoError) or status == 403:
+        what = f"{repo} is gated" if isinstance(error, GatedRepoError) else f"the hub refuses access to {repo}"
+        return ModelError(f"{what} (HTTP {status})", f"accept its licence at {endpoint()}/{repo}, then {log_in}")
+    if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+        hint = f"check the name; if it is private, {log_in}"
+        return ModelError(f"the hub knows no repository {repo}, or keeps it private (HTTP {status})", hint)
+    if status == 429:
+        return ModelError(f"the hub limits how often it is asked, and refused {repo} (HTTP 429)", f"wait, or {log_in}")
+    return ModelError(f"the hub cannot serve {repo} now (HTTP {status})", "try again later, or use `--model tiny`")
+
+
+def no_hub(repo: str) -> ModelError:
+    """Something else than a hub answered: a portal that asks for a login, or a wrong address."""
+    return ModelError(
+        f"what answered for {repo} is no Hugging Face hub",
+        "check HF_ENDPOINT and the proxy, or sign in to the network if it asks for that in a browser",
+    )
+
+
+def offline(repo: str, reason: str) -> ModelError:
+    """There is no way to the hub, and the cache does not have what is asked for."""
+    return ModelError(
+        f"{repo} is not in the cache and cannot be downloaded: {reason}",
+        "use `--model tiny`, which needs no network; or run `zeroshot models pull MODEL` on a machine with network "
+        f"and copy its cache to {cache_folder()}; or give a folder with {CONFIG} and the weights: `--model ./folder`",
+    )
+
+
+def full(detail: str) -> ModelError:
+    """The disk with the cache has no room."""
+    return ModelError(
+        f"the disk with the model cache {cache_folder()} is full: {detail}",
+        "free some space and run the same command again, or set HF_HUB_CACHE to a folder on another disk",
+    )
+
+
+def cache_folder() -> Path:
+    """Return the folder of the cache that all hub tools share."""
+    # Its constants module is cheap; the rest of huggingface_hub costs a quarter of a second.
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE).expanduser()
+
+
+def endpoint() -> str:
+    """Return the address of the hub."""
+    from huggingface_hub import constants
+
+    return constants.ENDPOINT
+
+
+def in_bytes(count: int) -> str:
+    """Write a size with three digits, in the decimal units that the hub's pages use."""
+    value = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} GB"
+
+
+def one_line(text: str) -> str:
+    """Fold a message of several lines into one."""
+    return " ".join(text.split())

@@ -1,0 +1,102 @@
+"""Short questions to the hub, and their answers or the error that says in time why there is none."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from ...errors import ModelError
+from .errors import endpoint, no_hub, offline, one_line, refused
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
+
+RETRY_PAUSE_SECONDS = 1.0  # after a server error
+_ANSWER_SECONDS = 7.0  # for the hub to say what a file is; an error within 10 seconds leaves 3 for starting up
+_T = TypeVar("_T")
+
+
+def metadata(repo: str, name: str, revision: str) -> HfFileMetadata | None:
+    """Ask the hub for a file's commit, tag and size; None if the repository has no such file."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError
+
+    url = hf_hub_url(repo, name, revision=revision)
+    try:
+        return get_hf_file_metadata(url, timeout=answer_seconds(), library_name="zeroshot")
+    except HfHubHTTPError as error:
+        # A mirror may not say what it is that was not found.
+        code = error.response.headers.get("X-Error-Code", "EntryNotFound")
+        if error.response.status_code == 404 and code == "EntryNotFound":
+            return None
+        raise
+
+
+def list_names(repo: str, revision: str) -> list[str]:
+    """Ask the hub for the names of a repository's files."""
+    from huggingface_hub import HfApi
+
+    info = HfApi(library_name="zeroshot").model_info(repo, revision=revision, timeout=answer_seconds())
+    return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def ask(repo: str, question: Callable[[], _T]) -> _T:
+    """Return the hub's answer to a short question, or raise in time the error that says why there is none.
+
+    It runs in a thread of its own, because no timeout of the client bounds the whole: looking up a name has none, and
+    connecting has one for each of the host's addresses.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    answers: list[_T] = []
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            try:
+                answers.append(question())
+            except HfHubHTTPError as error:
+                if error.response.status_code < 500:
+                    raise
+                time.sleep(RETRY_PAUSE_SECONDS)
+                answers.append(question())
+        except BaseException as error:
+            failures.append(error)
+
+    if constants.HF_HUB_OFFLINE:
+        raise offline(repo, "HF_HUB_OFFLINE is set")
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(answer_seconds())
+    if answers:
+        return answers[0]
+    if not failures:
+        raise offline(repo, f"{endpoint()} did not answer within {answer_seconds():g} seconds")
+    try:
+        raise failures[0]
+    except HfHubHTTPError as error:
+        raise refused(repo, error) from error
+    except HFValidationError as error:
+        raise ModelError(f"{repo!r} is no name of a hub repository", "write it as `hf-hub:ORG/REPO`") from error
+    except ValueError as error:  # a page instead of JSON
+        raise no_hub(repo) from error
+    except (transport_error(), OSError) as error:
+        raise offline(repo, f"{endpoint()}: {one_line(str(error) or type(error).__name__)}") from error
+
+
+def answer_seconds() -> float:
+    """Return how long the hub has for an answer: ``HF_HUB_ETAG_TIMEOUT`` where it is set, else 7 seconds."""
+    from huggingface_hub import constants
+
+    chosen = constants.HF_HUB_ETAG_TIMEOUT
+    return _ANSWER_SECONDS if chosen == constants.DEFAULT_ETAG_TIMEOUT else float(chosen)
+
+
+def transport_error() -> type[Exception]:
+    """Return the client's error for a connection that fails or drops; the client is httpx or its successor."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return next(base for base in HfHubHTTPError.__mro__ if base.__name__ == "HTTPError")

@@ -1,0 +1,46 @@
+"""A calibration as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...evaluation.calibrate import MIN_ANSWERED, Fit
+from .evaluation import percent, with_interval
+from .records import printable
+
+
+def to_text(fit: Fit, target: str) -> str:
+    """Return what was fitted, and what it does on the held-out half.
+
+    Args:
+        fit: The temperature and threshold.
+        target: The file that holds them.
+    """
+    return "\n".join(_lines(fit, target)) + "\n"
+
+
+def _lines(fit: Fit, target: str) -> Iterator[str]:
+    manner = "too sure" if fit.temperature > 1 else "not sure enough"
+    yield f"temperature {fit.temperature:.4g}: the model was {manner}"
+    if fit.wanted is not None:
+        if fit.threshold is None:
+            yield f"threshold   none: no threshold gives {percent(fit.wanted)} precision on {MIN_ANSWERED} pictures"
+        else:
+            yield f"threshold   {fit.threshold:.4g} for {percent(fit.wanted)} precision"
+    yield ""
+    yield f"fitted on {fit.fitted_on} pictures; on the {len(fit.after.data.paths)} held out:"
+    before, after = fit.before.metrics, fit.after.metrics
+    yield "                    before    after"
+    for name, first, second in (
+        ("calibration error", before.ece, after.ece),
+        ("log-likelihood", before.nll, after.nll),
+        ("Brier score", before.brier, after.brier),
+    ):
+        sign = "−" if name == "log-likelihood" else ""
+        yield f"{name:<18}{sign + format(first.value, '.4f'):>8} {sign + format(second.value, '.4f'):>8}"
+    yield f"top-1 {with_interval(after.top1)}, unchanged"
+    if fit.answering is not None:
+        yield f"above the threshold: precision {with_interval(fit.answering.precision)}"
+        yield f"answered:            {with_interval(fit.answering.coverage)} of the pictures"
+    yield ""
+    yield f"zeroshot classify ... --calibration {printable(target)}"

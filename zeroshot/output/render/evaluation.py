@@ -1,0 +1,227 @@
+"""An evaluation as a table for people or a versioned document for programs."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ...evaluation.compare import EVAL_FORMAT, EVAL_VERSION
+from ...evaluation.datasets import Dataset
+from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
+from ...evaluation.label_issues import Suspect
+from ...evaluation.statistics import Estimate, thin
+from ...results import Manifest
+from .records import printable, significant, to_json
+
+GRID_FORMAT = "zeroshot-eval-grid"
+
+_SHOWN_MAPPINGS = 30
+_SHOWN_LABELS = 40
+
+
+def mapping_lines(dataset: Dataset) -> Iterator[str]:
+    """Yield the mapping from folders to labels, a line each, the first ones of many."""
+    counts = [int((dataset.targets == index).sum()) for index in range(len(dataset.keys))]
+    yield f"{len(dataset.keys)} labels, {len(dataset.paths)} pictures:"
+    for key, label, count in list(zip(dataset.keys, dataset.labels.labels, counts, strict=True))[:_SHOWN_MAPPINGS]:
+        yield f"  {key} -> {', '.join(label.words)} ({count})"
+    if len(dataset.keys) > _SHOWN_MAPPINGS:
+        yield f"  ... and {len(dataset.keys) - _SHOWN_MAPPINGS} more; the JSON has all of them"
+
+
+def to_document(run: Run, dataset: Dataset, suspects: Sequence[Suspect] = ()) -> dict[str, Any]:
+    """Return a run as plain data: metrics, labels, confusion matrix, curves, predictions, failures, manifest."""
+    result, names = run.result, dataset.labels.names
+    return {
+        "format": EVAL_FORMAT,
+        "version": EVAL_VERSION,
+        "manifest": asdict(run.manifest),
+        "metrics": metrics_to_dict(result),
+        "pictures": {"measured": len(result.data.paths), "failed": len(result.data.failures)},
+        "labels": [asdict(label) for label in result.per_label],
+        "confusion": {"labels": list(names), "counts": result.confusion.tolist()},
+        "reliability": [asdict(b) for b in result.reliability],
+        "risk_coverage": [asdict(point) for point in thin(result.risk)],
+        "predictions": [_prediction(result, names, row) for row in range(len(result.data.paths))],
+        "suspects": [{key: value for key, value in asdict(suspect).items() if key != "row"} for suspect in suspects],
+        "failures": [asdict(failure) for failure in result.data.failures],
+        "mapping": {key: list(label.words) for key, label in zip(dataset.keys, dataset.labels.labels, strict=True)},
+    }
+
+
+def grid_to_document(runs: Sequence[Run], dataset: Dataset, against_best: Sequence[float | None]) -> dict[str, Any]:
+    """Return several runs over the same pictures as plain data, best first.
+
+    Args:
+        runs: Sorted.
+        dataset: What they were measured on.
+        against_best: McNemar's p-value of each run against the first; None where they could not read the same pictures.
+    """
+    return {
+        "format": GRID_FORMAT,
+        "version": EVAL_VERSION,
+        "runs": [
+            {"p_against_best": None if p is None else significant(p), **to_document(run, dataset)}
+            for run, p in zip(runs, against_best, strict=True)
+        ],
+    }
+
+
+def metrics_to_dict(result: Evaluation) -> dict[str, Any]:
+    """Return the metrics as the JSON contract has them: ``value``, and ``low`` and ``high`` where they are known."""
+    return {name: _estimate(estimate) for name, estimate in _estimates(result).items()}
+
+
+def _estimates(result: Evaluation) -> dict[str, Estimate]:
+    fields = ("top1", "top5", "mean_recall", "mean_f1", "ece", "nll", "brier", "aurc")
+    return {name: getattr(result.metrics, name) for name in fields}
+
+
+def _estimate(estimate: Estimate) -> dict[str, float]:
+    return {key: value for key, value in asdict(estimate).items() if value is not None}
+
+
+def _prediction(result: Evaluation, names: Sequence[str], row: int) -> dict[str, Any]:
+    target, ranking, probabilities = int(result.data.targets[row]), result.ranking[row], result.probabilities[row]
+    return {
+        "path": result.data.paths[row],
+        "target": names[target],
+        "target_index": target,
+        "target_probability": significant(float(result.target_probabilities[row])),
+        "label": names[int(ranking[0])],
+        "probability": significant(float(probabilities[0])),
+        "top": [
+            {"index": int(index), "label": names[int(index)], "probability": significant(float(probability))}
+            for index, probability in zip(ranking, probabilities, strict=True)
+        ],
+    }
+
+
+def to_table(run: Run, suspects: Sequence[Suspect] = (), *, colour: bool) -> str:
+    """Return a run as text: the metrics, the labels (worst first), the commonest mistakes, the suspects."""
+    result = run.result
+    stream, console = _console(colour)
+    for line in _heading(run.manifest, result.data, len(result.per_label)):
+        console.print(line)
+    console.print()
+    console.print(_headline(result))
+    table = _table("label", "pictures", "recall", "precision", "F1")
+    measured = sorted(
+        (label for label in result.per_label if label.support), key=lambda label: (label.recall or 0.0, label.label)
+    )
+    for label in measured[:_SHOWN_LABELS]:
+        shares = (percent(label.recall), percent(label.precision), percent(label.f1))
+        table.add_row(Text(printable(label.label)), str(label.support), *shares)
+    console.print(table)
+    if len(measured) > _SHOWN_LABELS:
+        console.print(f"... and {len(measured) - _SHOWN_LABELS} labels with higher recall (--format json has all)")
+    if result.confused:
+        console.print("\nmost confused")
+        mistakes = _table("label", "taken for", "pictures")
+        for target, predicted, count in result.confused:
+            mistakes.add_row(Text(printable(target)), Text(printable(predicted)), str(count))
+        console.print(mistakes)
+    if suspects:
+        console.print("\nlabels that are most likely wrong")
+        for suspect in suspects:
+            console.print(Text(f"{printable(suspect.path)}: {printable(suspect.reason)}"), soft_wrap=True)
+    return stream.getvalue()
+
+
+def grid_to_table(runs: Sequence[Run], against_best: Sequence[float | None], *, colour: bool) -> str:
+    """Return several runs as one table, best first, each with McNemar's p-value against the first."""
+    stream, console = _console(colour)
+    first = runs[0].result
+    console.print(f"pictures {len(first.data.paths)}, labels {len(first.per_label)}\n")
+    table = _table("model", "prompts", "top-1 (95 %)", "top-5", "recall", "ECE", "p")
+    for run, p in zip(runs, against_best, strict=True):
+        numbers = run.result.metrics
+        table.add_row(
+            Text(printable(_model_name(run.manifest))),
+            Text(printable(str(run.manifest.prompts["name"]))),
+            with_interval(numbers.top1),
+            percent(numbers.top5.value),
+            percent(numbers.mean_recall.value),
+            f"{numbers.ece.value:.3f}",
+            "best" if run is runs[0] else p_value(p),
+        )
+    console.print(table)
+    console.print("p: exact McNemar test of top-1 against the best; below 0.05 the difference is hardly chance")
+    return stream.getvalue()
+
+
+def percent(value: float | None) -> str:
+    """Return a share in percent, one decimal."""
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def with_interval(estimate: Estimate) -> str:
+    """Return a share in percent with its interval."""
+    if estimate.low is None or estimate.high is None:
+        return percent(estimate.value)
+    return f"{percent(estimate.value)} ({100 * estimate.low:.1f}–{100 * estimate.high:.1f})"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value as people write it."""
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _headline(result: Evaluation) -> Text:
+    numbers = result.metrics
+    return Text.assemble(
+        ("top-1       " + with_interval(numbers.top1), "bold"),
+        f"\ntop-5       {with_interval(numbers.top5)}",
+        f"\nmean recall {with_interval(numbers.mean_recall)}",
+        f"\ncalibration error {numbers.ece.value:.3f}   log-likelihood −{numbers.nll.value:.3f}",
+        f"\nBrier score {numbers.brier.value:.3f}   risk-coverage area {numbers.aurc.value:.3f}",
+        ("\nin brackets: 95 % intervals\n", "dim"),
+    )
+
+
+def _heading(manifest: Manifest, data: EncodedDataset, labels: int) -> Iterator[str]:
+    model = manifest.model
+    yield f"model    {model['model']} ({model['architecture']} {model['pretrained']}".rstrip() + ")"
+    yield f"prompts  {manifest.prompts['name']}, {len(manifest.prompts['templates'])} templates"
+    yield f"pictures {len(data.paths)}, labels {labels}"
+
+
+def _model_name(manifest: Manifest) -> str:
+    model = manifest.model
+    same = model["model"] == model["architecture"] and model["pretrained"]
+    return f"{model['model']} {model['pretrained']}" if same else str(model["model"])
+
+
+def _console(colour: bool) -> tuple[io.StringIO, Console]:
+    stream = io.StringIO()
+    return stream, Console(
+        file=stream,
+        force_terminal=colour,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=None if colour else 80,
+    )
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="left" if name in ("taken for", "prompts") else "right", overflow="fold")
+    return table
+
+
+def encode(document: dict[str, Any]) -> bytes:
+    """Return a document as bytes, ending with a newline."""
+    return to_json(document, indent=1) + b"\n"

@@ -1,0 +1,1 @@
+"""Labels, template sets, and what a model would read otherwise than it is written."""

@@ -1,0 +1,120 @@
+"""What a model does not read as it is written: refused where answers would be wrong, else a line of warning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..encoder import Encoder, EncoderSpec, Features, Score
+from ..errors import LabelError
+from .labels import Label
+
+_SAME = 1 - 1e-6
+"""Cosine from which two rows are of the same tokens: batches of other lengths round otherwise by less."""
+
+
+def check_encodable(prompts: Sequence[str]) -> None:
+    """Refuse prompts that are no text: names of folders and arguments may hold bytes that are not UTF-8.
+
+    Raises:
+        LabelError: Names the first one.
+    """
+    for prompt in prompts:
+        try:
+            prompt.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise LabelError(f"{_short(prompt)} holds bytes that are not UTF-8", "write it in UTF-8") from error
+
+
+def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label], kind: str = "label") -> None:
+    """Refuse labels that the tokenizer would read as something else than words.
+
+    Raises:
+        LabelError: A control token inside a label; it is called what `kind` says.
+    """
+    for label in labels:
+        for word in (*label.words, *label.prompts):
+            for token in spec.special_tokens:
+                if token and token.casefold() in word.casefold():
+                    raise LabelError(
+                        f"{kind} {_short(label.name)} holds {token!r}, which the tokenizer reads as a control token",
+                        "write it otherwise",
+                    )
+
+
+def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[int, int]:
+    """Return the labels with a prompt beyond the context length: index and token count of the longest prompt."""
+    limit = encoder.spec.context_length
+    truncated: dict[int, int] = {}
+    for index, group in enumerate(prompts):
+        # A token is at least one byte, and two positions are special: shorter prompts need no counting.
+        if long := [prompt for prompt in group if len(prompt.encode("utf-8", "replace")) > limit - 2]:
+            count = max(encoder.count_tokens(long))
+            if count > limit:
+                truncated[index] = count
+    return truncated
+
+
+def warn_misread(spec: EncoderSpec, names: Sequence[str], truncated: Mapping[int, int]) -> list[str]:
+    """Return a line on what is truncated (`find_truncated`) among labels or texts, and one on their underscores."""
+    warnings: list[str] = []
+    if truncated:
+        shown = "; ".join(f"{_short(names[index])} ({count} tokens)" for index, count in list(truncated.items())[:5])
+        more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
+        limit = spec.context_length
+        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {shown}{more}")
+    if underscored := [name for name in names if "_" in name]:
+        shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
+        warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
+    return warnings
+
+
+def check_prompts(
+    encoder: Encoder, labels: Sequence[Label], prompts: Sequence[Sequence[str]], weights: Features
+) -> tuple[str, ...]:
+    """Name labels that the model does not read as they are written.
+
+    Returns:
+        Warnings, one line each: truncated labels, underscores, labels that are the same tokens, a single label.
+
+    Raises:
+        LabelError: Two labels are the same to the model once truncated.
+    """
+    truncated = find_truncated(encoder, prompts)
+    for index in truncated:
+        alike = np.flatnonzero(weights @ weights[index] > _SAME)
+        if other := [int(i) for i in alike if labels[int(i)].name != labels[index].name]:
+            first, second = _short(labels[index].name), _short(labels[other[0]].name)
+            raise LabelError(
+                f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
+            )
+    warnings = warn_misread(encoder.spec, [label.name for label in labels], truncated)
+    # ImageNet's list has two names twice, on purpose: nothing is spelled otherwise there.
+    if same := [(i, j) for i, j in find_same(weights) if labels[i].name != labels[j].name]:
+        shown = "; ".join(f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same[:5])
+        more = f" and {len(same) - 5} more" if len(same) > 5 else ""
+        warnings.append(f"the model cannot tell these labels apart, and shares their probability: {shown}{more}")
+    if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
+        warnings.append(
+            "one label alone always has probability 1; name what else it may be, or see --fields similarity"
+        )
+    return tuple(warnings)
+
+
+def find_same(weights: Features) -> list[tuple[int, int]]:
+    """Return pairs of equal rows, however differently their labels are spelled; of three alike, two pairs.
+
+    Args:
+        weights: Unit rows, shape ``(n_labels, dim)``.
+    """
+    # Equal rows are neighbours along any direction; comparing neighbours spares a table of every pair.
+    along = np.random.default_rng(0).standard_normal((weights.shape[1],), dtype=np.float32)
+    order = np.argsort(weights @ along, kind="stable")
+    cosines = np.einsum("ij,ij->i", weights[order[:-1]], weights[order[1:]])
+    pairs = ((int(order[i]), int(order[i + 1])) for i in np.flatnonzero(cosines > _SAME))
+    return sorted((min(pair), max(pair)) for pair in pairs)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:59] + "…")
