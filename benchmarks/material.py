@@ -52,8 +52,8 @@ class Material:
         if not folder.exists():
             folder.mkdir()
             for index in range(count):
-                with Image.open(self.photos[index % len(self.photos)]) as picture:
-                    whole = picture.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
+                with Image.open(self.photos[index % len(self.photos)]) as image:
+                    whole = image.convert("RGB").resize((4000, 3000), Image.Resampling.BICUBIC)
                 whole.save(folder / f"{index:06}.jpg", quality=90)
         return [str(path) for path in sorted(folder.iterdir())]
 

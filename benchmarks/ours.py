@@ -74,7 +74,7 @@ def pictures(material: Material, _: bool) -> Iterator[Row]:
     """End to end against the encoder alone, and against decoding alone."""
     from zeroshot import load_encoder
     from zeroshot.features.pipeline import Pipeline, available_cores
-    from zeroshot.images.decode import Opening
+    from zeroshot.images.decode import DecodeOptions
     from zeroshot.images.isolate import Isolation
 
     pipeline = Pipeline(_BATCH, available_cores())
@@ -90,7 +90,8 @@ def pictures(material: Material, _: bool) -> Iterator[Row]:
     yield Row(name, processes, whole, "", processes / whole)
     large = material.enlarged(100)
     whole, draft = side_by_side(
-        partial(_run, tiny, large, pipeline), partial(_run, tiny, large, replace(pipeline, opening=Opening(draft=True)))
+        partial(_run, tiny, large, pipeline),
+        partial(_run, tiny, large, replace(pipeline, decode_options=DecodeOptions(draft=True))),
     )
     yield Row("100 photographs of 12 megapixels, tiny: whole / --draft", draft, whole, "", whole / draft)
 
@@ -124,11 +125,11 @@ def _parts(
     """Compare a run with what it is made of: decoding alone with as many threads, and the encoder on ready pixels."""
     import numpy as np
 
-    from zeroshot.images.decode import open_picture
+    from zeroshot.images.decode import open_image
     from zeroshot.images.preprocess import fit
 
     def decode(path: str) -> Any:
-        return fit(open_picture(path, pipeline.opening), encoder.spec.preprocessing)
+        return fit(open_image(path, pipeline.decode_options), encoder.spec.preprocessing)
 
     with ThreadPoolExecutor(pipeline.workers) as pool:
         ready = np.stack(list(pool.map(decode, paths[:2000])))

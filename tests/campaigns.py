@@ -71,7 +71,7 @@ def read_tree(folder: Path) -> Tree:
     return tree
 
 
-def make_pictures(folder: Path) -> None:
+def make_images(folder: Path) -> None:
     """Fill a folder: names that clash with other and with the same content, odd names, a file that is no picture."""
     colours = {"red": "r", "green": "g", "blue": "b", "grey": "x"}
     spread = [
@@ -125,7 +125,7 @@ def workplace(base: Path, *, elsewhere: Path | None = None) -> Iterator[tuple[Pa
     """Give a folder of pictures and a place to sort into, which may be on another file system; both are removed."""
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
-    make_pictures(base / "src")
+    make_images(base / "src")
     if elsewhere is None:
         yield base / "src", base / "into"
         return
@@ -189,7 +189,7 @@ class SortCampaign:
             before = read_tree(src)
             command = ["sort", src, "--into", into, way[0], *SORT]
             self._tally.note(self._server.run(command, fault), fault)
-            self._look_for_pictures(before, src, into, f"after the stop: {where}")
+            self._look_for_images(before, src, into, f"after the stop: {where}")
             if rerun:
                 ended = self._server.run(command)
                 self._tally.expect(ended.code == 3 and not ended.crashed, f"rerun {ended}: {where}")
@@ -198,7 +198,7 @@ class SortCampaign:
                 for journal in journals(into)[:1]:
                     ended = self._server.run(["undo", journal], undo_fault)
                     self._tally.note(ended, undo_fault)
-                self._look_for_pictures(before, src, into, f"after a stopped undo: {where}")
+                self._look_for_images(before, src, into, f"after a stopped undo: {where}")
             for journal in journals(into):
                 ended = self._server.run(["undo", journal])
                 self._tally.expect(ended.code == 0, f"undo {ended}: {where}")
@@ -208,7 +208,7 @@ class SortCampaign:
             strays = list(src.rglob(".zeroshot*"))
             self._tally.expect(not strays, f"undo left {strays}: {where}")
 
-    def _look_for_pictures(self, before: Tree, src: Path, into: Path, where: str) -> None:
+    def _look_for_images(self, before: Tree, src: Path, into: Path, where: str) -> None:
         """Every picture must be whole, at its source or in a folder of results, and not only as a temporary file."""
         self._tally.counts["pictures looked for"] += len(before)
         found = {

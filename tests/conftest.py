@@ -17,7 +17,7 @@ from zeroshot.cli import app
 from zeroshot.engines import choose
 
 Colour = str | tuple[int, int, int]
-SavePicture = Callable[..., Path]
+SaveImage = Callable[..., Path]
 SaveModelFolder = Callable[..., Path]
 
 
@@ -27,8 +27,8 @@ def run(*arguments: object, stdin: bytes | None = None) -> Result:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> SavePicture:
-    """Save solid pictures below `tmp_path`: ``pictures("a/1.png", "red", (8, 6))`` returns the path."""
+def images(tmp_path: Path) -> SaveImage:
+    """Save solid pictures below `tmp_path`: ``images("a/1.png", "red", (8, 6))`` returns the path."""
 
     def save(name: str, colour: Colour = "red", size: tuple[int, int] = (16, 12), **options: Any) -> Path:
         path = tmp_path / name
@@ -66,10 +66,10 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 
 @pytest.fixture
-def folder(fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> Path:
+def folder(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> Path:
     """Three pictures in a folder, blue, red and magenta in natural order, and the colour encoder to look at them."""
     for name, colour in [("1.png", "blue"), ("2.png", "red"), ("10.png", "magenta")]:
-        pictures(f"all/{name}", colour)
+        images(f"all/{name}", colour)
     return tmp_path / "all"
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from campaigns import Tally
 from PIL import Image
 
-from zeroshot.errors import PictureError
-from zeroshot.images.decode import Opening, open_picture
+from zeroshot.errors import ImageError
+from zeroshot.images.decode import DecodeOptions, open_image
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "F")
 SHAPES = ((1, 1), (1, 10_000), (10_000, 1))
@@ -25,10 +25,10 @@ def write_all_formats(modes: Sequence[str] = MODES) -> Iterator[tuple[str, bytes
     noise = Image.effect_noise((23, 17), 90)
     for form in sorted(Image.SAVE):
         for mode in modes:
-            picture = Image.new("I;16", (23, 17), 40_000) if mode == "I;16" else noise.convert(mode)
+            image = Image.new("I;16", (23, 17), 40_000) if mode == "I;16" else noise.convert(mode)
             buffer = io.BytesIO()
             try:
-                picture.save(buffer, form)
+                image.save(buffer, form)
             except Exception:  # this format has no such mode, or its encoder is not built in
                 continue
             yield f"{form}-{mode}", buffer.getvalue()
@@ -67,8 +67,8 @@ def check(path: Path, content: bytes, name: str, tally: Tally) -> None:
     path.write_bytes(content)
     tally.tries += 1
     try:
-        picture = open_picture(str(path), Opening(max_pixels=2_000_000))
-    except PictureError as error:
+        image = open_image(str(path), DecodeOptions(max_pixels=2_000_000))
+    except ImageError as error:
         tally.counts["refused"] += 1
         tally.expect(bool(error.message) and "\n" not in error.message, f"{name}: message {error.message!r}")
     except BaseException as error:
@@ -76,7 +76,7 @@ def check(path: Path, content: bytes, name: str, tally: Tally) -> None:
         tally.expect(False, f"{name}: {type(error).__name__}: {error}; {content[:400].hex()}")
     else:
         tally.counts["opened"] += 1
-        tally.expect(picture.mode == "RGB" and min(picture.size) > 0, f"{name}: {picture}")
+        tally.expect(image.mode == "RGB" and min(image.size) > 0, f"{name}: {image}")
 
 
 def open_all(base: Path, generator: random.Random, tally: Tally, flips: int = 60, modes: Sequence[str] = MODES) -> None:

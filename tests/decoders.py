@@ -13,7 +13,7 @@ from typing import IO, Any
 from PIL import Image
 
 from zeroshot.features.pipeline import _read_pixels
-from zeroshot.images.decode import Opening, decode
+from zeroshot.images.decode import DecodeOptions, decode
 
 
 def obey(file: IO[bytes]) -> object:
@@ -45,8 +45,8 @@ def obey(file: IO[bytes]) -> object:
 
 def read_pixels(file: IO[bytes], **how: Any) -> Any:
     """Read as ever, but for pictures one pixel wide, which crash, and one pixel high, which hang."""
-    with Image.open(file) as picture:
-        width, height = picture.size
+    with Image.open(file) as image:
+        width, height = image.size
     if width == 1:
         os.kill(os.getpid(), signal.SIGSEGV)
     if height == 1:
@@ -57,13 +57,13 @@ def read_pixels(file: IO[bytes], **how: Any) -> Any:
 
 def peak_bytes(file: IO[bytes]) -> int:
     """Decode, and return by how much that raised the memory of the process at its highest."""
-    decode(file, Opening())  # whatever is allocated once
+    decode(file, DecodeOptions())  # whatever is allocated once
     file.seek(0)
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)  # what was freed is given back, and counts anew
     Path("/proc/self/clear_refs").write_text("5")  # forgets the highest
     before = _highest()
-    decode(file, Opening())
+    decode(file, DecodeOptions())
     return _highest() - before
 
 

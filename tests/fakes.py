@@ -78,7 +78,7 @@ class FakeEncoder:
         assert pixels.shape[1:] == (*self._spec.preprocessing.size, 3)
         with self._lock:
             self.batches.append(len(pixels))
-        return np.stack([colour_row(picture.reshape(-1, 3).mean(axis=0)) for picture in pixels])
+        return np.stack([colour_row(image.reshape(-1, 3).mean(axis=0)) for image in pixels])
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         self.texts += texts

@@ -357,7 +357,7 @@ def test_clearing_leaves_nothing(store: FeatureCache) -> None:
     assert store.find(MODEL, b"a", DIM) is None
 
 
-def test_each_way_of_opening_pictures_has_features_of_its_own() -> None:
+def test_each_way_of_opening_images_has_features_of_its_own() -> None:
     """What is decoded otherwise is another picture."""
     spec = FakeEncoder().spec
     ways = itertools.product((False, True), (False, True), (None, 99, 100))

@@ -156,12 +156,12 @@ class TestHalves:
 
 
 @pytest.fixture
-def folder(pictures, tmp_path: Path) -> str:
+def folder(images, tmp_path: Path) -> str:
     """Thirty pictures each of red and blue; a sixth of them look like the other."""
     for index in range(30):
         mixed = index % 6 == 0
-        pictures(f"val/red/{index}.png", (90 if mixed else 200, 0, 120 + index))
-        pictures(f"val/blue/{index}.png", (160 + index if mixed else 60, 0, 110))
+        images(f"val/red/{index}.png", (90 if mixed else 200, 0, 120 + index))
+        images(f"val/blue/{index}.png", (160 + index if mixed else 60, 0, 110))
     return str(tmp_path / "val")
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SavePicture
+from conftest import SaveImage
 from fakes import COLOURS, FakeEncoder
 
 from zeroshot.classifier import Classifier, Decision, build_classifier, classify_paths
 from zeroshot.encoder import Features, Pixels, Preprocessing
 from zeroshot.enums import Interpolation
 from zeroshot.features.pipeline import Pipeline, encode_batches
-from zeroshot.images.decode import Opening
+from zeroshot.images.decode import DecodeOptions
 from zeroshot.prompts.labels import LabelSet, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.results import Failure, Prediction
@@ -40,16 +40,16 @@ def assert_all_end(threads: list[threading.Thread]) -> None:
 
 
 @pytest.fixture
-def mixed(pictures: SavePicture, tmp_path: Path) -> list[tuple[str, str | None]]:
+def mixed(images: SaveImage, tmp_path: Path) -> list[tuple[str, str | None]]:
     """Paths with the label that each must get; None for one that cannot be read. Neighbours differ."""
     (tmp_path / "text.jpg").write_text("no picture")
-    whole = pictures("whole.png", (1, 2, 3), (50, 50)).read_bytes()
+    whole = images("whole.png", (1, 2, 3), (50, 50)).read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     bad = [str(tmp_path / name) for name in ("text.jpg", "half.png", "gone.png")] + [str(tmp_path), "nul\0.jpg"]
     inputs: list[tuple[str, str | None]] = []
     for index in range(37):
         name = NAMES[index % 4]
-        inputs.append((str(pictures(f"{index % 8}-{name}.png", name, (5 + index % 3, 9))), name))
+        inputs.append((str(images(f"{index % 8}-{name}.png", name, (5 + index % 3, 9))), name))
         if index % 5 == 2:
             inputs.append((bad[index // 5 % len(bad)], None))
     return [(bad[0], None), *inputs, (bad[1], None), (bad[2], None)]
@@ -89,10 +89,10 @@ def test_only_failures(tmp_path: Path) -> None:
     assert encoder.batches == []
 
 
-def test_a_trickle_is_answered(pictures: SavePicture) -> None:
+def test_a_trickle_is_answered(images: SaveImage) -> None:
     """A record is out before the next path arrives: the list waits here until it is."""
     answered = threading.Event()
-    path = str(pictures("red.png", "red"))
+    path = str(images("red.png", "red"))
 
     def trickle() -> Iterator[str]:
         for _ in range(3):
@@ -108,9 +108,9 @@ def test_a_trickle_is_answered(pictures: SavePicture) -> None:
     assert list(records) == []
 
 
-def test_reading_ahead_is_bounded(pictures: SavePicture) -> None:
+def test_reading_ahead_is_bounded(images: SaveImage) -> None:
     """An endless list is not read far beyond what is encoded, and closing the run ends its threads."""
-    path = str(pictures("red.png", "red"))
+    path = str(images("red.png", "red"))
     taken = 0
 
     def endless() -> Iterator[str]:
@@ -131,11 +131,11 @@ def test_reading_ahead_is_bounded(pictures: SavePicture) -> None:
     assert taken <= 8 + 4 + 2 * 4 + 2 + 2
 
 
-def test_error_of_the_list(pictures: SavePicture) -> None:
+def test_error_of_the_list(images: SaveImage) -> None:
     """What the list of paths raises reaches the caller, after the records of the paths before it."""
 
     def broken() -> Iterator[str]:
-        yield str(pictures("red.png", "red"))
+        yield str(images("red.png", "red"))
         raise PermissionError("the list is gone")
 
     encoder = FakeEncoder()
@@ -145,7 +145,7 @@ def test_error_of_the_list(pictures: SavePicture) -> None:
         next(records)
 
 
-def test_error_of_the_encoder(pictures: SavePicture) -> None:
+def test_error_of_the_encoder(images: SaveImage) -> None:
     """What the encoder raises reaches the caller, and leaves no thread behind."""
 
     class Broken(FakeEncoder):
@@ -155,11 +155,11 @@ def test_error_of_the_encoder(pictures: SavePicture) -> None:
     encoder = Broken()
     before = set(our_threads())
     with pytest.raises(RuntimeError, match="out of order"):
-        list(classify_paths(encoder, built(encoder), [str(pictures("red.png"))] * 3))
+        list(classify_paths(encoder, built(encoder), [str(images("red.png"))] * 3))
     assert_all_end([thread for thread in our_threads() if thread not in before])
 
 
-def test_numbers_that_are_none(pictures: SavePicture) -> None:
+def test_numbers_that_are_none(images: SaveImage) -> None:
     """A picture whose features overflow is a failure that says so; its neighbours keep their results."""
 
     class Overflowing(FakeEncoder):
@@ -169,7 +169,7 @@ def test_numbers_that_are_none(pictures: SavePicture) -> None:
             return rows
 
     encoder = Overflowing()
-    paths = [str(pictures(f"{name}.png", name)) for name in ("red", "blue", "green")]
+    paths = [str(images(f"{name}.png", name)) for name in ("red", "blue", "green")]
     red, blue, green = classify_paths(encoder, built(encoder), paths)
     assert isinstance(blue, Failure)
     assert "no finite numbers" in blue.error
@@ -178,10 +178,10 @@ def test_numbers_that_are_none(pictures: SavePicture) -> None:
     assert (red.label, green.label) == ("red", "green")
 
 
-def test_threshold(pictures: SavePicture) -> None:
+def test_threshold(images: SaveImage) -> None:
     """Below the threshold the label is unknown; at it, it is not; the ranking is listed all the same."""
     encoder = FakeEncoder()
-    path = str(pictures("red.png", "red"))
+    path = str(images("red.png", "red"))
     (record,) = classify_paths(encoder, built(encoder), [path])
     assert isinstance(record, Prediction)
     for threshold, label in ((record.probability, "red"), (np.nextafter(record.probability, 2), None)):
@@ -192,12 +192,12 @@ def test_threshold(pictures: SavePicture) -> None:
         assert again.probability == record.probability
 
 
-def test_background(pictures: SavePicture) -> None:
+def test_background(images: SaveImage) -> None:
     """A picture of the background is unknown, with the best label that could be reported."""
     encoder = FakeEncoder()
     labels = parse_label_yaml("labels: [red, magenta]\nbackground: [blue]", "f")
     blue, red = classify_paths(
-        encoder, built(encoder, labels), [str(pictures("b.png", "blue")), str(pictures("r.png", "red"))]
+        encoder, built(encoder, labels), [str(images("b.png", "blue")), str(images("r.png", "red"))]
     )
     assert isinstance(blue, Prediction)
     assert isinstance(red, Prediction)
@@ -205,10 +205,10 @@ def test_background(pictures: SavePicture) -> None:
     assert red.label == "red"
 
 
-def test_same_numbers_whatever_the_batch(pictures: SavePicture) -> None:
+def test_same_numbers_whatever_the_batch(images: SaveImage) -> None:
     """Probabilities agree to 1e-5 between batches of one and batches of many."""
     encoder = FakeEncoder()
-    paths = [str(pictures(f"{i}.png", (i * 9, 255 - i * 5, i * 3), (9 + i, 20))) for i in range(20)]
+    paths = [str(images(f"{i}.png", (i * 9, 255 - i * 5, i * 3), (9 + i, 20))) for i in range(20)]
     alone, together = (
         [record.probability for record in classify_paths(encoder, built(encoder), paths, pipeline=Pipeline(size))]  # type: ignore[union-attr]
         for size in (1, 20)
@@ -216,24 +216,24 @@ def test_same_numbers_whatever_the_batch(pictures: SavePicture) -> None:
     assert np.abs(np.subtract(alone, together)).max() <= 1e-5
 
 
-def test_opening_is_passed_on(pictures: SavePicture) -> None:
+def test_decode_options_are_passed_on(images: SaveImage) -> None:
     """The limit of pixels given to the run is the one that pictures are opened with."""
     encoder = FakeEncoder()
-    path = str(pictures("red.png", "red", (20, 20)))
-    (batch,) = encode_batches(encoder, [path], Pipeline(opening=Opening(max_pixels=399)))
+    path = str(images("red.png", "red", (20, 20)))
+    (batch,) = encode_batches(encoder, [path], Pipeline(decode_options=DecodeOptions(max_pixels=399)))
     assert "--max-pixels" in batch[0].error
-    (batch,) = encode_batches(encoder, [path], Pipeline(opening=Opening(max_pixels=400)))
+    (batch,) = encode_batches(encoder, [path], Pipeline(decode_options=DecodeOptions(max_pixels=400)))
     assert batch[0].features is not None
 
 
-def test_picture_that_cannot_be_resized(pictures: SavePicture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_that_cannot_be_resized(images: SaveImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that cannot be brought to the model's size is a failure with its reason."""
 
     def fail(*_: object) -> Pixels:
         raise MemoryError
 
     monkeypatch.setattr(sys.modules[encode_batches.__module__], "fit", fail)
-    (batch,) = encode_batches(FakeEncoder(), [str(pictures("red.png"))])
+    (batch,) = encode_batches(FakeEncoder(), [str(images("red.png"))])
     assert (batch[0].features, batch[0].error) == (None, "cannot be resized: MemoryError")
 
 

@@ -18,13 +18,13 @@ runner = CliRunner()
 
 
 @pytest.fixture
-def folder(pictures, tmp_path: Path) -> str:
+def folder(images, tmp_path: Path) -> str:
     """Ten pictures of three colours, one of them in the wrong folder."""
     for index in range(4):
-        pictures(f"val/red/{index}.png", (255, 10 * index, 0))
-        pictures(f"val/blue/{index}.png", (0, 10 * index, 255))
-    pictures("val/green/1.png", "green")
-    pictures("val/green/2.png", "red")
+        images(f"val/red/{index}.png", (255, 10 * index, 0))
+        images(f"val/blue/{index}.png", (0, 10 * index, 255))
+    images("val/green/1.png", "green")
+    images("val/green/2.png", "red")
     return str(tmp_path / "val")
 
 
@@ -61,14 +61,14 @@ def test_contract(fake_model, folder: str) -> None:
     assert list(document["predictions"][0]["top"][0]) == ["index", "label", "probability"]
     assert list(document["reliability"][0]) == ["low", "high", "count", "confidence", "accuracy"]
     assert list(document["risk_coverage"][0]) == ["coverage", "risk", "threshold"]
-    suspect = document["suspects"][0]
-    assert list(suspect) == [
+    issue = document["suspects"][0]
+    assert list(issue) == [
         *("path", "given", "given_probability", "suggested", "suggested_probability", "reason"),
     ]
-    assert (suspect["path"][-11:], suspect["given"], suspect["suggested"]) == ("green/2.png", "green", "red")
+    assert (issue["path"][-11:], issue["given"], issue["suggested"]) == ("green/2.png", "green", "red")
 
 
-def test_the_way_that_pictures_were_opened_stands_in_the_manifest(fake_model, folder: str) -> None:
+def test_the_way_that_images_were_opened_stands_in_the_manifest(fake_model, folder: str) -> None:
     """Also what is not the default: figures of drafts are not those of whole pictures."""
     plain, drafts = evaluate(folder), evaluate(folder, "--draft", "--no-exif", "--max-pixels", "5000")
     always = {"score": "softmax", "data": folder}

@@ -51,8 +51,8 @@ def test_pulling_brings_a_model_once(tmp_path: Path) -> None:
 def test_without_a_network_the_way_out_is_named(tmp_path: Path) -> None:
     """One line that says so, and a hint with the built-in model, pulling ahead, and bringing a folder; exit code 1."""
     closed = "http://127.0.0.1:9"  # discard: nothing listens there
-    picture = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
-    done = zeroshot(closed, tmp_path, "classify", picture, "--labels", "a,b", "--model", "base")
+    image = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
+    done = zeroshot(closed, tmp_path, "classify", image, "--labels", "a,b", "--model", "base")
     assert (done.returncode, done.stdout) == (1, "")
     error, hint = done.stderr.splitlines()
     assert "cannot be downloaded" in error
@@ -70,8 +70,8 @@ def test_a_damaged_export_is_said_on_stderr(save_model_folder: SaveModelFolder, 
     """Damaged weights end the run with the file and the command; a damaged graph is a line, and PyTorch answers."""
     folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
     export = choose.export_model(resolvers.resolve(str(folder)))
-    picture = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
-    run = ["classify", picture, "--labels", "a,b", "--model", str(folder), "--device", "cpu", "--no-cache"]
+    image = str(Path(__file__).parent.parent / "examples" / "bee.jpg")
+    run = ["classify", image, "--labels", "a,b", "--model", str(folder), "--device", "cpu", "--no-cache"]
     flip_a_bit(export / "image.onnx.data")
     done = zeroshot("http://127.0.0.1:9", tmp_path, *run)
     assert (done.returncode, done.stdout) == (1, "")

@@ -33,7 +33,7 @@ def test_search_lists_the_nearest_first_in_every_format(folder: Path) -> None:
     assert [line.split()[-1] for line in table] == names
 
 
-def test_search_by_picture(folder: Path) -> None:
+def test_search_by_image(folder: Path) -> None:
     """With --like every argument is a place to look in; --like is repeatable and finds its own picture first."""
     hits = run("search", folder, "--like", folder / "1.png", "--top", 1)
     assert hits.exit_code == 0
@@ -230,7 +230,7 @@ def test_a_limit_on_what_is_opened_stands_beside_what_was_found(folder: Path, tm
         assert json.loads(str(written["manifest"]))["options"] == found["options"]
 
 
-def test_beside_a_picture_there_is_no_text(folder: Path) -> None:
+def test_beside_a_image_there_is_no_text(folder: Path) -> None:
     """Who gives both reads why the text is no such file."""
     both = run("search", folder, "red", "--like", folder / "1.png")
     assert both.exit_code == 3

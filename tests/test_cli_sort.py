@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from zeroshot.cli import app
 
-SavePicture = Callable[..., Path]
+SaveImage = Callable[..., Path]
 LABELS = ["--labels", "red,green,blue", "--no-cache"]
 
 
@@ -21,10 +21,10 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture
-def src(fake_model: FakeModel, pictures: SavePicture) -> Path:
+def src(fake_model: FakeModel, images: SaveImage) -> Path:
     """A folder with a picture of each label, one of none, and a file that is no picture."""
     for name, colour in [("1.png", "red"), ("2.png", "green"), ("deep/er/3.png", "blue"), ("4.png", "grey")]:
-        path = pictures(f"src/{name}", colour)
+        path = images(f"src/{name}", colour)
     broken = path.parent / "5.jpg"
     broken.write_text("no picture")
     return path.parent
@@ -36,7 +36,7 @@ def files(folder: Path) -> list[str]:
     )
 
 
-def test_pictures_go_to_folders_by_label(src: Path, tmp_path: Path) -> None:
+def test_images_go_to_folders_by_label(src: Path, tmp_path: Path) -> None:
     """Moved pictures lie in their labels' folders, doubtful ones in _review, broken ones where they were: exit 3."""
     result = run("sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / "out", "--move")
     assert result.exit_code == 3
@@ -154,7 +154,7 @@ def test_undo_of_a_folder_names_its_journal(src: Path, tmp_path: Path) -> None:
     assert journal in result.stderr
 
 
-def test_a_source_without_pictures(fake_model: FakeModel, tmp_path: Path) -> None:
+def test_a_source_without_images(fake_model: FakeModel, tmp_path: Path) -> None:
     """Sorting only what is sorted already is no error, and makes nothing."""
     (tmp_path / "red").mkdir()
     (tmp_path / "red/1.png").write_bytes(b"x")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from campaigns import LABELS, YEAR, journals, read_tree, workplace
-from conftest import FakeModel, SavePicture
+from conftest import FakeModel, SaveImage
 from fakes import FakeEncoder
 from faults import set_clock
 from typer.testing import CliRunner, Result
@@ -44,9 +44,9 @@ def test_the_clock_of_these_tests(clock: Clock) -> None:
     assert journal_module.datetime.now(UTC).year > datetime.now(UTC).year + 55
 
 
-def test_the_cache(clock: Clock, pictures: SavePicture) -> None:
+def test_the_cache(clock: Clock, images: SaveImage) -> None:
     """What was stored is found under any clock, and a rewritten file is never taken for the one that was stored."""
-    path = str(pictures("a.png", "red"))
+    path = str(images("a.png", "red"))
     encoder, store = FakeEncoder(), FeatureCache()
 
     def encode() -> np.ndarray:
@@ -61,7 +61,7 @@ def test_the_cache(clock: Clock, pictures: SavePicture) -> None:
     assert len(encoder.batches) == 1
     for ahead, colour in zip(JUMPS, ("blue", "red") * 3, strict=True):
         clock(ahead)
-        pictures("a.png", colour)  # of one size
+        images("a.png", colour)  # of one size
         os.utime(path, (NOW + ahead, NOW + ahead))
         assert np.array_equal(encode(), red) == (colour == "red")
 
@@ -109,10 +109,10 @@ def test_sorting(clock: Clock, fake_model: FakeModel, tmp_path: Path, way: str) 
         assert read_tree(into) == {}
 
 
-def test_resuming(clock: Clock, fake_model: FakeModel, pictures: SavePicture, tmp_path: Path) -> None:
+def test_resuming(clock: Clock, fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
     """A run that was cut short in what is now the future, or long ago, is continued to the same bytes."""
     for number in range(9):
-        pictures(f"in/{number}.png", ("red", "green", "blue")[number % 3], (8 + number, 9))
+        images(f"in/{number}.png", ("red", "green", "blue")[number % 3], (8 + number, 9))
     output, partial = tmp_path / "out.jsonl", tmp_path / "out.jsonl.partial"
     command = ["classify", tmp_path / "in", "--labels", LABELS, "--output", output, "--resume", "--batch-size", 2]
     assert run(*command).exit_code == 0

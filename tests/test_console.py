@@ -103,10 +103,10 @@ def test_helps_name_values_and_exit_codes_in_full() -> None:
 
 
 def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
-    fake_model, pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake_model, images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a terminal, where the model has no export and nobody asked for this engine."""
-    pictures("a.png", "red")
+    images("a.png", "red")
     run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
     told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
     assert told not in CliRunner().invoke(app, run).stderr
@@ -164,11 +164,11 @@ def test_checking_a_set_says_what_was_checked(arguments: list[str], code: int, s
     ],
 )
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(
-    words: list[str], fake_model, pictures, tmp_path: Path
+    words: list[str], fake_model, images, tmp_path: Path
 ) -> None:
     """Not after an hour of it: the model is not even loaded."""
     for name in ("red", "blue"):
-        pictures(f"val/{name}/1.png", name)
+        images(f"val/{name}/1.png", name)
     target = tmp_path / "missing" / "out.json"
     words = [str(tmp_path / "val") if word == "DIR" else word for word in words]
     refused = CliRunner().invoke(app, [*words, str(target)])

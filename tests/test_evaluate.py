@@ -70,7 +70,7 @@ class TestByHand:
         assert result.metrics.brier.value == pytest.approx((3 * 2 * (1 - p) ** 2 + 2 * p**2) / 4, abs=1e-7)
         assert result.metrics.ece.value == pytest.approx(0.75 - p, abs=1e-7)
 
-    def test_label_without_pictures(self) -> None:
+    def test_label_without_images(self) -> None:
         """A label without pictures has no recall, and counts in no mean."""
         result = evaluate(make_data(np.eye(3)[:2], [0, 1]), make_classifier(np.eye(3)), ("a", "b", "c"))
         assert result.per_label[2].recall is None
@@ -149,10 +149,10 @@ class TestAgainstScikitLearn:
 class TestEncodeDataset:
     """From files to features."""
 
-    def test_failures_keep_their_place(self, pictures, tmp_path) -> None:
+    def test_failures_keep_their_place(self, images, tmp_path) -> None:
         """A picture that cannot be read leaves every other with its own label."""
         for name, colour in (("red/1.png", "red"), ("red/3.png", "red"), ("blue/1.png", "blue")):
-            pictures(name, colour)
+            images(name, colour)
         (tmp_path / "red" / "2.png").write_bytes(b"no picture")
         dataset = load_folder(str(tmp_path))
         seen: list[int] = []
@@ -190,13 +190,13 @@ class TestSuspects:
         targets = data.targets.copy()
         targets[sure] = (targets[sure] + 1) % 11
         result = evaluate(replace(data, targets=targets), classifier, keys_of(classifier))
-        found = label_issues.find_suspects(result, classifier.labels.names, 25)
+        found = label_issues.find_label_issues(result, classifier.labels.names, 25)
         assert len(found) == 25
-        assert len({suspect.row for suspect in found} & set(sure.tolist())) >= 15
+        assert len({issue.row for issue in found} & set(sure.tolist())) >= 15
         assert found[0].given != found[0].suggested
         assert found[0].given in found[0].reason and found[0].suggested in found[0].reason
 
     def test_nothing_to_suspect(self) -> None:
         """A run without mistakes has no suspects."""
         result = evaluate(make_data(np.eye(3), [0, 1, 2]), make_classifier(np.eye(3), scale=9.0), ("a", "b", "c"))
-        assert label_issues.find_suspects(result, ("a", "b", "c"), 5) == ()
+        assert label_issues.find_label_issues(result, ("a", "b", "c"), 5) == ()

@@ -234,7 +234,7 @@ def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pyt
 
 
 def test_half_precision_reference_is_refused(tmp_path: Path) -> None:
-    """Golden vectors come from float32 on the CPU, or the comparison would mean little."""
+    """Reference features come from float32 on the CPU, or the comparison would mean little."""
     reference = vit()
     reference._spec = replace(reference.spec, precision=Precision.BF16)
     with pytest.raises(ModelError, match="bf16"):

@@ -52,7 +52,7 @@ NASTY = [
 ANY_PATH = st.binary(min_size=1, max_size=40).map(os.fsdecode)
 
 
-def test_damaged_pictures_of_every_format(tmp_path: Path) -> None:
+def test_damaged_images_of_every_format(tmp_path: Path) -> None:
     """Cut, flipped, lying and extreme files give a picture or one line; nothing else is raised, nothing crashes."""
     tally = Tally()
     open_all(tmp_path, random.Random(6), tally, flips=2, modes=("RGB", "P"))
@@ -136,12 +136,12 @@ def test_files_that_change_during_the_run(fake_model: FakeModel, tmp_path: Path)
 @pytest.mark.parametrize("form", ["jsonl", "json", "csv", "tsv", "table"])
 def test_nasty_labels_are_only_words(fake_model: FakeModel, tmp_path: Path, label: str, form: str) -> None:
     """Markup, escapes, formulas, format strings and paths as labels change nothing but the label that is written."""
-    picture = tmp_path / "1.png"
-    Image.new("RGB", (8, 8), "red").save(picture)
+    image = tmp_path / "1.png"
+    Image.new("RGB", (8, 8), "red").save(image)
     labels = tmp_path / "labels.txt"
     labels.write_text(f"{label}\nother", encoding="utf-8", newline="\n")
     result = CliRunner().invoke(
-        app, ["classify", str(picture), "--labels-file", str(labels), "--format", form, "--no-cache"]
+        app, ["classify", str(image), "--labels-file", str(labels), "--format", form, "--no-cache"]
     )
     assert result.exit_code == 0, result.output
     assert form in ("csv", "tsv") or "\x1b" not in result.output
@@ -157,19 +157,19 @@ def test_nasty_labels_are_only_words(fake_model: FakeModel, tmp_path: Path, labe
 @pytest.mark.parametrize("label", NASTY)
 def test_nasty_labels_sort_into_folders(fake_model: FakeModel, tmp_path: Path, label: str) -> None:
     """Whatever a label is, its pictures land one folder deep in the folder that was asked for, and come back."""
-    picture = tmp_path / "src" / "1.png"
-    picture.parent.mkdir()
-    Image.new("RGB", (8, 8), "red").save(picture)
+    image = tmp_path / "src" / "1.png"
+    image.parent.mkdir()
+    Image.new("RGB", (8, 8), "red").save(image)
     (tmp_path / "labels.txt").write_text(f"{label} red\nblue", encoding="utf-8", newline="\n")
     into = tmp_path / "into"
     arguments = ["--labels-file", str(tmp_path / "labels.txt"), "--into", str(into), "--move", "--no-cache"]
-    result = CliRunner().invoke(app, ["sort", str(picture.parent), *arguments])
+    result = CliRunner().invoke(app, ["sort", str(image.parent), *arguments])
     assert result.exit_code == 0, result.output
     assert "\x1b" not in result.output + result.stderr
     (found,) = into.glob("*/*.png")
     assert found.resolve().parent.parent == into.resolve()
     assert CliRunner().invoke(app, ["undo", result.stdout.strip()]).exit_code == 0
-    assert picture.exists()
+    assert image.exists()
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=6))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import decoders
 import pytest
-from conftest import FakeModel, SavePicture
+from conftest import FakeModel, SaveImage
 from typer.testing import CliRunner
 
 from zeroshot.cli import app
-from zeroshot.errors import PictureError, ZeroshotError
+from zeroshot.errors import ImageError, ZeroshotError
 from zeroshot.features import pipeline
 from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.images import isolate
@@ -46,7 +46,7 @@ class Reader:
             return self._read(file)
 
     def fails(self, order: str) -> str:
-        with pytest.raises(PictureError) as caught:
+        with pytest.raises(ImageError) as caught:
             self(order)
         return caught.value.message
 
@@ -87,7 +87,7 @@ def assert_ends(pid: int) -> None:
         ("hang-locked /dev/null", "took longer than 0.2 s (--picture-timeout raises the limit)"),
     ],
 )
-def test_a_fault_costs_one_picture(reader: Reader, order: str, reason: str) -> None:
+def test_a_fault_costs_one_image(reader: Reader, order: str, reason: str) -> None:
     """The picture in hand fails with what happened; those before and after it are read."""
     before = reader()
     assert reader() == before != os.getpid()
@@ -106,7 +106,7 @@ def test_faults_among_many(tmp_path: Path) -> None:
             try:
                 with (tmp_path / str(number)).open("rb") as file:
                     return type(read(file)).__name__
-            except (PictureError, ZeroDivisionError) as error:
+            except (ImageError, ZeroDivisionError) as error:
                 return str(error)
 
         found = list(pool.map(outcome, range(len(orders))))
@@ -169,7 +169,7 @@ def test_no_child_outlives_the_run(tmp_path: Path) -> None:
             while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
                 time.sleep(0.01)
             reader.__exit__()
-            assert isinstance(answer.exception(timeout=20), PictureError)
+            assert isinstance(answer.exception(timeout=20), ImageError)
         assert isinstance(idle, int)
         for pid in (idle, int((tmp_path / "pid").read_text())):
             assert_ends(pid)
@@ -198,7 +198,7 @@ def test_processes_that_cannot_be_started(reader: Reader, monkeypatch: pytest.Mo
     monkeypatch.setattr(isolate, "_BOOT", "raise SystemExit(1)")
     with pytest.raises(ZeroshotError, match="cannot be started") as caught:
         reader()
-    assert not isinstance(caught.value, PictureError)
+    assert not isinstance(caught.value, ImageError)
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(ZeroshotError, match="No such file"):
         reader()
@@ -210,22 +210,22 @@ def run(*arguments: object) -> tuple[int, bytes, str]:
 
 
 @pytest.fixture
-def folder(pictures: SavePicture, tmp_path: Path) -> Path:
+def folder(images: SaveImage, tmp_path: Path) -> Path:
     """Twenty pictures, some of which cannot be read."""
     for number in range(20):
-        path = pictures(f"in/{number}.png", ("red", "green", "blue")[number % 3], (9 + number, 20))
+        path = images(f"in/{number}.png", ("red", "green", "blue")[number % 3], (9 + number, 20))
         if number % 6 == 5:
             path.write_bytes(path.read_bytes()[:50])
     return tmp_path / "in"
 
 
-@pytest.mark.parametrize("steady", [[], ["--resume"]])
+@pytest.mark.parametrize("fixed_batches", [[], ["--resume"]])
 def test_the_same_bytes_as_with_threads(
-    fake_model: FakeModel, folder: Path, tmp_path: Path, steady: list[str], monkeypatch: pytest.MonkeyPatch
+    fake_model: FakeModel, folder: Path, tmp_path: Path, fixed_batches: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records are byte for byte those of threads; what the cache knows needs no process."""
     outputs = [tmp_path / name for name in ("threads", "processes", "cached")]
-    common = [folder, "--batch-size", 4, "--workers", 2, *steady, "--format", "jsonl"]
+    common = [folder, "--batch-size", 4, "--workers", 2, *fixed_batches, "--format", "jsonl"]
     assert run(*common, "--no-cache", "--output", outputs[0])[0] == 3
     assert run(*common, "--isolate", "--output", outputs[1])[0] == 3
     for path in folder.iterdir():  # those that failed are not in the cache
@@ -238,15 +238,15 @@ def test_the_same_bytes_as_with_threads(
     assert cached.splitlines() == [line for line in threads.splitlines() if b'"error"' not in line]
 
 
-def test_a_run_over_pictures_that_crash_and_hang(
-    fake_model: FakeModel, folder: Path, pictures: SavePicture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_run_over_images_that_crash_and_hang(
+    fake_model: FakeModel, folder: Path, images: SaveImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each is one failed record in its place that says what happened; the report leaves them out; exit code 3."""
     monkeypatch.setattr(pipeline, "_read_pixels", decoders.read_pixels)
     whole = run(folder, "--isolate")[1].splitlines()
-    pictures("in/7a.png", "red", (1, 5))
-    pictures("in/9a.png", "red", (5, 1))
-    pictures("in/9b.png", "red", (1, 6))
+    images("in/7a.png", "red", (1, 5))
+    images("in/9a.png", "red", (5, 1))
+    images("in/9b.png", "red", (1, 6))
     command = [folder, "--isolate", "--picture-timeout", 0.2, "--workers", 2, "--report", tmp_path / "page.html"]
     code, stdout, stderr = run(*command)
     assert code == 3
@@ -267,12 +267,10 @@ def test_a_time_limit_needs_processes(fake_model: FakeModel, folder: Path) -> No
     assert fake_model.calls == []
 
 
-def test_a_run_that_is_left_early(
-    fake_model: FakeModel, pictures: SavePicture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_is_left_early(fake_model: FakeModel, images: SaveImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing the run does not wait for a decoder that hangs."""
     monkeypatch.setattr(pipeline, "_read_pixels", decoders.read_pixels)
-    paths = [str(pictures("1.png", "red")), *[str(pictures("2.png", "red", (5, 1)))] * 5]
+    paths = [str(images("1.png", "red")), *[str(images("2.png", "red", (5, 1)))] * 5]
     batches = encode_batches(fake_model.encoder, paths, Pipeline(1, 2, isolation=Isolation()))
     assert next(batches)[0].features is not None
     begun = time.monotonic()

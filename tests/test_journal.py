@@ -127,7 +127,7 @@ def test_nothing_is_overwritten(src: Path, placement: Placement) -> None:
 
 
 @pytest.mark.parametrize("placement", Placement)
-def test_a_picture_that_changed_or_went_stays_out(src: Path, placement: Placement) -> None:
+def test_a_image_that_changed_or_went_stays_out(src: Path, placement: Placement) -> None:
     """What is not as it was when it was classified is not touched, and the other pictures are still sorted."""
     steps = plan(src, src.parent / "into", placement)
     (src / "1.jpg").write_bytes(b"edited")
@@ -330,7 +330,7 @@ def test_the_next_run_settles_what_a_killed_one_left(src: Path) -> None:
     assert settle_earlier(src.parent / "into") == []
 
 
-def test_new_folders_are_on_the_disk_before_pictures_are(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_folders_are_on_the_disk_before_images_are(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut takes no folder that a picture was moved to: its name is on the disk before, at every depth."""
     synced: list[tuple[Path, list[Path]]] = []
     for module in (journal, mover):

@@ -9,13 +9,13 @@ from typing import Any
 import decoders
 import numpy as np
 import pytest
-from conftest import FakeModel, SavePicture
+from conftest import FakeModel, SaveImage
 from PIL import Image
 from typer.testing import CliRunner
 
 from zeroshot.cli import app
-from zeroshot.errors import PictureError
-from zeroshot.images.decode import Opening, _bytes_per_pixel, open_picture, to_rgb
+from zeroshot.errors import ImageError
+from zeroshot.images.decode import DecodeOptions, _bytes_per_pixel, open_image, to_rgb
 from zeroshot.images.isolate import Isolation, isolated
 from zeroshot.system import memory
 from zeroshot.system.memory import available_memory
@@ -82,26 +82,26 @@ def test_other_systems(tmp_path: Path) -> None:
     assert found is None or found > 10**8
 
 
-def limit_of(path: Path, how: Opening) -> str:
-    with pytest.raises(PictureError) as caught:
-        open_picture(str(path), how)
+def limit_of(path: Path, how: DecodeOptions) -> str:
+    with pytest.raises(ImageError) as caught:
+        open_image(str(path), how)
     return caught.value.message
 
 
-def test_a_picture_for_which_memory_is_short(pictures: SavePicture) -> None:
+def test_a_image_for_which_memory_is_short(images: SaveImage) -> None:
     """It is refused with the limit, that it comes from the memory at hand, and what raises it; smaller ones are not."""
-    path = pictures("a.png", "red", (100, 50))
-    assert open_picture(str(path), Opening(memory=5000 * 12)).size == (100, 50)
-    assert limit_of(path, Opening(memory=5000 * 12 - 1)) == (
+    path = images("a.png", "red", (100, 50))
+    assert open_image(str(path), DecodeOptions(memory=5000 * 12)).size == (100, 50)
+    assert limit_of(path, DecodeOptions(memory=5000 * 12 - 1)) == (
         "100 x 50 pixels is over the limit of 4,999 that the memory at hand sets for such a picture"
         " (--max-pixels or fewer --workers raise it)"
     )
-    assert "memory" not in limit_of(path, Opening(max_pixels=4999, memory=10))
+    assert "memory" not in limit_of(path, DecodeOptions(max_pixels=4999, memory=10))
 
 
-def test_the_limit_of_a_command(fake_model: FakeModel, pictures: SavePicture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_a_command(fake_model: FakeModel, images: SaveImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the memory is shared among the workers; --max-pixels wins over it."""
-    path = pictures("a.png", "red", (100, 50))
+    path = images("a.png", "red", (100, 50))
     monkeypatch.setattr(memory, "available_memory", lambda: 2 * 3 * 5000 * 12)
 
     def run(*arguments: object) -> Any:
@@ -141,7 +141,7 @@ KINDS: list[tuple[str, str, dict[str, Any]]] = [
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory as Linux tells it")
-def test_what_pictures_take(tmp_path: Path) -> None:
+def test_what_images_take(tmp_path: Path) -> None:
     """No kind of picture takes more than it is counted with, turned upright included, but for a fixed 6 MB."""
     Image.init()
     noise = Image.effect_noise((60, 60), 90).resize((1200, 1200), Image.Resampling.NEAREST)
@@ -153,17 +153,17 @@ def test_what_pictures_take(tmp_path: Path) -> None:
             if form not in Image.SAVE:
                 continue
             if mode == "I;16":
-                picture = Image.fromarray(np.asarray(noise).astype(np.uint16) * 257)
+                image = Image.fromarray(np.asarray(noise).astype(np.uint16) * 257)
             else:
-                picture = noise.convert("RGB").convert(mode) if mode in ("CMYK", "RGBA") else noise.convert(mode)
+                image = noise.convert("RGB").convert(mode) if mode in ("CMYK", "RGBA") else noise.convert(mode)
             if mode == "RGBA":
-                picture.putalpha(noise)
+                image.putalpha(noise)
             path = tmp_path / "picture"
-            picture.save(path, form, exif=exif, **options)
+            image.save(path, form, exif=exif, **options)
             with path.open("rb") as file:
                 taken = read(file)
             with Image.open(path) as opened:
-                counted = _bytes_per_pixel(opened) * picture.width * picture.height
+                counted = _bytes_per_pixel(opened) * image.width * image.height
             found[f"{form} {mode} {options}"] = (taken, counted)
     assert {kind: both for kind, both in found.items() if both[0] > both[1] + 6_000_000} == {}
     assert sys.platform != "linux" or len(found) > 10
@@ -174,18 +174,18 @@ def test_bands_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> Non
     """A picture that is converted some rows at a time is equal to one that is converted as a whole."""
     noise = np.random.default_rng(0).integers(0, 256, (37, 23, 4), dtype=np.uint8)
     if mode in ("I", "F"):
-        picture = Image.fromarray((noise[..., 0].astype(np.int32 if mode == "I" else np.float32) + 40) * 200)
+        image = Image.fromarray((noise[..., 0].astype(np.int32 if mode == "I" else np.float32) + 40) * 200)
     elif mode.startswith("I;16"):
-        picture = Image.fromarray(noise[..., 0].astype(np.uint16) * 250)
+        image = Image.fromarray(noise[..., 0].astype(np.uint16) * 250)
         if mode == "I;16B":
-            picture = Image.frombytes(mode, picture.size, picture.tobytes())
+            image = Image.frombytes(mode, image.size, image.tobytes())
     else:
-        picture = Image.fromarray(noise)
+        image = Image.fromarray(noise)
         for step in {"La": ("LA", "La"), "PA": ("P", "PA")}.get(mode, (mode,)):
-            picture = picture.convert(step)
+            image = image.convert(step)
         if mode in ("P", "L"):
-            picture.info["transparency"] = 7
-    whole = np.asarray(to_rgb(picture))
+            image.info["transparency"] = 7
+    whole = np.asarray(to_rgb(image))
     monkeypatch.setattr("zeroshot.images.decode._BAND_PIXELS", 23 * 5)
-    assert np.array_equal(np.asarray(to_rgb(picture)), whole)
+    assert np.array_equal(np.asarray(to_rgb(image)), whole)
     assert len(np.unique(whole)) > 5

@@ -33,7 +33,7 @@ def test_recall_and_precision() -> None:
     assert metrics.mean_recall(CONFUSION) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
-def test_labels_without_pictures() -> None:
+def test_labels_without_images() -> None:
     """A label without pictures has no recall and is not in the mean; one never predicted has no precision."""
     counts = np.array([[3, 0], [0, 0]])
     assert math.isnan(metrics.recall_per_label(counts)[1])

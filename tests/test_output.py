@@ -207,16 +207,16 @@ def test_stdout_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_that_takes_the_place_of_another_is_refused(tmp_path: Path) -> None:
     """Two outputs of one name, an output that the run reads, and a picture: all but the last writer would be lost."""
-    out, read, picture = tmp_path / "out", tmp_path / "list", tmp_path / "a.JPG"
+    out, read, image = tmp_path / "out", tmp_path / "list", tmp_path / "a.JPG"
     read.touch()
-    picture.touch()
+    image.touch()
     (tmp_path / "link").symlink_to("list")
     check_apart({"--output": out, "--report": None, "--plots": tmp_path / "b.jpg"}, [read, None, tmp_path, "no\0name"])
     check_apart({"--output": Path(os.devnull), "--report": Path(os.devnull)}, [os.devnull])
     for written, message in (
         ({"--output": out, "--report": tmp_path / "sub" / ".." / "out"}, "--output and --report name the same file"),
         ({"--output": tmp_path / "link"}, "--output .*link is a file that this run reads"),
-        ({"--report": picture}, "--report .*a.JPG is a picture, which would be lost"),
+        ({"--report": image}, "--report .*a.JPG is a picture, which would be lost"),
     ):
         with pytest.raises(OutputError, match=message):
             check_apart(written, [str(read)])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zeroshot import build_classifier, classify_paths, find_pictures, load_encoder, load_templates, parse_labels
+from zeroshot import build_classifier, classify_paths, find_images, load_encoder, load_templates, parse_labels
 from zeroshot.enums import Engine
 from zeroshot.results import Prediction
 
@@ -41,7 +41,7 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-def test_the_readmes_pictures_are_recognised(tmp_path: Path) -> None:
+def test_the_readmes_images_are_recognised(tmp_path: Path) -> None:
     """The main job, offline: the pictures whose content is among the labels get it."""
     code, out, err = run(*CLASSIFY, cwd=tmp_path)
     assert (code, err) == (0, "")
@@ -114,7 +114,7 @@ def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, c
 def test_the_engines_agree() -> None:
     """ONNX Runtime and PyTorch give the same first label and probabilities to 1e-3, on every picture at hand."""
     photographs = ROOT.parent / "shared" / "photos"
-    paths = list(find_pictures([str(folder) for folder in (EXAMPLES, photographs) if folder.is_dir()]))
+    paths = list(find_images([str(folder) for folder in (EXAMPLES, photographs) if folder.is_dir()]))
     names = sorted(path.name for path in photographs.iterdir()) if photographs.is_dir() else []
     labels, templates = parse_labels(",".join(dict.fromkeys([*SHOWN.values(), *names]))), load_templates("general")
     answers = []
@@ -130,10 +130,10 @@ def test_the_engines_agree() -> None:
 
 
 def test_the_doctor_finds_this_installation_sound(tmp_path: Path) -> None:
-    """Every check passes, the golden vectors of the built-in checkpoint among them."""
+    """Every check passes, the reference features of the built-in checkpoint among them."""
     code, out, _ = run("doctor", cwd=tmp_path)
     assert code == 0, out
-    assert "tiny golden vectors" in out
+    assert "tiny reference features" in out
     assert "BAD" not in out
 
 

@@ -54,7 +54,7 @@ def test_hidden_and_system_folders_are_skipped(tmp_path: Path) -> None:
 def test_hidden_input_is_walked(tmp_path: Path) -> None:
     """What is skipped inside a folder is walked where it is named itself."""
     tree(tmp_path, ".photos/a.jpg", "@eaDir/b.jpg")
-    assert below(tmp_path, list(paths.find_pictures([str(tmp_path / ".photos"), str(tmp_path / "@eaDir")]))) == [
+    assert below(tmp_path, list(paths.find_images([str(tmp_path / ".photos"), str(tmp_path / "@eaDir")]))) == [
         ".photos/a.jpg",
         "@eaDir/b.jpg",
     ]
@@ -64,7 +64,7 @@ def test_spelling_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Paths come back as they were given: relative, with dots, in the order given, repeated if repeated."""
     tree(tmp_path, "a/1.jpg", "b/2.jpg")
     monkeypatch.chdir(tmp_path)
-    assert list(paths.find_pictures(["./b", "a/../a/1.jpg", "a", "a/", "no such", "b/2.jpg"])) == [
+    assert list(paths.find_images(["./b", "a/../a/1.jpg", "a", "a/", "no such", "b/2.jpg"])) == [
         "./b/2.jpg",
         "a/../a/1.jpg",
         "a/1.jpg",
@@ -77,7 +77,7 @@ def test_spelling_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_named_file_of_any_ending(tmp_path: Path) -> None:
     """A file that is named itself is yielded whatever its ending."""
     tree(tmp_path, "photo.heic2")
-    assert list(paths.find_pictures([str(tmp_path / "photo.heic2")])) == [str(tmp_path / "photo.heic2")]
+    assert list(paths.find_images([str(tmp_path / "photo.heic2")])) == [str(tmp_path / "photo.heic2")]
 
 
 def test_symlinks(tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_mutual_loops_stay_small(tmp_path: Path) -> None:
 def test_deep_tree(tmp_path: Path) -> None:
     """A tree deeper than the interpreter's stack is walked to its end."""
     folders = [f"{tmp_path}{'/d' * level}" for level in range(1, sys.getrecursionlimit() + 200)]
-    picture = Path(folders[-1], "x.jpg")
+    image = Path(folders[-1], "x.jpg")
     try:
         for folder in folders:
             os.mkdir(folder)  # noqa: PTH102 - Path takes seconds for a thousand parts
-        picture.touch()
-        assert list(paths.walk(str(tmp_path))) == [str(picture)]
+        image.touch()
+        assert list(paths.walk(str(tmp_path))) == [str(image)]
     finally:  # what clears temporary folders recurses, and would fail on these
         subprocess.run(["rm", "-rf", folders[0]], check=True)
 
@@ -136,7 +136,7 @@ def test_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[str] = []
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or real(folder))
-    found = paths.find_pictures([root])
+    found = paths.find_images([root])
     assert Path(next(found)).name == "1.jpg"
     assert len(listed) == 1
     assert len(list(found)) == 3

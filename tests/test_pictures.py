@@ -10,31 +10,31 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SavePicture
+from conftest import SaveImage
 from PIL import Image
 
-from zeroshot.errors import PictureError
-from zeroshot.images.decode import Opening, decode, open_picture, to_rgb
+from zeroshot.errors import ImageError
+from zeroshot.images.decode import DecodeOptions, decode, open_image, to_rgb
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module itself does outside pytest
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-AS_USUAL = Opening()
+AS_USUAL = DecodeOptions()
 
 
-def reason(path: Path | str, how: Opening = AS_USUAL) -> str:
+def reason(path: Path | str, how: DecodeOptions = AS_USUAL) -> str:
     """Return why a file cannot be opened; the reason is one short line."""
-    with pytest.raises(PictureError) as caught:
-        open_picture(str(path), how)
+    with pytest.raises(ImageError) as caught:
+        open_image(str(path), how)
     assert "\n" not in caught.value.message
     assert 0 < len(caught.value.message) <= 250
     return caught.value.message
 
 
-def opened(path: Path, how: Opening = AS_USUAL) -> Image.Image:
-    picture = open_picture(str(path), how)
-    assert picture.mode == "RGB"
-    return picture
+def opened(path: Path, how: DecodeOptions = AS_USUAL) -> Image.Image:
+    image = open_image(str(path), how)
+    assert image.mode == "RGB"
+    return image
 
 
 @pytest.mark.parametrize("name", ["grey.png", "grey.tif", "grey.pgm", "big-endian.tif"])
@@ -97,12 +97,12 @@ def test_half_transparent() -> None:
 
 def test_palettes(tmp_path: Path) -> None:
     """Palettes become their colours, and a transparent index becomes white."""
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([0, 0, 0, 10, 200, 30])
-    picture.putpixel((1, 0), 1)
-    picture.save(tmp_path / "palette.png")
-    picture.save(tmp_path / "clear.png", transparency=0)
-    picture.save(tmp_path / "clear.gif", transparency=0)
+    image = Image.new("P", (2, 1))
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "palette.png")
+    image.save(tmp_path / "clear.png", transparency=0)
+    image.save(tmp_path / "clear.gif", transparency=0)
     assert opened(tmp_path / "palette.png").getpixel((0, 0)) == BLACK
     for name in ("palette.png", "clear.png", "clear.gif"):
         assert opened(tmp_path / name).getpixel((1, 0)) == (10, 200, 30)
@@ -112,17 +112,17 @@ def test_palettes(tmp_path: Path) -> None:
 
 def test_transparent_colour_of_an_rgb_png(tmp_path: Path) -> None:
     """The one colour that an RGB PNG declares transparent becomes white."""
-    picture = Image.new("RGB", (2, 1), (1, 2, 3))
-    picture.putpixel((1, 0), (9, 9, 9))
-    picture.save(tmp_path / "key.png", transparency=(1, 2, 3))
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (9, 9, 9))
+    image.save(tmp_path / "key.png", transparency=(1, 2, 3))
     assert np.asarray(opened(tmp_path / "key.png")).tolist() == [[[255, 255, 255], [9, 9, 9]]]
 
 
 def test_one_bit(tmp_path: Path) -> None:
     """The two values of a 1-bit picture are black and white."""
-    picture = Image.new("1", (2, 1))
-    picture.putpixel((1, 0), 1)
-    picture.save(tmp_path / "bit.png")
+    image = Image.new("1", (2, 1))
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "bit.png")
     assert np.asarray(opened(tmp_path / "bit.png"))[..., 0].tolist() == [[0, 255]]
 
 
@@ -161,32 +161,32 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     exif[0x0112] = orientation
     stored.save(tmp_path / "turned.png", exif=exif)
     assert np.array_equal(opened(tmp_path / "turned.png"), upright)
-    assert np.array_equal(opened(tmp_path / "turned.png", Opening(exif=False)), stored)
+    assert np.array_equal(opened(tmp_path / "turned.png", DecodeOptions(exif=False)), stored)
 
 
 @pytest.mark.parametrize(
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\1"]
 )
-def test_damaged_exif(pictures: SavePicture, exif: bytes) -> None:
+def test_damaged_exif(images: SaveImage, exif: bytes) -> None:
     """Metadata that cannot be read does not lose a picture that can."""
-    assert opened(pictures("odd.jpg", exif=exif)).size == (16, 12)
+    assert opened(images("odd.jpg", exif=exif)).size == (16, 12)
 
 
 def test_tiff_orientation(tmp_path: Path) -> None:
     """TIFF's own orientation is turned once, and always: Pillow does it while it decodes, in any protocol."""
-    picture = Image.new("RGB", (3, 2))
-    picture.putpixel((0, 0), (255, 255, 255))
-    picture.save(tmp_path / "turned.tif", tiffinfo={0x0112: 6})
+    image = Image.new("RGB", (3, 2))
+    image.putpixel((0, 0), (255, 255, 255))
+    image.save(tmp_path / "turned.tif", tiffinfo={0x0112: 6})
     for exif in (True, False):
-        turned = opened(tmp_path / "turned.tif", Opening(exif=exif))
+        turned = opened(tmp_path / "turned.tif", DecodeOptions(exif=exif))
         assert (turned.size, turned.getpixel((1, 0))) == ((2, 3), WHITE)
 
 
-def test_unknown_orientation(pictures: SavePicture) -> None:
+def test_unknown_orientation(images: SaveImage) -> None:
     """An orientation that does not exist leaves the picture as it is."""
     exif = Image.Exif()
     exif[0x0112] = 99
-    assert opened(pictures("odd.jpg", exif=exif)).size == (16, 12)
+    assert opened(images("odd.jpg", exif=exif)).size == (16, 12)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.webp", "a.tif", "a.bmp"])
@@ -201,7 +201,7 @@ def test_truncated(tmp_path: Path, name: str) -> None:
 
 
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
-    """A damaged file is a picture or a `PictureError`, whatever Pillow's decoder makes of it."""
+    """A damaged file is a picture or a `ImageError`, whatever Pillow's decoder makes of it."""
     random = np.random.default_rng(0)
     for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "ICO", "PPM", "TGA", "PCX", "SGI", "DDS", "QOI"):
         whole = io.BytesIO()
@@ -212,12 +212,12 @@ def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
                 damaged[position] = random.integers(0, 256)
             (tmp_path / "x").write_bytes(damaged)
             try:
-                opened(tmp_path / "x", Opening(max_pixels=1_000_000))
-            except PictureError as error:
+                opened(tmp_path / "x", DecodeOptions(max_pixels=1_000_000))
+            except ImageError as error:
                 assert error.message
 
 
-def test_not_pictures(tmp_path: Path) -> None:
+def test_not_images(tmp_path: Path) -> None:
     """Empty files, text, folders and what does not exist each say what they are."""
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("a shopping list")
@@ -255,24 +255,24 @@ def test_device() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
-def test_unreadable(pictures: SavePicture) -> None:
+def test_unreadable(images: SaveImage) -> None:
     """A file without permission says so."""
-    path = pictures("secret.png")
+    path = images("secret.png")
     path.chmod(0)
     assert "permission" in reason(path)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="no /proc here")
-def test_no_descriptor_leaks(tmp_path: Path, pictures: SavePicture) -> None:
+def test_no_descriptor_leaks(tmp_path: Path, images: SaveImage) -> None:
     """However a file fails, it is closed."""
     (tmp_path / "text.jpg").write_text("text")
-    paths = [tmp_path, tmp_path / "text.jpg", tmp_path / "gone.jpg", pictures("good.png")]
+    paths = [tmp_path, tmp_path / "text.jpg", tmp_path / "gone.jpg", images("good.png")]
 
     def attempt() -> int:
         for path in paths:
             try:
-                open_picture(str(path), Opening())
-            except PictureError:
+                open_image(str(path), DecodeOptions())
+            except ImageError:
                 continue
         return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -292,15 +292,15 @@ def test_bombs(tmp_path: Path) -> None:
     (tmp_path / "bomb.png").write_bytes(_png_header(50_000, 50_000))
     assert "--max-pixels" in reason(tmp_path / "bomb.png")
     (tmp_path / "small.png").write_bytes(_png_header(11, 10))
-    assert "11 x 10" in reason(tmp_path / "small.png", Opening(max_pixels=109))
+    assert "11 x 10" in reason(tmp_path / "small.png", DecodeOptions(max_pixels=109))
 
 
 def test_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A higher limit moves Pillow's own: the picture is then only as damaged as it is."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     Image.new("L", (100, 100)).save(tmp_path / "a.png")
-    assert "--max-pixels" in reason(tmp_path / "a.png", Opening(max_pixels=2000))
-    assert opened(tmp_path / "a.png", Opening(max_pixels=10_000)).size == (100, 100)
+    assert "--max-pixels" in reason(tmp_path / "a.png", DecodeOptions(max_pixels=2000))
+    assert opened(tmp_path / "a.png", DecodeOptions(max_pixels=10_000)).size == (100, 100)
 
 
 def test_no_pixels(tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_odd_names(tmp_path: Path) -> None:
     for name in (b"a\nb.png", b"'\".png", b"[red]x[bold].png", b"\xff\xfe.png", b" .png"):
         path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
         Image.new("RGB", (2, 2)).save(path)
-        assert open_picture(path, Opening()).size == (2, 2)
+        assert open_image(path, DecodeOptions()).size == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -330,15 +330,13 @@ def test_odd_names(tmp_path: Path) -> None:
         ((1600, 1200), "jpg", False, (1600, 1200)),
     ],
 )
-def test_drafts(
-    pictures: SavePicture, size: tuple[int, int], ending: str, draft: bool, expected: tuple[int, int]
-) -> None:
+def test_drafts(images: SaveImage, size: tuple[int, int], ending: str, draft: bool, expected: tuple[int, int]) -> None:
     """A JPEG is decoded at the smallest size that leaves twice the model's side, where it divides both sides."""
-    with pictures(f"large.{ending}", "red", size).open("rb") as file:
-        assert decode(file, Opening(draft=draft), 64).size == expected
+    with images(f"large.{ending}", "red", size).open("rb") as file:
+        assert decode(file, DecodeOptions(draft=draft), 64).size == expected
 
 
-def test_a_draft_is_the_picture(tmp_path: Path) -> None:
+def test_a_draft_is_the_image(tmp_path: Path) -> None:
     """Resized to the model's size, a draft is within a few grey levels of the whole, upright as it."""
     smooth = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
     exif = Image.Exif()
@@ -348,5 +346,5 @@ def test_a_draft_is_the_picture(tmp_path: Path) -> None:
     found = []
     for draft in (False, True):
         with path.open("rb") as file:
-            found.append(np.asarray(decode(file, Opening(draft=draft), 64).resize((64, 96))).astype(int))
+            found.append(np.asarray(decode(file, DecodeOptions(draft=draft), 64).resize((64, 96))).astype(int))
     assert 0 < np.abs(found[0] - found[1]).max() < 12

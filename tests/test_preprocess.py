@@ -34,12 +34,12 @@ def test_equals_open_clip(open_clip: ModuleType, size: tuple[int, int], mode: st
         size, False, MEAN, STD, resize_mode=mode, interpolation=interpolation, fill_color=37
     )
     for shape in SHAPES:
-        picture = noise(*shape)
+        image = noise(*shape)
         ratio = max(shape[0] / size[1], shape[1] / size[0])
         if mode == ResizeMode.LONGEST and round(min(shape) / ratio) == 0:
             continue  # open_clip's transform fails there
-        mine = preprocess.normalise(preprocess.fit(picture, how)[None], how)[0]
-        theirs = reference(picture).numpy()
+        mine = preprocess.normalise(preprocess.fit(image, how)[None], how)[0]
+        theirs = reference(image).numpy()
         assert mine.dtype == theirs.dtype
         assert np.array_equal(mine, theirs), shape
 
@@ -65,20 +65,20 @@ def test_partial_resizing(
     how = Preprocessing(size, MEAN, STD, interpolation, mode)
     for shape in [(1, 300), (301, 7), (64, 43), (3, 2000), (5000, 1), (2, 2), (400, 399)]:
         # Away from black and white, where clipping between Pillow's two passes depends on their order.
-        picture = noise(*shape).point(lambda value: 100 + value // 5)
+        image = noise(*shape).point(lambda value: 100 + value // 5)
         monkeypatch.setattr(preprocess, "MAX_RESIZED_PIXELS", 1 << 24)
-        whole = preprocess.fit(picture, how).astype(int)
+        whole = preprocess.fit(image, how).astype(int)
         monkeypatch.setattr(preprocess, "MAX_RESIZED_PIXELS", 0)
-        assert np.abs(preprocess.fit(picture, how) - whole).max() <= 1, shape
+        assert np.abs(preprocess.fit(image, how) - whole).max() <= 1, shape
 
 
 def test_partial_resizing_far_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a million pixels into a strip, single-precision coordinates would be off by a visible amount."""
     how = Preprocessing((4, 4), MEAN, STD)
-    picture = noise(3, 1_000_001).point(lambda value: 100 + value // 5)
-    whole = preprocess.fit(picture, how).astype(int)
+    image = noise(3, 1_000_001).point(lambda value: 100 + value // 5)
+    whole = preprocess.fit(image, how).astype(int)
     monkeypatch.setattr(preprocess, "MAX_RESIZED_PIXELS", 0)
-    assert np.abs(preprocess.fit(picture, how) - whole).max() <= 1
+    assert np.abs(preprocess.fit(image, how) - whole).max() <= 1
 
 
 def test_huge_strip_costs_little() -> None:

@@ -180,18 +180,18 @@ class TestFile:
         addresses = [value for _, found in elements.found for name, value in found if name in ("src", "href")]
         assert all(address.startswith(("data:image/webp;base64,", "#")) for address in addresses)
 
-    def test_every_picture_has_words(self, eval_page: Path) -> None:
+    def test_every_image_has_words(self, eval_page: Path) -> None:
         """Each thumbnail has an alternative text that says what it is taken for."""
-        pictures = re.findall(r"<img [^>]*>", eval_page.read_text(encoding="utf-8"))
-        assert len(pictures) > 60
-        assert all(re.search(r'alt="[^"]*(answer|unknown)[^"]*"', picture) for picture in pictures)
+        images = re.findall(r"<img [^>]*>", eval_page.read_text(encoding="utf-8"))
+        assert len(images) > 60
+        assert all(re.search(r'alt="[^"]*(answer|unknown)[^"]*"', image) for image in images)
 
     def test_failures_are_listed(self, eval_page: Path, classify_page: Path) -> None:
         """Pictures that could not be read stand in a table with their reason."""
         assert "&lt;gone&gt;.png" in eval_page.read_text(encoding="utf-8")
         assert "no such file" in classify_page.read_text(encoding="utf-8")
 
-    def test_five_thousand_pictures_fit(self, tmp_path: Path) -> None:
+    def test_five_thousand_images_fit(self, tmp_path: Path) -> None:
         """A page of 5,000 detailed pictures stays under 30 MB: measured on a hundred of them, thumbnails and cards."""
         generator = np.random.default_rng(1)
         coarse = generator.integers(0, 255, size=(100, 24, 32, 3), dtype=np.uint8)
@@ -210,14 +210,14 @@ class TestFile:
 class TestThumbnails:
     """Thumbnails."""
 
-    def test_shape_and_absence(self, pictures, tmp_path: Path) -> None:
+    def test_shape_and_absence(self, images, tmp_path: Path) -> None:
         """A thumbnail keeps its picture's shape and is small; a file that is gone has none."""
-        path = str(pictures("wide.png", "red", (900, 300)))
+        path = str(images("wide.png", "red", (900, 300)))
         made = make_thumbnails([path, path, str(tmp_path / "gone.png")], Pipeline(workers=2))
         assert list(made) == [path]
-        picture = Image.open(io.BytesIO(base64.b64decode(made[path].partition(",")[2])))
-        assert max(picture.size) <= 112
-        assert picture.width / picture.height == pytest.approx(3, abs=0.1)
+        image = Image.open(io.BytesIO(base64.b64decode(made[path].partition(",")[2])))
+        assert max(image.size) <= 112
+        assert image.width / image.height == pytest.approx(3, abs=0.1)
 
 
 class TestClassifyReport:
@@ -226,7 +226,7 @@ class TestClassifyReport:
     def ranked(self, n: int) -> tuple[Ranked, ...]:
         return tuple(Ranked(f"label {index}", 1 / n, 0.1, 1.0) for index in range(n))
 
-    def test_matrix_up_to_fifty_pictures(self) -> None:
+    def test_matrix_up_to_fifty_images(self) -> None:
         """Up to fifty pictures every label is kept for the matrix; beyond, only the best few of each."""
         report = ClassifyReport()
         for index in range(50):
@@ -237,7 +237,7 @@ class TestClassifyReport:
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Beyond the page's limit records are counted and not kept."""
-        monkeypatch.setattr("zeroshot.output.report.classify_page.MAX_PICTURES", 60)
+        monkeypatch.setattr("zeroshot.output.report.classify_page.MAX_IMAGES", 60)
         report = ClassifyReport()
         for index in range(100):
             report.add(Prediction(f"{index}.png", "label 0", 0.5, self.ranked(3)))

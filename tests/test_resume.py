@@ -21,7 +21,7 @@ from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.output.destination import open_output
 from zeroshot.output.render.records import Layout, make_writer
 from zeroshot.output.resume import Recipe, open_resumable
-from zeroshot.output.resume_manifest import first_difference, sidecar_path
+from zeroshot.output.resume_manifest import first_difference, resume_manifest_path
 from zeroshot.results import Failure, Manifest
 
 PATHS = [
@@ -178,7 +178,7 @@ def test_differences_are_named_where_they_are() -> None:
     assert first_difference({"a": [1]}, {"a": [1, 2]}) == "a was [1], is [1, 2]"
 
 
-def test_steady_batches_are_full_and_exact(tmp_path: Path) -> None:
+def test_fixed_batches_are_full_and_exact(tmp_path: Path) -> None:
     """Slow paths and failures do not change which pictures share a batch, and the encoder sees one shape only."""
     for number in range(7):
         Image.fromarray(np.full((8, 8, 3), number * 30, np.uint8)).save(tmp_path / f"{number}.png")
@@ -190,7 +190,7 @@ def test_steady_batches_are_full_and_exact(tmp_path: Path) -> None:
             yield str(path)
 
     encoder = FakeEncoder()
-    batches = list(encode_batches(encoder, slowly(), Pipeline(3, 1, steady=True)))
+    batches = list(encode_batches(encoder, slowly(), Pipeline(3, 1, fixed_batches=True)))
     assert [len(batch) for batch in batches] == [3, 3, 1]
     assert encoder.batches == [3, 3, 3]
     assert [item.features is None for batch in batches for item in batch] == [number == 2 for number in range(7)]
@@ -235,13 +235,13 @@ def test_the_command_continues(fake_model: FakeModel, tmp_path: Path) -> None:
     more = invoke(src, "-o", out, "--resume", "--batch-size", 2)
     assert (more.exit_code, "new.png is not among their inputs" in more.stderr) == (1, True)
     assert out.read_bytes() == whole
-    assert json.loads(sidecar_path(out).read_bytes())["manifest"]["model"]["model"] == "fake"
+    assert json.loads(resume_manifest_path(out).read_bytes())["manifest"]["model"]["model"] == "fake"
     assert invoke(src, "-o", out).exit_code == 3
-    assert not sidecar_path(out).exists()  # it told how another file was made
+    assert not resume_manifest_path(out).exists()  # it told how another file was made
 
 
-def test_the_sidecar_comes_first(target: Path) -> None:
+def test_the_resume_manifest_comes_first(target: Path) -> None:
     """Before the first record can be written, the manifest is whole already."""
     with open_resumable(target, recipe()) as begun:
         assert begun.done == 0
-        assert json.loads(sidecar_path(target).read_bytes()) == recipe().document()
+        assert json.loads(resume_manifest_path(target).read_bytes()) == recipe().document()

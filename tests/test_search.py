@@ -24,12 +24,12 @@ from zeroshot.output.features_file import FeatureTable, write_features
 from zeroshot.results import Failure
 from zeroshot.search import build_query, search
 
-SavePicture = Callable[..., Path]
+SaveImage = Callable[..., Path]
 
 
 @pytest.fixture
-def coloured(pictures: SavePicture) -> list[str]:
-    return [str(pictures(f"{i}.png", colour)) for i, colour in enumerate(["blue", "red", "magenta", "green", "red"])]
+def coloured(images: SaveImage) -> list[str]:
+    return [str(images(f"{i}.png", colour)) for i, colour in enumerate(["blue", "red", "magenta", "green", "red"])]
 
 
 def test_nearest_first_and_equal_ones_in_input_order(coloured: list[str]) -> None:
@@ -51,7 +51,7 @@ def test_a_batch_decides_nothing_and_top_only_cuts(coloured: list[str]) -> None:
         assert search(encoder, query, coloured, 2, Pipeline(batch_size=size)).hits == whole.hits[:2]
 
 
-def test_a_picture_finds_itself_and_joins_a_text(coloured: list[str]) -> None:
+def test_a_image_finds_itself_and_joins_a_text(coloured: list[str]) -> None:
     """A query of one picture is its features; of a text and a picture the unit mean of both."""
     encoder = FakeEncoder()
     alone = build_query(encoder, [], [coloured[3]], Pipeline())

@@ -115,7 +115,7 @@ def test_numbered_names_stay_in_bounds(name: str) -> None:
         assert all(Path(numbered).suffix == Path(name).suffix for numbered in names if Path(name).suffix)
 
 
-def test_a_plan_gives_each_picture_a_place(tmp_path: Path) -> None:
+def test_a_plan_gives_each_image_a_place(tmp_path: Path) -> None:
     """Labels decide the folder, no label means _review, and a picture that cannot be read stays."""
     into = tmp_path / "into"
     records: list[Record] = [

@@ -42,7 +42,7 @@ class TestWilson:
 class TestMeanRecall:
     """The interval of the mean recall."""
 
-    def test_value_leaves_out_labels_without_pictures(self) -> None:
+    def test_value_leaves_out_labels_without_images(self) -> None:
         """Recalls 1/2 and 1 average to 3/4; the label without pictures has no recall."""
         estimate = statistics.mean_recall_interval(np.array([1, 0, 3]), np.array([2, 0, 3]))
         assert estimate.value == 0.75
@@ -54,7 +54,7 @@ class TestMeanRecall:
         assert estimate == statistics.wilson(10, 10)
         assert statistics.mean_recall_interval(np.array([0, 0]), np.array([4, 6])) == statistics.wilson(0, 10)
 
-    def test_equals_resampling_pictures(self) -> None:
+    def test_equals_resampling_images(self) -> None:
         """The multinomial draw is the bootstrap over pictures: scipy's own gives the same interval."""
         right, support = np.array([30, 45, 12]), np.array([40, 50, 30])
         labels = np.repeat(np.arange(3), support)

@@ -41,8 +41,8 @@ def make_data(encoder: FakeEncoder, n: int = 300) -> EncodedDataset:
     targets = np.arange(n) % 3
     pixels = generator.integers(60, 120, size=(n, 3))
     pixels[np.arange(n), targets] += generator.integers(0, 60, size=n)
-    pictures = np.repeat(pixels[:, None, None, :], 64, axis=1).reshape(n, 8, 8, 3).astype(np.uint8)
-    return EncodedDataset(encoder.encode_images(pictures), tuple(f"{i}.png" for i in range(n)), targets, ())
+    images = np.repeat(pixels[:, None, None, :], 64, axis=1).reshape(n, 8, 8, 3).astype(np.uint8)
+    return EncodedDataset(encoder.encode_images(images), tuple(f"{i}.png" for i in range(n)), targets, ())
 
 
 @pytest.fixture
@@ -143,11 +143,11 @@ class TestCandidates:
 class TestCommand:
     """The command."""
 
-    def test_writes_a_set_that_loads(self, fake_model, pictures, tmp_path: Path) -> None:
+    def test_writes_a_set_that_loads(self, fake_model, images, tmp_path: Path) -> None:
         """The command prints the finding and writes a YAML set for --prompts."""
         for index in range(25):
-            pictures(f"val/red/{index}.png", (255, 5 * index, 0))
-            pictures(f"val/blue/{index}.png", (0, 5 * index, 255))
+            images(f"val/red/{index}.png", (255, 5 * index, 0))
+            images(f"val/blue/{index}.png", (0, 5 * index, 255))
         target = tmp_path / "mine.yaml"
         options = ["--candidates", "plain", "--candidates", "photo", "-o", str(target)]
         result = runner.invoke(app, [str(tmp_path / "val"), *options])
@@ -158,10 +158,10 @@ class TestCommand:
         assert 1 <= len(templates.templates) <= 10
         assert "others" in templates.description
 
-    def test_too_few_pictures(self, fake_model, pictures, tmp_path: Path) -> None:
+    def test_too_few_images(self, fake_model, images, tmp_path: Path) -> None:
         """A handful of pictures is refused in one line."""
-        pictures("val/red/1.png", "red")
-        pictures("val/blue/1.png", "blue")
+        images("val/red/1.png", "red")
+        images("val/blue/1.png", "blue")
         result = runner.invoke(app, [str(tmp_path / "val"), "-o", str(tmp_path / "x.yaml")])
         assert result.exit_code == 1
         assert "too few" in result.stderr

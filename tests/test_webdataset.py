@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
     return root
 
 
-def test_reads_names_templates_and_pictures(data: Path) -> None:
+def test_reads_names_templates_and_images(data: Path) -> None:
     """Labels are the lines' numbers, templates are the data set's own, and pictures keep their names in the shards."""
     assert is_webdataset(str(data))
     with open_webdataset(str(data)) as opened:
@@ -87,7 +87,7 @@ def test_evaluates_with_its_own_templates(fake_model, data: Path) -> None:
     assert other["manifest"]["prompts"]["name"] == "photo"
 
 
-def test_report_shows_pictures(fake_model, data: Path, tmp_path: Path) -> None:
+def test_report_shows_images(fake_model, data: Path, tmp_path: Path) -> None:
     """The report has the thumbnails of pictures that lie in shards."""
     page = tmp_path / "report.html"
     assert runner.invoke(app, ["eval", str(data), "--report", str(page)]).exit_code == 0
@@ -192,7 +192,7 @@ def test_gives_the_protocols_numbers(open_clip: ModuleType, save_model_folder, d
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     model.eval()
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
-    pictures, targets = [], []
+    images, targets = [], []
     for shard in ("0.tar", "1.tar"):
         with tarfile.open(data / "test" / shard) as archive:
             for member in archive:
@@ -200,14 +200,14 @@ def test_gives_the_protocols_numbers(open_clip: ModuleType, save_model_folder, d
                 if member.name.endswith(".cls"):
                     targets.append(int(content))
                 else:
-                    pictures.append(transform(Image.open(io.BytesIO(content)).convert("RGB")))
+                    images.append(transform(Image.open(io.BytesIO(content)).convert("RGB")))
     with torch.no_grad():
         rows = []
         for name in NAMES:
             texts = model.encode_text(tokenizer([template.format(c=name) for template in TEMPLATES]))
             mean = torch.nn.functional.normalize(texts, dim=-1).mean(dim=0)
             rows.append(mean / mean.norm())
-        features = torch.nn.functional.normalize(model.encode_image(torch.stack(pictures)), dim=-1)
+        features = torch.nn.functional.normalize(model.encode_image(torch.stack(images)), dim=-1)
         logits = 100.0 * features @ torch.stack(rows).T
     truth = torch.tensor(targets)
     best = logits.topk(5, dim=1).indices

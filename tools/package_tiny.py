@@ -1,4 +1,4 @@
-"""Make a trained checkpoint ready for the package: graphs for the torch-free engine, and its golden vectors.
+"""Make a trained checkpoint ready for the package: graphs for the torch-free engine, and its reference features.
 
 python tools/package_tiny.py zeroshot/models/checkpoints/tiny
 """
@@ -21,7 +21,7 @@ def main() -> None:
     encoder = torch_engine.load(resolvers.obtain(resolvers.resolve(str(folder))))
     manifest = export.write_graphs_over_safetensors(encoder, folder)
     print(f"agreement with PyTorch: {manifest.agreement}")
-    (folder / self_test.GOLDEN).write_text(json.dumps(self_test.golden_features(encoder)) + "\n")
+    (folder / self_test.REFERENCE_FEATURES).write_text(json.dumps(self_test.reference_features(encoder)) + "\n")
     graphs = choose.load_encoder(str(folder))
     print(f"{graphs.spec.engine} loads it; {sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.2f} MB in all")
 

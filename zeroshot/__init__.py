@@ -7,7 +7,7 @@ The calls below are those that the command line makes. Nothing is imported befor
     >>> encoder = zeroshot.load_encoder("tiny")
     >>> labels, templates = zeroshot.parse_labels("cat,coffee,bridge"), zeroshot.load_templates("general")
     >>> classifier = zeroshot.build_classifier(encoder, labels, templates)
-    >>> for record in zeroshot.classify_paths(encoder, classifier, zeroshot.find_pictures(["examples"])):
+    >>> for record in zeroshot.classify_paths(encoder, classifier, zeroshot.find_images(["examples"])):
     ...     print(record)
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset
     from .evaluation.evaluate import evaluate as evaluate_dataset
     from .features.pipeline import Pipeline
-    from .images.paths import find_pictures
+    from .images.paths import find_images
     from .prompts.labels import Label, LabelSet, load_labels, parse_labels
     from .prompts.template_sets import TemplateSet, load_templates
     from .results import Failure, Prediction, Ranked, Record
@@ -52,7 +52,7 @@ _HOMES = {
     "classify_paths": "classifier",
     "encode_dataset": "evaluation.evaluate",
     "evaluate_dataset": "evaluation.evaluate:evaluate",  # here its name has to say what is evaluated
-    "find_pictures": "images.paths",
+    "find_images": "images.paths",
     "load_encoder": "engines.choose",
     "load_folder": "evaluation.datasets",
     "load_labels": "prompts.labels",
@@ -83,7 +83,7 @@ __all__ = [
     "classify_paths",
     "encode_dataset",
     "evaluate_dataset",
-    "find_pictures",
+    "find_images",
     "load_encoder",
     "load_folder",
     "load_labels",

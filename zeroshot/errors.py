@@ -63,7 +63,7 @@ class OutputError(ZeroshotError):
     """Results that cannot be written."""
 
 
-class PictureError(ZeroshotError):
+class ImageError(ZeroshotError):
     """One picture that cannot be read; it becomes one failed record and never ends a run."""
 
 

@@ -12,7 +12,7 @@ from .encoder import Encoder, Features, average
 from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches
 from .prompts.labels import Label, normalise
-from .prompts.validation import check_control_tokens, check_encodable, find_truncated, warn_misread
+from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
 
 
@@ -47,7 +47,7 @@ class Found:
 def build_query(
     encoder: Encoder,
     texts: Sequence[str],
-    pictures: Sequence[str],
+    images: Sequence[str],
     pipeline: Pipeline,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Features:
@@ -56,7 +56,7 @@ def build_query(
     Args:
         encoder: The model.
         texts: Sentences, read as labels are.
-        pictures: Paths of the examples.
+        images: Paths of the examples.
         pipeline: How those are read.
         warn: Told, in one line each, what the model does not read as it is written.
 
@@ -65,20 +65,20 @@ def build_query(
         LabelError: A text is blank, or holds a control token or bytes that are no text.
         ModelError: The model gives no finite numbers for a text.
     """
-    if not texts and not pictures:
+    if not texts and not images:
         raise InputError("nothing to search for", "give a text, or --like PICTURE")
     if not all(normalise(text) for text in texts):
         raise LabelError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
     check_encodable(texts)
     check_control_tokens(encoder.spec, [Label(text) for text in texts], kind="text")
-    for warning in warn_misread(encoder.spec, texts, find_truncated(encoder, [[text] for text in texts])):
+    for warning in validation_warnings(encoder.spec, texts, find_truncated(encoder, [[text] for text in texts])):
         warn(warning)
     rows = list(encoder.encode_texts(texts)) if texts else []
     if not np.isfinite(rows).all():
         raise ModelError(
             f"{encoder.spec.model} gives no finite numbers for this text", "--precision fp32, or other weights"
         )
-    for item in (item for batch in encode_batches(encoder, pictures, pipeline) for item in batch):
+    for item in (item for batch in encode_batches(encoder, images, pipeline) for item in batch):
         if item.features is None:
             raise InputError(f"--like {item.path}: {item.error}", "give a picture that can be read")
         rows.append(item.features)

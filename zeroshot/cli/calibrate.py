@@ -14,7 +14,7 @@ from .inputs import prepare_classifier, read_templates
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def calibrate(
     folder: labelled.Folder = None,
     targets: labelled.Targets = None,
@@ -40,9 +40,9 @@ def calibrate(
     ),
     format_: labelled.ReportFormatOption = None,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Make probabilities honest, and find the threshold for a wanted precision.
 
@@ -68,12 +68,12 @@ def calibrate(
             template_set = source.templates
         check_apart({"--output": output}, [targets, label_names])
         check_output(output)
-        pipeline = pictures.pipeline(as_stored=source.public)
-        encoder = running.load(model, pretrained, bare)
+        pipeline = images.pipeline(as_stored=source.public)
+        encoder = running.load(model, pretrained, preprocess_overrides)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
         data = labelled.encode(encoder, source, pipeline)
         fit = fit_both(*halve(data, seed), classifier, dataset.keys, target_precision)
-        choices = pictures.choices(pipeline) | {"data": folder or targets, "seed": seed}
+        choices = images.choices(pipeline) | {"data": folder or targets, "seed": seed}
         manifest = build_manifest(encoder.spec, classifier, choices)
         document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
         with open_output(output) as stream:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def classify(
     inputs: Annotated[
         list[str] | None,
@@ -80,9 +80,9 @@ def classify(
         typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
     ] = None,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Say which label fits each picture best, with probabilities.
 
@@ -112,8 +112,8 @@ def classify(
     else:
         check_output(output)
     check_output(report)
-    pipeline = pictures.pipeline()
-    encoder = running.load(model, pretrained, bare)
+    pipeline = images.pipeline()
+    encoder = running.load(model, pretrained, preprocess_overrides)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     fitted = load_calibration(calibration, encoder.spec, classifier) if calibration else None
     if fitted:
@@ -121,7 +121,7 @@ def classify(
     least = threshold if threshold is not None else (fitted.threshold if fitted else None) or 0.0
     answers = len(label_set.answers)
     ranks = min(top_k, answers)
-    choices = {"top_k": ranks, "threshold": least} | pictures.choices(pipeline)
+    choices = {"top_k": ranks, "threshold": least} | images.choices(pipeline)
     choices |= {"calibration": fitted.manifest()} if fitted else {}
     manifest = build_manifest(encoder.spec, classifier, choices)
     layout = Layout(shown, ranks, shutil.get_terminal_size().columns, colour=to_terminal)
@@ -142,9 +142,9 @@ def classify(
                     bar.note(f"zeroshot: continuing after {begun.done} records")
                 rest = begun.skip(paths)
                 tally = _Tally(bar, begun.done, begun.failed, quiet=False)
-                steady = replace(pipeline, steady=True)
+                exact = replace(pipeline, fixed_batches=True)
                 try:
-                    tally.write(classify_paths(encoder, classifier, rest, decision, steady), writer)
+                    tally.write(classify_paths(encoder, classifier, rest, decision, exact), writer)
                 except KeyboardInterrupt:
                     bar.note(f"zeroshot: {tally.written} records so far; the same command continues after them")
                     raise

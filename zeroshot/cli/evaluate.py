@@ -23,7 +23,7 @@ _DRAWINGS = ("confusion", "reliability", "risk-coverage")
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def evaluate(
     folder: labelled.Folder = None,
     targets: labelled.Targets = None,
@@ -94,9 +94,9 @@ def evaluate(
         ),
     ] = None,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Measure accuracy on labelled pictures: a folder with one subfolder a label.
 
@@ -116,7 +116,7 @@ def evaluate(
     from ..evaluation.compare import pair
     from ..evaluation.evaluate import Run
     from ..evaluation.evaluate import evaluate as measure
-    from ..evaluation.label_issues import find_suspects
+    from ..evaluation.label_issues import find_label_issues
     from ..output.destination import check_apart, check_output, open_output
     from ..output.render import evaluation as render_eval
 
@@ -131,11 +131,11 @@ def evaluate(
             _make_folder(plots)
         for target in written.values():
             check_output(target)
-        pipeline = pictures.pipeline(as_stored=source.public)
-        choices = pictures.choices(pipeline) | {"data": folder or targets}
+        pipeline = images.pipeline(as_stored=source.public)
+        choices = images.choices(pipeline) | {"data": folder or targets}
         runs: list[Run] = []
         for name, tag in models:
-            encoder = running.load(name, tag, bare)
+            encoder = running.load(name, tag, preprocess_overrides)
             # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
             classifiers = [
                 prepare_classifier(encoder, dataset.labels, templates, score, pipeline.cache)
@@ -151,7 +151,7 @@ def evaluate(
                 runs.append(Run(measure(data, classifier, dataset.keys), manifest))
         runs.sort(key=lambda run: -run.result.metrics.top1.value)
         best = runs[0]
-        suspected = find_suspects(best.result, dataset.labels.names, suspects)
+        suspected = find_label_issues(best.result, dataset.labels.names, suspects)
         colour = output is None and sys.stdout.isatty()
         document: dict[str, Any]
         if len(runs) > 1:

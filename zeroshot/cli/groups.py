@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Command = Callable[..., ExitCode | None]
 
 
-def takes_groups(command: Command) -> Command:
+def expand_option_groups(command: Command) -> Command:
     """Let a command have parameters that are groups; typer sees the options of each behind the others.
 
     Raises:
@@ -55,7 +55,7 @@ def takes_groups(command: Command) -> Command:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureOptions:
+class ImageOptions:
     """How pictures are opened and fed to the encoder.
 
     Raises:
@@ -69,7 +69,7 @@ class PictureOptions:
     batch_size: options.BatchSize = 32
     workers: options.Workers = None
     isolate: options.Isolate = False
-    picture_timeout: options.PictureTimeout = None
+    picture_timeout: options.ImageTimeout = None
 
     def __post_init__(self) -> None:
         if self.picture_timeout is not None and not self.isolate:
@@ -83,7 +83,7 @@ class PictureOptions:
         """
         from ..features.cache import FeatureCache
         from ..features.pipeline import Pipeline, available_cores
-        from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, Opening
+        from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, DecodeOptions
         from ..images.isolate import DEFAULT_SECONDS, Isolation
         from ..system.memory import available_memory
         from .console import warn
@@ -92,19 +92,21 @@ class PictureOptions:
         # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
         memory = None if self.max_pixels or (free := available_memory()) is None else free // 2 // count
         most = self.max_pixels or DEFAULT_MAX_PIXELS
-        opening = Opening(exif=not (self.no_exif or as_stored), max_pixels=most, memory=memory, draft=self.draft)
+        decode_options = DecodeOptions(
+            exif=not (self.no_exif or as_stored), max_pixels=most, memory=memory, draft=self.draft
+        )
         limit = most * MOST_BYTES if memory is None else min(most * MOST_BYTES, memory)
         return Pipeline(
             self.batch_size,
             count,
-            opening,
+            decode_options,
             None if self.no_cache else FeatureCache(warn=warn),
             isolation=Isolation(self.picture_timeout or DEFAULT_SECONDS, limit) if self.isolate else None,
         )
 
     def choices(self, pipeline: Pipeline) -> dict[str, Any]:
         """Return what a manifest says about the way pictures were opened."""
-        chosen: dict[str, Any] = {"exif": pipeline.opening.exif}
+        chosen: dict[str, Any] = {"exif": pipeline.decode_options.exif}
         chosen |= {"draft": True} if self.draft else {}
         chosen |= {"max_pixels": self.max_pixels} if self.max_pixels else {}
         return chosen
@@ -145,7 +147,7 @@ class EngineOptions:
     precision: options.PrecisionOption = Precision.AUTO
     engine: options.EngineOption = Engine.AUTO
 
-    def load(self, model: str | None, pretrained: str | None, bare: WeightsFileOptions) -> Encoder:
+    def load(self, model: str | None, pretrained: str | None, preprocess_overrides: WeightsFileOptions) -> Encoder:
         """Load a model, with a progress bar for its download."""
         from ..engines.choose import load_encoder
         from .console import download_bar, say, warn
@@ -157,7 +159,7 @@ class EngineOptions:
                 device=self.device,
                 precision=self.precision,
                 engine=self.engine,
-                preprocessing=bare.preprocessing(),
+                preprocessing=preprocess_overrides.preprocessing(),
                 on_progress=on_progress,
                 warn=warn,
             )
@@ -165,7 +167,7 @@ class EngineOptions:
         if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
             from ..models.resolvers import resolve
 
-            pull = f"zeroshot models pull {resolve(model, pretrained, bare.preprocessing()).arguments}"
+            pull = f"zeroshot models pull {resolve(model, pretrained, preprocess_overrides.preprocessing()).arguments}"
             say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")
         return encoder
 

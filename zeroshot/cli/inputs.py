@@ -121,13 +121,13 @@ def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
 
 def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
     """Yield the path of every picture, in the order of the command line."""
-    from ..images.paths import STDIN, find_pictures, open_list, read_list
+    from ..images.paths import STDIN, find_images, open_list, read_list
 
     for given in inputs:
-        yield from find_pictures(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
+        yield from find_images(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
     if files_from:
         with open_list(files_from) as stream:
-            yield from find_pictures(read_list(stream, nul=nul))
+            yield from find_images(read_list(stream, nul=nul))
 
 
 def count_ahead(bar: console.Bar, inputs: list[str], files_from: str | None, nul: bool) -> None:

@@ -83,7 +83,7 @@ def _list_as_json(every: bool) -> str:
 
 @app.command("pull", short_help="Download a model, and export it for quick starts.")
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def pull(
     model: Name = None,
     pretrained: options.Pretrained = None,
@@ -91,14 +91,14 @@ def pull(
         bool, typer.Option(help="Also export it for the torch-free engine, which starts in a second.")
     ] = True,
     *,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from ..engines import choose
     from ..models import resolvers
     from ..models.weights_file import hash_file
 
-    source = resolvers.resolve(model, pretrained, bare.preprocessing())
+    source = resolvers.resolve(model, pretrained, preprocess_overrides.preprocessing())
     if source.folder == resolvers.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
@@ -118,13 +118,13 @@ def pull(
 
 @app.command("info", short_help="Show what a model is, and its card.")
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def info(
     model: Name = None,
     pretrained: options.Pretrained = None,
     json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
     *,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> None:
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
     from dataclasses import asdict
@@ -132,7 +132,7 @@ def info(
     from ..models import resolvers
     from ..output.render.records import to_json
 
-    encoder = groups.EngineOptions().load(model, pretrained, bare)
+    encoder = groups.EngineOptions().load(model, pretrained, preprocess_overrides)
     spec = encoder.spec
     if json:
         typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())
@@ -155,7 +155,7 @@ def info(
         "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
     }.items():
         typer.echo(f"{name:<15} {value}")
-    folder = resolvers.resolve(model, pretrained, bare.preprocessing()).folder
+    folder = resolvers.resolve(model, pretrained, preprocess_overrides.preprocessing()).folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8", errors="replace"))

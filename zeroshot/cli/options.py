@@ -79,7 +79,7 @@ Isolate = Annotated[
         "--resume` continues it) and a hang stops it.",
     ),
 ]
-PictureTimeout = Annotated[
+ImageTimeout = Annotated[
     float | None,
     typer.Option(
         "--picture-timeout",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def search(
     inputs: Annotated[
         list[str] | None,
@@ -40,9 +40,9 @@ def search(
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """List the pictures nearest to a text, or to other pictures.
 
@@ -55,8 +55,8 @@ def search(
     if not like:
         _check_text(text, alone=not paths and not files_from)
     check_sources(paths, files_from, from0)
-    for picture in like or []:
-        check_readable(picture, "--like takes a picture")
+    for image in like or []:
+        check_readable(image, "--like takes a picture")
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
     from ..output.destination import check_apart, check_output, open_output
@@ -66,15 +66,15 @@ def search(
 
     check_apart({"--output": output}, [*paths, *(like or []), files_from])
     check_output(output)
-    pipeline = pictures.pipeline()
-    encoder = running.load(model, pretrained, bare)
+    pipeline = images.pipeline()
+    encoder = running.load(model, pretrained, preprocess_overrides)
     query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
     with console.Bar("pictures") as bar:
         count_ahead(bar, paths, files_from, from0)
         found = find(encoder, query, find_inputs(paths, files_from, from0), top, pipeline, bar.advance)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
-        write_hits(found, form, stream, encoder.spec, query_shown, pictures.choices(pipeline))
+        write_hits(found, form, stream, encoder.spec, query_shown, images.choices(pipeline))
     return _summarise(found.failures, found.searched)
 
 
@@ -102,7 +102,7 @@ def _check_text(text: str, *, alone: bool) -> None:
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def features(
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet")],
     inputs: Annotated[
@@ -114,9 +114,9 @@ def features(
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Write the image features of pictures to a file, for programs of your own."""
     import numpy as np
@@ -130,8 +130,8 @@ def features(
     check_sources(inputs or [], files_from, from0)
     check_apart({"--output": output}, [*(inputs or []), files_from])
     check_output(output)
-    pipeline = pictures.pipeline()
-    encoder = running.load(model, pretrained, bare)
+    pipeline = images.pipeline()
+    encoder = running.load(model, pretrained, preprocess_overrides)
     read, failures = [], []
     with console.Bar("pictures") as bar:
         count_ahead(bar, inputs or [], files_from, from0)
@@ -143,9 +143,7 @@ def features(
                     read.append((item.path, item.features))
             bar.advance(len(batch))
     rows = np.stack([row for _, row in read]) if read else np.zeros((0, encoder.spec.dim), dtype=np.float32)
-    table = FeatureTable(
-        tuple(path for path, _ in read), rows, tuple(failures), encoder.spec, pictures.choices(pipeline)
-    )
+    table = FeatureTable(tuple(path for path, _ in read), rows, tuple(failures), encoder.spec, images.choices(pipeline))
     with open_output(output) as stream:
         write_features(table, stream, output.suffix)
     return _summarise(failures, len(read))

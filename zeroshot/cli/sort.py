@@ -28,7 +28,7 @@ _SHOWN = 20
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def sort(
     inputs: Annotated[
         list[str] | None,
@@ -60,9 +60,9 @@ def sort(
     from0: options.From0 = False,
     score: options.ScoreOption = None,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Sort pictures into a folder for each label.
 
@@ -106,8 +106,8 @@ def sort(
 
     from ..classifier import Decision, classify_paths
 
-    pipeline = pictures.pipeline()
-    encoder = running.load(model, pretrained, bare)
+    pipeline = images.pipeline()
+    encoder = running.load(model, pretrained, preprocess_overrides)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     with console.Bar("pictures", len(paths)) as bar:
         records = _counted(classify_paths(encoder, classifier, paths, Decision(1, threshold), pipeline), bar)
@@ -173,11 +173,11 @@ def _placement(*, link: bool, copy: bool, move: bool) -> Placement:
 
 def _find(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[tuple[str, str]]:
     """Yield the path of every picture with the input under which it was found."""
-    from ..images.paths import STDIN, find_pictures, open_list, read_list
+    from ..images.paths import STDIN, find_images, open_list, read_list
 
     def expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
         for entry in entries:
-            for path in find_pictures([entry]):
+            for path in find_images([entry]):
                 yield path, entry
 
     for given in inputs:

@@ -13,7 +13,7 @@ from .inputs import prepare_classifier, read_templates
 
 
 @console.reports_errors
-@groups.takes_groups
+@groups.expand_option_groups
 def tune(
     folder: labelled.Folder = None,
     targets: labelled.Targets = None,
@@ -45,9 +45,9 @@ def tune(
     score: options.ScoreOption = None,
     seed: labelled.Seed = 0,
     *,
-    pictures: groups.PictureOptions,
+    images: groups.ImageOptions,
     running: groups.EngineOptions,
-    bare: groups.WeightsFileOptions,
+    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Choose templates that fit your pictures, and say honestly what the choice is worth.
 
@@ -68,8 +68,8 @@ def tune(
         templates = tuning.gather_candidates(start_set, candidates or [])
         check_apart({"--output": output}, [targets, label_names])
         check_output(output)
-        pipeline = pictures.pipeline(as_stored=source.public)
-        encoder = running.load(model, pretrained, bare)
+        pipeline = images.pipeline(as_stored=source.public)
+        encoder = running.load(model, pretrained, preprocess_overrides)
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
         data = labelled.encode(encoder, source, pipeline)
         with console.Bar("templates", len(templates)) as bar:

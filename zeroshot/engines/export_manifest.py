@@ -29,7 +29,7 @@ REMAKE = "export the model again with `zeroshot models pull`, or use --engine to
 """What mends an export whose model is not known; `load` says it with the model's name."""
 
 MINIMUM_COSINE = 0.99999
-"""Below this, on any golden picture or sentence, an export is refused."""
+"""Below this, on any reference image or sentence, an export is refused."""
 MAXIMUM_DIFFERENCE = 1e-4
 """Likewise above this difference of any value of a unit row: the features of some models are all nearly parallel."""
 

@@ -16,7 +16,7 @@ from ..encoder import Encoder
 from ..errors import ZeroshotError
 from ..models import resolvers
 
-GOLDEN = "golden.json"
+REFERENCE_FEATURES = "reference_features.json"
 """Features of fixed inputs, stored beside the built-in checkpoint when it was made."""
 
 _PACKAGES = (
@@ -52,7 +52,7 @@ class Check:
     hint: str = ""
 
 
-def golden_pixels(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def reference_pixels(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Return two fixed test pictures, shape ``(2, height, width, 3)``: a gradient and a checkerboard."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
@@ -63,9 +63,9 @@ def golden_pixels(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype
     return np.stack([gradient, board]).astype(np.uint8)
 
 
-def golden_features(encoder: Encoder) -> dict[str, list[list[float]]]:
+def reference_features(encoder: Encoder) -> dict[str, list[list[float]]]:
     """Encode the fixed pictures and texts; rows are rounded to 6 digits for storing."""
-    images = encoder.encode_images(golden_pixels(encoder.spec.preprocessing.size))
+    images = encoder.encode_images(reference_pixels(encoder.spec.preprocessing.size))
     texts = encoder.encode_texts(_TEXTS)
     return {"images": np.round(images, 6).tolist(), "texts": np.round(texts, 6).tolist()}
 
@@ -118,14 +118,14 @@ def _examine_builtin() -> Iterator[Check]:
         f"activation {spec.activation}, context length {spec.context_length}, logit scale {spec.logit_scale:.4g}",
     )
     yield Check("tiny preprocessing", True, f"{how.size[1]} x {how.size[0]}, {how.resize_mode}, {how.interpolation}")
-    stored = json.loads((resolvers.builtin_folder() / GOLDEN).read_text(encoding="utf-8"))
-    found = golden_features(encoder)
+    stored = json.loads((resolvers.builtin_folder() / REFERENCE_FEATURES).read_text(encoding="utf-8"))
+    found = reference_features(encoder)
     worst = min(
         float(np.sum(np.asarray(found[kind]) * np.asarray(stored[kind]), axis=1).min()) for kind in ("images", "texts")
     )
     ok = worst > 0.9999
     yield Check(
-        "tiny golden vectors",
+        "tiny reference features",
         ok,
         f"cosine to the stored features {worst:.6f} on {spec.engine}",
         "" if ok else "this installation computes something else: reinstall torch and zeroshot",

@@ -133,11 +133,11 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     paths: list[str] = []
     targets: list[int] = []
     for index, key in enumerate(keys):
-        pictures = list(walk(str(Path(folder) / key))) if key in found else []
-        if not pictures and key in found:
+        images = list(walk(str(Path(folder) / key))) if key in found else []
+        if not images and key in found:
             notes.append(f"no pictures in the folder {key}")
-        paths += pictures
-        targets += [index] * len(pictures)
+        paths += images
+        targets += [index] * len(images)
     if not paths:
         raise InputError(f"no pictures in the subfolders of {folder}", "are they one level deeper?")
     return Dataset(

@@ -17,7 +17,7 @@ from .evaluate import Evaluation
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class LabelIssue:
     """One picture under suspicion.
 
     Attributes:
@@ -39,7 +39,7 @@ class Suspect:
     reason: str
 
 
-def find_suspects(result: Evaluation, names: Sequence[str], count: int) -> tuple[Suspect, ...]:
+def find_label_issues(result: Evaluation, names: Sequence[str], count: int) -> tuple[LabelIssue, ...]:
     """Return the pictures whose label is most likely wrong, the most suspicious first.
 
     Args:
@@ -57,14 +57,16 @@ def find_suspects(result: Evaluation, names: Sequence[str], count: int) -> tuple
     best = gaps.argmax(axis=1)
     widest = gaps[np.arange(len(gaps)), best]
     rows = [int(row) for row in np.argsort(-widest, kind="stable")[:count] if widest[row] > 0]
-    return tuple(_suspect(result, names, bars, row, int(best[row])) for row in rows)
+    return tuple(_label_issue(result, names, bars, row, int(best[row])) for row in rows)
 
 
-def _suspect(result: Evaluation, names: Sequence[str], bars: statistics.Doubles, row: int, place: int) -> Suspect:
+def _label_issue(
+    result: Evaluation, names: Sequence[str], bars: statistics.Doubles, row: int, place: int
+) -> LabelIssue:
     target, other = int(result.data.targets[row]), int(result.ranking[row, place])
     own, theirs = float(result.target_probabilities[row]), float(result.probabilities[row, place])
     reason = (
         f"labelled {names[target]} ({100 * own:.1f}%), looks like {names[other]} ({100 * theirs:.1f}%); "
         f"pictures labelled {names[other]} get {100 * bars[other]:.1f}% on average"
     )
-    return Suspect(row, result.data.paths[row], names[target], own, names[other], theirs, reason)
+    return LabelIssue(row, result.data.paths[row], names[target], own, names[other], theirs, reason)

@@ -24,8 +24,8 @@ from typing import IO
 import numpy as np
 
 from ..encoder import Encoder, Features, Pixels, Preprocessing
-from ..errors import PictureError
-from ..images.decode import DEFAULT_MAX_PIXELS, Opening, decode, open_file
+from ..errors import ImageError
+from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions, decode, open_file
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
 from .cache import FeatureCache
@@ -47,18 +47,18 @@ class Pipeline:
     Attributes:
         batch_size: Pictures encoded together.
         workers: Threads that read and decode, or have it done by their processes.
-        opening: How files are opened.
+        decode_options: How files are opened.
         cache: Where features are kept from run to run; None keeps none.
-        steady: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a full
-            one, so that not even the last digit of a feature depends on when a picture came or what is cached.
+        fixed_batches: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a
+            full one, so that not even the last digit of a feature depends on when a picture came or what is cached.
         isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
     """
 
     batch_size: int = 32
     workers: int = field(default_factory=available_cores)
-    opening: Opening = field(default_factory=Opening)
+    decode_options: DecodeOptions = field(default_factory=DecodeOptions)
     cache: FeatureCache | None = None
-    steady: bool = False
+    fixed_batches: bool = False
     isolation: Isolation | None = None
 
 
@@ -101,16 +101,16 @@ Prepared = _Fresh | _Known | str
 
 def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
     """Yield the inputs in order, encoded, in lists of at most a batch's size."""
-    how = pipeline.opening
+    how = pipeline.decode_options
     limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
     key = image_key(encoder.spec, exif=how.exif, draft=how.draft, max_pixels=limit)
     waiting: list[tuple[str, Prepared]] = []
-    read = partial(_read_pixels, opening=how, how=encoder.spec.preprocessing)
+    read = partial(_read_pixels, decode_options=how, how=encoder.spec.preprocessing)
     with isolated(read, pipeline.isolation) as decoder:
         for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key, decoder), pipeline):
             if item is not None:
                 waiting.append(item)
-            idle = item is None and not pipeline.steady
+            idle = item is None and not pipeline.fixed_batches
             if waiting and (idle or len(waiting) >= pipeline.batch_size):
                 yield _encode(encoder, waiting, pipeline, key)
                 waiting = []
@@ -118,9 +118,9 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
             yield _encode(encoder, waiting, pipeline, key)
 
 
-def _read_pixels(file: IO[bytes], opening: Opening, how: Preprocessing) -> Pixels:
+def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
     """Decode and resize an open file; a function of the module, so that another process can be told of it."""
-    return fit(decode(file, opening, max(how.size)), how)
+    return fit(decode(file, decode_options, max(how.size)), how)
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
@@ -140,7 +140,7 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
             # A file that was written to meanwhile may be neither what was hashed nor what was decoded.
             same = FileState.of(path, os.fstat(file.fileno())) == state
             return replace(item, content=content, state=state) if same else item
-    except PictureError as error:
+    except ImageError as error:
         return error.message
     except (MemoryError, ValueError, OSError) as error:  # resizing a picture of an extreme shape
         return f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}"
@@ -151,7 +151,7 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
     cache = pipeline.cache
     fresh = [item for _, item in items if isinstance(item, _Fresh)]
     # Kernels may round otherwise for another number of rows, but not for other neighbours.
-    filler = [fresh[0].pixels] * (pipeline.batch_size - len(fresh)) if fresh and pipeline.steady else []
+    filler = [fresh[0].pixels] * (pipeline.batch_size - len(fresh)) if fresh and pipeline.fixed_batches else []
     rows = encoder.encode_images(np.stack([*(item.pixels for item in fresh), *filler]))[: len(fresh)] if fresh else ()
     if cache is not None:
         kept = [(item, row) for item, row in zip(fresh, rows, strict=True) if item.content and np.isfinite(row).all()]

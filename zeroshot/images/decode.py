@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from ..errors import PictureError
+from ..errors import ImageError
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -61,7 +61,7 @@ _TURNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class DecodeOptions:
     """How pictures are opened.
 
     Attributes:
@@ -77,11 +77,11 @@ class Opening:
     draft: bool = False
 
 
-def open_picture(path: str, how: Opening) -> Image.Image:
+def open_image(path: str, how: DecodeOptions) -> Image.Image:
     """Decode one file to an upright 8-bit RGB picture.
 
     Raises:
-        PictureError: In one line, why it cannot be used.
+        ImageError: In one line, why it cannot be used.
     """
     with open_file(path) as file:
         return decode(file, how)
@@ -92,31 +92,31 @@ def open_file(path: str) -> Iterator[BufferedReader]:
     """Open a picture's file for reading.
 
     Raises:
-        PictureError: In one line, why it cannot be read; also of what goes wrong while it is.
+        ImageError: In one line, why it cannot be read; also of what goes wrong while it is.
     """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if stat.S_ISDIR(status.st_mode):
-                raise PictureError("a folder, not a picture")
+                raise ImageError("a folder, not a picture")
             if not stat.S_ISREG(status.st_mode):
-                raise PictureError("not a regular file")
+                raise ImageError("not a regular file")
             if status.st_size == 0:
-                raise PictureError("the file is empty (0 bytes)")
+                raise ImageError("the file is empty (0 bytes)")
             yield file
-    except PictureError:
+    except ImageError:
         raise
     except FileNotFoundError as error:
-        raise PictureError("no such file") from error
+        raise ImageError("no such file") from error
     except PermissionError as error:
-        raise PictureError("no permission to read it") from error
+        raise ImageError("no permission to read it") from error
     except IsADirectoryError as error:
-        raise PictureError("a folder, not a picture") from error
+        raise ImageError("a folder, not a picture") from error
     except OSError as error:
-        raise PictureError(_one_line(error.strerror or str(error))) from error
+        raise ImageError(_one_line(error.strerror or str(error))) from error
     except ValueError as error:
         what = "the path holds a NUL character (--from0 reads NUL-separated lists)" if "\0" in path else str(error)
-        raise PictureError(_one_line(what)) from error
+        raise ImageError(_one_line(what)) from error
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -124,7 +124,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def decode(file: IO[bytes], how: Opening, edge: int = 0) -> Image.Image:
+def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
     """Decode an open file to an upright 8-bit RGB picture.
 
     Args:
@@ -133,88 +133,88 @@ def decode(file: IO[bytes], how: Opening, edge: int = 0) -> Image.Image:
         edge: The side, in pixels, that it will be resized to; only drafts ask. 0: it is wanted as it is.
 
     Raises:
-        PictureError: In one line, what is wrong with it; whatever Pillow raises becomes one.
+        ImageError: In one line, what is wrong with it; whatever Pillow raises becomes one.
     """
     try:
         if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised
-        with Image.open(file) as picture:
-            pixels = picture.width * picture.height
+        with Image.open(file) as image:
+            pixels = image.width * image.height
             if not pixels:
-                raise PictureError("damaged: it has no pixels")
+                raise ImageError("damaged: it has no pixels")
             if pixels > how.max_pixels:
-                raise PictureError(
-                    f"{picture.width} x {picture.height} pixels is over the limit of {how.max_pixels:,}"
+                raise ImageError(
+                    f"{image.width} x {image.height} pixels is over the limit of {how.max_pixels:,}"
                     " (--max-pixels raises it)"
                 )
-            if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(picture)):
-                raise PictureError(
-                    f"{picture.width} x {picture.height} pixels is over the limit of {limit:,} that the memory at hand"
+            if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(image)):
+                raise ImageError(
+                    f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the memory at hand"
                     " sets for such a picture (--max-pixels or fewer --workers raise it)"
                 )
-            if picture.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
-                raise PictureError("PostScript is a program, not a picture")
+            if image.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
+                raise ImageError("PostScript is a program, not a picture")
             if how.draft and edge:
-                _draft(picture, _DRAFT_MARGIN * edge)
-            picture.load()
-            return to_rgb(_turn_upright(picture) if how.exif else picture)
-    except PictureError:
+                _draft(image, _DRAFT_MARGIN * edge)
+            image.load()
+            return to_rgb(_turn_upright(image) if how.exif else image)
+    except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise PictureError("not a picture that Pillow can read") from error
+        raise ImageError("not a picture that Pillow can read") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(
+        raise ImageError(
             "its header claims far more pixels than any picture has (--max-pixels raises the limit)"
         ) from error
     except MemoryError as error:
-        raise PictureError("too large for the memory at hand") from error
+        raise ImageError("too large for the memory at hand") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise (struct.error, ...)
-        raise PictureError(
+        raise ImageError(
             _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
         ) from error
 
 
-def _draft(picture: Image.Image, least: int) -> None:
+def _draft(image: Image.Image, least: int) -> None:
     """Have a JPEG decoded at an eighth, a quarter or half of its size, if its short side keeps ``least`` pixels.
 
     The decoder then computes the mean colours of blocks instead of all their pixels. Only where that divides both
     sides: the last block would else be a part of one, and the cropped middle another.
     """
-    if picture.format not in ("JPEG", "MPO"):
+    if image.format not in ("JPEG", "MPO"):
         return
-    width, height = picture.size
+    width, height = image.size
     for part in (8, 4, 2):
         if min(width, height) // part >= least and width % part == 0 and height % part == 0:
-            picture.draft(None, (width // part, height // part))
+            image.draft(None, (width // part, height // part))
             return
 
 
-def _bytes_per_pixel(picture: Image.Image) -> int:
+def _bytes_per_pixel(image: Image.Image) -> int:
     """Return the memory that a pixel takes at most until the picture is RGB: decoded, turned upright and converted.
 
     Measured as the peak of a process for each format and mode that Pillow writes. Pillow holds 4 bytes for a pixel
     of most modes, and a picture that is turned or converted twice as much for a moment.
     """
-    if picture.format in ("JPEG", "MPO") and picture.mode != "CMYK":
-        return 12 if picture.info.get("progressive") else 8  # a progressive one is held as coefficients first
-    if picture.format in _IN_ROWS:
+    if image.format in ("JPEG", "MPO") and image.mode != "CMYK":
+        return 12 if image.info.get("progressive") else 8  # a progressive one is held as coefficients first
+    if image.format in _IN_ROWS:
         return 12
-    return 16 if picture.format == "TIFF" else MOST_BYTES  # a strip may be the whole; others hold copies of their own
+    return 16 if image.format == "TIFF" else MOST_BYTES  # a strip may be the whole; others hold copies of their own
 
 
-def _turn_upright(picture: Image.Image) -> Image.Image:
+def _turn_upright(image: Image.Image) -> Image.Image:
     """Turn a picture by its EXIF orientation.
 
     Pillow's own ``exif_transpose`` also writes the metadata anew, which fails where any of it is damaged.
     """
     try:
-        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # metadata that cannot be read says nothing, and viewers show the picture all the same
-        return picture
-    return picture if turn is None else picture.transpose(turn)
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any mode to RGB as a viewer would show it.
 
     - 16-bit and 32-bit grey are scaled by their range; Pillow's own conversion clips, and shows them white.
@@ -222,58 +222,58 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     - Palettes become colours before any resizing, which would otherwise take the nearest index.
     - Animated pictures give their first frame; CMYK, YCbCr, Lab and 1-bit are Pillow's conversions.
     """
-    mode = picture.mode
-    if mode == "RGB" and "transparency" not in picture.info:
-        return picture
+    mode = image.mode
+    if mode == "RGB" and "transparency" not in image.info:
+        return image
     if mode.startswith("I;16"):
         # 65,535 / 257 = 255, so that white stays white.
-        return _in_bands(picture, lambda part: _grey(np.asarray(part).astype(np.float32) / 257.0))
+        return _in_bands(image, lambda part: _grey(np.asarray(part).astype(np.float32) / 257.0))
     if mode == "I":
-        low, high = (float(value) for value in picture.getextrema())  # type: ignore[arg-type]
+        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
         if low < 0:  # Pillow reads unsigned 32-bit TIFF into signed numbers
-            return _in_bands(picture, lambda part: _grey(np.asarray(part).view(np.uint32) / (2**32 - 1) * 255.0))
+            return _in_bands(image, lambda part: _grey(np.asarray(part).view(np.uint32) / (2**32 - 1) * 255.0))
         # Up to 65,535 it is 16-bit grey, which Pillow opens so from several formats.
         top = 65535 if high <= 65535 else 2**31 - 1
-        return _in_bands(picture, lambda part: _grey(np.asarray(part) / top * 255.0))
+        return _in_bands(image, lambda part: _grey(np.asarray(part) / top * 255.0))
     if mode == "F":
-        ranges = [(float(values.min()), float(values.max())) for values in map(_finite, _bands(picture))]
+        ranges = [(float(values.min()), float(values.max())) for values in map(_finite, _bands(image))]
         low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
         # Float pictures have no agreed range: [0, 1] and [0, 255] are usual, anything else is stretched to fit.
         if low >= 0 and high <= 1:
-            return _in_bands(picture, lambda part: _grey(_finite(part) * 255.0))
+            return _in_bands(image, lambda part: _grey(_finite(part) * 255.0))
         if low >= 0 and high <= 255:
-            return _in_bands(picture, lambda part: _grey(_finite(part)))
-        return _in_bands(picture, lambda part: _grey((_finite(part) - low) / max(high - low, 1e-12) * 255.0))
-    if picture.has_transparency_data:
-        return _in_bands(picture, _lay_on_white)
-    return picture.convert("RGB")
+            return _in_bands(image, lambda part: _grey(_finite(part)))
+        return _in_bands(image, lambda part: _grey((_finite(part) - low) / max(high - low, 1e-12) * 255.0))
+    if image.has_transparency_data:
+        return _in_bands(image, _lay_on_white)
+    return image.convert("RGB")
 
 
-def _lay_on_white(picture: Image.Image) -> Image.Image:
-    layered = picture.convert("LA" if picture.mode == "La" else "RGBA").convert("RGBA")
+def _lay_on_white(image: Image.Image) -> Image.Image:
+    layered = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
     page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
     return Image.alpha_composite(page, layered).convert("RGB")
 
 
-def _finite(picture: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.nan_to_num(np.asarray(picture).astype(np.float64), posinf=0.0, neginf=0.0)
+def _finite(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
 
 
-def _bands(picture: Image.Image) -> Iterator[Image.Image]:
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
     """Yield a picture some rows at a time, from the top."""
-    rows = max(1, _BAND_PIXELS // picture.width)
-    if rows >= picture.height:
-        yield picture
+    rows = max(1, _BAND_PIXELS // image.width)
+    if rows >= image.height:
+        yield image
         return
-    for top in range(0, picture.height, rows):
-        yield picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _in_bands(picture: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     """Convert a picture some rows at a time, so that whatever is between takes little memory."""
-    whole = Image.new("RGB", picture.size)
+    whole = Image.new("RGB", image.size)
     top = 0
-    for band in _bands(picture):
+    for band in _bands(image):
         whole.paste(convert(band), (0, top))
         top += band.height
     return whole

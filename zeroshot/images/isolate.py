@@ -28,7 +28,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, Generic, TypeVar
 
-from ..errors import PictureError, UsageError, ZeroshotError
+from ..errors import ImageError, UsageError, ZeroshotError
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ class _Children(Generic[T]):
         """Have this thread's child read a file.
 
         Raises:
-            PictureError: The child crashed, or took too long.
+            ImageError: The child crashed, or took too long.
             ZeroshotError: There is no child to be had.
         """
         child = self._begin(file)
@@ -111,10 +111,10 @@ class _Children(Generic[T]):
         except TimeoutError:
             child.process.kill()
             self._end(child)
-            raise PictureError(self._too_long()) from None
+            raise ImageError(self._too_long()) from None
         except (EOFError, OSError):
             code = self._end(child)
-            raise PictureError(self._too_long() if code == -signal.SIGALRM else _how_it_ended(code)) from None
+            raise ImageError(self._too_long() if code == -signal.SIGALRM else _how_it_ended(code)) from None
         except BaseException:  # its answer must not become the next picture's
             child.process.kill()
             self._end(child)
@@ -134,7 +134,7 @@ class _Children(Generic[T]):
             if child is None:
                 with self._lock:
                     if self._closed:
-                        raise PictureError("the run has ended")
+                        raise ImageError("the run has ended")
                     try:
                         child = self._own.child = _Child(self._orders)
                     except OSError as error:
@@ -239,7 +239,7 @@ def _serve(stream: socket.socket, read: Callable[[IO[bytes]], Any], how: Isolati
 
     Image.init()  # imports every plugin, which would count as time that the first picture takes
     _end_with_parent()
-    _expect_the_worst(how.memory)
+    _apply_resource_limits(how.memory)
     while True:
         try:
             ping, descriptors, _, _ = socket.recv_fds(stream, 1, 1)
@@ -279,7 +279,7 @@ def _end_with_parent() -> None:
         fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _expect_the_worst(memory: int | None) -> None:
+def _apply_resource_limits(memory: int | None) -> None:
     """Limit memory, leave no core behind, and let the system take this process first when memory runs out."""
     import resource
 

@@ -44,7 +44,7 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple(parts), name
 
 
-def find_pictures(inputs: Iterable[str]) -> Iterator[str]:
+def find_images(inputs: Iterable[str]) -> Iterator[str]:
     """Yield the path of every picture that the inputs name, in order.
 
     A file is yielded whatever its ending; a folder yields the pictures below it. Paths keep the spelling that was

@@ -29,7 +29,7 @@ grey level, except where Pillow picks another order of its two passes and the fi
 """
 
 
-def fit(picture: Image.Image, how: Preprocessing) -> Pixels:
+def fit(image: Image.Image, how: Preprocessing) -> Pixels:
     """Resize, crop or pad an RGB picture to the model's rectangle.
 
     Returns:
@@ -38,19 +38,19 @@ def fit(picture: Image.Image, how: Preprocessing) -> Pixels:
     height, width = how.size
     resampling = _FILTERS[how.interpolation]
     if how.resize_mode is ResizeMode.SQUASH:
-        resized = picture.resize((width, height), resampling)
+        resized = image.resize((width, height), resampling)
         return np.asarray(resized, dtype=np.uint8)
     if how.resize_mode is ResizeMode.LONGEST:
-        ratio = max(picture.height / height, picture.width / width)
-        target = (max(1, round(picture.width / ratio)), max(1, round(picture.height / ratio)))
+        ratio = max(image.height / height, image.width / width)
+        target = (max(1, round(image.width / ratio)), max(1, round(image.height / ratio)))
     elif height == width:
-        target = _shortest_edge(picture.size, height)
+        target = _shortest_edge(image.size, height)
     else:
         # open_clip resizes for a rectangle with its default filter, whatever the configuration says.
         resampling = Image.Resampling.BICUBIC
-        ratio = min(picture.height / height, picture.width / width)
-        target = (round(picture.width / ratio), round(picture.height / ratio))
-    return _resize_and_crop(picture, target, how, resampling)
+        ratio = min(image.height / height, image.width / width)
+        target = (round(image.width / ratio), round(image.height / ratio))
+    return _resize_and_crop(image, target, how, resampling)
 
 
 def _shortest_edge(size: tuple[int, int], edge: int) -> tuple[int, int]:
@@ -62,7 +62,7 @@ def _shortest_edge(size: tuple[int, int], edge: int) -> tuple[int, int]:
 
 
 def _resize_and_crop(
-    picture: Image.Image, target: tuple[int, int], how: Preprocessing, resampling: Image.Resampling
+    image: Image.Image, target: tuple[int, int], how: Preprocessing, resampling: Image.Resampling
 ) -> Pixels:
     """Resize to ``target`` (width, height), then pad and cut the middle."""
     height, width = how.size
@@ -70,14 +70,14 @@ def _resize_and_crop(
     left = round((target[0] + pad_x - width) / 2.0)
     top = round((target[1] + pad_y - height) / 2.0)
     if target[0] * target[1] > MAX_RESIZED_PIXELS:
-        across = _Span.of(left, min(width, target[0]), picture.width, target[0])
-        down = _Span.of(top, min(height, target[1]), picture.height, target[1])
-        near = picture.crop((across.low, down.low, across.high, down.high))
+        across = _Span.of(left, min(width, target[0]), image.width, target[0])
+        down = _Span.of(top, min(height, target[1]), image.height, target[1])
+        near = image.crop((across.low, down.low, across.high, down.high))
         box = (across.begin, down.begin, across.end, down.end)
         resized = near.resize((across.length, down.length), resampling, box)
         left = top = 0
     else:
-        resized = picture.resize(target, resampling) if target != picture.size else picture
+        resized = image.resize(target, resampling) if target != image.size else image
     if pad_x or pad_y:
         canvas = Image.new("RGB", (resized.width + pad_x, resized.height + pad_y), (how.fill_color,) * 3)
         canvas.paste(resized, (pad_x // 2, pad_y // 2))

@@ -14,7 +14,7 @@ from ..errors import OutputError
 from ..images.decode import SUFFIXES
 from ..system.disk import BusyError, kept_locked, open_locked
 from ..system.signals import held_back
-from .resume_manifest import read_sidecar, remove_sidecar
+from .resume_manifest import read_resume_manifest, remove_resume_manifest
 
 _HINT = "look at its folder and the free space, or name another file"
 
@@ -154,7 +154,7 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     # It tells how other records were made, and would have a later --resume continue these.
-                    remove_sidecar(final)
+                    remove_resume_manifest(final)
                     file.truncate(0)  # what an interrupted run left
                     yield file
                     file.flush()
@@ -185,7 +185,7 @@ def _locked_partial(target: Path, final: Path, *, continued: bool = False) -> It
     except BusyError as error:
         raise OutputError(f"another run is writing {target}", "wait for it, or name another file") from error
     with kept_locked(descriptor):
-        if not continued and os.fstat(descriptor).st_size and read_sidecar(final):
+        if not continued and os.fstat(descriptor).st_size and read_resume_manifest(final):
             os.close(descriptor)
             raise OutputError(
                 f"{partial} holds the records of a run that can be continued",

@@ -24,7 +24,14 @@ from ..results import Failure, Manifest
 from ..system.disk import BusyError, open_locked, sync_folder
 from .destination import check_writable, final_path, partial_path
 from .render.records import Layout, make_writer
-from .resume_manifest import FORMAT, VERSION, first_difference, read_sidecar, sidecar_path, write_sidecar
+from .resume_manifest import (
+    FORMAT,
+    VERSION,
+    first_difference,
+    read_resume_manifest,
+    resume_manifest_path,
+    write_resume_manifest,
+)
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
 """Formats that can be continued: a record a line."""
@@ -192,9 +199,9 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
     Returns:
         Whether the file is complete.
     """
-    sidecar, document = sidecar_path(target), recipe.document()
+    resume_manifest, document = resume_manifest_path(target), recipe.document()
     begun = os.fstat(descriptor).st_size > 0
-    recorded = read_sidecar(target)
+    recorded = read_resume_manifest(target)
     if target.exists() or begun:
         place = partial if begun else target
         if target.exists() and begun:
@@ -203,7 +210,7 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
             if not begun:
                 partial.unlink()
             raise OutputError(
-                f"{place} exists, and no {sidecar.name} says how it was made, so it cannot be continued",
+                f"{place} exists, and no {resume_manifest.name} says how it was made, so it cannot be continued",
                 "move it out of the way, or give another --output",
             )
         if difference := first_difference(recorded, document):
@@ -214,7 +221,7 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
                 "run the command that it was made with, or give another --output",
             )
         return not begun
-    write_sidecar(target, document)
+    write_resume_manifest(target, document)
     return False
 
 

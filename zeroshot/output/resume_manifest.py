@@ -13,23 +13,23 @@ FORMAT = "zeroshot-resume"
 VERSION = 1
 
 
-def sidecar_path(target: Path) -> Path:
+def resume_manifest_path(target: Path) -> Path:
     """Return where the manifest of a results file stands."""
     return target.with_name(target.name + ".manifest.json")
 
 
-def read_sidecar(target: Path) -> dict[str, Any] | None:
+def read_resume_manifest(target: Path) -> dict[str, Any] | None:
     """Return the manifest of a results file; None where there is none of ours that can be read."""
     try:
-        document = json.loads(sidecar_path(target).read_bytes())
+        document = json.loads(resume_manifest_path(target).read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) and document.get("format") == FORMAT else None
 
 
-def write_sidecar(target: Path, document: dict[str, Any]) -> None:
+def write_resume_manifest(target: Path, document: dict[str, Any]) -> None:
     """Write the manifest of a results file; the disk holds it, whole, when this returns."""
-    path = sidecar_path(target)
+    path = resume_manifest_path(target)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file, indent=1)
@@ -40,10 +40,10 @@ def write_sidecar(target: Path, document: dict[str, Any]) -> None:
     sync_folder(path.parent)
 
 
-def remove_sidecar(target: Path) -> None:
+def remove_resume_manifest(target: Path) -> None:
     """Remove the manifest of a results file that another is about to replace; the disk has forgotten it then."""
-    if read_sidecar(target) is not None:
-        sidecar_path(target).unlink(missing_ok=True)
+    if read_resume_manifest(target) is not None:
+        resume_manifest_path(target).unlink(missing_ok=True)
         sync_folder(target.parent)
 
 

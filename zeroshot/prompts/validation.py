@@ -56,7 +56,7 @@ def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[i
     return truncated
 
 
-def warn_misread(spec: EncoderSpec, names: Sequence[str], truncated: Mapping[int, int]) -> list[str]:
+def validation_warnings(spec: EncoderSpec, names: Sequence[str], truncated: Mapping[int, int]) -> list[str]:
     """Return a line on what is truncated (`find_truncated`) among labels or texts, and one on their underscores."""
     warnings: list[str] = []
     if truncated:
@@ -89,7 +89,7 @@ def check_prompts(
             raise LabelError(
                 f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
             )
-    warnings = warn_misread(encoder.spec, [label.name for label in labels], truncated)
+    warnings = validation_warnings(encoder.spec, [label.name for label in labels], truncated)
     # ImageNet's list has two names twice, on purpose: nothing is spelled otherwise there.
     if same := [(i, j) for i, j in find_same(weights) if labels[i].name != labels[j].name]:
         shown = "; ".join(f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same[:5])

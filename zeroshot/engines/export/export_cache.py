@@ -24,7 +24,7 @@ _DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedExport:
     """A folder among the exports.
 
     Attributes:
@@ -44,7 +44,7 @@ class Kept:
     busy: bool
 
 
-def list_exports() -> list[Kept]:
+def list_exports() -> list[CachedExport]:
     """Return what lies among the exports, whole or not, the largest first."""
     folder = exports_folder()
     children = [child for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
@@ -141,7 +141,7 @@ def _open(folder: Path) -> int | None:
         return None
 
 
-def _look_at(folder: Path) -> Kept:
+def _look_at(folder: Path) -> CachedExport:
     size, used = 0, 0.0
     for path in folder.rglob("*"):
         try:
@@ -153,7 +153,7 @@ def _look_at(folder: Path) -> Kept:
             used = max(used, status.st_atime, status.st_mtime)
     model, usable = _read_name(folder)
     days = int(max(0.0, time.time() - used) // _DAY)
-    return Kept(folder, model, usable, size, days, _is_busy(folder))
+    return CachedExport(folder, model, usable, size, days, _is_busy(folder))
 
 
 def _read_name(folder: Path) -> tuple[str, bool]:

@@ -34,7 +34,7 @@ from ..export_manifest import (
 )
 from ..onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
 from .export_cache import marked_busy, open_to_others, put_in_place
-from .reference_inputs import GOLDEN_TEXTS, golden_pictures, measure_agreement
+from .reference_inputs import REFERENCE_TEXTS, measure_agreement, reference_images
 
 _OPSET = 17  # the first with LayerNormalization
 _KEEP_TORCH = "use --engine torch, which needs no export"
@@ -185,7 +185,9 @@ def _check(
     files = {path.name: StoredFile.of(path) for path in sorted(folder.iterdir())}
     unchecked = Agreement(image=0.0, text=0.0, difference=2.0, torch=str(torch.__version__))
     manifest = ExportManifest(spec, text, settings, files, weights_file, unchecked)
-    if (open_tokenizer(manifest, folder).encode(GOLDEN_TEXTS) != reference.tokenizer(list(GOLDEN_TEXTS)).numpy()).any():
+    if (
+        open_tokenizer(manifest, folder).encode(REFERENCE_TEXTS) != reference.tokenizer(list(REFERENCE_TEXTS)).numpy()
+    ).any():
         raise ModelError(f"{reference.spec.model}: the exported tokenizer gives other ids", _KEEP_TORCH)
     agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, usable_cores()), unchecked.torch)
     if not agreement.passes:
@@ -206,10 +208,10 @@ def _trace(reference: Exportable, folder: Path) -> TextGraph:
     from .towers import image_tower, text_tower, traceable_attention
 
     spec = reference.spec
-    pixels = torch.from_numpy(golden_pictures(*spec.preprocessing.size)[:2])
+    pixels = torch.from_numpy(reference_images(*spec.preprocessing.size)[:2])
     text, how = text_tower(reference.model, spec.context_length)
     width = min(9, spec.context_length) if how.dynamic else spec.context_length
-    tokens = reference.tokenizer(list(GOLDEN_TEXTS[2:4]))[:, :width]
+    tokens = reference.tokenizer(list(REFERENCE_TEXTS[2:4]))[:, :width]
     dynamic = {0: "n_texts", 1: "n_positions"} if how.dynamic else {0: "n_texts"}
     with _quiet(), traceable_attention():
         for name, tower, inputs, axes in (
@@ -240,7 +242,7 @@ def _trace(reference: Exportable, folder: Path) -> TextGraph:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's deprecation and the tracer's remarks on shapes; the golden vectors are the judge."""
+    """Silence the exporter's deprecation and the tracer's remarks on shapes; the reference inputs are the judge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -7,7 +7,7 @@ import numpy as np
 from ...encoder import Encoder, Features, Pixels
 from ..export_manifest import Agreement
 
-GOLDEN_TEXTS = (
+REFERENCE_TEXTS = (
     "",
     "dog",
     "a photo of a dog.",
@@ -22,7 +22,7 @@ GOLDEN_TEXTS = (
 """Sentences of every length, the last beyond every context."""
 
 
-def golden_pictures(height: int, width: int) -> Pixels:
+def reference_images(height: int, width: int) -> Pixels:
     """Return fixed pictures, shape ``(4, height, width, 3)``: noise, blotches, a gradient and a flat colour."""
     generator = np.random.default_rng(20240601)
     noise = generator.integers(0, 256, (height, width, 3))
@@ -35,12 +35,12 @@ def golden_pictures(height: int, width: int) -> Pixels:
 
 
 def measure_agreement(reference: Encoder, other: Encoder, torch_version: str) -> Agreement:
-    """Measure how near an engine comes to a reference on the golden pictures and sentences."""
-    pictures = golden_pictures(*reference.spec.preprocessing.size)
-    image = reference.encode_images(pictures), other.encode_images(pictures)
+    """Measure how near an engine comes to a reference on the reference images and sentences."""
+    images = reference_images(*reference.spec.preprocessing.size)
+    image = reference.encode_images(images), other.encode_images(images)
     # Also one by one, at the length that each has: among others a short one is padded to the longest.
-    alone = np.concatenate([other.encode_texts([sentence]) for sentence in GOLDEN_TEXTS])
-    expected, found = np.tile(reference.encode_texts(GOLDEN_TEXTS), (2, 1)), other.encode_texts(GOLDEN_TEXTS)
+    alone = np.concatenate([other.encode_texts([sentence]) for sentence in REFERENCE_TEXTS])
+    expected, found = np.tile(reference.encode_texts(REFERENCE_TEXTS), (2, 1)), other.encode_texts(REFERENCE_TEXTS)
     text = expected, np.concatenate([found, alone])
     return Agreement(
         image=_lowest_cosine(*image),

@@ -14,7 +14,7 @@ COMPARE_FORMAT = "zeroshot-compare"
 JSON_VERSION = 1
 
 _SHOWN_LABELS = 10
-_SHOWN_PICTURES = 10
+_SHOWN_IMAGES = 10
 
 
 def to_document(result: Comparison, first: RunFile, second: RunFile) -> dict[str, Any]:
@@ -88,19 +88,19 @@ def _lines(result: Comparison, first: RunFile, second: RunFile) -> Iterator[str]
     for title, pairs in (("right only in B", result.gained), ("right only in A", result.lost)):
         if pairs:
             yield f"\n{title}"
-            yield from _pictures(pairs)
+            yield from _images(pairs)
     if result.swapped:
         yield f"\nwrong in both, differently: {len(result.swapped)} pictures"
 
 
-def _pictures(pairs: Sequence[tuple[Answer, Answer]]) -> Iterator[str]:
+def _images(pairs: Sequence[tuple[Answer, Answer]]) -> Iterator[str]:
     ordered = sorted(pairs, key=lambda pair: -max(pair[0].probability, pair[1].probability))
-    for before, after in ordered[:_SHOWN_PICTURES]:
+    for before, after in ordered[:_SHOWN_IMAGES]:
         yield (
             f"  {printable(after.path)}: {printable(before.label)} ({before.probability:.2f})"
             f" -> {printable(after.label)} ({after.probability:.2f})"
         )
-    yield from _more(len(pairs) - _SHOWN_PICTURES, "pictures")
+    yield from _more(len(pairs) - _SHOWN_IMAGES, "pictures")
 
 
 def _more(count: int, noun: str) -> Iterator[str]:

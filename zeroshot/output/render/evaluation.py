@@ -15,7 +15,7 @@ from rich.text import Text
 from ...evaluation.compare import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.datasets import Dataset
 from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
-from ...evaluation.label_issues import Suspect
+from ...evaluation.label_issues import LabelIssue
 from ...evaluation.statistics import Estimate, thin
 from ...results import Manifest
 from .records import printable, significant, to_json
@@ -36,7 +36,7 @@ def mapping_lines(dataset: Dataset) -> Iterator[str]:
         yield f"  ... and {len(dataset.keys) - _SHOWN_MAPPINGS} more; the JSON has all of them"
 
 
-def to_document(run: Run, dataset: Dataset, suspects: Sequence[Suspect] = ()) -> dict[str, Any]:
+def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -> dict[str, Any]:
     """Return a run as plain data: metrics, labels, confusion matrix, curves, predictions, failures, manifest."""
     result, names = run.result, dataset.labels.names
     return {
@@ -50,7 +50,7 @@ def to_document(run: Run, dataset: Dataset, suspects: Sequence[Suspect] = ()) ->
         "reliability": [asdict(b) for b in result.reliability],
         "risk_coverage": [asdict(point) for point in thin(result.risk)],
         "predictions": [_prediction(result, names, row) for row in range(len(result.data.paths))],
-        "suspects": [{key: value for key, value in asdict(suspect).items() if key != "row"} for suspect in suspects],
+        "suspects": [{key: value for key, value in asdict(issue).items() if key != "row"} for issue in issues],
         "failures": [asdict(failure) for failure in result.data.failures],
         "mapping": {key: list(label.words) for key, label in zip(dataset.keys, dataset.labels.labels, strict=True)},
     }
@@ -104,7 +104,7 @@ def _prediction(result: Evaluation, names: Sequence[str], row: int) -> dict[str,
     }
 
 
-def to_table(run: Run, suspects: Sequence[Suspect] = (), *, colour: bool) -> str:
+def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> str:
     """Return a run as text: the metrics, the labels (worst first), the commonest mistakes, the suspects."""
     result = run.result
     stream, console = _console(colour)
@@ -128,10 +128,10 @@ def to_table(run: Run, suspects: Sequence[Suspect] = (), *, colour: bool) -> str
         for target, predicted, count in result.confused:
             mistakes.add_row(Text(printable(target)), Text(printable(predicted)), str(count))
         console.print(mistakes)
-    if suspects:
+    if issues:
         console.print("\nlabels that are most likely wrong")
-        for suspect in suspects:
-            console.print(Text(f"{printable(suspect.path)}: {printable(suspect.reason)}"), soft_wrap=True)
+        for issue in issues:
+            console.print(Text(f"{printable(issue.path)}: {printable(issue.reason)}"), soft_wrap=True)
     return stream.getvalue()
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from ...features.pipeline import Pipeline
 from ...results import Failure, Manifest, Prediction, Record
-from .gallery import MAX_PICTURES, Card, filtered
+from .gallery import MAX_IMAGES, Card, filtered
 from .markup import Safe, join, tag
 from .page import Section, build_page, column_heads, manifest_section, table, tiles
 from .thumbnails import make_thumbnails
 
-MATRIX_PICTURES = 50
+MATRIX_IMAGES = 50
 """Up to this many pictures, the page shows their similarity to every label."""
 
 MATRIX_LABELS = 200
@@ -26,7 +26,7 @@ class ClassifyReport:
     """Collects records as they are written, then makes the page.
 
     Records should list every label (``Decision.top_k`` of all answers), for the similarity matrix; beyond
-    `MATRIX_PICTURES` pictures the lists are cut, so that memory does not grow with pictures times labels.
+    `MATRIX_IMAGES` pictures the lists are cut, so that memory does not grow with pictures times labels.
     """
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class ClassifyReport:
             self._unknown += 1
         else:
             self._known[record.label] += 1
-        if len(self._predictions) == MATRIX_PICTURES:
+        if len(self._predictions) == MATRIX_IMAGES:
             self._predictions = [replace(kept, top=kept.top[:_KEPT]) for kept in self._predictions]
-        if len(self._predictions) >= MATRIX_PICTURES:
+        if len(self._predictions) >= MATRIX_IMAGES:
             record = replace(record, top=record.top[:_KEPT])
-        if len(self._predictions) < MAX_PICTURES:
+        if len(self._predictions) < MAX_IMAGES:
             self._predictions.append(record)
 
     @property
@@ -77,7 +77,7 @@ class ClassifyReport:
         key_of = {name: index for index, name in enumerate(names)}
         order = {label["name"]: index for index, label in enumerate(manifest.labels["labels"])}
         sections = [Section("numbers", "Answers", self._summary(n_known, total))]
-        if shown and n_known + self._unknown <= MATRIX_PICTURES:
+        if shown and n_known + self._unknown <= MATRIX_IMAGES:
             lead = "Cosine of each picture with each label; the darker, the nearer among all cells."
             sections.append(Section("matrix", "Pictures and labels", _matrix(shown, thumbnails, order), lead))
         lead = "In the order of the input."
@@ -134,8 +134,8 @@ def _matrix(records: Sequence[Prediction], thumbnails: dict[str, str], order: di
     for record, row in zip(records, cosines, strict=True):
         title = f"{record.path}: {record.label if record.label is not None else 'unknown'}"
         address = thumbnails.get(record.path)
-        picture = tag("img", src=address, alt=title, width=40, height=40) if address else ""
-        cells = [tag("th", picture, tag("span", record.path.rsplit("/", 1)[-1]), scope="row", title=record.path)]
+        image = tag("img", src=address, alt=title, width=40, height=40) if address else ""
+        cells = [tag("th", image, tag("span", record.path.rsplit("/", 1)[-1]), scope="row", title=record.path)]
         for name in near:
             if name not in row:
                 cells.append(tag("td", "", class_="zero"))

@@ -8,12 +8,12 @@ import numpy as np
 
 from ...evaluation import statistics
 from ...evaluation.evaluate import Evaluation, Run
-from ...evaluation.label_issues import Suspect, find_suspects
+from ...evaluation.label_issues import LabelIssue, find_label_issues
 from ...evaluation.statistics import Estimate
 from ...features.pipeline import Pipeline
 from ..render.evaluation import percent
 from . import plots
-from .gallery import MAX_PICTURES, Card, cards, filtered
+from .gallery import MAX_IMAGES, Card, cards, filtered
 from .markup import Content, Safe, join, tag
 from .page import Section, build_page, column_heads, manifest_section, table, tiles
 from .thumbnails import make_thumbnails
@@ -43,9 +43,9 @@ def eval_report(
     result = run.result
     names = [label.label for label in result.per_label]
     mistakes, unsure, rows = _choose(result)
-    suspects = find_suspects(result, names, FEATURED)
+    issues = find_label_issues(result, names, FEATURED)
     paths = result.data.paths
-    wanted = [paths[row] for row in [*mistakes, *unsure, *rows]] + [suspect.path for suspect in suspects]
+    wanted = [paths[row] for row in [*mistakes, *unsure, *rows]] + [issue.path for issue in issues]
     place = files or {}
     made = make_thumbnails((place.get(path, path) for path in wanted), pipeline, on_progress)
     thumbnails = {path: made[place.get(path, path)] for path in wanted if place.get(path, path) in made}
@@ -63,8 +63,8 @@ def eval_report(
         lead = "Wrong answers that sounded surest."
         sections.append(Section("mistakes", "Most confident mistakes", some(mistakes), lead))
     sections.append(Section("unsure", "Least certain answers", some(unsure), "Where the best label had little."))
-    if suspects:
-        body = cards([_suspect_card(result, names, suspect) for suspect in suspects], thumbnails)
+    if issues:
+        body = cards([_issue_card(result, names, issue) for issue in issues], thumbnails)
         lead = "The given label is probably wrong: the picture clears the bar that another label's own pictures set."
         sections.append(Section("suspects", "Suspected label errors", body, lead))
     items = [_card(result, names, row) for row in rows]
@@ -91,7 +91,7 @@ def _choose(result: Evaluation) -> tuple[list[int], list[int], list[int]]:
     right_rows = np.flatnonzero(right)
     right_rows = right_rows[np.argsort(confidence[right_rows], kind="stable")]
     unsure = np.argsort(confidence, kind="stable")[:FEATURED]
-    gallery = np.concatenate([wrong_rows, right_rows])[:MAX_PICTURES]
+    gallery = np.concatenate([wrong_rows, right_rows])[:MAX_IMAGES]
     return wrong_rows[:FEATURED].tolist(), unsure.tolist(), gallery.tolist()
 
 
@@ -109,8 +109,8 @@ def _card(result: Evaluation, names: Sequence[str], row: int, note: str = "") ->
     )
 
 
-def _suspect_card(result: Evaluation, names: Sequence[str], suspect: Suspect) -> Card:
-    return _card(result, names, suspect.row, suspect.reason)
+def _issue_card(result: Evaluation, names: Sequence[str], issue: LabelIssue) -> Card:
+    return _card(result, names, issue.row, issue.reason)
 
 
 def _numbers(result: Evaluation) -> Safe:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .markup import Safe, join, tag
 
-MAX_PICTURES = 5000
+MAX_IMAGES = 5000
 """Pictures in a page: about 25 MB."""
 
 
@@ -80,9 +80,9 @@ def filtered(
 
 def _card(item: Card, thumbnail: str | None) -> Safe:
     if thumbnail:
-        picture = tag("img", src=thumbnail, alt=item.words, title=item.path, loading="lazy", decoding="async")
+        image = tag("img", src=thumbnail, alt=item.words, title=item.path, loading="lazy", decoding="async")
     else:
-        picture = tag("span", "no picture", class_="nothing", role="img", aria_label=item.words)
+        image = tag("span", "no picture", class_="nothing", role="img", aria_label=item.words)
     answer = item.answer if item.answer is not None else "(unknown)"
     caption = [
         tag("span", tag("b", answer, class_="answer"), f" {100 * item.probability:.1f}%", class_="line"),
@@ -92,7 +92,7 @@ def _card(item: Card, thumbnail: str | None) -> Safe:
     ]
     return tag(
         "li",
-        tag("figure", picture, tag("figcaption", join(caption))),
+        tag("figure", image, tag("figcaption", join(caption))),
         class_=f"card {item.verdict}",
         data_labels=" ".join(str(key) for key in item.labels),
         data_verdict=item.verdict,

@@ -11,9 +11,9 @@ from typing import IO
 
 from PIL import Image
 
-from ...errors import PictureError
+from ...errors import ImageError
 from ...features.pipeline import Pipeline
-from ...images.decode import Opening, decode, open_file
+from ...images.decode import DecodeOptions, decode, open_file
 from ...images.isolate import isolated
 
 SIDE = 112
@@ -38,7 +38,7 @@ def make_thumbnails(
     unique = list(dict.fromkeys(paths))
     thumbnails: dict[str, str] = {}
     with (
-        isolated(partial(_shrink, opening=pipeline.opening), pipeline.isolation) as shrink,
+        isolated(partial(_shrink, decode_options=pipeline.decode_options), pipeline.isolation) as shrink,
         ThreadPoolExecutor(max(1, pipeline.workers), thread_name_prefix="thumbnail") as pool,
     ):
         for path, address in zip(unique, pool.map(lambda path: _make(path, shrink), unique), strict=True):
@@ -52,13 +52,13 @@ def _make(path: str, shrink: Callable[[IO[bytes]], str]) -> str:
     try:
         with open_file(path) as file:
             return shrink(file)
-    except PictureError:
+    except ImageError:
         return ""
 
 
-def _shrink(file: IO[bytes], opening: Opening) -> str:
-    picture = decode(file, opening)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+def _shrink(file: IO[bytes], decode_options: DecodeOptions) -> str:
+    image = decode(file, decode_options)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     stream = io.BytesIO()
-    picture.save(stream, "WEBP", quality=_QUALITY, method=2)
+    image.save(stream, "WEBP", quality=_QUALITY, method=2)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
