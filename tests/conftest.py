@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from fakes import COLOURS, FakeEncoder
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from zeroshot.cli import app
+from support.fakes import COLOURS, FakeModel
+from support.fixtures import SaveImage, SaveModelFolder
 from zeroshot.engines import choose
 
 Colour = str | tuple[int, int, int]
-SaveImage = Callable[..., Path]
-SaveModelFolder = Callable[..., Path]
-
-
-def run(*arguments: object, stdin: bytes | None = None) -> Result:
-    """Run a command in this process, as it is typed."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
 
 
 @pytest.fixture
@@ -43,18 +34,6 @@ def images(tmp_path: Path) -> SaveImage:
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the features and exports of the person who runs it."""
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-class FakeModel:
-    """Stands in for `load_encoder`: gives `encoder`, and keeps what it was asked for in `calls`."""
-
-    def __init__(self) -> None:
-        self.encoder = FakeEncoder()
-        self.calls: list[dict[str, Any]] = []
-
-    def load_encoder(self, model: str | None = None, pretrained: str | None = None, **options: Any) -> FakeEncoder:
-        self.calls.append({"model": model, "pretrained": pretrained, **options})
-        return self.encoder
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The long version of tests/test_faults.py and tests/test_hostile.py: minutes, one command, a table at the end.
+"""The long version of tests/faults/: minutes, one command, a table at the end.
 
     python tools/torture.py [--sort 150] [--resume 150] [--cache 60] [--pictures 1] [--every-moment]
 
@@ -18,9 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from campaigns import CacheCampaign, ResumeCampaign, SortCampaign, Tally
-from corpus import open_all
-from faults import Server
+from support.campaigns import CacheCampaign, ResumeCampaign, SortCampaign, Tally
+from support.corpus import open_all
+from support.fault_injection import Server
 
 
 def main() -> int:

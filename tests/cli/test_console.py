@@ -1,0 +1,191 @@
+"""What people see: the bar steps aside for results, and streams that are closed or full are no traceback."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from support import ROOT
+from support.fakes import FakeEncoder
+from zeroshot.cli import app, groups
+from zeroshot.enums import Engine
+
+EXAMPLE = ROOT / "examples" / "cat.jpg"
+CLASSIFY = ["--labels", "cat,bee", "--model", "tiny"]
+
+
+def shell(redirect: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the program from a shell, which can close streams."""
+    command = shlex.join([sys.executable, "-m", "zeroshot", *arguments])
+    return subprocess.run(["/bin/sh", "-c", f"{command} {redirect}"], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
+def test_the_heading_of_a_table_is_not_printed_beside_the_bar(tmp_path: Path) -> None:
+    """On a terminal the bar is gone from the line on which the table begins."""
+    import pty
+
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "zeroshot", "classify", str(EXAMPLE), *CLASSIFY]
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"}
+    process = subprocess.Popen(command, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(master, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(master)
+    assert process.wait() == 0
+    before, heading, _ = shown.partition(b"path      ")
+    assert heading
+    line = re.split(rb"\x1b\[2K|\n", before)[-1]
+    assert re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", line).strip() == b"", line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="streams are closed by a shell")
+def test_closed_streams_are_empty_or_take_everything(tmp_path: Path) -> None:
+    """A closed stdin lists no paths; a closed stdout or stderr loses what it would have shown, and nothing else."""
+    nothing = shell("<&-", "classify", "-", *CLASSIFY, cwd=tmp_path)
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert "no paths were given" in nothing.stderr
+    unseen = shell(">&-", "classify", str(EXAMPLE), *CLASSIFY, "--output", "found.jsonl", cwd=tmp_path)
+    assert (unseen.returncode, unseen.stderr) == (0, "")
+    assert (tmp_path / "found.jsonl").read_text().count("\n") == 1
+    quiet = shell("2>&-", "classify", str(EXAMPLE), "missing.jpg", *CLASSIFY, cwd=tmp_path)
+    assert quiet.returncode == 3
+    assert quiet.stdout.count("\n") == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_behind_stdout_is_one_line_and_a_hint(tmp_path: Path) -> None:
+    """Every command says that stdout cannot be written, and exits 1."""
+    for arguments in (["models", "list"], ["prompts", "list"], ["cache", "info"], ["--version"], ["sort", "--help"]):
+        full = shell("> /dev/full", *arguments, cwd=tmp_path)
+        assert full.returncode == 1
+        assert full.stderr.splitlines() == [
+            "zeroshot: error: cannot write stdout: No space left on device",
+            "  try: free some space",
+        ]
+
+
+def test_each_command_that_the_help_lists_is_there() -> None:
+    """A command is imported when it is typed; none is listed in vain, and a slip of the keys gets the nearest."""
+    runner = CliRunner()
+    listed = runner.invoke(app, ["--help"]).stdout.partition("Commands:\n")[2].partition("\n\n")[0]
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert len(names) == 12
+    for name in names:
+        shown = runner.invoke(app, [name, "--help"])
+        assert (shown.exit_code, shown.stdout.splitlines()[0].split()[2]) == (0, name)
+    wrong = runner.invoke(app, ["modles", "list"])
+    assert (wrong.exit_code, "Did you mean 'models'?" in wrong.stderr) == (2, True)
+
+
+def test_helps_name_values_and_exit_codes_in_full() -> None:
+    """Numbers have names that say something, and where 130 is listed, 143 is."""
+    for name in ("classify", "eval", "search", "sort", "calibrate", "features", "prompts tune", "cache prune"):
+        shown = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
+        assert CliRunner().invoke(app, [*name.split(), "-h"]).stdout == shown
+        assert "range>" not in shown, name
+        assert ("130" in shown) == ("143" in shown) == (name in ("classify", "eval", "sort")), name
+
+
+def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
+    fake_model, images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, where the model has no export and nobody asked for this engine."""
+    images("a.png", "red")
+    run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
+    told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
+    assert told not in CliRunner().invoke(app, run).stderr
+    monkeypatch.setattr(groups, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    assert told in CliRunner().invoke(app, run).stderr
+    assert told not in CliRunner().invoke(app, [*run, "--engine", "torch"]).stderr
+    fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
+    assert told not in CliRunner().invoke(app, run).stderr
+
+
+def test_undo_of_a_folder_names_the_journal_to_give(tmp_path: Path) -> None:
+    """Its last one; or it is said that there is none."""
+    bare = CliRunner().invoke(app, ["undo", str(tmp_path)])
+    assert (bare.exit_code, bare.stderr.splitlines()[0]) == (
+        2,
+        f"zeroshot: error: {tmp_path} is a folder without a journal",
+    )
+    (tmp_path / ".zeroshot").mkdir()
+    (tmp_path / ".zeroshot" / "a.jsonl").touch()
+    given = CliRunner().invoke(app, ["undo", str(tmp_path)])
+    assert (given.exit_code, given.stderr.splitlines()[1]) == (2, f"  try: zeroshot undo {tmp_path}/.zeroshot/a.jsonl")
+
+
+def test_short_lines_in_lists_of_commands_are_whole() -> None:
+    """No line about a command ends in dots where a terminal has 80 columns."""
+    for name in ("prompts", "models", "cache"):
+        assert "..." not in CliRunner().invoke(app, [name, "--help"]).stdout.partition("Commands:")[2], name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["plain"], 0, "plain: 1 template: nothing is wrong"),
+        (["plain", "--labels", "cat,dog", "--model", "tiny"], 0, "plain: 1 template, and the labels with this model: "),
+        (["plain", "--labels", ""], 2, "no labels"),
+        (["plain", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),
+    ],
+)
+def test_checking_a_set_says_what_was_checked(arguments: list[str], code: int, said: str) -> None:
+    """The labels take part where they were given, and are refused as everywhere."""
+    result = CliRunner().invoke(app, ["prompts", "check", *arguments])
+    assert result.exit_code == code
+    assert said in result.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["classify", "DIR", "--labels", "red,blue", "--output"],
+        ["classify", "DIR", "--labels", "red,blue", "--report"],
+        ["eval", "DIR", "--output"],
+        ["eval", "DIR", "--report"],
+        ["calibrate", "DIR", "--output"],
+        ["prompts", "tune", "DIR", "--output"],
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    words: list[str], fake_model, images, tmp_path: Path
+) -> None:
+    """Not after an hour of it: the model is not even loaded."""
+    for name in ("red", "blue"):
+        images(f"val/{name}/1.png", name)
+    target = tmp_path / "missing" / "out.json"
+    words = [str(tmp_path / "val") if word == "DIR" else word for word in words]
+    refused = CliRunner().invoke(app, [*words, str(target)])
+    assert (refused.exit_code, f"cannot write {target}" in refused.stderr, fake_model.calls) == (1, True, [])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--batch-size", "0"), ("--workers", "many"), ("--threshold", "nan"), ("--format", "xml"), ("--max-pixels", "-1")],
+)
+def test_a_value_that_cannot_be_is_named(option: str, value: str) -> None:
+    """The line about an option says which value was given, once, as well as what it should have been."""
+    refused = CliRunner().invoke(app, ["classify", "x", option, value])
+    assert refused.exit_code == 2
+    last = refused.stderr.splitlines()[-1]
+    assert option in last
+    assert last.count(f"'{value}'") == 1
+    assert "Value error" not in last
+    assert "'-5'" in CliRunner().invoke(app, ["cache", "prune", "--days", "-5"]).stderr

@@ -1,0 +1,205 @@
+"""``zeroshot eval`` from the command line, with the encoder that sees colours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from support.fakes import FakeEncoder
+from zeroshot.cli import app
+from zeroshot.evaluation import compare
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def folder(images, tmp_path: Path) -> str:
+    """Ten pictures of three colours, one of them in the wrong folder."""
+    for index in range(4):
+        images(f"val/red/{index}.png", (255, 10 * index, 0))
+        images(f"val/blue/{index}.png", (0, 10 * index, 255))
+    images("val/green/1.png", "green")
+    images("val/green/2.png", "red")
+    return str(tmp_path / "val")
+
+
+def evaluate(*arguments: str) -> dict[str, Any]:
+    result = runner.invoke(app, ["eval", *arguments])
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def test_contract(fake_model, folder: str) -> None:
+    """The keys of the JSON are pinned, and the numbers of the ten pictures are right."""
+    document = evaluate(folder, "--suspects", "3")
+    assert list(document) == [
+        *("format", "version", "manifest", "metrics", "pictures", "labels", "confusion", "reliability"),
+        *("risk_coverage", "predictions", "suspects", "failures", "mapping"),
+    ]
+    assert (document["format"], document["version"]) == ("zeroshot-eval", 1)
+    assert {name: sorted(entry) for name, entry in document["metrics"].items()} == {
+        "top1": ["high", "low", "value"],
+        "top5": ["high", "low", "value"],
+        "mean_recall": ["high", "low", "value"],
+        "mean_f1": ["value"],
+        "ece": ["value"],
+        "nll": ["high", "low", "value"],
+        "brier": ["high", "low", "value"],
+        "aurc": ["value"],
+    }
+    assert document["metrics"]["top1"]["value"] == 0.9
+    assert document["metrics"]["mean_recall"]["value"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert list(document["labels"][0]) == ["label", "key", "support", "recall", "precision", "f1"]
+    assert list(document["predictions"][0]) == [
+        *("path", "target", "target_index", "target_probability", "label", "probability", "top"),
+    ]
+    assert list(document["predictions"][0]["top"][0]) == ["index", "label", "probability"]
+    assert list(document["reliability"][0]) == ["low", "high", "count", "confidence", "accuracy"]
+    assert list(document["risk_coverage"][0]) == ["coverage", "risk", "threshold"]
+    issue = document["suspects"][0]
+    assert list(issue) == [
+        *("path", "given", "given_probability", "suggested", "suggested_probability", "reason"),
+    ]
+    assert (issue["path"][-11:], issue["given"], issue["suggested"]) == ("green/2.png", "green", "red")
+
+
+def test_the_way_that_images_were_opened_stands_in_the_manifest(fake_model, folder: str) -> None:
+    """Also what is not the default: figures of drafts are not those of whole pictures."""
+    plain, drafts = evaluate(folder), evaluate(folder, "--draft", "--no-exif", "--max-pixels", "5000")
+    always = {"score": "softmax", "data": folder}
+    assert plain["manifest"]["options"] == always | {"exif": True}
+    assert drafts["manifest"]["options"] == always | {"exif": False, "draft": True, "max_pixels": 5000}
+
+
+def test_table(fake_model, folder: str) -> None:
+    """The table has the metrics with intervals, the labels, the mistakes and the suspects, at 80 columns."""
+    result = runner.invoke(app, ["eval", folder, "--format", "table", "--suspects", "2"])
+    assert result.exit_code == 0
+    assert "top-1       90.0% (59.6–98.2)" in result.stdout
+    assert "most confused" in result.stdout
+    assert "labels that are most likely wrong" in result.stdout
+    assert max(map(len, result.stdout.split("labels that are most likely")[0].splitlines())) <= 80
+
+
+def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every combination is one row, best first; each picture is encoded once a model."""
+    encoders = {"good": FakeEncoder(), "cold": FakeEncoder(logit_scale=1.0)}
+    encoders["cold"]._spec = replace(encoders["cold"].spec, weights_sha256="1" * 64)
+    monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda name, tag, **_: encoders[name])
+    options = ["--prompts", "photo", "--prompts", "plain", "--model", "good", "--model", "cold"]
+    document = evaluate(folder, *options)
+    assert (document["format"], document["version"]) == ("zeroshot-eval-grid", 1)
+    runs = document["runs"]
+    assert [run["p_against_best"] for run in runs] == [1.0] * 4
+    assert sorted(run["manifest"]["prompts"]["name"] for run in runs) == ["photo", "photo", "plain", "plain"]
+    values = [run["metrics"]["top1"]["value"] for run in runs]
+    assert values == sorted(values, reverse=True)
+    assert [sum(encoder.batches) for encoder in encoders.values()] == [10, 10]
+    table = runner.invoke(app, ["eval", folder, *options, "--format", "table"]).stdout
+    assert "best" in table and table.count("plain") == 2
+
+
+def test_tags_go_with_models(fake_model, folder: str) -> None:
+    """A tag belongs to the model at the same place; too few tags are a mistake."""
+    evaluate(folder, "--model", "a", "--pretrained", "x", "--model", "b", "--pretrained", "")
+    assert [(call["model"], call["pretrained"]) for call in fake_model.calls] == [("a", "x"), ("b", None)]
+    result = runner.invoke(app, ["eval", folder, "--model", "a", "--model", "b", "--pretrained", "x"])
+    assert result.exit_code == 2
+    assert "--pretrained is given 1 times for 2 models" in result.stderr
+
+
+def test_failures_are_named_and_excluded(fake_model, folder: str) -> None:
+    """A picture that cannot be read is named, counts in no metric, and makes the exit code 3."""
+    (Path(folder) / "red" / "9.png").write_bytes(b"")
+    result = runner.invoke(app, ["eval", folder])
+    assert result.exit_code == 3
+    document = json.loads(result.stdout)
+    assert document["pictures"] == {"measured": 10, "failed": 1}
+    assert document["failures"][0]["path"].endswith("red/9.png")
+    assert "1 of 11 pictures could not be read" in result.stderr
+
+
+def test_fail_under(fake_model, folder: str) -> None:
+    """A metric under its bar is exit code 1, after the results are written."""
+    result = runner.invoke(app, ["eval", folder, "--fail-under", "top1=0.95"])
+    assert result.exit_code == 1
+    assert "top1 is 0.9000, under 0.95" in result.stderr
+    assert json.loads(result.stdout)["metrics"]["top1"]["value"] == 0.9
+    assert runner.invoke(app, ["eval", folder, "--fail-under", "top1=0.85"]).exit_code == 0
+
+
+def test_what_eval_writes_compare_reads(fake_model, folder: str, tmp_path: Path) -> None:
+    """Two runs written by eval can be compared."""
+    paths = []
+    for name in ("photo", "plain"):
+        paths.append(str(tmp_path / f"{name}.json"))
+        assert runner.invoke(app, ["eval", folder, "--prompts", name, "--output", paths[-1]]).exit_code == 0
+    result = compare.compare(*map(compare.load_run, paths))
+    assert (result.n_images, result.top1.p) == (10, 1.0)
+
+
+def test_folder_or_table(fake_model, folder: str) -> None:
+    """Without a folder or a table, or with both, the usage is explained."""
+    for arguments in ([], [folder, "--targets", "x.csv"]):
+        result = runner.invoke(app, ["eval", *arguments])
+        assert result.exit_code == 2
+        assert "give a folder or --targets" in result.stderr
+
+
+def test_report_and_plots(fake_model, folder: str, tmp_path: Path) -> None:
+    """Beside the result eval writes a page and three drawings; each file is whole."""
+    page, plots = tmp_path / "report.html", tmp_path / "plots"
+    evaluate(folder, "--report", str(page), "--plots", str(plots))
+    assert page.read_text().rstrip().endswith("</html>")
+    assert sorted(path.name for path in plots.iterdir()) == ["confusion.svg", "reliability.svg", "risk-coverage.svg"]
+    assert all(path.read_text().startswith("<svg") for path in plots.iterdir())
+
+
+def test_plots_cannot_be_written(fake_model, folder: str, tmp_path: Path) -> None:
+    """A folder that cannot be made is one line on stderr."""
+    (tmp_path / "file").write_text("")
+    result = runner.invoke(app, ["eval", folder, "--plots", str(tmp_path / "file" / "plots")])
+    assert result.exit_code == 1
+    assert "cannot make the folder" in result.stderr
+
+
+def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None:
+    """With a calibration the probabilities change and the answers do not; a foreign one is refused before encoding."""
+    for index in range(40):
+        copy = Path(folder) / ("red" if index % 2 else "blue") / f"more{index}.png"
+        copy.write_bytes((Path(folder) / ("red" if index % 2 else "blue") / "0.png").read_bytes())
+    target = str(tmp_path / "calibration.json")
+    assert runner.invoke(app, ["calibrate", folder, "--output", target]).exit_code == 0
+    before, after = evaluate(folder), evaluate(folder, "--calibration", target)
+    assert after["metrics"]["top1"] == before["metrics"]["top1"]
+    assert after["metrics"]["nll"]["value"] < before["metrics"]["nll"]["value"]
+    assert after["manifest"]["options"]["calibration"]["source"] == target
+    fake_model.encoder = FakeEncoder(logit_scale=3.0)
+    refused = runner.invoke(app, ["eval", folder, "--calibration", target])
+    assert refused.exit_code == 1
+    assert "was fitted for another fake" in refused.stderr
+    assert fake_model.encoder.batches == []
+
+
+def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
+    fake_model, folder: str, tmp_path: Path
+) -> None:
+    """Options that only some data has a use for, and drawings that cannot be written or are another output."""
+    (tmp_path / "plots" / "reliability.svg").mkdir(parents=True)
+    drawing = str(tmp_path / "new" / "confusion.svg")
+    for options, code, message in (
+        (["--all-labels"], 2, "--label-names, which is not given"),
+        (["--split", "train"], 2, "--split train: "),
+        (["--calibration", str(tmp_path / "none")], 1, "none: No such file"),
+        (["--plots", str(tmp_path / "plots")], 1, "reliability.svg: it is a folder"),
+        (["--plots", str(tmp_path / "new"), "--output", drawing], 1, "--output and --plots confusion name the same"),
+    ):
+        result = runner.invoke(app, ["eval", folder, *options])
+        assert (result.exit_code, fake_model.calls) == (code, []), options
+        assert message in result.stderr
+        assert "  try: " in result.stderr

@@ -1,0 +1,145 @@
+"""The whole program as it is installed: real processes, the built-in checkpoint, the pictures in examples/."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import ROOT
+from zeroshot import build_classifier, classify_paths, find_images, load_encoder, load_templates, parse_labels
+from zeroshot.enums import Engine
+from zeroshot.results import Prediction
+
+EXAMPLES = ROOT / "examples"
+SHOWN = {
+    "bee": "bee",
+    "bridge": "bridge",
+    "citrus": "orange",
+    "coffee": "coffee",
+    "goldfish": "goldfish",
+    "rocket": "rocket",
+}
+CLASSIFY = ["classify", str(EXAMPLES), "--labels", ",".join(SHOWN.values()), "--model", "tiny"]
+
+
+def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
+    """Start the installed program in another folder than the checkout (-I: nothing of this process's paths)."""
+    command = [sys.executable, "-I", "-m", "zeroshot", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
+    process = start(*arguments, cwd=cwd, stdin=subprocess.DEVNULL)
+    out, err = process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+def test_the_readmes_images_are_recognised(tmp_path: Path) -> None:
+    """The main job, offline: the pictures whose content is among the labels get it."""
+    code, out, err = run(*CLASSIFY, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    found = {Path(record["path"]).stem: record["label"] for record in map(json.loads, out.splitlines())}
+    assert len(found) == len(list(EXAMPLES.glob("*.jpg")))
+    assert {name: found[name] for name in SHOWN} == SHOWN
+
+
+def imported(arguments: list[str], modules: set[str], cwd: Path) -> set[str]:
+    """Return which of some modules a command has imported when it ends."""
+    script = f"import sys; from zeroshot.__main__ import main; sys.argv[1:] = {arguments!r}\n"
+    script += f"try: main()\nexcept SystemExit: pass\nprint(*{modules!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-I", "-c", script], cwd=cwd, capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_nothing_quick_imports_torch(tmp_path: Path) -> None:
+    """Neither help nor lists nor a run with the built-in checkpoint import torch, torchvision or open_clip."""
+    heavy = {"torch", "torchvision", "open_clip", "transformers"}
+    for arguments in (["--help"], ["classify", "--help"], ["prompts", "list"], ["models", "list", "--all"], CLASSIFY):
+        assert imported(arguments, heavy, tmp_path) == set(), arguments
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["prompts", "list"], ["models", "list"]])
+def test_what_only_prints_imports_little_beyond_typer(tmp_path: Path, arguments: list[str]) -> None:
+    """These take less than twice the time of `import typer`: nothing of other commands, nor what typer can spare."""
+    heavy = {"numpy", "PIL", "onnxruntime", "tokenizers", "sqlite3", "asyncio", "hashlib", "pydantic", "rich"}
+    assert imported(arguments, heavy | {"zeroshot.cli.classify", "zeroshot.sort.placing"}, tmp_path) == set()
+
+
+def test_the_shipped_template_sets_are_found_outside_the_checkout(tmp_path: Path) -> None:
+    """An installed package has its prompts with it, and open_clip's by reference."""
+    code, out, _ = run("prompts", "list", cwd=tmp_path)
+    assert code == 0
+    assert {"general", "plain", "photo", "imagenet-80", "imagenet-7"} <= {line.split()[0] for line in out.splitlines()}
+    assert len(run("prompts", "show", "imagenet-80", cwd=tmp_path)[1].splitlines()) > 80
+
+
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """A reader that has had enough, such as `head -1`, ends the run quietly."""
+    listing = tmp_path / "list"
+    listing.write_text(f"{EXAMPLES / 'bee.jpg'}\n" * 3000)
+    process = start("classify", "--files-from", str(listing), "--labels", "coffee,bee", "--model", "tiny")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["path"]
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, code: int) -> None:
+    """Records come out as paths come in; a signal then ends the run with its exit code and whole lines."""
+    # A background job has these ignored, and its children inherit that; a handler of any kind is not inherited.
+    before = signal.signal(number, signal.default_int_handler)
+    process = start("classify", "-", "--labels", "coffee,bee", "--model", "tiny", stdin=subprocess.PIPE)
+    signal.signal(number, before)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(os.fsencode(EXAMPLES / "bee.jpg") + b"\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["label"] == "bee"  # while stdin is still open
+    process.send_signal(number)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (code, b"")
+    assert b"Traceback" not in err
+
+
+def test_the_engines_agree() -> None:
+    """ONNX Runtime and PyTorch give the same first label and probabilities to 1e-3, on every picture at hand."""
+    photographs = ROOT.parent / "shared" / "photos"
+    paths = list(find_images([str(folder) for folder in (EXAMPLES, photographs) if folder.is_dir()]))
+    names = sorted(path.name for path in photographs.iterdir()) if photographs.is_dir() else []
+    labels, templates = parse_labels(",".join(dict.fromkeys([*SHOWN.values(), *names]))), load_templates("general")
+    answers = []
+    for engine in (Engine.ONNX, Engine.TORCH):
+        encoder = load_encoder("tiny", engine=engine)
+        assert encoder.spec.engine is engine
+        answers.append(list(classify_paths(encoder, build_classifier(encoder, labels, templates), paths)))
+    for one, other in zip(*answers, strict=True):
+        assert isinstance(one, Prediction)
+        assert isinstance(other, Prediction)
+        assert one.label == other.label
+        assert [r.probability for r in one.top] == pytest.approx([r.probability for r in other.top], abs=1e-3)
+
+
+def test_the_doctor_finds_this_installation_sound(tmp_path: Path) -> None:
+    """Every check passes, the reference features of the built-in checkpoint among them."""
+    code, out, _ = run("doctor", cwd=tmp_path)
+    assert code == 0, out
+    assert "tiny reference features" in out
+    assert "BAD" not in out
+
+
+def test_the_checkpoint_is_small_and_whole() -> None:
+    """All files of the built-in checkpoint are at most 20 MB, and its features are unit rows of numbers."""
+    folder = ROOT / "zeroshot" / "models" / "checkpoints" / "tiny"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 20_000_000
+    rows = load_encoder("tiny").encode_texts(["cat", "", "a photo of a very small dog"])
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-6)

@@ -1,0 +1,246 @@
+"""`classify --resume`: what is continued, what is refused, and that the bytes are those of one run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from support.fakes import FakeEncoder, FakeModel
+from zeroshot.cli import app
+from zeroshot.enums import Format
+from zeroshot.errors import InputError, OutputError
+from zeroshot.features.pipeline import Pipeline, encode_batches
+from zeroshot.output.destination import open_output
+from zeroshot.output.render.records import Layout, make_writer
+from zeroshot.output.resume import Recipe, open_resumable
+from zeroshot.output.resume_manifest import first_difference, resume_manifest_path
+from zeroshot.results import Failure, Manifest
+
+PATHS = [
+    "plain.jpg",
+    'a"b,c.jpg',
+    "line\nbreak.jpg",
+    "tab\t.jpg",
+    "\udcff\udc80.jpg",
+    "back\\slash",
+    "=1",
+    "é😀",
+    "\r",
+    "z",
+]
+
+
+def recipe(form: Format = Format.JSONL, batch_size: int = 3, **options: object) -> Recipe:
+    return Recipe(Manifest({"model": "x"}, {}, {}, dict(options)), form, Layout(top_k=1), batch_size)
+
+
+def write(target: Path, made_by: Recipe, paths: list[str], stop_after: int | None = None) -> int:
+    """Write a failure a path; stop as if interrupted after some. Returns how many records were there already."""
+    with open_resumable(target, made_by) as begun:
+        if begun.complete:
+            return begun.done
+        writer = make_writer(made_by.form, begun.stream, made_by.layout)
+        if not begun.done:
+            writer.begin(made_by.manifest)
+        for number, path in enumerate(begun.skip(iter(paths))):
+            if number == stop_after:
+                raise KeyboardInterrupt
+            writer.write(Failure(path, f"no {path}"))
+    return begun.done
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("form", [Format.JSONL, Format.CSV, Format.TSV])
+def test_torn_anywhere_it_ends_the_same(form: Format, target: Path, tmp_path: Path) -> None:
+    """Cut at every single byte, the file that a second run finishes is byte for byte that of one run."""
+    write(tmp_path / "whole", recipe(form), PATHS)
+    whole = (tmp_path / "whole").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(form), PATHS, stop_after=9)
+    partial = target.with_name("out.partial")
+    content = partial.read_bytes()
+    for cut in range(len(content) + 1):
+        target.unlink(missing_ok=True)
+        partial.write_bytes(content[:cut])
+        assert write(target, recipe(form), PATHS) % 3 == 0
+        assert target.read_bytes() == whole, cut
+        assert not partial.exists()
+
+
+def test_whole_batches_are_kept(target: Path) -> None:
+    """Of eight records in batches of three, six are kept: a batch that was cut short is encoded again as a whole."""
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(), PATHS, stop_after=8)
+    assert write(target, recipe(), PATHS) == 6
+
+
+def test_a_finished_file_is_left_alone(target: Path) -> None:
+    """Running the command once more finds the file complete and does not touch it."""
+    write(target, recipe(), PATHS)
+    before = target.read_bytes()
+    assert write(target, recipe(), PATHS) == len(PATHS)
+    assert target.read_bytes() == before
+    assert not target.with_name("out.partial").exists()
+    with pytest.raises(OutputError, match="was made with something else"):
+        write(target, recipe(threshold=0.5), PATHS)
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (recipe(threshold=0.5), "manifest.options.threshold was null, is 0.5"),
+        (recipe(Format.TSV), 'output.format was "jsonl", is "tsv"'),
+        (recipe(batch_size=4), "output.batch_size was 3, is 4"),
+    ],
+)
+def test_another_manifest_is_refused(target: Path, other: Recipe, difference: str) -> None:
+    """A run with anything else that decides bytes names the first difference, and the records stay."""
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(), PATHS, stop_after=5)
+    before = target.with_name("out.partial").read_bytes()
+    with pytest.raises(OutputError) as refused:
+        write(target, other, PATHS)
+    assert difference in refused.value.message
+    assert target.with_name("out.partial").read_bytes() == before
+
+
+@pytest.mark.parametrize("paths", [["other.jpg", *PATHS], PATHS[1:], PATHS[:4], ["plain.jpg2", *PATHS[1:]]])
+def test_other_inputs_are_refused(target: Path, paths: list[str]) -> None:
+    """Inputs that are not those of the records, in order, are refused, and the records stay."""
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(), PATHS, stop_after=7)
+    with pytest.raises(InputError, match="is another than when this run began"):
+        write(target, recipe(), paths)
+    assert write(target, recipe(), PATHS) == 6
+
+
+def test_records_of_unknown_making_are_refused(target: Path) -> None:
+    """A partial or finished file without a manifest is neither continued nor overwritten."""
+    partial = target.with_name("out.partial")
+    partial.write_bytes(b'{"path": "x"}\n')
+    with pytest.raises(OutputError, match=r"no out\.manifest\.json says how"):
+        write(target, recipe(), PATHS)
+    assert partial.read_bytes() == b'{"path": "x"}\n'
+    partial.rename(target)
+    with pytest.raises(OutputError, match=r"no out\.manifest\.json says how"):
+        write(target, recipe(), PATHS)
+    assert target.read_bytes() == b'{"path": "x"}\n'
+
+
+@pytest.mark.parametrize("form", [Format.JSON, Format.TABLE])
+def test_documents_cannot_be_continued(target: Path, form: Format) -> None:
+    """JSON and tables are refused with the formats that can."""
+    with pytest.raises(OutputError) as refused:
+        write(target, recipe(form), PATHS)
+    assert "jsonl" in refused.value.hint
+    assert not list(target.parent.iterdir())
+
+
+def test_a_plain_run_leaves_nothing_to_continue(target: Path) -> None:
+    """What a plain run wrote before it was interrupted is not continued by the manifest of an earlier run."""
+    write(target, recipe(), PATHS)
+    target.unlink()
+    with pytest.raises(KeyboardInterrupt), open_output(target) as stream:
+        make_writer(Format.JSONL, stream, Layout()).write(Failure(PATHS[0], "of another making"))
+        raise KeyboardInterrupt
+    with pytest.raises(OutputError, match=r"no out\.manifest\.json says how it was made"):
+        write(target, recipe(), PATHS)
+
+
+@pytest.mark.parametrize("line", [b"5\n", b"[" * 100_000 + b"\n"])
+def test_lines_that_are_no_records(target: Path, line: bytes) -> None:
+    """Records end before a line that is none, be it JSON or not."""
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(), PATHS, stop_after=3)
+    partial = target.with_name("out.partial")
+    partial.write_bytes(partial.read_bytes() + line)
+    assert write(target, recipe(), PATHS) == 3
+
+
+def test_differences_are_named_where_they_are() -> None:
+    """The first difference of two documents is named by its place, whatever it is."""
+    assert first_difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 2}]}) == ""
+    assert first_difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == "a[1].b was 2, is 3"
+    assert first_difference({"a": 1}, {"a": True}) == "a was 1, is true"
+    assert first_difference({"a": [1]}, {"a": [1, 2]}) == "a was [1], is [1, 2]"
+
+
+def test_fixed_batches_are_full_and_exact(tmp_path: Path) -> None:
+    """Slow paths and failures do not change which pictures share a batch, and the encoder sees one shape only."""
+    for number in range(7):
+        Image.fromarray(np.full((8, 8, 3), number * 30, np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes(b"broken")
+
+    def slowly() -> Iterator[str]:
+        for path in sorted(tmp_path.glob("*.png")):
+            time.sleep(0.03)  # longer than a batch that is not full would wait
+            yield str(path)
+
+    encoder = FakeEncoder()
+    batches = list(encode_batches(encoder, slowly(), Pipeline(3, 1, fixed_batches=True)))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert encoder.batches == [3, 3, 3]
+    assert [item.features is None for batch in batches for item in batch] == [number == 2 for number in range(7)]
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["classify", *map(str, arguments), "--labels", "red,blue", "--no-cache"])
+
+
+def test_the_command_continues(fake_model: FakeModel, tmp_path: Path) -> None:
+    """From the command line: interrupted, continued, complete; a plain run does not overwrite what can be continued."""
+    src = tmp_path / "src"
+    src.mkdir()
+    for number in range(10):
+        Image.new("RGB", (8, 8), (number * 20, 0, 255 - number * 20)).save(src / f"{number}.png")
+    (src / "3.png").write_bytes(b"broken")
+    out = tmp_path / "out.jsonl"
+    assert invoke(src, "-o", tmp_path / "whole", "--resume", "--batch-size", 2).exit_code == 3
+    whole = (tmp_path / "whole").read_bytes()
+
+    class Interrupted(FakeEncoder):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+            if len(self.batches) == 3:
+                raise KeyboardInterrupt
+            return super().encode_images(pixels)
+
+    fake_model.encoder = Interrupted()
+    result = invoke(src, "-o", out, "--resume", "--batch-size", 2)
+    assert result.exit_code == 130
+    assert "6 records so far; the same command continues" in result.stderr
+    fake_model.encoder = FakeEncoder()
+    plain = invoke(src, "-o", out)
+    assert plain.exit_code == 1
+    assert "add --resume" in plain.stderr
+    other = invoke(src, "-o", out, "--resume", "--batch-size", 2, "--max-pixels", 50)
+    assert (other.exit_code, "max_pixels was null, is 50" in other.stderr) == (1, True)
+    result = invoke(src, "-o", out, "--resume", "--batch-size", 2)
+    assert (result.exit_code, "continuing after 6 records" in result.stderr) == (3, True)
+    assert out.read_bytes() == whole
+    assert "complete already" in invoke(src, "-o", out, "--resume", "--batch-size", 2).stderr
+    Image.new("RGB", (8, 8)).save(src / "new.png")
+    more = invoke(src, "-o", out, "--resume", "--batch-size", 2)
+    assert (more.exit_code, "new.png is not among their inputs" in more.stderr) == (1, True)
+    assert out.read_bytes() == whole
+    assert json.loads(resume_manifest_path(out).read_bytes())["manifest"]["model"]["model"] == "fake"
+    assert invoke(src, "-o", out).exit_code == 3
+    assert not resume_manifest_path(out).exists()  # it told how another file was made
+
+
+def test_the_resume_manifest_comes_first(target: Path) -> None:
+    """Before the first record can be written, the manifest is whole already."""
+    with open_resumable(target, recipe()) as begun:
+        assert begun.done == 0
+        assert json.loads(resume_manifest_path(target).read_bytes()) == recipe().document()

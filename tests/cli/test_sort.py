@@ -1,0 +1,187 @@
+"""`zeroshot sort` and `zeroshot undo` as they are typed, with a model of colours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from support.fakes import FakeModel
+from zeroshot.cli import app
+
+SaveImage = Callable[..., Path]
+LABELS = ["--labels", "red,green,blue", "--no-cache"]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+@pytest.fixture
+def src(fake_model: FakeModel, images: SaveImage) -> Path:
+    """A folder with a picture of each label, one of none, and a file that is no picture."""
+    for name, colour in [("1.png", "red"), ("2.png", "green"), ("deep/er/3.png", "blue"), ("4.png", "grey")]:
+        path = images(f"src/{name}", colour)
+    broken = path.parent / "5.jpg"
+    broken.write_text("no picture")
+    return path.parent
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and ".zeroshot" not in path.parts
+    )
+
+
+def test_images_go_to_folders_by_label(src: Path, tmp_path: Path) -> None:
+    """Moved pictures lie in their labels' folders, doubtful ones in _review, broken ones where they were: exit 3."""
+    result = run("sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / "out", "--move")
+    assert result.exit_code == 3
+    assert files(tmp_path / "out") == ["_review/4.png", "blue/3.png", "green/2.png", "red/1.png"]
+    assert files(src) == ["5.jpg"]
+    assert "5.jpg stays: cannot be read" in result.stderr
+    assert "4 of 5 sorted" in result.stderr
+    journal = Path(result.stdout.strip())
+    assert f"zeroshot undo {journal}" in result.stderr
+    undone = run("undo", journal)
+    assert (undone.exit_code, undone.stderr) == (0, "zeroshot: 4 taken back\n")
+    assert files(src) == ["1.png", "2.png", "4.png", "5.jpg", "deep/er/3.png"]
+    assert files(tmp_path / "out") == []
+
+
+def test_linking_is_the_default(src: Path, tmp_path: Path) -> None:
+    """Without an option pictures are linked: the source is as before, and no space is taken."""
+    run("sort", src, *LABELS, "--into", tmp_path / "out")
+    assert (tmp_path / "out/red/1.png").samefile(src / "1.png")
+    assert len(files(src)) == 5
+
+
+def test_a_dry_run_tells_the_plan_and_changes_nothing(src: Path, tmp_path: Path) -> None:
+    """The plan in JSON is what a run then does; nothing is made, not even the folder."""
+    arguments = ["sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / "out", "--move"]
+    result = run(*arguments, "--dry-run", "--json")
+    assert result.exit_code == 3
+    assert not (tmp_path / "out").exists()
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["action"] for row in rows] == ["move", "move", "move", "stay", "move"]
+    assert rows[0] == {
+        "path": str(src / "1.png"),
+        "action": "move",
+        "target": str(tmp_path / "out/red/1.png"),
+        "label": "red",
+        "probability": rows[0]["probability"],
+    }
+    assert set(rows[3]) == {"path", "action", "reason", "failed"}
+    assert f"{src / '1.png'} -> {tmp_path / 'out/red/1.png'}" in run(*arguments, "--dry-run").stdout
+    run(*arguments)
+    assert [str(tmp_path / "out" / name) for name in files(tmp_path / "out")] == sorted(
+        row["target"] for row in rows if row["action"] == "move"
+    )
+
+
+def test_running_twice_changes_nothing_more(src: Path, tmp_path: Path) -> None:
+    """The same content under the same name is there already; no second journal is begun."""
+    run("sort", src, *LABELS, "--into", tmp_path / "out", "--copy")
+    before = files(tmp_path / "out")
+    result = run("sort", src, *LABELS, "--into", tmp_path / "out", "--copy")
+    assert files(tmp_path / "out") == before
+    assert "4 are there already" in result.stderr
+    assert "nothing was sorted" in result.stderr
+    assert len(list((tmp_path / "out/.zeroshot").iterdir())) == 1
+
+
+@pytest.mark.parametrize("into", ["src", "src/sorted"])
+def test_sorting_inside_the_source(src: Path, into: str, tmp_path: Path) -> None:
+    """A folder can be sorted into itself or into one inside it, again and again, and taken back."""
+    before = files(src)
+    first = run("sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / into, "--move")
+    sorted_files = files(src)
+    assert "1 of" not in first.stderr.split("4 of 5 sorted")[0]
+    second = run("sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / into, "--move")
+    assert files(src) == sorted_files
+    assert second.exit_code == 3  # the broken one
+    assert run("undo", first.stdout.strip()).exit_code == 0
+    assert files(src) == before
+
+
+def test_what_cannot_be_undone_is_named(src: Path, tmp_path: Path) -> None:
+    """An edited file is left where it is, said on stderr, and the exit code is 3."""
+    journal = run("sort", src, *LABELS, "--into", tmp_path / "out", "--move").stdout.strip()
+    (tmp_path / "out/red/1.png").write_bytes(b"edited")
+    shown = run("undo", journal, "--dry-run")
+    assert shown.exit_code == 0
+    assert shown.stdout.count("->") == 4
+    result = run("undo", journal)
+    assert result.exit_code == 3
+    assert f"not undone: {tmp_path / 'out/red/1.png'} changed since" in result.stderr
+    assert "3 taken back, 1 not" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--into", "out", "--copy", "--move"], "--copy and --move are given"),
+        ([], "no folder to sort into"),
+        (["--into", "out", "--json"], "only --dry-run shows"),
+        (["--into", "src/1.png"], "is not a folder"),
+    ],
+)
+def test_options_that_make_no_sense(src: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    """Contradictions are usage errors, found before a model is loaded."""
+    given = [str(tmp_path / part) if part.startswith(("out", "src")) else part for part in arguments]
+    result = run("sort", src, *LABELS, *given)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("into", ["n" * 300, "loop", "~nobody-at-all/out"])
+def test_folders_that_cannot_be(src: Path, into: str, tmp_path: Path) -> None:
+    """A folder to sort into that the system cannot even look up is a usage error, as is a journal there an error."""
+    (tmp_path / "loop").symlink_to("loop")
+    place = into if into.startswith("~") else tmp_path / into
+    assert run("sort", src, *LABELS, "--into", place).exit_code == 2
+    assert "cannot open the journal" in run("undo", place).stderr
+
+
+def test_undo_of_a_folder_names_its_journal(src: Path, tmp_path: Path) -> None:
+    """Given the sorted folder instead of a journal, undo says which file to name."""
+    journal = run("sort", src, *LABELS, "--into", tmp_path / "out").stdout.strip()
+    result = run("undo", tmp_path / "out")
+    assert result.exit_code == 2
+    assert journal in result.stderr
+
+
+def test_a_source_without_images(fake_model: FakeModel, tmp_path: Path) -> None:
+    """Sorting only what is sorted already is no error, and makes nothing."""
+    (tmp_path / "red").mkdir()
+    (tmp_path / "red/1.png").write_bytes(b"x")
+    result = run("sort", tmp_path, *LABELS, "--into", tmp_path)
+    assert result.exit_code == 0
+    assert "nothing to sort" in result.stderr
+    assert fake_model.calls == []
+
+
+def test_a_place_that_takes_no_folder_is_refused_before_the_model_is_loaded(
+    fake_model: FakeModel, src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is classified for a sort that could not begin; finding that out leaves nothing behind."""
+    (tmp_path / "made").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tempfile.mkdtemp", refuse)
+        for into in (tmp_path / "made", tmp_path / "new" / "below"):
+            refused = run("sort", src, "--labels", "red,blue", "--into", into)
+            assert (refused.exit_code, fake_model.calls) == (1, [])
+            assert refused.stderr.startswith("zeroshot: error: cannot write in ")
+            assert "Read-only file system" in refused.stderr
+        assert sorted(tmp_path.rglob("*")) == before
+        assert run("sort", src, "--labels", "red,blue", "--into", tmp_path / "made", "--dry-run").exit_code == 3
+    assert run("sort", src, "--labels", "red,blue", "--into", tmp_path / "new" / "below").exit_code == 3
+    assert not list((tmp_path / "new").glob(".zeroshot-*"))

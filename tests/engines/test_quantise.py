@@ -1,0 +1,76 @@
+"""8-bit graphs are an addition to an export, with their measured agreement beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.models import SENTENCES, vit
+from zeroshot.encoder import Precision
+from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines.export import graphs, reference_inputs
+from zeroshot.engines.export.quantise import quantise
+from zeroshot.errors import ModelError
+
+pytestmark = pytest.mark.skipif("int8" not in [str(p) for p in Precision], reason="--precision int8 is not offered")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("models") / "export"
+    graphs.write_export(vit(), path)
+    return path
+
+
+def test_int8_before_quantising_is_refused(folder: Path) -> None:
+    """An export without 8-bit graphs says so."""
+    with pytest.raises(ModelError, match="no int8 export"):
+        onnx_engine.load(folder, int8=True)
+
+
+def test_what_stops_onnxruntime_is_an_error_with_a_hint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is a failure of its C++ module like any other; nothing of it stays."""
+    from onnxruntime import quantization
+
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("[ONNXRuntimeError] : 1 : FAIL : Failed to write external initializers")
+
+    before = sorted(folder.iterdir())
+    monkeypatch.setattr(quantization, "quantize_dynamic", fails)
+    with pytest.raises(ModelError, match=r"8-bit graphs cannot be made: .*Failed to write") as caught:
+        quantise(folder)
+    assert "free some space" in caught.value.hint
+    assert sorted(folder.iterdir()) == before
+
+
+def test_agreement_is_measured_and_kept(folder: Path) -> None:
+    """The manifest says how near the 8-bit graphs come, and the float32 graphs stay what they were."""
+    before = onnx_engine.load(folder).encode_texts(SENTENCES)
+    manifest = quantise(folder)
+    assert manifest.int8 is not None
+    assert 0.95 < min(manifest.int8.image, manifest.int8.text) < 1
+    assert export_manifest.read_manifest(folder) == manifest
+    encoder, small = onnx_engine.load(folder), onnx_engine.load(folder, int8=True)
+    assert str(small.spec.precision) == "int8"
+    assert small.spec.fingerprint != encoder.spec.fingerprint
+    np.testing.assert_array_equal(encoder.encode_texts(SENTENCES), before)
+    assert (np.einsum("nd,nd->n", small.encode_texts(SENTENCES), before) > 0.95).all()
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_neighbours_change_nothing(folder: Path) -> None:
+    """A picture's and a sentence's 8-bit features are the same alone as among others, in whatever order."""
+    if export_manifest.read_manifest(folder).int8 is None:
+        quantise(folder)
+    small = onnx_engine.load(folder, int8=True)
+    images = reference_inputs.reference_images(*small.spec.preprocessing.size)
+    together = small.encode_images(images)
+    for index in range(len(images)):
+        np.testing.assert_array_equal(small.encode_images(images[index : index + 1])[0], together[index])
+    np.testing.assert_array_equal(small.encode_texts(SENTENCES[::-1])[::-1], small.encode_texts(SENTENCES))
+    np.testing.assert_array_equal(small.encode_texts(SENTENCES[:1])[0], small.encode_texts(SENTENCES)[0])

@@ -1,0 +1,79 @@
+"""An evaluation as text: what is shown, what is cut, and how numbers are spelled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from support.fakes import FakeEncoder
+from zeroshot.classifier import Classifier, build_manifest
+from zeroshot.enums import Score
+from zeroshot.evaluation.datasets import Dataset
+from zeroshot.evaluation.evaluate import EncodedDataset, Run, evaluate
+from zeroshot.evaluation.statistics import Estimate
+from zeroshot.output.render import evaluation as render_eval
+from zeroshot.prompts.labels import Label, LabelSet
+from zeroshot.prompts.template_sets import TemplateSet
+
+
+@pytest.fixture
+def run() -> Run:
+    """Fifty labels with two pictures each, one of them wrong for the first ten labels."""
+    labels = LabelSet(tuple(Label(f"label [b]{index}[/b] with\na break") for index in range(50)))
+    classifier = Classifier(
+        np.eye(50, dtype=np.float32), labels, TemplateSet("plain", ("{}",)), 5.0, 0.0, Score.SOFTMAX
+    )
+    targets = np.repeat(np.arange(50), 2)
+    shown = targets.copy()
+    shown[:20:2] = 49
+    features = np.eye(50, dtype=np.float32)[shown]
+    data = EncodedDataset(features, tuple(f"{index}.png" for index in range(100)), targets, ())
+    result = evaluate(data, classifier, labels.names)
+    return Run(result, build_manifest(FakeEncoder().spec, classifier, {}))
+
+
+def test_worst_labels_first_and_the_rest_counted(run: Run) -> None:
+    """Of many labels the forty with the lowest recall are listed, and the others counted."""
+    text = render_eval.to_table(run, colour=False)
+    lines = text.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.strip().startswith("label [b]"))
+    assert "50.0%" in lines[first]
+    assert "... and 10 labels with higher recall" in text
+    assert "model    fake (colour-words)" in text
+
+
+def test_labels_are_shown_as_they_are(run: Run) -> None:
+    """Markup in a label is text, and a line break in it does not break the table."""
+    text = render_eval.to_table(run, colour=False)
+    assert "[b]0[/b]" in text
+    assert "\\n" in text
+
+
+def test_table_of_runs(run: Run) -> None:
+    """The best run is called so; a p-value that cannot be had is a dash."""
+    text = render_eval.grid_to_table([run, replace(run), replace(run)], [1.0, 0.0004, None], colour=False)
+    rows = [line for line in text.splitlines() if line.strip().startswith("fake")]
+    assert [row.split()[-1] for row in rows] == ["best", "0.001", "–"]
+    assert "< 0.001" in rows[1]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_mapping_is_cut() -> None:
+    """Of many folders the first thirty are printed, and the rest counted."""
+    labels = LabelSet(tuple(Label(f"name {index}", ("other",)) for index in range(35)))
+    keys = tuple(f"n{index}" for index in range(35))
+    lines = list(render_eval.mapping_lines(Dataset(("a.png",), np.array([0]), labels, keys)))
+    assert lines[0] == "35 labels, 1 pictures:"
+    assert lines[1] == "  n0 -> name 0, other (1)"
+    assert len(lines) == 32
+    assert lines[-1].startswith("  ... and 5 more")
+
+
+def test_spelling_of_numbers() -> None:
+    """Shares are percent with one decimal, with their interval where there is one."""
+    assert render_eval.percent(None) == "–"
+    assert render_eval.with_interval(Estimate(0.5)) == "50.0%"
+    assert render_eval.with_interval(Estimate(0.5, 0.25, 0.75)) == "50.0% (25.0–75.0)"
+    assert [render_eval.p_value(p) for p in (0.0001, 0.0312, 1.0, None)] == ["< 0.001", "0.031", "1.000", "–"]
