@@ -94,6 +94,7 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "dynamic"), FAMILIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dynamic: bool, tmp_path: Path) -> None:
     """Graphs give PyTorch's features on pictures and sentences that the export's own check did not see."""

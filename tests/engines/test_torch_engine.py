@@ -144,6 +144,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return paths
 
 
+@pytest.mark.slow
 def test_classify_gives_open_clips_own_probabilities(
     family_folder: tuple[Family, Path], photographs: list[Path], open_clip: ModuleType
 ) -> None:
@@ -175,6 +176,7 @@ def family_encoder(family_folder: tuple[Family, Path]) -> torch_engine.TorchEnco
     return load(family_folder[1])
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_batch(family_encoder: torch_engine.TorchEncoder) -> None:
     """A picture alone and among others has the same features to 1e-5; so has a sentence among longer ones."""
     encoder = family_encoder

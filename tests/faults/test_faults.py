@@ -52,6 +52,7 @@ def tally() -> Iterator[Tally]:
     assert counted.problems == []
 
 
+@pytest.mark.slow
 def test_sorting_survives_being_stopped(server: Server, tmp_path: Path, tally: Tally) -> None:
     """After a stop anywhere every picture is whole somewhere, a rerun finishes, and undo restores everything."""
     campaign = SortCampaign(server, tmp_path, tally)
@@ -61,6 +62,7 @@ def test_sorting_survives_being_stopped(server: Server, tmp_path: Path, tally: T
     assert tally.counts["pictures lost"] == 0
 
 
+@pytest.mark.slow
 def test_results_survive_being_stopped(server: Server, tmp_path: Path, tally: Tally) -> None:
     """After stops, full disks and torn ends the finished file is byte for byte that of an unbroken run."""
     campaign = ResumeCampaign(server, tmp_path, tally, count=14)

@@ -25,6 +25,7 @@ from zeroshot.prompts.template_sets import load_templates
 ARCHIVE = ROOT.parent / "shared" / "photos64" / "test-cifar10-00.zip"
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(not ARCHIVE.is_file(), reason="CIFAR-10's test pictures are not beside this checkout"),
     pytest.mark.skipif(not builtin_folder().is_dir(), reason="no built-in checkpoint"),
 ]
