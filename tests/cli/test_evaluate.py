@@ -151,21 +151,11 @@ def test_folder_or_table(fake_model, folder: str) -> None:
         assert "give a folder or --targets" in result.stderr
 
 
-def test_report_and_plots(fake_model, folder: str, tmp_path: Path) -> None:
-    """Beside the result eval writes a page and three drawings; each file is whole."""
-    page, plots = tmp_path / "report.html", tmp_path / "plots"
-    evaluate(folder, "--report", str(page), "--plots", str(plots))
+def test_a_report_is_written_beside_the_result(fake_model, folder: str, tmp_path: Path) -> None:
+    """Beside the result eval writes a page, which is whole."""
+    page = tmp_path / "report.html"
+    evaluate(folder, "--report", str(page))
     assert page.read_text().rstrip().endswith("</html>")
-    assert sorted(path.name for path in plots.iterdir()) == ["confusion.svg", "reliability.svg", "risk-coverage.svg"]
-    assert all(path.read_text().startswith("<svg") for path in plots.iterdir())
-
-
-def test_plots_cannot_be_written(fake_model, folder: str, tmp_path: Path) -> None:
-    """A folder that cannot be made is one line on stderr."""
-    (tmp_path / "file").write_text("")
-    result = runner.invoke(app, ["eval", folder, "--plots", str(tmp_path / "file" / "plots")])
-    assert result.exit_code == 1
-    assert "cannot make the folder" in result.stderr
 
 
 def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None:
@@ -189,15 +179,15 @@ def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None
 def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
     fake_model, folder: str, tmp_path: Path
 ) -> None:
-    """Options that only some data has a use for, and drawings that cannot be written or are another output."""
-    (tmp_path / "plots" / "reliability.svg").mkdir(parents=True)
-    drawing = str(tmp_path / "new" / "confusion.svg")
+    """Options that only some data has a use for, and a page that cannot be written or is another output."""
+    (tmp_path / "page").mkdir()
+    both = str(tmp_path / "both")
     for options, code, message in (
         (["--all-labels"], 2, "--label-names, which is not given"),
         (["--split", "train"], 2, "--split train: "),
         (["--calibration", str(tmp_path / "none")], 1, "none: No such file"),
-        (["--plots", str(tmp_path / "plots")], 1, "reliability.svg: it is a folder"),
-        (["--plots", str(tmp_path / "new"), "--output", drawing], 1, "--output and --plots confusion name the same"),
+        (["--report", str(tmp_path / "page")], 1, "page: it is a folder"),
+        (["--report", both, "--output", both], 1, "--output and --report name the same"),
     ):
         result = runner.invoke(app, ["eval", folder, *options])
         assert (result.exit_code, fake_model.calls) == (code, []), options

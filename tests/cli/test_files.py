@@ -83,9 +83,10 @@ def test_a_separator_without_a_list_is_refused(fake_model: FakeModel, folder: Pa
 
 _COUNT_LISTED = """
 import sys
-from zeroshot.cli.inputs import check_sources, find_inputs
-check_sources([], sys.argv[1], False)
-print(sum(1 for _ in find_inputs([], sys.argv[1], False)))
+from zeroshot.cli.inputs import InputOptions
+inputs = InputOptions(files_from=sys.argv[1])
+inputs.check()
+print(sum(1 for _ in inputs.find()))
 """
 
 

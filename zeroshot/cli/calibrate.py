@@ -35,9 +35,9 @@ def calibrate(
     pretrained: options.Pretrained = None,
     score: options.ScoreOption = None,
     seed: labelled.Seed = 0,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The calibration file.", metavar="FILE")] = Path(
-        "calibration.json"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The calibration file.", metavar="FILE"), options.Use.WRITTEN
+    ] = Path("calibration.json"),
     format_: labelled.ReportFormatOption = None,
     *,
     images: groups.ImageOptions,
@@ -66,7 +66,7 @@ def calibrate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_set = source.templates
-        check_apart({"--output": output}, [targets, label_names])
+        check_apart({"--output": output}, source.files_read)
         check_output(output)
         pipeline = images.pipeline(as_stored=source.public)
         encoder = running.load(model, pretrained, preprocess_overrides)

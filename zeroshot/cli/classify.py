@@ -16,10 +16,8 @@ from ..errors import ExitCode, UsageError
 from . import console, groups, options
 from .inputs import (
     SHOWN_FAILURES,
+    InputOptions,
     check_readable,
-    check_sources,
-    count_ahead,
-    find_inputs,
     prepare_classifier,
     read_labels,
     read_templates,
@@ -35,18 +33,12 @@ if TYPE_CHECKING:
 @console.reports_errors
 @groups.expand_option_groups
 def classify(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
-    ] = None,
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     prompts: options.Prompts = None,
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    files_from: options.FilesFrom = None,
-    from0: options.From0 = False,
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each picture.", metavar="N")
     ] = 5,
@@ -65,6 +57,7 @@ def classify(
         typer.Option(
             "--calibration", help="Apply the temperature and threshold that `calibrate` fitted.", metavar="FILE"
         ),
+        options.Use.READ,
     ] = None,
     score: options.ScoreOption = None,
     format_: options.FormatOption = None,
@@ -78,8 +71,10 @@ def classify(
     report: Annotated[
         Path | None,
         typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
+        options.Use.WRITTEN,
     ] = None,
     *,
+    inputs: InputOptions,
     images: groups.ImageOptions,
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
@@ -93,20 +88,17 @@ def classify(
     if resume and (output is None or report is not None):
         raise UsageError("--resume continues the file of --output, without --report", "--output FILE --resume")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
-    check_sources(inputs or [], files_from, from0)
+    inputs.check()
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     to_terminal = output is None and sys.stdout.isatty()
     form = format_ or (Format.TABLE if to_terminal else Format.JSONL)
 
     from ..classifier import Decision, build_manifest, classify_paths
     from ..evaluation.calibration_file import load_calibration
-    from ..output.destination import check_apart, check_output, open_output
+    from ..output.destination import check_output, open_output
     from ..output.render.records import Layout, make_writer
     from ..output.resume import Recipe, check_resumable, open_resumable
 
-    check_apart(
-        {"--output": output, "--report": report}, [*(inputs or []), files_from, labels_file, prompts, calibration]
-    )
     if resume and output:
         check_resumable(output, form)
     else:
@@ -127,10 +119,10 @@ def classify(
     layout = Layout(shown, ranks, shutil.get_terminal_size().columns, colour=to_terminal)
     # The page shows every label of a picture; the records only as many as were asked for.
     decision = Decision(answers if report else ranks, least)
-    paths = find_inputs(inputs or [], files_from, from0)
+    paths = inputs.find({"--output": output, "--report": report})
     page = _new_report() if report else None
     with console.Bar("pictures", shares_terminal=to_terminal) as bar:
-        count_ahead(bar, inputs or [], files_from, from0)
+        inputs.count_ahead(bar)
         if resume and output:
             with open_resumable(output, Recipe(manifest, form, layout, pipeline.batch_size)) as begun:
                 writer = make_writer(form, begun.stream, layout)

@@ -9,13 +9,18 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode
-from . import console, labelled, options
+from . import console, groups, labelled, options
 
 
 @console.reports_errors
+@groups.expand_option_groups
 def compare(
-    first: Annotated[str, typer.Argument(help="A run: JSON that `zeroshot eval` wrote.", metavar="A.json")],
-    second: Annotated[str, typer.Argument(help="Another run over the same pictures.", metavar="B.json")],
+    first: Annotated[
+        str, typer.Argument(help="A run: JSON that `zeroshot eval` wrote.", metavar="A.json"), options.Use.READ
+    ],
+    second: Annotated[
+        str, typer.Argument(help="Another run over the same pictures.", metavar="B.json"), options.Use.READ
+    ],
     format_: labelled.ReportFormatOption = None,
     output: options.Output = None,
 ) -> ExitCode:
@@ -26,10 +31,11 @@ def compare(
     """
     from ..evaluation.compare import compare as compare_runs
     from ..evaluation.compare import load_run
-    from ..output.destination import open_output
+    from ..output.destination import check_output, open_output
     from ..output.render import comparison as render_compare
     from ..output.render.evaluation import encode
 
+    check_output(output)
     runs = load_run(first), load_run(second)
     result = compare_runs(*runs)
     for note in result.notes:

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..enums import ReportFormat
-from ..errors import ExitCode, OutputError, UsageError
+from ..errors import ExitCode, UsageError
 from . import console, groups, labelled, options
 from .inputs import check_readable, prepare_classifier, read_templates
 
 if TYPE_CHECKING:
-    from ..evaluation.evaluate import Evaluation, Run
+    from ..evaluation.evaluate import Run
     from ..prompts.template_sets import TemplateSet
 
 _METRICS = ("top1", "top5", "mean_recall")
-_DRAWINGS = ("confusion", "reliability", "risk-coverage")
 
 
 @console.reports_errors
@@ -37,6 +36,7 @@ def evaluate(
             help="A template set by name, or a YAML file; repeatable, to compare. [default: general]",
             metavar="NAME|FILE",
         ),
+        options.Use.READ,
     ] = None,
     template: options.Template = None,
     model: Annotated[
@@ -48,6 +48,7 @@ def evaluate(
             "[default: $ZEROSHOT_MODEL or base]",
             metavar="MODEL",
         ),
+        options.Use.READ_FOLDER,
     ] = None,
     pretrained: Annotated[
         list[str] | None,
@@ -57,6 +58,7 @@ def evaluate(
             "With several --model: one for each, in order; '' for an alias.",
             metavar="TAG|FILE",
         ),
+        options.Use.READ,
     ] = None,
     score: options.ScoreOption = None,
     format_: labelled.ReportFormatOption = None,
@@ -64,6 +66,7 @@ def evaluate(
     calibration: Annotated[
         str | None,
         typer.Option("--calibration", help="Apply the temperature that `calibrate` fitted.", metavar="FILE"),
+        options.Use.READ,
     ] = None,
     report: Annotated[
         Path | None,
@@ -72,12 +75,7 @@ def evaluate(
             help="Also write a page to look at: one file, no network. Of several runs, the best.",
             metavar="FILE.html",
         ),
-    ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            "--plots", help="Also write the confusion matrix and the curves as SVG into a folder.", metavar="DIR"
-        ),
+        options.Use.WRITTEN,
     ] = None,
     suspects: Annotated[
         int,
@@ -124,13 +122,9 @@ def evaluate(
         dataset = source.dataset
         if source.templates and not prompts and not template:
             template_sets = [source.templates]
-        drawn = {f"--plots {name}": plots / f"{name}.svg" for name in _DRAWINGS} if plots else {}
-        written = {"--output": output, "--report": report, **drawn}
-        check_apart(written, [targets, label_names, calibration, *(prompts or [])])
-        if plots:
-            _make_folder(plots)
-        for target in written.values():
-            check_output(target)
+        check_apart({"--output": output, "--report": report}, source.files_read)
+        check_output(output)
+        check_output(report)
         pipeline = images.pipeline(as_stored=source.public)
         choices = images.choices(pipeline) | {"data": folder or targets}
         runs: list[Run] = []
@@ -166,8 +160,6 @@ def evaluate(
             text = render_eval.to_table(best, suspected, colour=colour)
         with open_output(output) as stream:
             stream.write(render_eval.encode(document) if document else text.encode("utf-8", "backslashreplace"))
-        if plots:
-            _write_plots(plots, best.result)
         if report:
             from ..output.report import eval_report
 
@@ -179,34 +171,6 @@ def evaluate(
         if below:
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if best.result.data.failures else ExitCode.OK
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror}", "give another --plots") from error
-
-
-def _write_plots(folder: Path, result: Evaluation) -> None:
-    """Write the confusion matrix and the curves as SVG.
-
-    Raises:
-        OutputError: A file cannot be written.
-    """
-    from ..evaluation import statistics
-    from ..output.destination import open_output
-    from ..output.report import plots
-
-    names = [label.label for label in result.per_label]
-    drawings = (
-        plots.confusion(result.confusion, names, standalone=True),
-        plots.reliability(result.reliability, standalone=True),
-        plots.risk_coverage(statistics.thin(result.risk), standalone=True),
-    )
-    for name, drawing in zip(_DRAWINGS, drawings, strict=True):
-        with open_output(folder / f"{name}.svg") as stream:
-            stream.write(drawing.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def _value(run: Run, name: str) -> float:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from ..enums import Device, Engine, Precision
 from ..errors import ExitCode, UsageError
@@ -27,6 +29,7 @@ def expand_option_groups(command: Command) -> Command:
     """Let a command have parameters that are groups; typer sees the options of each behind the others.
 
     Raises:
+        OutputError: From the returned function: a file to write is one that the command reads.
         UsageError: From the returned function: a group's values contradict each other.
     """
     signature = inspect.signature(command, eval_str=True)
@@ -41,9 +44,11 @@ def expand_option_groups(command: Command) -> Command:
         for field in fields(group):
             one = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
             seen.append(one.replace(annotation=hints[field.name]))
+    uses = {parameter.name: use for parameter in seen if (use := find_use(parameter))}
 
     @functools.wraps(command)
     def run(**given: Any) -> ExitCode | None:
+        _check_outputs(uses, given)
         made = {
             name: group(**{field.name: given.pop(field.name) for field in fields(group)})
             for name, group in groups.items()
@@ -52,6 +57,28 @@ def expand_option_groups(command: Command) -> Command:
 
     run.__signature__ = signature.replace(parameters=seen)  # type: ignore[attr-defined]
     return run
+
+
+def find_use(parameter: inspect.Parameter) -> options.Use | None:
+    """Return what a command does with the file that a parameter names; None for any other parameter."""
+    return next((mark for mark in get_args(parameter.annotation) if isinstance(mark, options.Use)), None)
+
+
+def _check_outputs(uses: dict[str, options.Use], given: dict[str, Any]) -> None:
+    """Refuse an output that is another output or a file that the command reads, whichever option names it."""
+    written = {f"--{name}": given[name] for name, use in uses.items() if use is options.Use.WRITTEN and given[name]}
+    if not written:
+        return
+    from ..output.destination import check_apart
+
+    read: list[str] = []
+    for name, use in uses.items():
+        values = given[name] if isinstance(given[name], list) else [given[name]]
+        named = [str(value) for value in values if value] if use is not options.Use.WRITTEN else []
+        read += named
+        if use is options.Use.READ_FOLDER:
+            read += [str(file) for folder in named if os.path.isdir(folder) for file in Path(folder).iterdir()]  # noqa: PTH112 - False for a name that cannot be looked up
+    check_apart(written, read)
 
 
 @dataclass(frozen=True, slots=True)

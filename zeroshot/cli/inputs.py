@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..enums import Score
 from ..errors import ExitCode, InputError, LabelError, PromptError, UsageError
-from . import console
+from . import console, options
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -99,46 +100,92 @@ def _is_pipe(path: str | Path) -> bool:
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113
 
 
-def check_sources(inputs: list[str], files_from: str | None, nul: bool) -> None:
-    """Refuse inputs that cannot be used before the model is loaded."""
-    from ..images.paths import STDIN, check_inputs
+@dataclass(frozen=True, slots=True)
+class InputOptions:
+    """The images that a command reads: named one by one, below folders, and in lists."""
 
-    if not inputs and not files_from:
-        raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
-    if inputs.count(STDIN) + (files_from == STDIN) > 1:
-        raise UsageError("stdin is named twice", "name `-` once")
-    if nul and not files_from and STDIN not in inputs:
-        raise UsageError(
-            "--from0 says how a list of paths is read, and there is no list", "name `-` for paths on stdin"
-        )
-    for note in check_inputs([path for path in inputs if path != STDIN]):
-        console.warn(note)
-    if files_from and files_from != STDIN and not _is_pipe(files_from):
-        from ..images.paths import open_list
+    paths: options.Paths = None
+    files_from: options.FilesFrom = None
+    from0: options.From0 = False
 
-        open_list(files_from).close()
+    def check(self) -> None:
+        """Refuse inputs that cannot be used, before the model is loaded.
+
+        Raises:
+            InputError: Not one of them can give an image, or the list cannot be read.
+            UsageError: There are none, or they contradict each other.
+        """
+        from ..images.paths import STDIN, check_inputs, open_list
+
+        paths = self.paths or []
+        if not paths and not self.files_from:
+            raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
+        if paths.count(STDIN) + (self.files_from == STDIN) > 1:
+            raise UsageError("stdin is named twice", "name `-` once")
+        if self.from0 and not self.files_from and STDIN not in paths:
+            raise UsageError(
+                "--from0 says how a list of paths is read, and there is no list", "name `-` for paths on stdin"
+            )
+        for note in check_inputs([path for path in paths if path != STDIN]):
+            console.warn(note)
+        if self.files_from and self.files_from != STDIN and not _is_pipe(self.files_from):
+            open_list(self.files_from).close()
+
+    def find(self, outputs: Mapping[str, Path | None] | None = None) -> Iterator[str]:
+        """Yield the path of every image, in the order of the command line.
+
+        Args:
+            outputs: Files that the command writes, by option.
+
+        Raises:
+            OutputError: A list of paths names one of the outputs.
+        """
+        return (path for path, _ in self.find_with_origin(outputs))
+
+    def find_with_origin(self, outputs: Mapping[str, Path | None] | None = None) -> Iterator[tuple[str, str]]:
+        """Yield as `find`, each path with the file or folder under which it was found."""
+        from ..images.paths import STDIN, find_images, open_list, read_list
+        from ..output.destination import check_apart
+
+        existing = {name: target for name, target in (outputs or {}).items() if target and target.exists()}
+        named = [(source, source == STDIN) for source in self.paths or []]
+        for source, is_list in [*named, *([(self.files_from, True)] if self.files_from else [])]:
+            if not is_list:
+                yield from ((path, source) for path in find_images([source]))
+                continue
+            with open_list(source) as stream:
+                for path, origin in _expand(read_list(stream, nul=self.from0)):
+                    if existing:
+                        check_apart(existing, [path])
+                    yield path, origin
+
+    def count_ahead(self, bar: console.Bar) -> None:
+        """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
+        from ..images.paths import STDIN
+
+        streamed = STDIN in (self.paths or []) or (self.files_from and not Path(self.files_from).is_file())
+        if sys.stderr.isatty() and not streamed:
+            threading.Thread(target=lambda: bar.expect(sum(1 for _ in self.find())), daemon=True).start()
 
 
-def find_inputs(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[str]:
-    """Yield the path of every picture, in the order of the command line."""
-    from ..images.paths import STDIN, find_images, open_list, read_list
+def _expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the images that a list names, each with its entry; those below a folder of the list only once."""
+    from ..images.paths import find_images, names_folder
 
-    for given in inputs:
-        yield from find_images(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
-    if files_from:
-        with open_list(files_from) as stream:
-            yield from find_images(read_list(stream, nul=nul))
-
-
-def count_ahead(bar: console.Bar, inputs: list[str], files_from: str | None, nul: bool) -> None:
-    """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
-    from ..images.paths import STDIN
-
-    if not sys.stderr.isatty() or STDIN in inputs or (files_from and not Path(files_from).is_file()):
-        return
-    threading.Thread(
-        target=lambda: bar.expect(sum(1 for _ in find_inputs(inputs, files_from, nul))), daemon=True
-    ).start()
+    below: set[str] = set()
+    told = False
+    for entry in entries:
+        folder = names_folder(entry)
+        for path in find_images([entry]):
+            if path not in below:
+                yield path, entry
+            elif not told:
+                told = True
+                console.say(
+                    f"zeroshot: the list names folders and also what is in them, such as {path}: each is read once"
+                )
+            if folder:
+                below.add(path)
 
 
 def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:

@@ -13,7 +13,7 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import UsageError
-from . import console
+from . import console, options
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -26,11 +26,14 @@ SHOWN_FAILURES = 20
 """Failures named on stderr one by one; the JSON names every one of them."""
 
 Folder = Annotated[
-    str | None, typer.Argument(help="A folder with one subfolder a label.", metavar="DIR", show_default=False)
+    str | None,
+    typer.Argument(help="A folder with one subfolder a label.", metavar="DIR", show_default=False),
+    options.Use.READ,
 ]
 Targets = Annotated[
     str | None,
     typer.Option("--targets", help="Instead of a folder: a table with the columns path,label.", metavar="FILE.csv"),
+    options.Use.READ,
 ]
 LabelNames = Annotated[
     str | None,
@@ -39,6 +42,7 @@ LabelNames = Annotated[
         help="Words for the folders' names: YAML, JSON or lines; or `imagenet` for synset ids.",
         metavar="FILE",
     ),
+    options.Use.READ,
 ]
 AllLabels = Annotated[
     bool, typer.Option("--all-labels", help="With --label-names: keep the names without a folder as labels.")
@@ -70,11 +74,18 @@ class Source:
         dataset: Paths and labels.
         templates: The data set's own, where it brings some.
         shown: What a file is called, where that is not its path.
+        shards: Files that hold the images and their labels, where those are not files themselves.
     """
 
     dataset: Dataset
     templates: TemplateSet | None
     shown: Mapping[str, str]
+    shards: tuple[str, ...] = ()
+
+    @property
+    def files_read(self) -> tuple[str, ...]:
+        """The files that an output must not replace."""
+        return self.shards or self.dataset.paths
 
     @property
     def public(self) -> bool:
@@ -110,7 +121,7 @@ def open_source(
             raise UsageError(f"{folder} brings its own names", "leave out --label-names")
         with open_webdataset(folder, split) as opened:
             _tell(opened.dataset)
-            yield Source(opened.dataset, opened.templates, opened.shown)
+            yield Source(opened.dataset, opened.templates, opened.shown, opened.files)
         return
     if split != SPLIT:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,20 @@ import typer
 from ..enums import Device, Engine, Field, Format, Interpolation, Precision, ResizeMode, Score
 from ..errors import UsageError, nearest
 
+
+class Use(Enum):
+    """What a command does with the file that an argument or option names; nothing written may replace what is read."""
+
+    READ = auto()
+    READ_FOLDER = auto()  # a file, or a folder whose files are all read
+    WRITTEN = auto()
+
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(help="Images and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
+    Use.READ,
+]
 Labels = Annotated[
     str | None,
     typer.Option("--labels", help=r"The labels, separated by commas; \, is a comma inside one.", metavar="A,B,..."),
@@ -21,10 +36,12 @@ LabelsFile = Annotated[
         help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
         metavar="FILE",
     ),
+    Use.READ,
 ]
 Prompts = Annotated[
     str | None,
     typer.Option("--prompts", help="A template set by name, or a YAML file. [default: general]", metavar="NAME|FILE"),
+    Use.READ,
 ]
 Template = Annotated[
     list[str] | None,
@@ -39,12 +56,14 @@ Model = Annotated[
         "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
     ),
+    Use.READ_FOLDER,
 ]
 Pretrained = Annotated[
     str | None,
     typer.Option(
         "--pretrained", help="With an architecture: open_clip's weight tag, or a weights file.", metavar="TAG|FILE"
     ),
+    Use.READ,
 ]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.")
@@ -121,6 +140,7 @@ Output = Annotated[
     typer.Option(
         "--output", "-o", help="Write here instead of stdout; the file appears when it is whole.", metavar="FILE"
     ),
+    Use.WRITTEN,
 ]
 ImageMean = Annotated[
     str | None,
@@ -143,6 +163,7 @@ From0 = Annotated[
 FilesFrom = Annotated[
     str | None,
     typer.Option("--files-from", help="Read paths from a file, one a line, after the other inputs.", metavar="FILE"),
+    Use.READ,
 ]
 FormatOption = Annotated[
     Format | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,33 +14,40 @@ import typer
 from ..enums import Format
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
-from .inputs import check_readable, check_sources, count_ahead, find_inputs, name_failures
+from .inputs import InputOptions, check_readable, name_failures
 
 if TYPE_CHECKING:
     from ..results import Failure
 
 
+@dataclass(frozen=True, slots=True)
+class SearchOptions(InputOptions):
+    """Images as other commands take them; the last argument may be the text to search for."""
+
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Images and folders, then the text to search for.", metavar="PATH... [TEXT]", show_default=False
+        ),
+        options.Use.READ,
+    ] = None
+
+
 @console.reports_errors
 @groups.expand_option_groups
 def search(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Pictures and folders, then the text to search for.", metavar="PATH... [TEXT]", show_default=False
-        ),
-    ] = None,
     like: Annotated[
         list[str] | None,
-        typer.Option("--like", help="Search for pictures like this one; repeatable.", metavar="PICTURE"),
+        typer.Option("--like", help="Search for pictures like this one; repeatable.", metavar="IMAGE"),
+        options.Use.READ,
     ] = None,
-    files_from: options.FilesFrom = None,
-    from0: options.From0 = False,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many pictures to list.", metavar="N")] = 20,
     format_: options.FormatOption = None,
     output: options.Output = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     *,
+    inputs: SearchOptions,
     images: groups.ImageOptions,
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
@@ -49,29 +57,30 @@ def search(
     The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`. With --like there is none: every
     argument is a place to look in.
     """
-    *paths, text = (inputs or [""]) if not like else [*(inputs or []), ""]
-    if like and inputs and not os.path.lexists(inputs[-1]) and inputs[-1] != "-":
-        console.say(f"zeroshot: with --like, {inputs[-1]!r} is taken as a path, not as a text")
+    named, text = inputs.paths or [], ""
+    if like and named and not os.path.lexists(named[-1]) and named[-1] != "-":
+        console.say(f"zeroshot: with --like, {named[-1]!r} is taken as a path, not as a text")
     if not like:
-        _check_text(text, alone=not paths and not files_from)
-    check_sources(paths, files_from, from0)
+        *paths, text = named or [""]
+        inputs = replace(inputs, paths=paths)
+        _check_text(text, alone=not paths and not inputs.files_from)
+    inputs.check()
     for image in like or []:
         check_readable(image, "--like takes a picture")
     form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
 
-    from ..output.destination import check_apart, check_output, open_output
+    from ..output.destination import check_output, open_output
     from ..output.render.hits import write_hits
     from ..search import build_query
     from ..search import search as find
 
-    check_apart({"--output": output}, [*paths, *(like or []), files_from])
     check_output(output)
     pipeline = images.pipeline()
     encoder = running.load(model, pretrained, preprocess_overrides)
     query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
     with console.Bar("pictures") as bar:
-        count_ahead(bar, paths, files_from, from0)
-        found = find(encoder, query, find_inputs(paths, files_from, from0), top, pipeline, bar.advance)
+        inputs.count_ahead(bar)
+        found = find(encoder, query, inputs.find({"--output": output}), top, pipeline, bar.advance)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
         write_hits(found, form, stream, encoder.spec, query_shown, images.choices(pipeline))
@@ -104,16 +113,15 @@ def _check_text(text: str, *, alone: bool) -> None:
 @console.reports_errors
 @groups.expand_option_groups
 def features(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet")],
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
-    ] = None,
-    files_from: options.FilesFrom = None,
-    from0: options.From0 = False,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet"),
+        options.Use.WRITTEN,
+    ],
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     *,
+    inputs: InputOptions,
     images: groups.ImageOptions,
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
@@ -122,20 +130,19 @@ def features(
     import numpy as np
 
     from ..features.pipeline import encode_batches
-    from ..output.destination import check_apart, check_output, open_output
+    from ..output.destination import check_output, open_output
     from ..output.features_file import FeatureTable, check_target, write_features
     from ..results import Failure
 
     check_target(output)
-    check_sources(inputs or [], files_from, from0)
-    check_apart({"--output": output}, [*(inputs or []), files_from])
+    inputs.check()
     check_output(output)
     pipeline = images.pipeline()
     encoder = running.load(model, pretrained, preprocess_overrides)
     read, failures = [], []
     with console.Bar("pictures") as bar:
-        count_ahead(bar, inputs or [], files_from, from0)
-        for batch in encode_batches(encoder, find_inputs(inputs or [], files_from, from0), pipeline):
+        inputs.count_ahead(bar)
+        for batch in encode_batches(encoder, inputs.find({"--output": output}), pipeline):
             for item in batch:
                 if item.features is None:
                     failures.append(Failure(item.path, item.error))

@@ -16,7 +16,7 @@ from ..errors import ExitCode, UsageError
 from ..sort.plan import Stay, Step
 from ..system.signals import held_back
 from . import console, groups, options
-from .inputs import check_sources, prepare_classifier, read_labels, read_templates
+from .inputs import InputOptions, prepare_classifier, read_labels, read_templates
 
 if TYPE_CHECKING:
     from ..results import Record
@@ -30,10 +30,6 @@ _SHOWN = 20
 @console.reports_errors
 @groups.expand_option_groups
 def sort(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(help="Pictures and folders; `-` reads paths from stdin.", metavar="PATH", show_default=False),
-    ] = None,
     into: Annotated[
         Path | None, typer.Option("--into", help="Sort into this folder; it is made if need be.", metavar="DIR")
     ] = None,
@@ -56,10 +52,9 @@ def sort(
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    files_from: options.FilesFrom = None,
-    from0: options.From0 = False,
     score: options.ScoreOption = None,
     *,
+    inputs: InputOptions,
     images: groups.ImageOptions,
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
@@ -86,7 +81,7 @@ def sort(
     if taken:
         raise UsageError(f"--into {into} is not a folder", "name a folder, which may be new")
     label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
-    check_sources(inputs or [], files_from, from0)
+    inputs.check()
 
     from ..output.destination import check_folder
     from ..sort.mover import settle_earlier
@@ -99,7 +94,7 @@ def sort(
             console.warn(note)
     folders = folder_names(name for name, _ in label_set.answers)
     # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
-    paths = list(select_inputs(_find(inputs or [], files_from, from0), target, folders.values()))
+    paths = list(select_inputs(inputs.find_with_origin(), target, folders.values()))
     if not paths:
         console.warn("there is nothing to sort")
         return ExitCode.OK
@@ -169,22 +164,6 @@ def _placement(*, link: bool, copy: bool, move: bool) -> Placement:
     if len(given) > 1:
         raise UsageError(f"{' and '.join(f'--{choice}' for choice in given)} are given", "choose one of them")
     return given[0] if given else Placement.LINK
-
-
-def _find(inputs: list[str], files_from: str | None, nul: bool) -> Iterator[tuple[str, str]]:
-    """Yield the path of every picture with the input under which it was found."""
-    from ..images.paths import STDIN, find_images, open_list, read_list
-
-    def expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
-        for entry in entries:
-            for path in find_images([entry]):
-                yield path, entry
-
-    for given in inputs:
-        yield from expand(read_list(open_list(STDIN), nul=nul) if given == STDIN else [given])
-    if files_from:
-        with open_list(files_from) as stream:
-            yield from expand(read_list(stream, nul=nul))
 
 
 def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:

@@ -25,6 +25,7 @@ def tune(
         typer.Option(
             "--prompts", help="The set to start from and compare with. [default: general]", metavar="NAME|FILE"
         ),
+        options.Use.READ,
     ] = None,
     candidates: Annotated[
         list[str] | None,
@@ -33,13 +34,14 @@ def tune(
             help="A set whose templates may be chosen; repeatable. [default: every shipped set]",
             metavar="NAME|FILE",
         ),
+        options.Use.READ,
     ] = None,
     max_templates: Annotated[
         int, typer.Option("--max-templates", min=1, help="Templates chosen at most.", metavar="N")
     ] = 10,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML set to write.", metavar="FILE.yaml")] = Path(
-        "tuned.yaml"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The YAML set to write.", metavar="FILE.yaml"), options.Use.WRITTEN
+    ] = Path("tuned.yaml"),
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     score: options.ScoreOption = None,
@@ -66,7 +68,7 @@ def tune(
         if source.templates and not prompts:
             start_set = source.templates
         templates = tuning.gather_candidates(start_set, candidates or [])
-        check_apart({"--output": output}, [targets, label_names])
+        check_apart({"--output": output}, source.files_read)
         check_output(output)
         pipeline = images.pipeline(as_stored=source.public)
         encoder = running.load(model, pretrained, preprocess_overrides)

@@ -45,11 +45,13 @@ class WebDataset:
         dataset: Pictures as files, with labels.
         templates: Its own; None where it has none.
         shown: What each file is called in the shards.
+        files: What it was read from: shards, names, templates.
     """
 
     dataset: Dataset
     templates: TemplateSet | None
     shown: Mapping[str, str]
+    files: tuple[str, ...] = ()
 
 
 def is_webdataset(folder: str) -> bool:
@@ -92,7 +94,8 @@ def open_webdataset(folder: str, split: str = "test") -> Iterator[WebDataset]:
             raise InputError(f"no labelled pictures in {root / split}", "shards hold KEY.webp beside KEY.cls")
         keys = tuple(str(index) for index in range(len(labels)))
         numbers = np.asarray(targets, dtype=np.int64)
-        yield WebDataset(Dataset(tuple(shown), numbers, LabelSet(labels), keys), templates, shown)
+        files = tuple(str(path) for path in (*shards, root / CLASSNAMES, root / TEMPLATES))
+        yield WebDataset(Dataset(tuple(shown), numbers, LabelSet(labels), keys), templates, shown, files)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
 

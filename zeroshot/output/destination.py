@@ -94,7 +94,7 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
         places[final] = name
         if final.suffix.lower() in SUFFIXES and final.is_file():
             raise OutputError(f"{name} {target} is a picture, which would be lost", "name another file")
-        if any(_is_same(final, source) for source in sources):
+        if final.exists() and any(_is_same(final, source) for source in sources):
             raise OutputError(f"{name} {target} is a file that this run reads", "name another file")
 
 
