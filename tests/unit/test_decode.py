@@ -62,7 +62,9 @@ def _big_endian_tiff(values: np.ndarray) -> bytes:
     [
         (np.array([[0, 65535, 32896]], np.int32), [0, 255, 128]),
         (np.array([[0, 2**31 - 1, 2**30]], np.int32), [0, 255, 128]),
-        (np.array([[-1, 0, -(2**31)]], np.int32), [255, 0, 128]),
+        (np.array([[-1, 0, -(2**31)]], np.int32), [255, 255, 0]),
+        (np.array([[-300, 100, -100]], np.int32), [0, 255, 128]),
+        (np.array([[3, 7, 5]], np.int32), [0, 255, 128]),
         (np.array([[0, 1, 0.5]], np.float32), [0, 255, 128]),
         (np.array([[0, 255, 128]], np.float32), [0, 255, 128]),
         (np.array([[1000, 3000, 2000]], np.float32), [0, 255, 128]),
@@ -71,9 +73,55 @@ def _big_endian_tiff(values: np.ndarray) -> bytes:
     ],
 )
 def test_wide_grey(tmp_path: Path, values: np.ndarray, expected: list[int]) -> None:
-    """Greys of 32 bits and floats are scaled by the range they use, as unsigned numbers where they wrap round."""
+    """Greys of 32 bits and floats are scaled by the range they use, negative values included."""
     Image.fromarray(values).save(tmp_path / "wide.tif")
     assert np.asarray(opened(tmp_path / "wide.tif"))[0, :, 0].tolist() == expected
+
+
+def _tiff(values: np.ndarray, bits: int, sample_format: int, white_is: int = 1, **more: int) -> bytes:
+    """Write a little-endian grey TIFF of one strip; ``more`` are further tags, such as ``t340=-5``."""
+    height, width = values.shape
+    data = values.tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: white_is, 273: 8, 277: 1, 278: height, 279: len(data)}
+    tags |= {339: sample_format} | {int(name[1:]): value for name, value in more.items()}
+    # Type 9 is a signed long, for negative numbers; 4 an unsigned one.
+    entries = b"".join(
+        struct.pack("<HHIi", tag, 9 if value < 0 else 4, 1, value) for tag, value in sorted(tags.items())
+    )
+    return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (_tiff(np.array([[-1000, 1000, 0]], "<i2"), 16, 2), [0, 255, 128]),
+        (_tiff(np.array([[10, 14, 12]], "<i2"), 16, 2), [0, 255, 128]),
+        (_tiff(np.array([[-100, 100, 0]], "<i2"), 16, 2, t340=-100, t341=300), [0, 128, 64]),
+        (_tiff(np.array([[0, 100, 50]], "<i4"), 32, 2, t280=0, t281=200), [0, 128, 64]),
+        (_tiff(np.array([[0, 2**32 - 1, 2**31]], "<u4"), 32, 1), [0, 255, 128]),
+        (_tiff(np.array([[0, 40, 10]], "<u4"), 32, 1), [0, 255, 64]),
+        (_tiff(np.array([[0, 65535]], "<u2"), 16, 1, white_is=0), [255, 0]),
+        # Three values of 12 bits (0, 4095, 2048) and four bits that fill the last byte.
+        (_tiff(np.array([[0x00, 0x0F, 0xFF, 0x80, 0x00]], "u1"), 12, 1, t256=3), [0, 255, 128]),
+    ],
+    ids=["signed", "small", "stated", "stated-32", "unsigned-32", "small-32", "white-is-zero", "twelve-bits"],
+)
+def test_integer_tiffs(tmp_path: Path, data: bytes, expected: list[int]) -> None:
+    """SampleFormat and BitsPerSample say what an integer means; wide ones are stretched to what they state or use."""
+    (tmp_path / "a.tif").write_bytes(data)
+    assert np.asarray(opened(tmp_path / "a.tif"))[0, :, 0].tolist() == expected
+
+
+def test_wide_grey_is_not_turned_round_by_exif(tmp_path: Path) -> None:
+    """An orientation that is applied leaves the range that the file states in force."""
+    (tmp_path / "a.tif").write_bytes(_tiff(np.array([[0, 100]], "<i2"), 16, 2, t274=3, t340=-100, t341=300))
+    assert sorted(np.asarray(opened(tmp_path / "a.tif"))[..., 0].ravel().tolist()) == [64, 128]
+
+
+def test_transparent_value_of_a_sixteen_bit_png(tmp_path: Path) -> None:
+    """The one grey that a 16-bit PNG declares transparent becomes white, and no other that looks like it."""
+    Image.fromarray(np.array([[5, 6, 300]], np.uint16)).save(tmp_path / "key.png", transparency=5)
+    assert np.asarray(opened(tmp_path / "key.png"))[0, :, 0].tolist() == [255, 0, 1]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "PA", "RGBa"])

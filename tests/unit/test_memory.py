@@ -187,6 +187,6 @@ def test_bands_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> Non
         if mode in ("P", "L"):
             image.info["transparency"] = 7
     whole = np.asarray(to_rgb(image))
-    monkeypatch.setattr("zeroshot.images.decode._BAND_PIXELS", 23 * 5)
+    monkeypatch.setattr("zeroshot.images.rgb._BAND_PIXELS", 23 * 5)
     assert np.array_equal(np.asarray(to_rgb(image)), whole)
     assert len(np.unique(whole)) > 5

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
 from typing import IO
 
-import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..errors import ImageError
+from .rgb import grey_range, to_rgb
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -39,9 +39,6 @@ _DRAFT_MARGIN = 2
 
 _IN_ROWS = frozenset(("BMP", "DIB", "GIF", "JPEG", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "XBM", "XPM"))
 """Formats that Pillow decodes row by row, straight into the picture."""
-
-_BAND_PIXELS = 1 << 17
-"""Pixels that are converted at a time, where that takes many times their memory."""
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False  # half a picture is not the picture: it fails, and says so
 # Filters are set once: `warnings.catch_warnings` changes global state, and pictures are opened in many threads.
@@ -157,7 +154,8 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
             if how.draft and edge:
                 _draft(image, _DRAFT_MARGIN * edge)
             image.load()
-            return to_rgb(_turn_upright(image) if how.exif else image)
+            levels = grey_range(image)  # turning drops the format
+            return to_rgb(_turn_upright(image) if how.exif else image, levels)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -212,76 +210,6 @@ def _turn_upright(image: Image.Image) -> Image.Image:
     except Exception:  # metadata that cannot be read says nothing, and viewers show the picture all the same
         return image
     return image if turn is None else image.transpose(turn)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB as a viewer would show it.
-
-    - 16-bit and 32-bit grey are scaled by their range; Pillow's own conversion clips, and shows them white.
-    - Transparency is laid on white; Pillow's own conversion drops it, and a black logo becomes a black square.
-    - Palettes become colours before any resizing, which would otherwise take the nearest index.
-    - Animated pictures give their first frame; CMYK, YCbCr, Lab and 1-bit are Pillow's conversions.
-    """
-    mode = image.mode
-    if mode == "RGB" and "transparency" not in image.info:
-        return image
-    if mode.startswith("I;16"):
-        # 65,535 / 257 = 255, so that white stays white.
-        return _in_bands(image, lambda part: _grey(np.asarray(part).astype(np.float32) / 257.0))
-    if mode == "I":
-        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
-        if low < 0:  # Pillow reads unsigned 32-bit TIFF into signed numbers
-            return _in_bands(image, lambda part: _grey(np.asarray(part).view(np.uint32) / (2**32 - 1) * 255.0))
-        # Up to 65,535 it is 16-bit grey, which Pillow opens so from several formats.
-        top = 65535 if high <= 65535 else 2**31 - 1
-        return _in_bands(image, lambda part: _grey(np.asarray(part) / top * 255.0))
-    if mode == "F":
-        ranges = [(float(values.min()), float(values.max())) for values in map(_finite, _bands(image))]
-        low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-        # Float pictures have no agreed range: [0, 1] and [0, 255] are usual, anything else is stretched to fit.
-        if low >= 0 and high <= 1:
-            return _in_bands(image, lambda part: _grey(_finite(part) * 255.0))
-        if low >= 0 and high <= 255:
-            return _in_bands(image, lambda part: _grey(_finite(part)))
-        return _in_bands(image, lambda part: _grey((_finite(part) - low) / max(high - low, 1e-12) * 255.0))
-    if image.has_transparency_data:
-        return _in_bands(image, _lay_on_white)
-    return image.convert("RGB")
-
-
-def _lay_on_white(image: Image.Image) -> Image.Image:
-    layered = image.convert("LA" if image.mode == "La" else "RGBA").convert("RGBA")
-    page = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-    return Image.alpha_composite(page, layered).convert("RGB")
-
-
-def _finite(image: Image.Image) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    return np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0, neginf=0.0)
-
-
-def _bands(image: Image.Image) -> Iterator[Image.Image]:
-    """Yield a picture some rows at a time, from the top."""
-    rows = max(1, _BAND_PIXELS // image.width)
-    if rows >= image.height:
-        yield image
-        return
-    for top in range(0, image.height, rows):
-        yield image.crop((0, top, image.width, min(top + rows, image.height)))
-
-
-def _in_bands(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Convert a picture some rows at a time, so that whatever is between takes little memory."""
-    whole = Image.new("RGB", image.size)
-    top = 0
-    for band in _bands(image):
-        whole.paste(convert(band), (0, top))
-        top += band.height
-    return whole
-
-
-def _grey(values: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Image.Image:
-    """Make an RGB picture of grey values in [0, 255], shape ``(height, width)``."""
-    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _one_line(text: str) -> str:
