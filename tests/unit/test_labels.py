@@ -53,6 +53,12 @@ def test_comma_separated(text: str, expected: list[str]) -> None:
         ("ice cream,Ice_Cream", "'ice cream' = 'Ice_Cream'"),
         ("ﬁsh,fish", "'ﬁsh' = 'fish'"),
         ("STRASSE,straße", "'STRASSE' = 'straße'"),
+        ("cat,ca\u200bt", r"'cat' = 'ca\u200bt'"),
+        ("cat,ca\u200dt", r"'cat' = 'ca\u200dt'"),
+        ("caf\u00e9,cafe\u0301", r"'caf\xe9' = 'cafe\u0301'"),
+        ("\u200b,dog", "number 1 is empty"),
+        ("c\0a\0t\0,dog", "control character U+0000"),
+        ("\x1b[31mcat,dog", "control character U+001B"),
     ],
 )
 def test_refused(text: str, what: str) -> None:
@@ -164,3 +170,25 @@ def test_a_file_named_imagenet_is_not_taken_for_the_word(tmp_path: Path, monkeyp
     assert len(labels.load_labels("imagenet").names) == 1000
     assert labels.load_labels("./imagenet").names == ("cat", "dog")
     assert len(datasets.load_label_names("imagenet")) == 1000
+
+
+def test_one_spelling(tmp_path: Path) -> None:
+    """What is reported and encoded is composed and holds nothing invisible; joiners that make an emoji stay."""
+    typed = "cafe\u0301,d\u00ado\u200bg,\ufeffca\u200dt,\U0001f468\u200d\U0001f469"
+    expected = ["caf\u00e9", "dog", "cat", "\U0001f468\u200d\U0001f469"]
+    assert names(typed) == expected
+    found = yaml("labels: {x: {aliases: [cafe\u0301], prompts: ['a ca\u200bt']}}\ngroups: {g\u200bg: [x]}")
+    assert (found.labels[0].aliases, found.labels[0].prompts) == (("caf\u00e9",), ("a cat",))
+    assert found.groups[0][0] == "gg"
+    for name in ("cafe\u0301", "do\u200bg"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        (tmp_path / "set" / name / "1.png").touch()
+    assert datasets.load_folder(str(tmp_path / "set")).labels.names == ("caf\u00e9", "dog")
+
+
+def test_utf16_without_a_mark(tmp_path: Path) -> None:
+    """A file in UTF-16 that does not say so is refused with what it has to be, not read as letters between NULs."""
+    (tmp_path / "labels.txt").write_bytes("cat\ndog\n".encode("utf-16-le"))
+    with pytest.raises(LabelError, match="U\\+0000") as caught:
+        labels.load_labels(str(tmp_path / "labels.txt"))
+    assert "UTF-8" in caught.value.hint

@@ -21,6 +21,7 @@ from ..errors import InputError, LabelError, nearest
 from ..images.paths import is_folder, is_skipped, natural_key, walk
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, LabelSet
+from ..prompts.spelling import clean_word
 from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
 
 MAX_TABLE_BYTES = 500_000_000
@@ -77,7 +78,7 @@ def load_label_names(source: str) -> dict[str, Label]:
             )
         if key in names:
             raise LabelError(f"{source}, line {number}: {key!r} stands twice", "keep one of them")
-        names[key] = Label(" ".join(words))
+        names[key] = Label(clean_word(" ".join(words)))
     return names
 
 
@@ -86,16 +87,16 @@ def _label_of(words: object, where: str) -> Label:
     entries = words if isinstance(words, list) else [words]
     if not entries or not all(isinstance(entry, str) and entry.strip() for entry in entries):
         raise LabelError(f"{where}: expected a name or a list of names", "put it in quotes")
-    first, *others = (" ".join(str(entry).split()) for entry in entries)
+    first, *others = (clean_word(str(entry)) for entry in entries)
     return Label(first, tuple(others))
 
 
 def _label_from(key: str) -> Label:
     """Make a label of a folder's name or a table's spelling: underscores are spaces."""
-    words = key.replace("_", " ").split()
-    if not words:
+    name = clean_word(key.replace("_", " "))
+    if not name:
         raise LabelError(f"{key!r} gives an empty label", "rename it, or give it words with --label-names")
-    return Label(" ".join(words))
+    return Label(name)
 
 
 def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_labels: bool = False) -> Dataset:

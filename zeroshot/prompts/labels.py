@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import LabelError, nearest
 from ..models import open_clip_tables
+from .spelling import clean_word, show_spellings, without_zero_width
 from .yaml_files import SUFFIXES, parse_yaml, read_text
 
 IMAGENET = "imagenet"
@@ -83,8 +84,8 @@ class LabelSet:
 
 
 def normalise(text: str) -> str:
-    """Return what two labels are compared by: compatibility form, folded case, underscores and spaces alike."""
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("_", " ")
+    """Return what labels are compared by: compatibility form, nothing of zero width, case folded, ``_`` as spaces."""
+    folded = unicodedata.normalize("NFKC", without_zero_width(text)).casefold().replace("_", " ")
     return " ".join(folded.split())
 
 
@@ -253,10 +254,10 @@ def _texts(entry: Any, where: str) -> tuple[str, ...]:
 
 
 def check_labels(labels: LabelSet) -> LabelSet:
-    """Return the labels if each has a name of its own and one of them can be an answer.
+    """Return the labels, cleaned by `clean_word`, if each has a name of its own and one of them can be an answer.
 
     Raises:
-        LabelError: Names the empty or repeated ones.
+        LabelError: Names the empty or repeated ones, or one that holds a control character.
     """
     if not labels.labels:
         raise LabelError("no labels", "give --labels cat,dog or --labels-file FILE")
@@ -272,7 +273,16 @@ def check_labels(labels: LabelSet) -> LabelSet:
         )
     if not labels.answers:
         raise LabelError("every label is a background label", "name at least one label that can be the answer")
-    return labels
+    cleaned = tuple(
+        replace(
+            label,
+            name=clean_word(label.name),
+            aliases=tuple(map(clean_word, label.aliases)),
+            prompts=tuple(map(clean_word, label.prompts)),
+        )
+        for label in labels.labels
+    )
+    return LabelSet(cleaned, tuple((clean_word(name), members) for name, members in labels.groups))
 
 
 def find_repeated(labels: LabelSet) -> list[str]:
@@ -281,4 +291,4 @@ def find_repeated(labels: LabelSet) -> list[str]:
     for label in labels.labels:
         for key, word in {normalise(word): word for word in label.words}.items():
             spellings.setdefault(key, []).append(word)
-    return [" = ".join(repr(word) for word in words) for words in spellings.values() if len(words) > 1]
+    return [show_spellings(words) for words in spellings.values() if len(words) > 1]
