@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,17 @@ class InputOptions:
         return (path for path, _ in self.find_with_origin(outputs))
 
     def find_with_origin(self, outputs: Mapping[str, Path | None] | None = None) -> Iterator[tuple[str, str]]:
-        """Yield as `find`, each path with the file or folder under which it was found."""
+        """Yield as `find`, each path with the file or folder under which it was found; say what was passed over."""
+        from ..images.camera import describe_passed_over
+
+        skipped: Counter[str] = Counter()
+        yield from self._find(outputs, skipped)
+        if skipped:
+            console.say(f"zeroshot: {describe_passed_over(skipped)}")
+
+    def _find(
+        self, outputs: Mapping[str, Path | None] | None, skipped: Counter[str] | None
+    ) -> Iterator[tuple[str, str]]:
         from ..images.paths import STDIN, find_images, open_list, read_list
         from ..output.destination import check_apart
 
@@ -151,10 +162,10 @@ class InputOptions:
         named = [(source, source == STDIN) for source in self.paths or []]
         for source, is_list in [*named, *([(self.files_from, True)] if self.files_from else [])]:
             if not is_list:
-                yield from ((path, source) for path in find_images([source]))
+                yield from ((path, source) for path in find_images([source], skipped))
                 continue
             with open_list(source) as stream:
-                for path, origin in _expand(read_list(stream, nul=self.from0)):
+                for path, origin in _expand(read_list(stream, nul=self.from0), skipped):
                     if existing:
                         check_apart(existing, [path])
                     yield path, origin
@@ -165,10 +176,10 @@ class InputOptions:
 
         streamed = STDIN in (self.paths or []) or (self.files_from and not Path(self.files_from).is_file())
         if sys.stderr.isatty() and not streamed:
-            threading.Thread(target=lambda: bar.expect(sum(1 for _ in self.find())), daemon=True).start()
+            threading.Thread(target=lambda: bar.expect(sum(1 for _ in self._find(None, None))), daemon=True).start()
 
 
-def _expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _expand(entries: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[tuple[str, str]]:
     """Yield the images that a list names, each with its entry; those below a folder of the list only once."""
     from ..images.paths import find_images, names_folder
 
@@ -176,7 +187,7 @@ def _expand(entries: Iterable[str]) -> Iterator[tuple[str, str]]:
     told = False
     for entry in entries:
         folder = names_folder(entry)
-        for path in find_images([entry]):
+        for path in find_images([entry], skipped):
             if path not in below:
                 yield path, entry
             elif not told:

@@ -10,6 +10,7 @@ import csv
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, LabelError, nearest
+from ..images.camera import describe_passed_over
 from ..images.paths import is_folder, is_skipped, natural_key, walk
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, LabelSet
@@ -133,12 +135,15 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     labels = [names[key] if names is not None else _label_from(key) for key in keys]
     paths: list[str] = []
     targets: list[int] = []
+    skipped: Counter[str] = Counter()
     for index, key in enumerate(keys):
-        images = list(walk(str(Path(folder) / key))) if key in found else []
+        images = list(walk(str(Path(folder) / key), skipped)) if key in found else []
         if not images and key in found:
             notes.append(f"no pictures in the folder {key}")
         paths += images
         targets += [index] * len(images)
+    if skipped:
+        notes.append(describe_passed_over(skipped))
     if not paths:
         raise InputError(f"no pictures in the subfolders of {folder}", "are they one level deeper?")
     return Dataset(

@@ -17,6 +17,7 @@ from typing import IO
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..errors import ImageError
+from .camera import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
 from .rgb import grey_range, to_rgb
 
 SUFFIXES = frozenset(
@@ -33,6 +34,8 @@ DEFAULT_MAX_PIXELS = 2 * 89_478_485
 
 MOST_BYTES = 28
 """Memory that a pixel takes at most on its way to 8-bit RGB, in bytes; measured, see `_bytes_per_pixel`."""
+
+_HEAD_BYTES = 32  # what tells HEIC and most RAW formats
 
 _DRAFT_MARGIN = 2
 """A draft is at least so many times as large as what it is resized to. Less moves probabilities about twice as far."""
@@ -135,7 +138,15 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
     try:
         if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised
+        head = file.read(_HEAD_BYTES)
+        file.seek(0)
+        if is_heif(head):
+            register_heif()
+        if is_raw(head):
+            return _decode_preview(file, how, edge)
         with Image.open(file) as image:
+            if is_raw_tiff(image):
+                return _decode_preview(file, how, edge)
             pixels = image.width * image.height
             if not pixels:
                 raise ImageError("damaged: it has no pixels")
@@ -170,6 +181,12 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
         raise ImageError(
             _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
         ) from error
+
+
+def _decode_preview(file: IO[bytes], how: DecodeOptions, edge: int) -> Image.Image:
+    preview, turn = open_preview(file)
+    upright = decode(preview, how, edge)
+    return upright.transpose(turn) if turn is not None and how.exif else upright
 
 
 def _draft(image: Image.Image, least: int) -> None:

@@ -10,11 +10,13 @@ import io
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import InputError
+from .camera import describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES
 
 STDIN = "-"
@@ -44,16 +46,16 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple(parts), name
 
 
-def find_images(inputs: Iterable[str]) -> Iterator[str]:
+def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[str]:
     """Yield the path of every picture that the inputs name, in order.
 
     A file is yielded whatever its ending; a folder yields the pictures below it. Paths keep the spelling that was
     given (a folder's are joined to it). Something that does not exist is yielded too, so that it becomes a failed
-    record in its place.
+    record in its place. ``skipped`` counts as in `walk`.
     """
     for given in inputs:
         if names_folder(given):
-            yield from walk(given)
+            yield from walk(given, skipped)
         else:
             yield given
 
@@ -77,25 +79,31 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
         InputError: Not one of the inputs can give a picture.
     """
     missing = [path for path in inputs if not os.path.lexists(path)]
-    empty = [path for path in inputs if names_folder(path) and next(walk(path), None) is None]
+    skipped: Counter[str] = Counter()
+    empty = [path for path in inputs if names_folder(path) and next(walk(path, skipped), None) is None]
     if inputs and len(missing) == len(inputs):
         raise InputError(
             f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin"
         )
     if inputs and len(missing) + len(empty) == len(inputs):
         raise InputError(
-            f"no pictures in {', '.join(empty[:5])}",
+            f"no pictures in {', '.join(empty[:5])}" + (f"; {describe_passed_over(skipped)}" if skipped else ""),
             "pictures are found by their ending; name a file to open any of them",
         )
     return [f"no pictures in {folder}" for folder in empty]
 
 
-def walk(folder: str) -> Iterator[str]:
+def walk(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
     """Yield the pictures below a folder: files of one folder first, then its subfolders, in natural order.
 
     Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
     followed again. A folder that cannot be listed is yielded itself, to become a failed record.
+
+    Args:
+        folder: Where to begin.
+        skipped: Counts, by ending, the files that are images or videos but not of a kind that is read.
     """
+    suffixes = SUFFIXES | readable_suffixes()
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
     while waiting:
         current, ancestors = waiting.pop()
@@ -114,8 +122,10 @@ def walk(folder: str) -> Iterator[str]:
         for entry in listing:
             if is_folder(entry):
                 folders.append(entry.path)
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
+            elif Path(entry.name).suffix.lower() in suffixes:
                 yield entry.path
+            elif skipped is not None and (suffix := passed_over(entry.name)):
+                skipped[suffix] += 1
         waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
+from ..images.camera import HEIF_SUFFIXES, RAW_SUFFIXES
 from ..images.decode import SUFFIXES
 from ..system.disk import BusyError, kept_locked, open_locked
 from ..system.signals import held_back
@@ -92,7 +93,7 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
         if final in places:
             raise OutputError(f"{places[final]} and {name} name the same file, {target}", "name two files")
         places[final] = name
-        if final.suffix.lower() in SUFFIXES and final.is_file():
+        if final.suffix.lower() in SUFFIXES | HEIF_SUFFIXES | RAW_SUFFIXES and final.is_file():
             raise OutputError(f"{name} {target} is a picture, which would be lost", "name another file")
         if final.exists() and any(_is_same(final, source) for source in sources):
             raise OutputError(f"{name} {target} is a file that this run reads", "name another file")

@@ -1,0 +1,121 @@
+"""What phones and cameras write: read with the extra, named without it, never passed over in silence."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from support.camera import make_dng
+from support.commands import run
+from support.fixtures import SaveImage
+from zeroshot.errors import ImageError, InputError
+from zeroshot.evaluation.datasets import load_folder
+from zeroshot.images import camera, paths
+from zeroshot.images.decode import DecodeOptions, open_image
+
+AS_USUAL = DecodeOptions()
+RED, GREEN = (200, 30, 30), (30, 160, 30)
+
+
+@pytest.fixture
+def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither package of the extra is installed."""
+    monkeypatch.setattr(camera, "_has", lambda package: False)
+    camera.register_heif.cache_clear()
+    for package in ("pillow_heif", "rawpy"):
+        monkeypatch.setitem(sys.modules, package, None)
+
+
+def phone_folder(folder: Path, images: SaveImage) -> Path:
+    """A folder as a phone and a camera leave it: one JPEG, and four files of other kinds."""
+    images(f"{folder.name}/a.jpg")
+    for name in ("IMG_1.HEIC", "IMG_2.heic", "c.CR2", "d.mov", "notes.txt"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def near(path: Path, at: tuple[int, int], colour: tuple[int, int, int], how: DecodeOptions = AS_USUAL) -> bool:
+    return bool(np.abs(np.subtract(open_image(str(path), how).getpixel(at), colour)).max() < 12)
+
+
+def test_heic(tmp_path: Path) -> None:
+    """A HEIC is its pixels, found below a folder by its ending."""
+    pillow_heif.from_pillow(Image.new("RGB", (64, 48), RED)).save(tmp_path / "IMG_1.HEIC")
+    assert near(tmp_path / "IMG_1.HEIC", (20, 20), RED)
+    assert list(paths.walk(str(tmp_path))) == [str(tmp_path / "IMG_1.HEIC")]
+
+
+def test_avif(tmp_path: Path) -> None:
+    """An AVIF needs no extra."""
+    Image.new("RGB", (64, 48), RED).save(tmp_path / "a.avif")
+    assert near(tmp_path / "a.avif", (20, 20), RED)
+
+
+@pytest.mark.parametrize(("exif", "size"), [(True, (96, 128)), (False, (128, 96))])
+def test_raw_is_its_preview(tmp_path: Path, exif: bool, size: tuple[int, int]) -> None:
+    """A RAW file is the preview that the camera stored, turned as the file says unless that is refused."""
+    preview = Image.new("RGB", (128, 96), RED)
+    preview.paste(GREEN, (0, 0, 64, 96))
+    (tmp_path / "a.dng").write_bytes(make_dng(preview, orientation=6))
+    how = DecodeOptions(exif=exif)
+    assert open_image(str(tmp_path / "a.dng"), how).size == size
+    assert near(tmp_path / "a.dng", (10, 10), GREEN, how)
+    assert near(tmp_path / "a.dng", (80, 120) if exif else (120, 80), RED, how)
+    assert list(paths.walk(str(tmp_path))) == [str(tmp_path / "a.dng")]
+
+
+def test_limits_hold_for_previews(tmp_path: Path) -> None:
+    """A preview with more pixels than are allowed is refused as any image is, and half a RAW file is damaged."""
+    whole = make_dng(Image.new("RGB", (128, 96), RED))
+    (tmp_path / "a.dng").write_bytes(whole)
+    with pytest.raises(ImageError, match="128 x 96"):
+        open_image(str(tmp_path / "a.dng"), DecodeOptions(max_pixels=100))
+    (tmp_path / "a.cr2").write_bytes(b"II*\0\x10\0\0\0CR\2\0" + bytes(200))
+    with pytest.raises(ImageError):
+        open_image(str(tmp_path / "a.cr2"), DecodeOptions())
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_without_the_extra(tmp_path: Path) -> None:
+    """A file that is named itself says which extra reads it, also a RAW file whose thumbnail Pillow would take."""
+    heic = b"\0\0\0\x18ftypheic" + bytes(40)
+    for name, data in (("a.heic", heic), ("b.dng", make_dng(Image.new("RGB", (64, 48))))):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ImageError, match=r"zeroshot\[formats\]"):
+            open_image(str(tmp_path / name), DecodeOptions())
+
+
+@pytest.mark.usefixtures("without_extra", "fake_model")
+def test_passed_over_files_are_counted_once(tmp_path: Path, images: SaveImage) -> None:
+    """A folder's images and videos of other kinds are counted by ending, in one line that names the extra."""
+    folder = phone_folder(tmp_path / "phone", images)
+    result = run("classify", folder, "--labels", "red,blue", "-f", "jsonl")
+    kinds = "2 .heic, 1 .cr2, 1 .mov (pip install 'zeroshot[formats]' reads .cr2, .heic)"
+    expected = f"zeroshot: 4 files were passed over: {kinds}"
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 1)
+    assert [line for line in result.stderr.splitlines() if "passed over" in line] == [expected]
+    (folder / "a.jpg").unlink()
+    with pytest.raises(InputError, match="4 files were passed over"):
+        paths.check_inputs([str(folder)])
+
+
+@pytest.mark.usefixtures("without_extra")
+def test_passed_over_in_labelled_folders(tmp_path: Path, images: SaveImage) -> None:
+    """A labelled folder notes them too."""
+    phone_folder(tmp_path / "set" / "cat", lambda name, *_: images(f"set/{name}"))
+    assert any("4 files were passed over" in note for note in load_folder(str(tmp_path / "set")).notes)
+
+
+def test_with_the_extra_only_videos_are_passed_over(tmp_path: Path) -> None:
+    """What the extra reads is not passed over, and one file is not called files."""
+    (tmp_path / "d.MOV").touch()
+    (tmp_path / "a.heic").touch()
+    skipped: Counter[str] = Counter()
+    assert list(paths.walk(str(tmp_path), skipped)) == [str(tmp_path / "a.heic")]
+    assert camera.describe_passed_over(skipped) == "1 file was passed over: 1 .mov"

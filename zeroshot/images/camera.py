@@ -1,0 +1,129 @@
+"""Formats of phones and cameras, which need the extra `formats`: HEIC through pillow-heif, RAW through rawpy.
+
+Of a camera's RAW file the embedded preview is used: its pixels are the camera's own rendering, not a development of
+the sensor's values, and it is as large as the camera chose to store it. HEIC is turned upright by its container.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache
+from pathlib import PurePath
+from typing import IO
+
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from ..errors import ImageError
+
+EXTRA = "pip install 'zeroshot[formats]'"
+
+HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+RAW_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in (
+        *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "fff", "gpr", "iiq", "kdc", "mef", "mos", "mrw"),
+        *("nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f"),
+    )
+)
+_NEVER_READ = frozenset(
+    f".{ending}"
+    for ending in (
+        *("3gp", "avi", "eps", "exr", "hdr", "insv", "jxl", "m4v", "mkv", "mov", "mp4", "mpg", "mts", "pdf", "psd"),
+        *("svg", "webm", "wmv", "xcf"),
+    )
+)
+
+_HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+_RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
+_SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
+_TURNS = {3: Image.Transpose.ROTATE_180, 5: Image.Transpose.ROTATE_90, 6: Image.Transpose.ROTATE_270}
+"""What brings an image upright, by LibRaw's ``flip``."""
+
+
+@cache
+def _has(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the endings that the installed packages add to Pillow's."""
+    return (HEIF_SUFFIXES if _has("pillow_heif") else frozenset()) | (RAW_SUFFIXES if _has("rawpy") else frozenset())
+
+
+def passed_over(name: str) -> str:
+    """Return the ending of a file that is an image, a video or a drawing, but is not read here; else nothing."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix if suffix in (HEIF_SUFFIXES | RAW_SUFFIXES | _NEVER_READ) - readable_suffixes() else ""
+
+
+def describe_passed_over(counts: Mapping[str, int]) -> str:
+    """Return one line on the files that were passed over, by ending, such as ``1 file was passed over: 1 .mov``."""
+    total = sum(counts.values())
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in Counter(counts).most_common())
+    curable = sorted(set(counts) & (HEIF_SUFFIXES | RAW_SUFFIXES))
+    how = f" ({EXTRA} reads {', '.join(curable)})" if curable else ""
+    return f"{total} {'file was' if total == 1 else 'files were'} passed over: {kinds}{how}"
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins so is HEIC or HEIF; AVIF is Pillow's own."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS and b"avif" not in head
+
+
+def is_raw(head: bytes) -> bool:
+    """Whether a file that begins so is a camera's RAW file; those that are plain TIFF show in `is_raw_tiff`."""
+    canon = head[8:10] == b"CR" or head[4:12] == b"ftypcrx " or head[6:14] == b"HEAPCCDR"
+    return canon or head.startswith(_RAW_BEGINNINGS)
+
+
+def is_raw_tiff(image: Image.Image) -> bool:
+    """Whether what Pillow opens as TIFF is the thumbnail of a RAW file, whose image lies in a folder below."""
+    if not isinstance(image, TiffImageFile):
+        return False
+    tags = image.tag_v2
+    return _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE) == 1 and _SUB_IFDS in tags)
+
+
+@cache
+def register_heif() -> None:
+    """Have Pillow open HEIC.
+
+    Raises:
+        ImageError: The package is missing.
+    """
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(f"HEIC is not read by Pillow alone ({EXTRA} adds it)") from error
+    pillow_heif.register_heif_opener()
+
+
+def open_preview(file: IO[bytes]) -> tuple[IO[bytes], Image.Transpose | None]:
+    """Return a RAW file's preview as a file of its own, and what turns it upright where it does not say so itself.
+
+    Raises:
+        ImageError: The package is missing, or the file has no preview.
+    """
+    try:
+        import rawpy
+    except ImportError as error:
+        raise ImageError(f"camera RAW is not read by Pillow ({EXTRA} adds its previews)") from error
+    file.seek(0)
+    with rawpy.imread(file) as raw:
+        try:
+            preview = raw.extract_thumb()
+        except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
+            raise ImageError("a camera's RAW file without a preview that can be read") from error
+        turn = _TURNS.get(raw.sizes.flip)
+    if preview.format is rawpy.ThumbFormat.JPEG:
+        with Image.open(io.BytesIO(preview.data)) as image:
+            turn = None if 0x0112 in image.getexif() else turn
+        return io.BytesIO(preview.data), turn
+    stream = io.BytesIO()
+    Image.fromarray(preview.data).save(stream, "BMP")
+    stream.seek(0)
+    return stream, turn
