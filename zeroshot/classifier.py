@@ -43,6 +43,19 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """When a probability becomes an answer.
+
+    Attributes:
+        top_k: How many of the best answers a record lists.
+        threshold: Below this probability the label is None: "unknown".
+    """
+
+    top_k: int = 5
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Classifier:
     """A linear classifier whose rows are averaged text features.
 
@@ -93,39 +106,27 @@ class Classifier:
             np.stack([scores.probabilities[:, indices].sum(axis=1) for indices in members], axis=1),
         )
 
-    def rank(self, image_features: Features, top_k: int) -> list[tuple[tuple[Ranked, ...], bool]]:
-        """Rank the answers for each picture.
+    def decide(self, image_features: Features, decision: Decision) -> list[tuple[str | None, tuple[Ranked, ...]]]:
+        """Say what each image is, and how the answers rank.
 
         Returns:
-            For each picture its best answers, best first (ties in label order), and whether a background label
-            beats them all.
+            For each image its label, None for "unknown" (below the threshold, or a background label comes out on
+            top), and its best answers, best first (ties in label order).
         """
         scores = self.scores(image_features)
         answers = self.answers(scores)
         background = [index for index, label in enumerate(self.labels.labels) if label.background]
+        highest = scores.probabilities[:, background].max(axis=1, initial=-1.0)
         names = [name for name, _ in self.labels.answers]
-        ranked: list[tuple[tuple[Ranked, ...], bool]] = []
-        for row in range(len(scores.logits)):
-            probabilities = answers.probabilities[row]
+        decided: list[tuple[str | None, tuple[Ranked, ...]]] = []
+        for row, probabilities in enumerate(answers.probabilities):
             # Logits break ties among probabilities that float32 rounds to 1 or 0.
-            order = np.lexsort((-answers.logits[row], -probabilities))[:top_k]
-            best = float(probabilities[order[0]])
-            outdone = bool(background) and float(scores.probabilities[row, background].max()) > best
-            ranked.append(
-                (
-                    tuple(
-                        Ranked(
-                            names[i],
-                            float(probabilities[i]),
-                            float(answers.similarities[row, i]),
-                            float(answers.logits[row, i]),
-                        )
-                        for i in order
-                    ),
-                    outdone,
-                )
-            )
-        return ranked
+            order = np.lexsort((-answers.logits[row], -probabilities))[: decision.top_k]
+            numbers = (probabilities, answers.similarities[row], answers.logits[row])
+            top = tuple(Ranked(names[i], *(float(of_label[i]) for of_label in numbers)) for i in order)
+            known = top[0].probability >= max(decision.threshold, float(highest[row]))
+            decided.append((top[0].label if known else None, top))
+        return decided
 
 
 def softmax(logits: Floats) -> Floats:
@@ -211,19 +212,6 @@ def _encode_labels(encoder: Encoder, prompts: Sequence[tuple[str, ...]], cache: 
     return np.stack([made[name] if name in made else np.asarray(rows[name]) for name in names])
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """When a probability becomes an answer.
-
-    Attributes:
-        top_k: How many of the best answers a record lists.
-        threshold: Below this probability the label is None: "unknown".
-    """
-
-    top_k: int = 5
-    threshold: float = 0.0
-
-
 def classify_paths(
     encoder: Encoder,
     classifier: Classifier,
@@ -233,21 +221,20 @@ def classify_paths(
 ) -> Iterator[Record]:
     """Yield exactly one record per path, in order, each as soon as its batch is encoded."""
     for batch in encode_batches(encoder, paths, pipeline):
-        yield from decide(classifier, batch, decision)
+        yield from build_records(classifier, batch, decision)
 
 
-def decide(classifier: Classifier, batch: list[Encoded], decision: Decision) -> list[Record]:
-    """Turn encoded pictures into records, one each, in order."""
+def build_records(classifier: Classifier, batch: list[Encoded], decision: Decision) -> list[Record]:
+    """Turn encoded images into records, one each, in order."""
     rows = [item.features for item in batch if item.features is not None]
-    ranked = iter(classifier.rank(np.stack(rows), decision.top_k) if rows else [])
+    decided = iter(classifier.decide(np.stack(rows), decision) if rows else [])
     records: list[Record] = []
     for item in batch:
         if item.features is None:
             records.append(Failure(item.path, item.error))
-            continue
-        top, outdone = next(ranked)
-        known = not outdone and top[0].probability >= decision.threshold
-        records.append(Prediction(item.path, top[0].label if known else None, top[0].probability, top))
+        else:
+            label, top = next(decided)
+            records.append(Prediction(item.path, label, top[0].probability, top))
     return records
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -244,3 +246,49 @@ def test_the_resume_manifest_comes_first(target: Path) -> None:
     with open_resumable(target, recipe()) as begun:
         assert begun.done == 0
         assert json.loads(resume_manifest_path(target).read_bytes()) == recipe().document()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_plain_run_that_was_cut_short_is_continued(
+    fake_model: FakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    """Interrupted or out of space, a run without --resume leaves what --resume continues, over an older file too."""
+    for number in range(6):
+        Image.new("RGB", (8, 8), (number * 20, 0, 255 - number * 20)).save(tmp_path / f"{number}.png")
+    out, asked = tmp_path / "out.csv", [tmp_path, "--batch-size", 2]
+    assert invoke(*asked, "-o", tmp_path / "whole.csv").exit_code == 0
+    out.write_text("an older file")
+    written = 0
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal written
+        written += 1
+        if written > 5:  # a header and four records
+            raise stop
+        return real(descriptor, data)
+
+    real = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", write)
+        cut = invoke(*asked, "-o", out)
+    assert cut.exit_code == (130 if isinstance(stop, KeyboardInterrupt) else 1)
+    assert "the same command with --resume" in cut.stderr
+    assert out.read_text() == "an older file"
+    again = invoke(*asked, "-o", out)
+    assert (again.exit_code, "add --resume to continue it" in again.stderr) == (1, True)
+    continued = invoke(*asked, "-o", out, "--resume")
+    assert (continued.exit_code, "continuing after 4 records" in continued.stderr) == (0, True)
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["o.json", "o.JSONL", "o.csv", "o.tsv", "o.txt", "o"])
+def test_the_ending_of_the_output_decides_the_format(fake_model: FakeModel, tmp_path: Path, name: str) -> None:
+    """`-o x.csv` is a CSV, any other ending JSON lines, and --format wins."""
+    image = tmp_path / "1.png"
+    Image.new("RGB", (8, 8)).save(image)
+    form = {"json": "json", "csv": "csv", "tsv": "tsv", "txt": "table"}.get(name.rpartition(".")[2], "jsonl")
+    assert invoke(image, "-o", tmp_path / name).exit_code == 0
+    assert invoke(image, "-o", tmp_path / "asked", "--format", form).exit_code == 0
+    assert (tmp_path / name).read_bytes() == (tmp_path / "asked").read_bytes()
+    assert invoke(image, "-o", tmp_path / name, "--format", "tsv").exit_code == 0
+    assert (tmp_path / name).read_text().startswith("path\tlabel")

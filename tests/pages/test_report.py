@@ -87,7 +87,7 @@ def classify_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = build_classifier(encoder, LabelSet(tuple(Label(name) for name in HOSTILE)), from_templates(["a {}"]))
     report = ClassifyReport()
     for record in classify_paths(encoder, classifier, [*paths, str(folder / "gone.png")], Decision(3, 0.5)):
-        report.add(record)
+        report.write(record)
     page = folder / "report.html"
     page.write_bytes(report.page(build_manifest(encoder.spec, classifier, {}), Pipeline(workers=2)))
     return page
@@ -200,7 +200,7 @@ class TestFile:
         for index, pixels in enumerate(coarse):
             path = tmp_path / f"a picture with a name of usual length {index}.jpg"
             Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(path)
-            report.add(Prediction(str(path), "label number 0", 0.2, top))
+            report.write(Prediction(str(path), "label number 0", 0.2, top))
         encoder = FakeEncoder()
         classifier = build_classifier(encoder, LabelSet((Label("red"), Label("blue"))), from_templates(["a {}"]))
         page = report.page(build_manifest(encoder.spec, classifier, {}), Pipeline(workers=2))
@@ -230,9 +230,9 @@ class TestClassifyReport:
         """Up to fifty pictures every label is kept for the matrix; beyond, only the best few of each."""
         report = ClassifyReport()
         for index in range(50):
-            report.add(Prediction(f"{index}.png", "label 0", 0.5, self.ranked(20)))
+            report.write(Prediction(f"{index}.png", "label 0", 0.5, self.ranked(20)))
         assert {len(record.top) for record in report._predictions} == {20}
-        report.add(Prediction("more.png", None, 0.5, self.ranked(20)))
+        report.write(Prediction("more.png", None, 0.5, self.ranked(20)))
         assert {len(record.top) for record in report._predictions} == {5}
 
     def test_memory_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,8 +240,8 @@ class TestClassifyReport:
         monkeypatch.setattr("zeroshot.output.report.classify_page.MAX_IMAGES", 60)
         report = ClassifyReport()
         for index in range(100):
-            report.add(Prediction(f"{index}.png", "label 0", 0.5, self.ranked(3)))
-        report.add(Failure("gone.png", "no such file"))
+            report.write(Prediction(f"{index}.png", "label 0", 0.5, self.ranked(3)))
+        report.write(Failure("gone.png", "no such file"))
         assert report.n_thumbnails == 60
         encoder = FakeEncoder()
         classifier = build_classifier(encoder, LabelSet((Label("red"), Label("blue"))), from_templates(["a {}"]))

@@ -52,7 +52,7 @@ def calibrate(
     if target_precision is not None and not 0 < target_precision <= 1:
         raise UsageError(f"--target-precision {target_precision}: expected a share above 0, at most 1", "0.95, say")
     template_set = read_templates(prompts, template)
-    form = labelled.choose_format(format_, None)
+    form = options.choose_report_format(format_, None)
 
     from ..classifier import build_manifest
     from ..evaluation import calibration_file

@@ -1,22 +1,24 @@
-"""``zeroshot classify``: pictures in, one record each out."""
+"""``zeroshot classify``: images in, one record each out."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..enums import Format
 from ..errors import ExitCode, UsageError
+from ..results import Failure, Record
 from . import console, groups, options
 from .inputs import (
     SHOWN_FAILURES,
     InputOptions,
+    apply_calibration,
     check_readable,
     prepare_classifier,
     read_labels,
@@ -25,9 +27,9 @@ from .inputs import (
 
 if TYPE_CHECKING:
     from ..features.pipeline import Pipeline
-    from ..output.render.records import Writer
     from ..output.report import ClassifyReport
-    from ..results import Manifest, Record
+    from ..output.sinks import RecordFile
+    from ..results import Manifest
 
 
 @console.reports_errors
@@ -39,50 +41,27 @@ def classify(
     template: options.Template = None,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
-    top_k: Annotated[
-        int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each picture.", metavar="N")
-    ] = 5,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            min=0.0,
-            max=1.0,
-            help="Below this probability the label is null: unknown. [default: 0]",
-            metavar="P",
-        ),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration", help="Apply the temperature and threshold that `calibrate` fitted.", metavar="FILE"
-        ),
-        options.Use.READ,
-    ] = None,
+    top_k: options.TopK = 5,
+    threshold: options.Threshold = None,
+    calibration: options.Calibration = None,
     score: options.ScoreOption = None,
     format_: options.FormatOption = None,
-    fields: Annotated[
-        str | None, typer.Option("--fields", help="More numbers for each label: similarity, logit.", metavar="A,B,...")
-    ] = None,
+    fields: options.Fields = None,
     output: options.Output = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="With --output: continue a file that was cut short (jsonl, csv, tsv).")
     ] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
-        options.Use.WRITTEN,
-    ] = None,
+    report: options.Report = None,
     *,
     inputs: InputOptions,
     images: groups.ImageOptions,
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Say which label fits each picture best, with probabilities.
+    """Say which label fits each image best, with probabilities.
 
     Exactly one record per input, in input order. Exit codes: 0 all well, 1 error, 2 usage, 3 results complete
-    but some pictures could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
+    but some images could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
     shown = options.parse_fields(fields)
     if resume and (output is None or report is not None):
@@ -91,78 +70,62 @@ def classify(
     inputs.check()
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     to_terminal = output is None and sys.stdout.isatty()
-    form = format_ or (Format.TABLE if to_terminal else Format.JSONL)
+    form = options.choose_record_format(format_, output)
 
     from ..classifier import Decision, build_manifest, classify_paths
-    from ..evaluation.calibration_file import load_calibration
-    from ..output.destination import check_output, open_output
-    from ..output.render.records import Layout, make_writer
-    from ..output.resume import Recipe, check_resumable, open_resumable
+    from ..output.destination import check_output
+    from ..output.render.records import Layout
+    from ..output.resume import Recipe
+    from ..output.sinks import check_target, open_records, write_records
 
-    if resume and output:
-        check_resumable(output, form)
-    else:
-        check_output(output)
+    check_target(output, form, resume=resume)
     check_output(report)
     pipeline = images.pipeline()
     encoder = running.load(model, pretrained, preprocess_overrides)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
-    fitted = load_calibration(calibration, encoder.spec, classifier) if calibration else None
-    if fitted:
-        classifier = fitted.apply(classifier)
-    least = threshold if threshold is not None else (fitted.threshold if fitted else None) or 0.0
+    classifier, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
     answers = len(label_set.answers)
-    ranks = min(top_k, answers)
-    choices = {"top_k": ranks, "threshold": least} | images.choices(pipeline)
-    choices |= {"calibration": fitted.manifest()} if fitted else {}
-    manifest = build_manifest(encoder.spec, classifier, choices)
-    layout = Layout(shown, ranks, shutil.get_terminal_size().columns, colour=to_terminal)
-    # The page shows every label of a picture; the records only as many as were asked for.
-    decision = Decision(answers if report else ranks, least)
-    paths = inputs.find({"--output": output, "--report": report})
+    layout = Layout(shown, min(top_k, answers), shutil.get_terminal_size().columns, colour=to_terminal)
+    chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen
+    manifest = build_manifest(encoder.spec, classifier, chosen)
+    recipe = Recipe(manifest, form, layout, pipeline.batch_size)
     page = _new_report() if report else None
-    with console.Bar("pictures", shares_terminal=to_terminal) as bar:
+    # The page shows every label of an image; the records only as many as were asked for.
+    decision = Decision(answers if page else layout.top_k, least)
+    with console.Bar("images", shares_terminal=to_terminal) as bar:
         inputs.count_ahead(bar)
-        if resume and output:
-            with open_resumable(output, Recipe(manifest, form, layout, pipeline.batch_size)) as begun:
-                writer = make_writer(form, begun.stream, layout)
-                if not begun.done:
-                    writer.begin(manifest)
-                if begun.complete:
-                    bar.note(f"zeroshot: {output} is complete already; remove it to begin anew")
-                elif begun.done:
-                    bar.note(f"zeroshot: continuing after {begun.done} records")
-                rest = begun.skip(paths)
-                tally = _Tally(bar, begun.done, begun.failed, quiet=False)
-                exact = replace(pipeline, fixed_batches=True)
-                try:
-                    tally.write(classify_paths(encoder, classifier, rest, decision, exact), writer)
-                except KeyboardInterrupt:
-                    bar.note(f"zeroshot: {tally.written} records so far; the same command continues after them")
-                    raise
-        else:
-            with open_output(output) as stream:
-                writer = make_writer(form, stream, layout)
-                with bar.aside():
-                    writer.begin(manifest)
-                tally = _Tally(bar, 0, 0, quiet=to_terminal)
-                try:
-                    tally.write(classify_paths(encoder, classifier, paths, decision, pipeline), writer, page, ranks)
-                except KeyboardInterrupt:
-                    with bar.aside():
-                        writer.end(complete=False)
-                    if output:
-                        bar.note(f"zeroshot: the {tally.written} records so far are in {output}.partial")
-                    raise
-                with bar.aside():
-                    writer.end(complete=True)
+        with open_records(output, recipe, resume=resume, screen=bar.above) as file:
+            tally = _Tally(bar, file.done, file.failed, quiet=to_terminal)
+            with _telling(file, tally, bar, output, resume=resume):
+                paths = file.skip(inputs.find({"--output": output, "--report": report}))
+                fed = replace(pipeline, fixed_batches=resume)
+                records = classify_paths(encoder, classifier, paths, decision, fed)
+                write_records(records, [page, file, tally] if page else [file, tally])
     if page and report:
         _write_report(page, report, manifest, pipeline)
     return tally.summarise()
 
 
+@contextmanager
+def _telling(file: RecordFile, tally: _Tally, bar: console.Bar, output: Path | None, *, resume: bool) -> Iterator[None]:
+    """Say what an earlier run left, and after an interrupt how to go on."""
+    if file.begun and file.begun.complete:
+        bar.note(f"zeroshot: {output} is complete already; remove it to begin anew")
+    elif file.done:
+        bar.note(f"zeroshot: continuing after {file.done} records")
+    try:
+        yield
+    except KeyboardInterrupt:
+        if file.begun:
+            command = "the same command" if resume else "the same command with --resume"
+            bar.note(f"zeroshot: {tally.written} records so far; {command} continues after them")
+        elif output:
+            bar.note(f"zeroshot: the {tally.written} records so far are in {output}.partial")
+        raise
+
+
 class _Tally:
-    """Writes records as they come, and counts them.
+    """Counts records as they are written, and names the first failures.
 
     Args:
         bar: Advances with each record.
@@ -179,26 +142,15 @@ class _Tally:
         self.failed = failed
         bar.advance(written)
 
-    def write(
-        self, records: Iterable[Record], writer: Writer, page: ClassifyReport | None = None, ranks: int | None = None
-    ) -> None:
-        """Write each record, and name the first failures."""
-        from ..results import Failure
-
-        for record in records:
-            if page:
-                page.add(record)
-            if not isinstance(record, Failure):
-                record = replace(record, top=record.top[:ranks])
-            with self._bar.aside():
-                writer.write(record)
-            self.written += 1
-            if isinstance(record, Failure):
-                self.failed += 1
-                self._named += 1
-                if not self._quiet and self._named <= SHOWN_FAILURES:
-                    self._bar.note(f"zeroshot: {record.path}: {record.error}")
-            self._bar.advance()
+    def write(self, record: Record) -> None:
+        """Count a record that was written."""
+        self.written += 1
+        if isinstance(record, Failure):
+            self.failed += 1
+            self._named += 1
+            if not self._quiet and self._named <= SHOWN_FAILURES:
+                self._bar.note(f"zeroshot: {record.path}: {record.error}")
+        self._bar.advance()
 
     def summarise(self) -> ExitCode:
         """Say how many inputs could not be read, and return the exit code for that."""

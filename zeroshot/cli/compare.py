@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -40,7 +39,7 @@ def compare(
     result = compare_runs(*runs)
     for note in result.notes:
         console.warn(note)
-    form = format_ or (ReportFormat.TABLE if output is None and sys.stdout.isatty() else ReportFormat.JSON)
+    form = options.choose_report_format(format_, output)
     with open_output(output) as stream:
         if form is ReportFormat.JSON:
             stream.write(encode(render_compare.to_document(result, *runs)))

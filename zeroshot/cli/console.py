@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec, cast
 
 import typer
 
@@ -142,6 +142,10 @@ class Bar:
         else:
             yield
 
+    def above(self, stream: BinaryIO) -> BinaryIO:
+        """Return a stream that prints to `stream`, a terminal, above the bar."""
+        return cast(BinaryIO, _Above(self, stream)) if self._progress and self._shares else stream
+
     def note(self, message: str) -> None:
         """Print a line for people above the bar."""
         if self._progress:
@@ -150,6 +154,24 @@ class Bar:
             self._progress.start()
         else:
             say(message)
+
+
+class _Above:
+    """Takes the bar off the terminal while something is printed there."""
+
+    def __init__(self, bar: Bar, stream: BinaryIO) -> None:
+        self._bar = bar
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        """Print it at once."""
+        with self._bar.aside():
+            written = self._stream.write(data)
+            self._stream.flush()
+        return written
+
+    def flush(self) -> None:
+        """Do nothing: all is printed."""
 
 
 @contextmanager

@@ -106,7 +106,7 @@ def evaluate(
     bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
     models = list(_pair_models(model, pretrained))
     template_sets = _read_template_sets(prompts, template)
-    form = labelled.choose_format(format_, output)
+    form = options.choose_report_format(format_, output)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
     from ..classifier import build_manifest

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..enums import Score
 from ..errors import ExitCode, InputError, LabelError, PromptError, UsageError
@@ -17,7 +17,7 @@ from . import console, options
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
-    from ..encoder import Encoder
+    from ..encoder import Encoder, EncoderSpec
     from ..features.cache import FeatureCache
     from ..prompts.labels import LabelSet
     from ..prompts.template_sets import TemplateSet
@@ -81,6 +81,23 @@ def prepare_classifier(
     for warning in classifier.warnings:
         console.warn(warning)
     return classifier
+
+
+def apply_calibration(
+    classifier: Classifier, spec: EncoderSpec, calibration: Path | None, threshold: float | None
+) -> tuple[Classifier, float, dict[str, Any]]:
+    """Apply a calibration file, if there is one.
+
+    Returns:
+        The classifier, the threshold to use (the one given wins over the fitted one), and what a manifest says of it.
+    """
+    from ..evaluation.calibration_file import load_calibration
+
+    if calibration is None:
+        return classifier, threshold or 0.0, {}
+    fitted = load_calibration(calibration, spec, classifier)
+    least = fitted.threshold if threshold is None else threshold
+    return fitted.apply(classifier), least or 0.0, {"calibration": fitted.manifest()}
 
 
 def check_readable(path: str | Path | None, hint: str) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,11 +57,6 @@ SPLIT = "test"
 """The split that is meant unless one is named."""
 
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which pictures are held out.", metavar="N")]
-
-
-def choose_format(asked: ReportFormat | None, output: Path | None) -> ReportFormat:
-    """Return the format asked for, else a table on a terminal and JSON anywhere else."""
-    return asked or (ReportFormat.TABLE if output is None and sys.stdout.isatty() else ReportFormat.JSON)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..enums import Device, Engine, Field, Format, Interpolation, Precision, ResizeMode, Score
+from ..enums import Device, Engine, Field, Format, Interpolation, Precision, ReportFormat, ResizeMode, Score
 from ..errors import UsageError, nearest
 
 
@@ -142,6 +143,30 @@ Output = Annotated[
     ),
     Use.WRITTEN,
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
+    Use.WRITTEN,
+]
+TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each image.", metavar="N")]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold",
+        min=0.0,
+        max=1.0,
+        help="Below this probability the label is null: unknown. [default: 0]",
+        metavar="P",
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option("--calibration", help="Apply the temperature and threshold that `calibrate` fitted.", metavar="FILE"),
+    Use.READ,
+]
+Fields = Annotated[
+    str | None, typer.Option("--fields", help="More numbers for each label: similarity, logit.", metavar="A,B,...")
+]
 ImageMean = Annotated[
     str | None,
     typer.Option("--image-mean", help="For a weights file: mean of the channels, as R,G,B in 0..1.", metavar="R,G,B"),
@@ -167,11 +192,32 @@ FilesFrom = Annotated[
 ]
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", "-f", help="How to write records. [default: table on a terminal, else jsonl]"),
+    typer.Option(
+        "--format",
+        "-f",
+        help="How to write records. [default: the ending of --output, table on a terminal, else jsonl]",
+    ),
 ]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Compute every feature anew, and store none (see `zeroshot cache`).")
 ]
+
+
+_ENDINGS = {".json": Format.JSON, ".csv": Format.CSV, ".tsv": Format.TSV, ".txt": Format.TABLE}
+
+
+def choose_record_format(asked: Format | None, output: Path | None) -> Format:
+    """Return the format asked for, else that of the file's ending, else a table on a terminal and JSON lines."""
+    if asked or output:
+        return asked or _ENDINGS.get(output.suffix.lower() if output else "", Format.JSONL)
+    return Format.TABLE if sys.stdout.isatty() else Format.JSONL
+
+
+def choose_report_format(asked: ReportFormat | None, output: Path | None) -> ReportFormat:
+    """Return the format asked for, else a table for ``.txt`` or a terminal, and JSON anywhere else."""
+    if asked or output:
+        return asked or (ReportFormat.TABLE if output and output.suffix.lower() == ".txt" else ReportFormat.JSON)
+    return ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON
 
 
 def parse_fields(text: str | None) -> tuple[Field, ...]:

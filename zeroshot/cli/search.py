@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..enums import Format
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
 from .inputs import InputOptions, check_readable, name_failures
@@ -67,7 +65,7 @@ def search(
     inputs.check()
     for image in like or []:
         check_readable(image, "--like takes a picture")
-    form = format_ or (Format.TABLE if output is None and sys.stdout.isatty() else Format.JSONL)
+    form = options.choose_record_format(format_, output)
 
     from ..output.destination import check_output, open_output
     from ..output.render.hits import write_hits

@@ -64,7 +64,7 @@ def check_writable(target: Path, final: Path, *, continued: bool = False) -> Non
         continued: The records that an interrupted run left are wanted.
     """
     with _naming_errors(str(target), _HINT):
-        if _is_device(target):  # opening a pipe would wait for its reader
+        if is_device(target):  # opening a pipe would wait for its reader
             return
         partial = partial_path(final)
         new = not partial.exists()
@@ -87,7 +87,7 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
     places: dict[Path, str] = {}
     sources = [Path(source) for source in read if source is not None]
     for name, target in written.items():
-        if target is None or _is_device(target):
+        if target is None or is_device(target):
             continue
         final = final_path(target)
         if final in places:
@@ -146,7 +146,7 @@ def open_output(target: Path | None) -> Iterator[BinaryIO]:
         return
     final = final_path(target)
     with _naming_errors(str(target), _HINT):
-        if _is_device(target):
+        if is_device(target):
             with target.open("wb") as device:
                 yield device
             return
@@ -186,16 +186,29 @@ def _locked_partial(target: Path, final: Path, *, continued: bool = False) -> It
     except BusyError as error:
         raise OutputError(f"another run is writing {target}", "wait for it, or name another file") from error
     with kept_locked(descriptor):
-        if not continued and os.fstat(descriptor).st_size and read_resume_manifest(final):
-            os.close(descriptor)
-            raise OutputError(
-                f"{partial} holds the records of a run that can be continued",
-                "add --resume to continue it, or remove that file to begin anew",
-            )
+        if not continued:
+            try:
+                check_not_continued(final, descriptor)
+            except OutputError:
+                os.close(descriptor)
+                raise
         yield descriptor
 
 
-def _is_device(target: Path) -> bool:
+def check_not_continued(final: Path, descriptor: int) -> None:
+    """Refuse to begin a file anew whose open partial file holds records that can be continued.
+
+    Raises:
+        OutputError: Names the partial file.
+    """
+    if os.fstat(descriptor).st_size and read_resume_manifest(final):
+        raise OutputError(
+            f"{partial_path(final)} holds the records of a run that can be continued",
+            "add --resume to continue it, or remove that file to begin anew",
+        )
+
+
+def is_device(target: Path) -> bool:
     """Whether it is /dev/null or a pipe, whose place no file must take."""
     return target.exists() and not target.is_file()
 

@@ -22,13 +22,14 @@ from ..enums import Format
 from ..errors import InputError, OutputError
 from ..results import Failure, Manifest
 from ..system.disk import BusyError, open_locked, sync_folder
-from .destination import check_writable, final_path, partial_path
+from .destination import check_not_continued, check_writable, final_path, partial_path
 from .render.records import Layout, make_writer
 from .resume_manifest import (
     FORMAT,
     VERSION,
     first_difference,
     read_resume_manifest,
+    remove_resume_manifest,
     resume_manifest_path,
     write_resume_manifest,
 )
@@ -155,8 +156,13 @@ def _continuable(target: Path, form: Format) -> Path:
 
 
 @contextmanager
-def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
+def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False) -> Iterator[Resumed]:
     """Open a results file to begin or continue it; it gets its name when the block ends well, and stays otherwise.
+
+    Args:
+        target: The file.
+        recipe: What decides its bytes.
+        anew: Begin it, in place of a file of that name; records that can be continued are not lost for it.
 
     Raises:
         OutputError: It cannot be written, another run is writing it, or it was made by something else.
@@ -170,7 +176,9 @@ def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}", "give another --output") from error
     try:
-        complete = _prepare(target, partial, descriptor, recipe)
+        if anew:
+            _begin_anew(target, descriptor, recipe)
+        complete = not anew and _prepare(target, partial, descriptor, recipe)
         with (target if complete else partial).open("rb") as file:
             done, failed, end = _count(file, recipe, whole_batches=not complete)
         if complete:
@@ -184,13 +192,24 @@ def open_resumable(target: Path, recipe: Recipe) -> Iterator[Resumed]:
         os.fsync(descriptor)
         partial.replace(target)
         sync_folder(target.parent)
+        if anew:
+            remove_resume_manifest(target)
     except OSError as error:
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}",
-            f"the records so far are in {partial}; free some space, then run the same command again",
+            f"the records so far are in {partial}; free some space, then run the same command "
+            + ("with --resume" if anew else "again"),
         ) from error
     finally:
         os.close(descriptor)
+
+
+def _begin_anew(target: Path, descriptor: int, recipe: Recipe) -> None:
+    """Empty the partial file and write the manifest of a new one."""
+    check_not_continued(target, descriptor)
+    remove_resume_manifest(target)  # should this stop between the two, nothing tells of other records
+    os.ftruncate(descriptor, 0)
+    write_resume_manifest(target, recipe.document())
 
 
 def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bool:
@@ -204,8 +223,6 @@ def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bo
     recorded = read_resume_manifest(target)
     if target.exists() or begun:
         place = partial if begun else target
-        if target.exists() and begun:
-            raise OutputError(f"both {target} and {partial} exist", "move the one that is not wanted out of the way")
         if recorded is None:
             if not begun:
                 partial.unlink()

@@ -11,7 +11,7 @@ import io
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from rich.cells import cell_len, set_cell_size
@@ -93,9 +93,13 @@ class Writer(ABC):
     def begin(self, manifest: Manifest) -> None:  # noqa: B027 - a format may have nothing to write there
         """Write what stands before the first record."""
 
-    @abstractmethod
     def write(self, record: Record) -> None:
-        """Write one record."""
+        """Write one record, with as many ranked labels as the layout shows."""
+        self._write(record if isinstance(record, Failure) else replace(record, top=record.top[: self._layout.top_k]))
+
+    @abstractmethod
+    def _write(self, record: Record) -> None:
+        """Write one record as it is."""
 
     def end(self, *, complete: bool) -> None:  # noqa: B027
         """Write what stands after the last record; not complete when the run was interrupted."""
@@ -104,7 +108,7 @@ class Writer(ABC):
 class JsonlWriter(Writer):
     """One JSON object a line."""
 
-    def write(self, record: Record) -> None:
+    def _write(self, record: Record) -> None:
         """Write one line, whole, and let the reader of a pipe have it."""
         self._stream.write(to_json(record_to_dict(record, self._layout.fields)) + b"\n")
         self._stream.flush()
@@ -121,7 +125,7 @@ class JsonWriter(Writer):
         head = to_json({"format": CLASSIFY_FORMAT, "version": JSON_VERSION, "manifest": asdict(manifest)}, indent=1)
         self._stream.write(head.removesuffix(b"\n}") + b',\n "records": [')
 
-    def write(self, record: Record) -> None:
+    def _write(self, record: Record) -> None:
         """Write one element of the list."""
         self._stream.write(
             (b",\n  " if self._written else b"\n  ") + to_json(record_to_dict(record, self._layout.fields))
@@ -149,7 +153,7 @@ class SeparatedWriter(Writer):
         ranks = [f"{name}_{rank}" for rank in range(1, self._layout.top_k + 1) for name in ("label", *names)]
         self._row(["path", "label", *names, "error", *ranks])
 
-    def write(self, record: Record) -> None:
+    def _write(self, record: Record) -> None:
         """Write one row."""
         fields, form = self._layout.fields, self._dialect
         path = guard_cell(record.path, "./", form)
@@ -223,7 +227,7 @@ class TableWriter(Writer):
             )
         )
 
-    def write(self, record: Record) -> None:
+    def _write(self, record: Record) -> None:
         """Write one row."""
         path = self._tail(printable(record.path), self._path_width)
         if isinstance(record, Failure):

@@ -35,7 +35,7 @@ class ClassifyReport:
         self._known: Counter[str] = Counter()
         self._unknown = 0
 
-    def add(self, record: Record) -> None:
+    def write(self, record: Record) -> None:
         """Take one record."""
         if isinstance(record, Failure):
             self._failures.append(record)

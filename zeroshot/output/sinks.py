@@ -1,0 +1,116 @@
+"""Where the records of a run go: stdout, a new file, one that is continued, a page; each takes one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from ..enums import Format
+from ..results import Record
+from .destination import check_output, is_device, open_output
+from .render.records import Writer, make_writer
+from .resume import FORMATS, Recipe, Resumed, check_resumable, open_resumable
+
+
+class Sink(Protocol):
+    """Takes the records of a run, in order."""
+
+    def write(self, record: Record) -> None:
+        """Take one record."""
+
+
+def write_records(records: Iterable[Record], sinks: Iterable[Sink]) -> None:
+    """Give each record, as it comes, to every sink."""
+    takers = tuple(sinks)
+    for record in records:
+        for sink in takers:
+            sink.write(record)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFile:
+    """Stdout or a results file, open.
+
+    Attributes:
+        writer: Writes records in the format asked for.
+        begun: The file where it is one that can be continued; None for stdout, devices and whole documents.
+    """
+
+    writer: Writer
+    begun: Resumed | None = None
+
+    def write(self, record: Record) -> None:
+        """Write one record."""
+        self.writer.write(record)
+
+    @property
+    def done(self) -> int:
+        """Records that an earlier run wrote."""
+        return self.begun.done if self.begun else 0
+
+    @property
+    def failed(self) -> int:
+        """How many of those are failures."""
+        return self.begun.failed if self.begun else 0
+
+    def skip(self, paths: Iterator[str]) -> Iterator[str]:
+        """Yield the paths that have no record yet.
+
+        Raises:
+            InputError: The paths are not those of the records.
+        """
+        return self.begun.skip(paths) if self.begun else paths
+
+
+def check_target(target: Path | None, form: Format, *, resume: bool) -> None:
+    """Refuse a results file that cannot be written, before the work whose results it is for.
+
+    Raises:
+        OutputError: It cannot be written, or not be continued.
+    """
+    if resume and target:
+        check_resumable(target, form)
+    else:
+        check_output(target)
+
+
+@contextmanager
+def open_records(
+    target: Path | None,
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    screen: Callable[[BinaryIO], BinaryIO] = lambda stream: stream,
+) -> Iterator[RecordFile]:
+    """Open stdout, a new results file, or one to continue.
+
+    A file of a record a line keeps what was written when the run is cut short, and can be continued.
+
+    Args:
+        target: The file; None for stdout.
+        recipe: What decides the bytes.
+        resume: Continue what an earlier run left.
+        screen: Wraps stdout where something else is on the same terminal.
+
+    Raises:
+        OutputError: It cannot be written, or was made by something else.
+    """
+    if target is None or not (resume or (recipe.form in FORMATS and not is_device(target))):
+        with open_output(target) as stream:
+            writer = make_writer(recipe.form, stream if target else screen(stream), recipe.layout)
+            writer.begin(recipe.manifest)
+            try:
+                yield RecordFile(writer)
+            except KeyboardInterrupt:
+                writer.end(complete=False)
+                raise
+            writer.end(complete=True)
+        return
+    with open_resumable(target, recipe, anew=not resume) as begun:
+        writer = make_writer(recipe.form, begun.stream, recipe.layout)
+        if not begun.done:
+            writer.begin(recipe.manifest)
+        yield RecordFile(writer, begun)
