@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -163,6 +165,29 @@ def cached(material: Material, _: bool) -> Iterator[Row]:
     (first,) = side_by_side(lambda: zeroshot(*run, LABELS), rounds=1)
     (second,) = side_by_side(lambda: zeroshot(*run, OTHER_LABELS))
     yield Row("1,000 photographs, ViT-B-32: first / second run", second, first, ">= 20", first / second)
+
+
+def terminal(material: Material, _: bool) -> Iterator[Row]:
+    """The same cached run with a terminal to show it on, and with a pipe."""
+    run = [sys.executable, "-m", "zeroshot", "classify", material.folder(5000), "--labels", LABELS, "--model", "tiny"]
+    words = [str(word) for word in run]
+    command(*words)  # fills the cache
+
+    def on_a_terminal() -> None:
+        import pty
+
+        master, slave = pty.openpty()
+        process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        with suppress(OSError):  # how Linux says that the other end is closed
+            while os.read(master, 65536):
+                pass
+        os.close(master)
+        if process.wait():
+            raise RuntimeError(f"{words} failed on a terminal")
+
+    shown, piped = side_by_side(on_a_terminal, lambda: command(*words, "--format", "table"))
+    yield Row("5,000 cached photographs, tiny: on a terminal / into a pipe", shown, piped, "<= 1.3", shown / piped)
 
 
 def memory(material: Material, _: bool) -> Iterator[Row]:

@@ -106,27 +106,37 @@ class Classifier:
             np.stack([scores.probabilities[:, indices].sum(axis=1) for indices in members], axis=1),
         )
 
-    def decide(self, image_features: Features, decision: Decision) -> list[tuple[str | None, tuple[Ranked, ...]]]:
+    def decide(
+        self, image_features: Features, decision: Decision
+    ) -> list[tuple[str | None, tuple[Ranked, ...], Ranked | None]]:
         """Say what each image is, and how the answers rank.
 
         Returns:
             For each image its label, None for "unknown" (below the threshold, or a background label comes out on
-            top), and its best answers, best first (ties in label order).
+            top), its best answers, best first (ties in label order), and the background label that is above them, if
+            one is.
         """
         scores = self.scores(image_features)
         answers = self.answers(scores)
         background = [index for index, label in enumerate(self.labels.labels) if label.background]
-        highest = scores.probabilities[:, background].max(axis=1, initial=-1.0)
         names = [name for name, _ in self.labels.answers]
-        decided: list[tuple[str | None, tuple[Ranked, ...]]] = []
+        decided: list[tuple[str | None, tuple[Ranked, ...], Ranked | None]] = []
         for row, probabilities in enumerate(answers.probabilities):
             # Logits break ties among probabilities that float32 rounds to 1 or 0.
             order = np.lexsort((-answers.logits[row], -probabilities))[: decision.top_k]
-            numbers = (probabilities, answers.similarities[row], answers.logits[row])
-            top = tuple(Ranked(names[i], *(float(of_label[i]) for of_label in numbers)) for i in order)
-            known = top[0].probability >= max(decision.threshold, float(highest[row]))
-            decided.append((top[0].label if known else None, top))
+            top = tuple(_ranked(names[i], answers, row, i) for i in order)
+            likeliest = max(background, key=lambda index: scores.probabilities[row, index], default=None)
+            outdone = None
+            if likeliest is not None and scores.probabilities[row, likeliest] > top[0].probability:
+                outdone = _ranked(self.labels.labels[likeliest].name, scores, row, likeliest)
+            known = outdone is None and top[0].probability >= decision.threshold
+            decided.append((top[0].label if known else None, top, outdone))
         return decided
+
+
+def _ranked(name: str, scores: Scores, row: int, column: int) -> Ranked:
+    numbers = (scores.probabilities, scores.similarities, scores.logits)
+    return Ranked(name, *(float(values[row, column]) for values in numbers))
 
 
 def softmax(logits: Floats) -> Floats:
@@ -233,8 +243,8 @@ def build_records(classifier: Classifier, batch: list[Encoded], decision: Decisi
         if item.features is None:
             records.append(Failure(item.path, item.error))
         else:
-            label, top = next(decided)
-            records.append(Prediction(item.path, label, top[0].probability, top))
+            label, top, background = next(decided)
+            records.append(Prediction(item.path, label, top[0].probability, top, background))
     return records
 
 

@@ -32,12 +32,14 @@ class Prediction:
         label: The best label; None for "unknown": below the threshold, or a background label came out on top.
         probability: Probability of the best reportable label, whether or not it reached the threshold.
         top: The best labels, best first.
+        background: The background label that came out on top of them; None where none did.
     """
 
     path: str
     label: str | None
     probability: float
     top: tuple[Ranked, ...]
+    background: Ranked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -26,33 +25,6 @@ def shell(redirect: str, *arguments: str, cwd: Path) -> subprocess.CompletedProc
     """Run the program from a shell, which can close streams."""
     command = shlex.join([sys.executable, "-m", "zeroshot", *arguments])
     return subprocess.run(["/bin/sh", "-c", f"{command} {redirect}"], cwd=cwd, capture_output=True, text=True)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
-def test_the_heading_of_a_table_is_not_printed_beside_the_bar(tmp_path: Path) -> None:
-    """On a terminal the bar is gone from the line on which the table begins."""
-    import pty
-
-    master, slave = pty.openpty()
-    command = [sys.executable, "-m", "zeroshot", "classify", str(EXAMPLE), *CLASSIFY]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "80"}
-    process = subprocess.Popen(command, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave, env=environment)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(master, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(master)
-    assert process.wait() == 0
-    before, heading, _ = shown.partition(b"path      ")
-    assert heading
-    line = re.split(rb"\x1b\[2K|\n", before)[-1]
-    assert re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", line).strip() == b"", line
 
 
 @pytest.mark.skipif(os.name == "nt", reason="streams are closed by a shell")

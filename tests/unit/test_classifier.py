@@ -108,11 +108,11 @@ def test_sigmoid_scores_use_the_bias() -> None:
 def test_ranking_and_ties() -> None:
     """Best first; equal labels in label order; top-k cuts; probabilities rounded to 1 or 0 are ordered by logit."""
     built = classifier([[0, 1], [1, 0], [1, 0]], parse_labels("low,first,second"))
-    ((label, top),) = built.decide(np.array([[1, 0]], np.float32), Decision(2))
+    ((label, top, _),) = built.decide(np.array([[1, 0]], np.float32), Decision(2))
     assert [ranked.label for ranked in top] == ["first", "second"]
     assert label == "first"
     sharp = classifier([[0, 1], [0.1, 0], [1, 0]], parse_labels("c,b,a"), logit_scale=1e4)
-    ((_, top),) = sharp.decide(np.array([[1, 0]], np.float32), Decision(3))
+    ((_, top, _),) = sharp.decide(np.array([[1, 0]], np.float32), Decision(3))
     assert [(ranked.label, ranked.probability) for ranked in top] == [("a", 1), ("b", 0), ("c", 0)]
 
 
@@ -120,7 +120,7 @@ def test_groups_are_summed() -> None:
     """A group's probability is its members' sum, its logit their log-sum-exp, its similarity the nearest member's."""
     labels = parse_label_yaml("labels: [cat, rose, tulip]\ngroups: {flower: [rose, tulip]}", "f")
     weights = logs(2.0, 3.0, 5.0)
-    ((_, top),) = classifier(weights, labels).decide(np.array([[1, 0]], np.float32), Decision(5))
+    ((_, top, _),) = classifier(weights, labels).decide(np.array([[1, 0]], np.float32), Decision(5))
     assert [ranked.label for ranked in top] == ["flower", "cat"]
     assert [ranked.probability for ranked in top] == pytest.approx([0.8, 0.2])
     assert top[0].logit == pytest.approx(math.log(8))
@@ -132,18 +132,21 @@ def test_background_takes_probability() -> None:
     labels = parse_label_yaml("labels: [cat, dog]\nbackground: [wall, sky]", "f")
     for wall, expected in ((6.0, True), (1.0, False)):
         weights = logs(1.0, 2.0, wall, 1.0)
-        ((label, top),) = classifier(weights, labels).decide(np.array([[1, 0]], np.float32), Decision(5))
+        ((label, top, background),) = classifier(weights, labels).decide(np.array([[1, 0]], np.float32), Decision(5))
         assert [ranked.label for ranked in top] == ["dog", "cat"]
         assert top[0].probability == pytest.approx(2 / (4 + wall))
         assert (label is None) is expected
+        assert (background is not None) is expected
+        if background is not None:
+            assert (background.label, background.probability) == ("wall", pytest.approx(wall / (4 + wall)))
 
 
 def test_background_against_a_group() -> None:
     """A background label beats a group only if it is likelier than the group's sum."""
     labels = parse_label_yaml("labels: [rose, tulip]\nbackground: [wall]\ngroups: {flower: [rose, tulip]}", "f")
     weights = logs(2.0, 2.0, 3.0)
-    ((label, top),) = classifier(weights, labels).decide(np.array([[1, 0]], np.float32), Decision(5))
-    assert (top[0].label, label) == ("flower", "flower")
+    ((label, top, background),) = classifier(weights, labels).decide(np.array([[1, 0]], np.float32), Decision(5))
+    assert (top[0].label, label, background) == ("flower", "flower", None)
 
 
 def test_score_must_fit_the_model() -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 from rich.cells import cell_len
@@ -204,9 +205,31 @@ def test_table_at_80_columns() -> None:
     assert lines == [
         "path                            label             probability      runners-up",
         "photos/cat.jpg                  cat                75.0% ██████··  dog 25.0%",
-        "…xxxxxxxxxxxxxxxxxxxxxxxxx.jpg  (unknown)          75.0% ██████··  cat 75.0%",
+        "…xxxxxxxxxxxxxxxxxxxxxxxxx.jpg  (unknown)              –           cat 75.0%",
         "bad.jpg                         failed: no such file",
     ]
+
+
+def test_the_probability_of_an_unknown_stands_beside_its_label() -> None:
+    """`48.2%` is bird's, so it stands there alone; a background label that won is shown, in parentheses."""
+    unknown = prediction("a", ("bird", 0.482), ("cat", 0.3), label=None)
+    outdone = replace(prediction("b", ("bird", 0.2), ("cat", 0.1), label=None), background=Ranked("sky", 0.7, 0.3, 1.0))
+    _, first, second = write(Format.TABLE, [unknown, outdone]).decode().splitlines()
+    assert (first.count("48.2%"), first.split()[1:4]) == (1, ["(unknown)", "–", "bird"])
+    assert second.split()[1:5] == ["(sky)", "70.0%", "██████··", "bird"]
+
+
+def test_table_at_60_columns() -> None:
+    """Every heading is whole, and the best runner-up still fits."""
+    heading, row = write(Format.TABLE, [prediction("photos/cat.jpg")], width=60).decode().splitlines()
+    assert heading.split() == ["path", "label", "prob.", "runners-up"]
+    assert row.split() == ["photos/cat.jpg", "cat", "75.0%", "dog", "25.0%"]
+
+
+def test_long_paths_leave_room_for_the_labels() -> None:
+    """On a terminal of 200 columns the paths take a quarter of them."""
+    heading = write(Format.TABLE, [], width=200).decode()
+    assert heading.index("label") == 50
 
 
 def test_table_markup_and_escapes() -> None:

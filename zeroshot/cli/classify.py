@@ -92,11 +92,11 @@ def classify(
     page = _new_report() if report else None
     # The page shows every label of an image; the records only as many as were asked for.
     decision = Decision(answers if page else layout.top_k, least)
-    with console.Bar("images", shares_terminal=to_terminal) as bar:
+    with console.Bar("images") as bar:
         inputs.count_ahead(bar)
         with open_records(output, recipe, resume=resume, screen=bar.above) as file:
             tally = _Tally(bar, file.done, file.failed, quiet=to_terminal)
-            with _telling(file, tally, bar, output, resume=resume):
+            with _telling(file, tally, output, resume=resume):
                 paths = file.skip(inputs.find({"--output": output, "--report": report}))
                 fed = replace(pipeline, fixed_batches=resume)
                 records = classify_paths(encoder, classifier, paths, decision, fed)
@@ -107,20 +107,20 @@ def classify(
 
 
 @contextmanager
-def _telling(file: RecordFile, tally: _Tally, bar: console.Bar, output: Path | None, *, resume: bool) -> Iterator[None]:
+def _telling(file: RecordFile, tally: _Tally, output: Path | None, *, resume: bool) -> Iterator[None]:
     """Say what an earlier run left, and after an interrupt how to go on."""
     if file.begun and file.begun.complete:
-        bar.note(f"zeroshot: {output} is complete already; remove it to begin anew")
+        console.say(f"zeroshot: {output} is complete already; remove it to begin anew")
     elif file.done:
-        bar.note(f"zeroshot: continuing after {file.done} records")
+        console.say(f"zeroshot: continuing after {file.done} records")
     try:
         yield
     except KeyboardInterrupt:
         if file.begun:
             command = "the same command" if resume else "the same command with --resume"
-            bar.note(f"zeroshot: {tally.written} records so far; {command} continues after them")
+            console.say(f"zeroshot: {tally.written} records so far; {command} continues after them")
         elif output:
-            bar.note(f"zeroshot: the {tally.written} records so far are in {output}.partial")
+            console.say(f"zeroshot: the {tally.written} records so far are in {output}.partial")
         raise
 
 
@@ -140,7 +140,7 @@ class _Tally:
         self._named = 0
         self.written = written
         self.failed = failed
-        bar.advance(written)
+        bar.begin_at(written)
 
     def write(self, record: Record) -> None:
         """Count a record that was written."""
@@ -149,7 +149,7 @@ class _Tally:
             self.failed += 1
             self._named += 1
             if not self._quiet and self._named <= SHOWN_FAILURES:
-                self._bar.note(f"zeroshot: {record.path}: {record.error}")
+                console.say(f"zeroshot: {record.path}: {record.error}")
         self._bar.advance()
 
     def summarise(self) -> ExitCode:

@@ -6,14 +6,18 @@ import errno
 import functools
 import os
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, ParamSpec, cast
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 
 import typer
 
 from ..errors import ExitCode, ZeroshotError
 from ..system import signals
+from . import status_line
+from .status_line import StatusLine
 
 if TYPE_CHECKING:
     from ..models.hub.download import Progress as Download
@@ -23,14 +27,17 @@ Arguments = ParamSpec("Arguments")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 """What writing to a disk that is full or broken ends with."""
 
+_RATE_SECONDS = 30.0
+"""The rate of a bar is that of so many seconds."""
+
+_LEAST_BAR = 10
+"""Columns below which a bar says nothing."""
+
 
 def say(message: str) -> None:
     """Print one line for people on stderr."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in message)
-    sys.stderr.write(
-        text.encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(sys.stderr.encoding or "utf-8") + "\n"
-    )
-    sys.stderr.flush()
+    status_line.print_error(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace") + b"\n")
 
 
 def warn(message: str) -> None:
@@ -90,119 +97,106 @@ class Bar:
     Args:
         unit: What is counted.
         total: How many there will be; None while that is not known.
-        shares_terminal: Results are printed to the same terminal, so the bar steps aside for them.
     """
 
-    def __init__(self, unit: str, total: int | None = None, *, shares_terminal: bool = False) -> None:
-        self._shares = shares_terminal
-        self._progress = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self._progress = Progress(
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(compact=True),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self._unit = unit
-            self._task = self._progress.add_task(unit, total=total, rate="")
+    def __init__(self, unit: str, total: int | None = None) -> None:
+        self._unit = unit
+        self._total = total
+        self._done = 0
+        self._samples: deque[tuple[float, int]] = deque()
+        self._line = StatusLine(self._text)
 
     def __enter__(self) -> Bar:
-        if self._progress:
-            self._progress.start()
+        self._line.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._progress:
-            self._progress.stop()
+    def __exit__(self, *exception: object) -> None:
+        self._line.__exit__(*exception)
 
     def expect(self, total: int) -> None:
         """Say how many there will be, once that is known."""
-        if self._progress:
-            self._progress.update(self._task, total=total)
+        self._total = total
+
+    def begin_at(self, done: int) -> None:
+        """Say how many were done by an earlier run, which tell nothing about the rate of this one."""
+        self._done = done
+        self._samples.clear()
 
     def advance(self, count: int = 1) -> None:
         """Count some more as done."""
-        if self._progress:
-            self._progress.advance(self._task, count)
-            speed = self._progress.tasks[0].speed
-            self._progress.update(self._task, rate=f"{speed:.1f} {self._unit}/s" if speed else "")
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Take the bar off the terminal while results or messages are printed there."""
-        if self._progress and self._shares:
-            self._progress.stop()
-            yield
-            self._progress.start()
-        else:
-            yield
+        self._done += count
 
     def above(self, stream: BinaryIO) -> BinaryIO:
         """Return a stream that prints to `stream`, a terminal, above the bar."""
-        return cast(BinaryIO, _Above(self, stream)) if self._progress and self._shares else stream
+        return self._line.above(stream)
 
-    def note(self, message: str) -> None:
-        """Print a line for people above the bar."""
-        if self._progress:
-            self._progress.stop()
-            say(message)
-            self._progress.start()
-        else:
-            say(message)
+    def _text(self) -> str:
+        now = time.monotonic()
+        self._samples.append((now, self._done))
+        while now - self._samples[0][0] > _RATE_SECONDS:
+            self._samples.popleft()
+        begin, before = self._samples[0]
+        rate = (self._done - before) / (now - begin) if now > begin else 0.0
+        parts = [f"{self._done}/{self._total}" if self._total is not None else f"{self._done} {self._unit}"]
+        parts += [f"{rate:.1f} {self._unit}/s"] if rate else []
+        if rate and self._total is not None:
+            parts.append(_clock(max(0, self._total - self._done) / rate))
+        text = "  ".join(parts)
+        columns = columns_of_stderr() - 1
+        room = columns - len(text) - 2
+        if self._total and room >= _LEAST_BAR:
+            filled = round(room * min(1.0, self._done / self._total))
+            text = "━" * filled + "─" * (room - filled) + "  " + text
+        return text[:columns]
 
 
-class _Above:
-    """Takes the bar off the terminal while something is printed there."""
+def columns_of_stderr() -> int:
+    """Return the width of the terminal that stderr is, in columns; 80 where that is not known."""
+    with suppress(ValueError, KeyError):
+        if (given := int(os.environ["COLUMNS"])) > 0:
+            return given
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
-    def __init__(self, bar: Bar, stream: BinaryIO) -> None:
-        self._bar = bar
-        self._stream = stream
 
-    def write(self, data: bytes) -> int:
-        """Print it at once."""
-        with self._bar.aside():
-            written = self._stream.write(data)
-            self._stream.flush()
-        return written
-
-    def flush(self) -> None:
-        """Do nothing: all is printed."""
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 @contextmanager
-def download_bar() -> Iterator[Callable[[Download], None]]:
-    """Show downloads: a bar with size, rate and time left on a terminal, else one line a file."""
-    if not sys.stderr.isatty():
-        named: set[str] = set()
+def doing(what: str) -> Iterator[None]:
+    """Name on a terminal what is being done, and for how many seconds already, as long as the block lasts."""
+    begin = time.monotonic()
+    with StatusLine(lambda: f"{what} ... {time.monotonic() - begin:.0f} s"[: columns_of_stderr() - 1]):
+        yield
 
-        def name_once(download: Download) -> None:
-            if download.name not in named:
-                named.add(download.name)
-                say(f"downloading {download.title}")
 
-        yield name_once
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+@contextmanager
+def loading(model: str | None) -> Iterator[Callable[[Download], None]]:
+    """Name the model that is being loaded, and show its downloads; one line a file where stderr is no terminal."""
+    from ..models.resolvers import default_model
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        tasks = {}
+    name = model or default_model()
+    downloads: dict[str, Download] = {}
+    begin = time.monotonic()
 
-        def update(download: Download) -> None:
-            if download.name not in tasks:
-                tasks[download.name] = progress.add_task(download.name, total=download.size)
-            progress.update(tasks[download.name], completed=download.done, total=download.size)
+    def update(download: Download) -> None:
+        if download.name not in downloads:
+            say(f"downloading {download.title}")
+        downloads[download.name] = download
 
+    def text() -> str:
+        seconds = time.monotonic() - begin
+        for download in list(downloads.values()):
+            if download.size and download.done < download.size:
+                share = 100 * download.done / download.size
+                return f"{share:.0f}% of {download.title} ... {seconds:.0f} s"[: columns_of_stderr() - 1]
+        engine = " with PyTorch" if "torch" in sys.modules else ""
+        return f"loading {name}{engine} ... {seconds:.0f} s"[: columns_of_stderr() - 1]
+
+    with StatusLine(text):
         yield update

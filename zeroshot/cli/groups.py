@@ -177,9 +177,9 @@ class EngineOptions:
     def load(self, model: str | None, pretrained: str | None, preprocess_overrides: WeightsFileOptions) -> Encoder:
         """Load a model, with a progress bar for its download."""
         from ..engines.choose import load_encoder
-        from .console import download_bar, say, warn
+        from .console import loading, say, warn
 
-        with download_bar() as on_progress:
+        with loading(model) as on_progress:
             encoder = load_encoder(
                 model,
                 pretrained,

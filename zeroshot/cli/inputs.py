@@ -77,7 +77,8 @@ def prepare_classifier(
     """Build the classifier and tell what a person should know of it."""
     from ..classifier import build_classifier
 
-    classifier = build_classifier(encoder, labels, templates, score, cache)
+    with console.doing(f"encoding the prompts of {len(labels.labels)} labels"):
+        classifier = build_classifier(encoder, labels, templates, score, cache)
     for warning in classifier.warnings:
         console.warn(warning)
     return classifier

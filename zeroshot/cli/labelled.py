@@ -141,7 +141,7 @@ def encode(encoder: Encoder, source: Source, pipeline: Pipeline) -> EncodedDatas
     from ..evaluation.evaluate import encode_dataset
 
     total = len(source.dataset.paths)
-    with console.Bar("pictures", total) as bar:
+    with console.Bar("images", total) as bar:
         data = encode_dataset(encoder, source.dataset, pipeline, bar.advance).rename(source.shown)
     for failure in data.failures[:SHOWN_FAILURES]:
         console.say(f"zeroshot: {failure.path}: {failure.error}")

@@ -102,12 +102,13 @@ def pull(
     if source.folder == resolvers.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
-    with console.download_bar() as on_progress:
+    with console.loading(source.model) as on_progress:
         files = resolvers.obtain(source, on_progress, refresh=True)
     typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {hash_file(files.weights)}")
     if export:
         console.say("exporting for the torch-free engine ...")
-        folder = choose.export_model(source)
+        with console.doing(f"exporting {source.model} with PyTorch"):
+            folder = choose.export_model(source)
         typer.echo(f"exported to {folder}; CPU runs will use it")
         preferred = choose.find_export(files)
         if preferred != folder:

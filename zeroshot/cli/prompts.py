@@ -66,7 +66,7 @@ def check(
     if label_set and not broken:
         from ..engines.choose import load_encoder
 
-        with console.download_bar() as on_progress:
+        with console.loading(model) as on_progress:
             encoder = load_encoder(model, pretrained, on_progress=on_progress, warn=console.warn)
         findings += checks.check_with_model(encoder, label_set, templates)
     for finding in findings:

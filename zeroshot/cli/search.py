@@ -76,7 +76,7 @@ def search(
     pipeline = images.pipeline()
     encoder = running.load(model, pretrained, preprocess_overrides)
     query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
-    with console.Bar("pictures") as bar:
+    with console.Bar("images") as bar:
         inputs.count_ahead(bar)
         found = find(encoder, query, inputs.find({"--output": output}), top, pipeline, bar.advance)
     with open_output(output) as stream:
@@ -138,7 +138,7 @@ def features(
     pipeline = images.pipeline()
     encoder = running.load(model, pretrained, preprocess_overrides)
     read, failures = [], []
-    with console.Bar("pictures") as bar:
+    with console.Bar("images") as bar:
         inputs.count_ahead(bar)
         for batch in encode_batches(encoder, inputs.find({"--output": output}), pipeline):
             for item in batch:

@@ -104,7 +104,7 @@ def sort(
     pipeline = images.pipeline()
     encoder = running.load(model, pretrained, preprocess_overrides)
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
-    with console.Bar("pictures", len(paths)) as bar:
+    with console.Bar("images", len(paths)) as bar:
         records = _counted(classify_paths(encoder, classifier, paths, Decision(1, threshold), pipeline), bar)
         plan = list(make_plan(records, target, folders, placement))
     if dry_run:
@@ -152,7 +152,7 @@ def undo(
                 done += not outcome.reason
                 kept += bool(outcome.reason)
                 if outcome.reason:
-                    bar.note(f"zeroshot: not undone: {outcome.reason}")
+                    console.say(f"zeroshot: not undone: {outcome.reason}")
     console.say(f"zeroshot: {done} taken back" + (f", {kept} not" if kept else ""))
     return ExitCode.INCOMPLETE if kept else ExitCode.OK
 
@@ -205,7 +205,7 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     with Journal.create(into) as journal:
         console.say(f"zeroshot: the journal is {journal.path}")
         try:
-            with console.Bar("pictures", len(steps)) as bar:
+            with console.Bar("images", len(steps)) as bar:
                 for outcome in _one_by_one(carry_out(steps, journal)):
                     bar.advance()
                     if outcome.method is None:

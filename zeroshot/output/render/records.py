@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console
-from rich.text import Text
 
 from ...enums import Field, Format
 from ...results import Failure, Manifest, Ranked, Record
@@ -26,6 +25,15 @@ JSON_VERSION = 1
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings that make a spreadsheet take a cell for a formula."""
+
+_BOLD, _DIM, _RED, _GREEN = "1", "2", "31", "32"
+"""Styles of a terminal."""
+
+_PATH_WIDTH = 48
+"""Columns that paths take at most, however wide the terminal is."""
+
+_BARS_FROM = 72
+"""Columns of the terminal from which on a probability has a bar beside it."""
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -197,75 +205,63 @@ def _formatted(ranked: Ranked, fields: Sequence[Field]) -> list[str]:
 
 
 class TableWriter(Writer):
-    """Aligned rows for people: path, label, probability with a bar, runners-up."""
+    """Aligned rows for users: path, label, probability with a bar, runners-up."""
 
     def __init__(self, stream: BinaryIO, layout: Layout) -> None:
         super().__init__(stream, layout)
-        self._text = io.StringIO()  # never the stream itself: a wrapper would close it when an error ends the run
-        self._console = Console(
-            file=self._text,
-            width=10_000,
-            force_terminal=layout.colour,
-            no_color=None if layout.colour else True,  # None: as $NO_COLOR says
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
+        self._coloured = layout.colour and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._width = usable = max(layout.width, 40)
+        self._cells = 8 if usable >= _BARS_FROM else 0
         self._label_width = max(10, min(24, usable // 5))
-        self._path_width = max(12, usable * 3 // 8)
-        self._rest_width = usable - self._path_width - self._label_width - len("  100.0% ████████  ") - 2
+        self._path_width = min(_PATH_WIDTH, usable * 3 // 8)
+        self._rest_width = usable - self._path_width - self._label_width - self._number_width() - 6
+
+    def _number_width(self) -> int:
+        return len("100.0% ") + self._cells if self._cells else len("100.0%")
 
     def begin(self, manifest: Manifest) -> None:  # noqa: ARG002
         """Write the heading."""
-        self._line(
-            Text.assemble(
-                (
-                    f"{'path':<{self._path_width}}  {'label':<{self._label_width}}  {'probability':<15}  runners-up",
-                    "bold",
-                )
-            )
-        )
+        number = "probability" if self._cells else "prob."
+        columns = (_fit("path", self._path_width), _fit("label", self._label_width), _fit(number, self._number_width()))
+        self._line(self._styled("  ".join((*columns, "runners-up")), _BOLD))
 
     def _write(self, record: Record) -> None:
-        """Write one row."""
+        """Write one row: an answer, a background label that won in parentheses, no number where nothing won."""
         path = self._tail(printable(record.path), self._path_width)
         if isinstance(record, Failure):
-            room = max(20, self._label_width + 18 + self._rest_width)
-            self._line(Text.assemble(path, "  ", (_fit("failed: " + printable(record.error), room), "red")))
+            error = _fit("failed: " + printable(record.error), self._width - self._path_width - 2)
+            self._line(f"{path}  {self._styled(error, _RED)}")
             return
-        label = _fit(printable(record.label) if record.label is not None else "(unknown)", self._label_width)
-        cells = round(record.probability * 8)
-        row = Text.assemble(
-            path,
-            "  ",
-            (label, "bold" if record.label is not None else "dim"),
-            "  ",
-            f"{100 * record.probability:5.1f}% ",
-            ("█" * cells + "·" * (8 - cells), "green"),
-            "  ",
-        )
-        runners = record.top[1:] if record.label is not None else record.top
+        winner, runners = record.background, record.top
+        name = f"({printable(winner.label)})" if winner else "(unknown)"
+        if record.label is not None:
+            winner, name, runners = record.top[0], printable(record.label), record.top[1:]
+        label = self._styled(_fit(name, self._label_width), _BOLD if record.label is not None else _DIM)
+        number = f"{100 * winner.probability:5.1f}%" if winner else "     –"
+        filled = round(winner.probability * self._cells) if winner else 0
+        bar = "█" * filled + ("·" if winner else " ") * (self._cells - filled)
+        number += f" {self._styled(bar, _GREEN)}" if self._cells else ""
+        self._line("  ".join((path, label, number, self._styled(self._rest(runners), _DIM))))
+
+    def _rest(self, runners: Sequence[Ranked]) -> str:
+        """List the labels behind the winner: the first always, its name shortened, further ones where they fit."""
         rest = ""
         for ranked in runners:
-            entry = f"{printable(ranked.label)} {100 * ranked.probability:.1f}%"
-            extended = f"{rest}, {entry}" if rest else entry
-            if cell_len(extended) > self._rest_width:
-                # The best runner-up is always shown, its name shortened; further ones where they fit.
-                if not rest and (room := self._rest_width - cell_len(f" {100 * ranked.probability:.1f}%")) > 2:
-                    rest = f"{_fit(printable(ranked.label), room)} {100 * ranked.probability:.1f}%"
+            number = f" {100 * ranked.probability:.1f}%"
+            entry = (", " if rest else "") + printable(ranked.label) + number
+            if cell_len(rest + entry) > self._rest_width:
+                if not rest and (room := self._rest_width - len(number)) > 2:
+                    rest = _fit(printable(ranked.label), room) + number
                 break
-            rest = extended
-        self._line(Text.assemble(row, (rest, "dim")))
+            rest += entry
+        return rest
 
-    def _line(self, text: Text) -> None:
-        text.truncate(self._width)
-        text.rstrip()
-        self._console.print(text, soft_wrap=True)
-        self._stream.write(self._text.getvalue().encode("utf-8", "backslashreplace"))
+    def _styled(self, text: str, style: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[0m" if self._coloured and text.strip() else text
+
+    def _line(self, text: str) -> None:
+        self._stream.write(text.rstrip().encode("utf-8", "backslashreplace") + b"\n")
         self._stream.flush()
-        self._text.seek(0)
-        self._text.truncate()
 
     @staticmethod
     def _tail(text: str, width: int) -> str:
