@@ -147,7 +147,7 @@ def parse_label_yaml(text: str, name: str) -> LabelSet:
         document = {"labels": document}
     if not isinstance(document, dict):
         raise LabelError(
-            f"{name}: expected a list of labels or the keys {', '.join(_YAML_KEYS)}", "see the README, Labels"
+            f"{name}: expected a list of labels or the keys {', '.join(_YAML_KEYS)}", "see docs/usage.md, Labels"
         )
     for key in document:
         if key not in _YAML_KEYS:
@@ -170,7 +170,7 @@ def _read_labels(entry: Any, where: str, *, background: bool) -> list[Label]:
         entry = [item if isinstance(item, dict) and len(item) == 1 else {_text(item, where): None} for item in entry]
         return [label for item in entry for label in _read_labels(item, where, background=background)]
     if not isinstance(entry, dict):
-        raise LabelError(f"{where}: expected a list or a mapping", "see the README, Labels")
+        raise LabelError(f"{where}: expected a list or a mapping", "see docs/usage.md, Labels")
     labels: list[Label] = []
     for raw_name, details in entry.items():
         name = _text(raw_name, where)
@@ -194,7 +194,7 @@ def _read_groups(entry: Any, labels: Sequence[Label], where: str) -> tuple[tuple
     if entry is None or entry == "":
         return ()
     if not isinstance(entry, dict):
-        raise LabelError(f"{where}: expected a mapping from a group's name to its labels", "see the README, Labels")
+        raise LabelError(f"{where}: expected a mapping from a group's name to its labels", "see docs/usage.md, Labels")
     index_of = {normalise(label.name): index for index, label in enumerate(labels)}
     taken: dict[int, str] = {}
     groups: list[tuple[str, tuple[int, ...]]] = []

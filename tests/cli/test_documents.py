@@ -1,0 +1,73 @@
+"""The documents name only options that exist, and their command lines are accepted by the program's own parser."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from support import ROOT
+from zeroshot.cli import app
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
+OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--out"}
+"""Options of other programs and of tools/."""
+
+
+def context_of(command: Any) -> Any:
+    return command.make_context("zeroshot", [], resilient_parsing=True)
+
+
+def leaves(command: Any, name: str = "") -> Iterator[Any]:
+    """Yield every command that takes no further command."""
+    if not hasattr(command, "list_commands"):
+        yield command
+        return
+    context = context_of(command)
+    for below in command.list_commands(context):
+        yield from leaves(command.resolve_command(context, [below])[1], below)
+
+
+def command_lines() -> Iterator[tuple[str, list[str]]]:
+    """Yield each command line of this program in a document's console block or a script, and its arguments."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        blocks = [text] if page.suffix == ".sh" else re.findall(r"(?ms)^```(?:console|sh)\n(.*?)^```$", text)
+        for line in "".join(blocks).replace("\\\n", " ").splitlines():
+            tokens = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;()<>")
+            tokens.whitespace_split = True
+            words = list(tokens)
+            for place, word in enumerate(words):
+                if word == "zeroshot" and (place == 0 or words[place - 1] in {"|", "&&", "(", "||", "$(", "$"}):
+                    end = next((i for i in range(place, len(words)) if set(words[i]) <= set("|&;()<>")), len(words))
+                    yield f"{page.name}: {line}", words[place + 1 : end]
+
+
+def test_every_option_in_the_documents_exists() -> None:
+    """What the documents call an option is one, of some command."""
+    commands = [get_command(app), *leaves(get_command(app))]
+    known = {option for command in commands for p in command.params for option in [*p.opts, *p.secondary_opts]}
+    known |= OTHERS | {"--help"}
+    for page in PAGES:
+        lines = [line for line in page.read_text(encoding="utf-8").splitlines() if "-->" not in line]  # not the drawing
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*\b", "\n".join(lines)))
+        assert named <= known, f"{page.name} names {sorted(named - known)}"
+
+
+def test_the_documents_have_command_lines() -> None:
+    """The pattern that finds command lines still finds them, in more than one document."""
+    assert len({shown.partition(":")[0] for shown, _ in command_lines()}) >= 3
+
+
+@pytest.mark.parametrize(("shown", "arguments"), [pytest.param(*line, id=line[0]) for line in command_lines()])
+def test_every_command_line_in_the_documents_is_accepted(shown: str, arguments: list[str]) -> None:
+    """Typer parses it: the command, its options and the types of their values."""
+    command, rest = get_command(app), arguments
+    while hasattr(command, "list_commands"):
+        assert rest, shown
+        _, command, rest = command.resolve_command(context_of(command), rest)
+    command.make_context(shown, list(rest))

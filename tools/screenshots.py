@@ -1,0 +1,85 @@
+"""Make the images of the documentation: the table as a terminal shows it, and a report page. Needs Chromium.
+
+    python tools/screenshots.py
+
+Run it again when the table, the page or the built-in checkpoint changes, and look at the result.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "images"
+CLASSIFY = ["classify", "examples", "--labels", "bee,bridge,coffee,goldfish,orange,rocket", "--model", "tiny"]
+STYLE = (
+    "body{margin:0;background:#16181d;color:#e6e6e6}"
+    "pre{margin:0;padding:16px 20px;font:15px/1.45 'DejaVu Sans Mono',monospace}"
+)
+
+
+def terminal(*arguments: str, columns: int = 90) -> str:
+    """Return what a terminal of this width gets on its stdout."""
+    master, slave = pty.openpty()
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": str(columns)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "zeroshot", *arguments],
+        **{"cwd": ROOT, "stdout": slave, "stderr": subprocess.DEVNULL, "env": environment},
+    ):
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                chunk = os.read(master, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not chunk:
+                break
+            shown += chunk
+    return shown.decode().replace("\r\n", "\n")
+
+
+def shoot(page: Path, target: Path, width: int, height: int, top: int = 0) -> None:
+    """Write a PNG of a page from `top` to `height`, in 128 colours, which keeps it small."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise SystemExit("Chromium is needed, and was not found on the PATH")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        raw = Path(profile) / "raw.png"
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
+        arguments = [*flags, f"--window-size={width},{height}", f"--screenshot={raw}", page.as_uri()]
+        subprocess.run([chromium, *arguments], check=True, stderr=subprocess.DEVNULL)
+        with Image.open(raw) as image:
+            image.convert("RGB").crop((0, top, width, height)).quantize(128).save(target, optimize=True)
+    print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
+
+
+def main() -> None:
+    """Write docs/images/table.png and docs/images/page.png."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        html, report = Path(folder) / "table.html", Path(folder) / "page.html"
+        command = "$ zeroshot " + " ".join(CLASSIFY)
+        shown = Text.from_ansi(f"{command}\n{terminal(*CLASSIFY)}")
+        console = Console(record=True, width=110, file=io.StringIO())
+        console.print(shown)
+        body = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
+        html.write_text(f"<meta charset=utf-8><style>{STYLE}</style>{body}", encoding="utf-8")
+        shoot(html, OUT / "table.png", 960, 40 + 22 * len(shown.plain.splitlines()))
+        terminal(*CLASSIFY, "--report", str(report))
+        shoot(report, OUT / "page.png", 1000, 1900, top=1500)
+
+
+if __name__ == "__main__":
+    main()
