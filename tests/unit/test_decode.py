@@ -6,9 +6,11 @@ import io
 import os
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -396,3 +398,17 @@ def test_a_draft_is_the_image(tmp_path: Path) -> None:
         with path.open("rb") as file:
             found.append(np.asarray(decode(file, DecodeOptions(draft=draft), 64).resize((64, 96))).astype(int))
     assert 0 < np.abs(found[0] - found[1]).max() < 12
+
+
+@pytest.mark.skipif(not list((Path(PIL.__file__).parent.parent / "pillow.libs").glob("libtiff*")), reason="no wheel")
+def test_libtiff_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A damaged TIFF is one failure or one image, without dozens of lines on stderr."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256), dtype=np.uint8)).convert("1")
+    noise.save(tmp_path / "a.tif", compression="group4")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    for index in range(500, len(data) - 3000, 97):
+        data[index] ^= 0xFF
+    (tmp_path / "a.tif").write_bytes(data)
+    with suppress(ImageError):
+        open_image(str(tmp_path / "a.tif"), DecodeOptions())
+    assert capfd.readouterr().err == ""

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..errors import ImageError
 from .camera import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
+from .libtiff import silence as silence_libtiff
 from .rgb import grey_range, to_rgb
 
 SUFFIXES = frozenset(
@@ -164,6 +165,8 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
                 raise ImageError("PostScript is a program, not a picture")
             if how.draft and edge:
                 _draft(image, _DRAFT_MARGIN * edge)
+            if image.format == "TIFF":
+                silence_libtiff()
             image.load()
             levels = grey_range(image)  # turning drops the format
             return to_rgb(_turn_upright(image) if how.exif else image, levels)
