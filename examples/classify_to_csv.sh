@@ -1,0 +1,12 @@
+#!/bin/sh
+# Classify a folder of photographs, such as one copied from a phone, into a CSV file.
+#   examples/classify_to_csv.sh FOLDER LABELS [FILE.csv]      e.g.  ~/Phone cat,dog,food,document
+# Interrupted, it continues when it is run again with the same arguments.
+set -eu
+folder=$1 labels=$2 table=${3:-labels.csv}
+
+status=0
+zeroshot classify "$folder" --labels "$labels" --threshold 0.5 --output "$table" --resume || status=$?
+# 3: complete, but some images could not be read; they have a message in the column "error".
+[ "$status" -eq 0 ] || [ "$status" -eq 3 ] || exit "$status"
+echo "wrote $table"
