@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -136,6 +136,11 @@ class Encoder(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text before truncation, special ones included."""
         ...
+
+
+def as_many(given: str | Iterable[str]) -> Iterable[str]:
+    """Return several strings as they are, and one as a list of it: Python would walk it by its characters."""
+    return [given] if isinstance(given, str) else given
 
 
 def average(features: Features) -> Features:

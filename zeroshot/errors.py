@@ -21,6 +21,10 @@ class ExitCode(enum.IntEnum):
     INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT, as shells report it
 
 
+MORE_MEMORY = "a smaller --batch-size, fewer --workers, a smaller model, or a machine or limit with more memory"
+"""The hint where memory runs out."""
+
+
 class ZeroshotError(Exception):
     """A mistake that a person can mend.
 
@@ -61,6 +65,10 @@ class ModelError(ZeroshotError):
 
 class OutputError(ZeroshotError):
     """Results that cannot be written."""
+
+
+class ResourceError(ZeroshotError):
+    """The machine or a limit of the process gives no more memory, files or threads."""
 
 
 class ImageError(ZeroshotError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .encoder import Encoder, Features, average
+from .encoder import Encoder, Features, as_many, average
 from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches
 from .prompts.labels import Label, normalise
@@ -65,6 +65,7 @@ def build_query(
         LabelError: A text is blank, or holds a control token or bytes that are no text.
         ModelError: The model gives no finite numbers for a text.
     """
+    texts, images = list(as_many(texts)), list(as_many(images))
     if not texts and not images:
         raise InputError("nothing to search for", "give a text, or --like PICTURE")
     if not all(normalise(text) for text in texts):

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 
 import typer
 
-from ..errors import ExitCode, ZeroshotError
+from ..errors import MORE_MEMORY, ExitCode, ZeroshotError
 from ..system import signals
+from ..system.memory import is_out_of_memory
 from . import status_line
 from .status_line import StatusLine
 
@@ -66,8 +67,15 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
         except KeyboardInterrupt as stopped:
             say("zeroshot: interrupted")
             code = signals.exit_code(stopped)
-        except OSError as error:
-            code = give_up_stdout(error)
+        except Exception as error:
+            if is_out_of_memory(error):
+                say("zeroshot: error: the memory at hand is not enough")
+                say(f"  try: {MORE_MEMORY}")
+                code = ExitCode.ERROR
+            elif isinstance(error, OSError):
+                code = give_up_stdout(error)
+            else:
+                raise
         if code:
             raise typer.Exit(code)
 

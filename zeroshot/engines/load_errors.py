@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from ..errors import ModelError
+from ..errors import MORE_MEMORY, ModelError, ResourceError, ZeroshotError
 from ..models.resolvers import Files
+from ..system.memory import is_out_of_memory
 
 
-def explain_loading(error: Exception, files: Files) -> ModelError:
+def explain_loading(error: Exception, files: Files) -> ZeroshotError:
     """Make one line of what open_clip and its libraries raise while a model is built."""
     what = " ".join(str(error).split())
     name = files.source.model
+    if is_out_of_memory(error):
+        return ResourceError(f"the memory at hand is not enough to load {name}", MORE_MEMORY)
     if isinstance(error, ImportError) or ("transformers" in what.lower() and "install" in what.lower()):
         return ModelError(
             f"{name} needs a package that is missing: {what[:200]}", "pip install 'zeroshot[transformers]'"

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..encoder import EncoderSpec, Features, Pixels
+from ..encoder import EncoderSpec, Features, Pixels, as_many
 from ..enums import Engine, Precision
-from ..errors import ModelError
+from ..errors import MORE_MEMORY, ModelError, ResourceError
+from ..system.memory import is_out_of_memory
 from .export_manifest import (
     IMAGE_GRAPH,
     MANIFEST_NAME,
@@ -146,6 +147,7 @@ class OnnxEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Encode sentences to unit rows ``(n_texts, dim)``, short ones together so that little padding is encoded."""
+        texts = list(as_many(texts))
         tokenizer = self._tokenizer()
         tokens = tokenizer.encode(texts)
         lengths = self._lengths(tokens, tokenizer.pad_id)
@@ -162,6 +164,7 @@ class OnnxEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count each text's tokens before truncation, special ones included."""
+        texts = list(as_many(texts))
         return self._tokenizer().count(texts)
 
     def _lengths(self, tokens: TokenIds, pad_id: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -182,7 +185,13 @@ class OnnxEncoder:
             return self._tokens
 
     def _run(self, graph: str, name: str, values: np.ndarray[Any, Any]) -> Features:
-        (features,) = self._session(graph).run(None, {name: values})
+        session = self._session(graph)
+        try:
+            (features,) = session.run(None, {name: values})
+        except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
+            if is_out_of_memory(error):
+                raise ResourceError(f"{self.spec.model}: the memory at hand is not enough", MORE_MEMORY) from error
+            raise
         # As torch.nn.functional.normalize, with its guard against a row of zeros.
         norms = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.float32(1e-12))
         return np.asarray(features / norms, dtype=np.float32)
@@ -208,4 +217,6 @@ def _open_session(path: Path, threads: int, remedy: str) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
+        if is_out_of_memory(error):
+            raise ResourceError(f"the memory at hand is not enough to load {path}", MORE_MEMORY) from error
         raise ModelError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}", remedy) from error

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
+from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score, as_many
 from ..errors import ModelError, UsageError
 from ..images.preprocess import normalise
 from ..models.resolvers import Files
@@ -226,6 +226,7 @@ class TorchEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Encode sentences to unit rows ``(n_texts, dim)``, long ones together and short ones together."""
+        texts = list(as_many(texts))
         tokens = self._tokenizer(list(texts)) if texts else self._torch.zeros(0, 1, dtype=self._torch.long)
         order, lengths = by_length(tokens)
         features = np.empty((len(texts), self._spec.dim), dtype=np.float32)
@@ -242,6 +243,7 @@ class TorchEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count each text's tokens before truncation, special ones included."""
+        texts = list(as_many(texts))
         if hasattr(self._tokenizer, "encode"):
             return [len(self._tokenizer.encode(text)) + 2 for text in texts]
         cleaned = [self._tokenizer.clean_fn(text) for text in texts]

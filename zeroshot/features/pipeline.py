@@ -23,11 +23,12 @@ from typing import IO
 
 import numpy as np
 
-from ..encoder import Encoder, Features, Pixels, Preprocessing
+from ..encoder import Encoder, Features, Pixels, Preprocessing, as_many
 from ..errors import ImageError
 from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions, decode, open_file
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
+from ..system.descriptors import affordable_workers, check_descriptors
 from .cache import FeatureCache
 from .keys import FileState, image_key
 
@@ -105,6 +106,7 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
     limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
     key = image_key(encoder.spec, exif=how.exif, draft=how.draft, max_pixels=limit)
     waiting: list[tuple[str, Prepared]] = []
+    paths = as_many(paths)
     read = partial(_read_pixels, decode_options=how, how=encoder.spec.preprocessing)
     with isolated(read, pipeline.isolation) as decoder:
         for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key, decoder), pipeline):
@@ -142,7 +144,10 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
             return replace(item, content=content, state=state) if same else item
     except ImageError as error:
         return error.message
-    except (MemoryError, ValueError, OSError) as error:  # resizing a picture of an extreme shape
+    except MemoryError:
+        return "too large for the memory at hand"
+    except (ValueError, OSError) as error:  # resizing a picture of an extreme shape
+        check_descriptors(error)
         return f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}"
 
 
@@ -209,7 +214,10 @@ def _prepare(
         except BaseException as error:  # handed to the consumer, which raises it in its own thread
             put(error)
 
-    pool = ThreadPoolExecutor(max(1, pipeline.workers), thread_name_prefix="decode")
+    # A worker's file; its connection to the cache; the socket and pipe of its child, and what starting that takes.
+    each = 1 + (0 if pipeline.cache is None else 3) + (0 if pipeline.isolation is None else 4)
+    workers = affordable_workers(pipeline.workers, each)
+    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
     # A daemon: it may be blocked reading stdin when the run is interrupted.
     threading.Thread(target=read_paths, name="paths", daemon=True).start()
     try:

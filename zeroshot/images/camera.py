@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from pathlib import PurePath
-from typing import IO
+from typing import IO, Any, BinaryIO, cast
 
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -113,9 +113,9 @@ def open_preview(file: IO[bytes]) -> tuple[IO[bytes], Image.Transpose | None]:
     except ImportError as error:
         raise ImageError(f"camera RAW is not read by Pillow ({EXTRA} adds its previews)") from error
     file.seek(0)
-    with rawpy.imread(file) as raw:
+    with rawpy.imread(cast(BinaryIO, file)) as raw:
         try:
-            preview = raw.extract_thumb()
+            preview: Any = raw.extract_thumb()
         except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
             raise ImageError("a camera's RAW file without a preview that can be read") from error
         turn = _TURNS.get(raw.sizes.flip)

@@ -16,7 +16,8 @@ from typing import IO
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, ZeroshotError
+from ..system.descriptors import check_descriptors
 from .camera import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
 from .libtiff import silence as silence_libtiff
 from .rgb import grey_range, to_rgb
@@ -105,7 +106,7 @@ def open_file(path: str) -> Iterator[BufferedReader]:
             if status.st_size == 0:
                 raise ImageError("the file is empty (0 bytes)")
             yield file
-    except ImageError:
+    except ZeroshotError:
         raise
     except FileNotFoundError as error:
         raise ImageError("no such file") from error
@@ -114,6 +115,7 @@ def open_file(path: str) -> Iterator[BufferedReader]:
     except IsADirectoryError as error:
         raise ImageError("a folder, not a picture") from error
     except OSError as error:
+        check_descriptors(error)
         raise ImageError(_one_line(error.strerror or str(error))) from error
     except ValueError as error:
         what = "the path holds a NUL character (--from0 reads NUL-separated lists)" if "\0" in path else str(error)
@@ -170,9 +172,10 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
             image.load()
             levels = grey_range(image)  # turning drops the format
             return to_rgb(_turn_upright(image) if how.exif else image, levels)
-    except ImageError:
+    except ZeroshotError:
         raise
     except UnidentifiedImageError as error:
+        check_descriptors(error)  # a plugin that could not be imported
         raise ImageError("not a picture that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
@@ -181,6 +184,7 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
     except MemoryError as error:
         raise ImageError("too large for the memory at hand") from error
     except Exception as error:  # Pillow's decoders raise whatever a damaged file makes them raise (struct.error, ...)
+        check_descriptors(error)
         raise ImageError(
             _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
         ) from error

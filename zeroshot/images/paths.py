@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from ..encoder import as_many
 from ..errors import InputError
 from .camera import describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES
@@ -53,7 +54,7 @@ def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None) -> I
     given (a folder's are joined to it). Something that does not exist is yielded too, so that it becomes a failed
     record in its place. ``skipped`` counts as in `walk`.
     """
-    for given in inputs:
+    for given in as_many(inputs):
         if names_folder(given):
             yield from walk(given, skipped)
         else:

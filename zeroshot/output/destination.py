@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -221,4 +222,6 @@ def _naming_errors(name: str, hint: str) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.errno == errno.ENOMEM:  # of what computes the records; a disk has other errors
+            raise
         raise OutputError(f"cannot write {name}: {error.strerror or error}", hint) from error

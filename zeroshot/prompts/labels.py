@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..encoder import as_many
 from ..errors import LabelError, nearest
 from ..models import open_clip_tables
 from .spelling import clean_word, show_spellings, without_zero_width
@@ -38,6 +39,10 @@ class Label:
     aliases: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     background: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("aliases", "prompts"):
+            object.__setattr__(self, field, tuple(as_many(getattr(self, field))))
 
     @property
     def words(self) -> tuple[str, ...]:

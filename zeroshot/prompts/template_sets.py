@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..encoder import as_many
 from ..errors import PromptError, nearest
 from ..models import open_clip_tables
 from .labels import Label
@@ -148,7 +149,7 @@ def _templates_of(source: str, where: str) -> tuple[str, ...]:
 
 def from_templates(templates: Sequence[str]) -> TemplateSet:
     """Make a set of the sentences given on the command line."""
-    return TemplateSet("custom", check_templates(tuple(templates), "--template"))
+    return TemplateSet("custom", check_templates(tuple(as_many(templates)), "--template"))
 
 
 def check_templates(templates: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 _ROOT = Path("/")
+
+_SIGNS = (
+    *("bad_alloc", "bad allocation", "allocate memory", "cannot allocate", "not enough memory", "out of memory"),
+    *("failed to map segment", "can't start new thread"),
+)
+"""How libraries spell it: ONNX Runtime, torch, the dynamic linker, Python's threads."""
 
 
 def available_memory(root: Path = _ROOT) -> int | None:
@@ -25,6 +32,19 @@ def available_memory(root: Path = _ROOT) -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, or what it comes from, is a lack of memory, whichever library says so in its own way."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or getattr(seen, "errno", None) == errno.ENOMEM:
+            return True
+        text = str(seen).lower()
+        if isinstance(seen, RuntimeError | ImportError | OSError) and any(sign in text for sign in _SIGNS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def _kernel_estimate(root: Path) -> Iterator[int]:
