@@ -191,6 +191,35 @@ class TestCommand:
         assert cooled.logit_scale == pytest.approx(classifier.logit_scale / calibration.temperature)
         assert calibration.manifest()["temperature"] == calibration.temperature
 
+    @pytest.mark.parametrize(
+        ("broken", "value", "first_line"),
+        [
+            ("fit_temperature", 50.0, "this calibration makes it worse: held-out calibration error 0."),
+            ("choose_threshold", 0.0, "this threshold misses 99.5 % precision: "),
+        ],
+    )
+    def test_what_makes_it_worse_is_not_written_unasked(
+        self,
+        fake_model,
+        folder: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        broken: str,
+        value: float,
+        first_line: str,
+    ) -> None:
+        """A fit that makes things worse or misses what was asked says so first, exits 1, and is written by --force."""
+        monkeypatch.setattr(calibrate, broken, lambda *_: value)
+        target = tmp_path / "calibration.json"
+        asked = [folder, "--target-precision", "0.995", "-o", str(target)]
+        for form in ("table", "json"):
+            refused = runner.invoke(app, [*asked, "--format", form])
+            assert (refused.exit_code, target.exists()) == (1, False)
+            assert first_line in (refused.stdout if form == "table" else refused.stderr)
+        result = runner.invoke(app, [*asked, "--format", "table", "--force"])
+        assert result.stdout.startswith(first_line)
+        assert (result.exit_code, target.exists()) == (0, True)
+
     def test_usage(self, fake_model, folder: str) -> None:
         """A precision beyond 1 is a mistake of usage."""
         result = runner.invoke(app, [folder, "--target-precision", "95"])

@@ -158,6 +158,20 @@ class TestCommand:
         assert 1 <= len(templates.templates) <= 10
         assert "others" in templates.description
 
+    def test_a_set_that_is_not_better_replaces_nothing(self, fake_model, images, tmp_path: Path) -> None:
+        """Without a difference a file that is there stays as it is, unless --force says otherwise."""
+        for index in range(25):
+            images(f"val/red/{index}.png", (255, 5 * index, 0))
+            images(f"val/blue/{index}.png", (0, 5 * index, 255))
+        target = tmp_path / "mine.yaml"
+        target.write_text("- mine, {}\n")
+        arguments = [str(tmp_path / "val"), "--candidates", "plain", "-o", str(target)]
+        result = runner.invoke(app, arguments)
+        assert (result.exit_code, target.read_text()) == (0, "- mine, {}\n")
+        assert "is left as it is" in result.stdout.splitlines()[-1]
+        assert runner.invoke(app, [*arguments, "--force"]).exit_code == 0
+        assert load_templates(str(target)).templates != ("mine, {}",)
+
     def test_too_few_images(self, fake_model, images, tmp_path: Path) -> None:
         """A handful of pictures is refused in one line."""
         images("val/red/1.png", "red")

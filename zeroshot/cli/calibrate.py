@@ -38,6 +38,10 @@ def calibrate(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The calibration file.", metavar="FILE"), options.Use.WRITTEN
     ] = Path("calibration.json"),
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write it even if it makes the error worse or misses the precision asked for."),
+    ] = False,
     format_: labelled.ReportFormatOption = None,
     *,
     images: groups.ImageOptions,
@@ -76,9 +80,16 @@ def calibrate(
         choices = images.choices(pipeline) | {"data": folder or targets, "seed": seed}
         manifest = build_manifest(encoder.spec, classifier, choices)
         document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
-        with open_output(output) as stream:
-            stream.write(encode(document))
+        refused = bool(fit.problems) and not force
+        if not refused:
+            with open_output(output) as stream:
+                stream.write(encode(document))
+        if form is ReportFormat.JSON:  # which has no place for them
+            for problem in fit.problems:
+                console.say(f"zeroshot: {problem}{f'; {output} is not written without --force' if refused else ''}")
         with open_output(None) as stream:
-            text = render_calibrate.to_text(fit, str(output))
+            text = render_calibrate.to_text(fit, None if refused else str(output))
             stream.write(encode(document) if form is ReportFormat.JSON else text.encode("utf-8", "backslashreplace"))
+        if refused:
+            return ExitCode.ERROR
         return ExitCode.INCOMPLETE if data.failures else ExitCode.OK

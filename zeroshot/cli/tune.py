@@ -42,6 +42,9 @@ def tune(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The YAML set to write.", metavar="FILE.yaml"), options.Use.WRITTEN
     ] = Path("tuned.yaml"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the output even if the chosen set is not better.")
+    ] = False,
     model: options.Model = None,
     pretrained: options.Pretrained = None,
     score: options.ScoreOption = None,
@@ -78,9 +81,15 @@ def tune(
             result = tuning.tune(
                 encoder, *halve(data, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance
             )
-        with open_output(output) as stream:
-            stream.write(render_tune.to_yaml(result, output.stem, start_set.name).encode("utf-8", "backslashreplace"))
+        kept = output.exists() and not result.better and not force
+        if not kept:
+            document = render_tune.to_yaml(result, output.stem, start_set.name)
+            with open_output(output) as stream:
+                stream.write(document.encode("utf-8", "backslashreplace"))
+        told = f"written to {output}: --prompts {output} uses it"
+        if kept:
+            told = f"{output} exists and is left as it is, since the chosen set is not better; --force replaces it"
         with open_output(None) as stream:
-            text = render_tune.to_text(result, start_set.name) + f"\nwritten to {output}: --prompts {output} uses it\n"
+            text = render_tune.to_text(result, start_set.name) + f"\n{told}\n"
             stream.write(text.encode("utf-8", "backslashreplace"))
         return ExitCode.INCOMPLETE if data.failures else ExitCode.OK

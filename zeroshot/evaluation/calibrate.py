@@ -64,6 +64,22 @@ class Fit:
     after: Evaluation
     answering: Answering | None
 
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What speaks against using it, in one line each: it makes things worse, or misses what was asked for."""
+        found = []
+        before, after = self.before.metrics.ece.value, self.after.metrics.ece.value
+        if round(after, 4) > round(before, 4):
+            found.append(f"this calibration makes it worse: held-out calibration error {before:.4f} to {after:.4f}")
+        if self.wanted is not None and self.answering is not None:
+            precision = self.answering.precision
+            if precision.high is not None and precision.high < self.wanted:
+                found.append(
+                    f"this threshold misses {100 * self.wanted:g} % precision: {100 * precision.value:.1f} % on the"
+                    f" images held out, at most {100 * precision.high:.1f} %"
+                )
+        return tuple(found)
+
 
 def calibrate(
     seen: EncodedDataset, held_out: EncodedDataset, classifier: Classifier, keys: tuple[str, ...], wanted: float | None

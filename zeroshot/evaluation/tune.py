@@ -61,6 +61,11 @@ class Tuning:
         return tuple(step.template for step in self.steps)
 
     @property
+    def better(self) -> bool:
+        """Whether the chosen set is shown to be better than the one it started from."""
+        return self.paired.p < compare.SIGNIFICANT and self.paired.difference.value > 0
+
+    @property
     def sentence(self) -> str:
         """The finding in plain words."""
         return compare.verdict(self.paired, "the starting set", "the chosen set")

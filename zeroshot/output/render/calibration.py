@@ -9,17 +9,20 @@ from .evaluation import percent, with_interval
 from .records import printable
 
 
-def to_text(fit: Fit, target: str) -> str:
+def to_text(fit: Fit, target: str | None) -> str:
     """Return what was fitted, and what it does on the held-out half.
 
     Args:
         fit: The temperature and threshold.
-        target: The file that holds them.
+        target: The file that holds them; None where it was not written.
     """
     return "\n".join(_lines(fit, target)) + "\n"
 
 
-def _lines(fit: Fit, target: str) -> Iterator[str]:
+def _lines(fit: Fit, target: str | None) -> Iterator[str]:
+    if fit.problems:
+        yield from fit.problems
+        yield ""
     manner = "too sure" if fit.temperature > 1 else "not sure enough"
     yield f"temperature {fit.temperature:.4g}: the model was {manner}"
     if fit.wanted is not None:
@@ -43,4 +46,7 @@ def _lines(fit: Fit, target: str) -> Iterator[str]:
         yield f"above the threshold: precision {with_interval(fit.answering.precision)}"
         yield f"answered:            {with_interval(fit.answering.coverage)} of the pictures"
     yield ""
-    yield f"zeroshot classify ... --calibration {printable(target)}"
+    if target is None:
+        yield "not written; --force writes it all the same"
+    else:
+        yield f"zeroshot classify ... --calibration {printable(target)}"
