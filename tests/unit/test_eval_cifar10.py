@@ -36,10 +36,10 @@ sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn co
 def measured(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[EncodedDataset, Classifier, tuple[str, ...], Evaluation]:
-    """All 10,000 pictures, encoded and evaluated; a folder's ``cifar-`` is no part of its label."""
+    """Every fifth of the 10,000 images, encoded and evaluated; a folder's ``cifar-`` is no part of its label."""
     root = tmp_path_factory.mktemp("cifar10")
     with zipfile.ZipFile(ARCHIVE) as archive:
-        for name in archive.namelist():
+        for name in sorted(archive.namelist())[::5]:
             target = root / name.removeprefix("cifar-")
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(archive.read(name))
@@ -58,7 +58,7 @@ def test_every_number_is_scikit_learns(
 
     data, classifier, keys, result = measured
     assert len(keys) == 10
-    assert len(data.paths) == 10_000
+    assert len(data.paths) == 2_000
     logits = classifier.scores(data.features).logits.astype(np.float64)
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
@@ -87,14 +87,14 @@ def test_every_number_is_scikit_learns(
     assert got.ece.value == pytest.approx(float((weights * np.abs(accuracy - confidence)).sum()), **close)
 
 
-def test_calibration_mends_a_doubled_scale(
+def test_calibration_corrects_a_doubled_scale(
     measured: tuple[EncodedDataset, Classifier, tuple[str, ...], Evaluation],
 ) -> None:
     """Made overconfident on purpose, the held-out calibration error falls by half and the precision is reached."""
     data, classifier, keys, result = measured
     doubled = replace(classifier, logit_scale=2 * classifier.logit_scale)
     seen, held_out = halve(data, 0)
-    sure = np.sort(result.probabilities[:, 0])[-1000]
+    sure = np.sort(result.probabilities[:, 0])[-200]
     wanted = float(result.right[result.probabilities[:, 0] >= sure].mean())
     fit = calibrate(seen, held_out, doubled, keys, wanted)
     print(f"calibration error {fit.before.metrics.ece.value:.4f} to {fit.after.metrics.ece.value:.4f}")

@@ -1,0 +1,156 @@
+"""The images of `train_tiny.py` as features of the fixed tower: thumbnails, photographs, and their labels.
+
+Features are computed once, into the folder for intermediate results; what is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tiny_features import Encoder, crop_centre, crop_random, export_trunk
+from tiny_photos import Photo, collect, held_out_words, read_manifest, read_photo, read_table, write_manifest
+from tiny_space import Domain
+from tiny_words import Lexicon
+from torch import Tensor
+
+PER_CLASS, PER_CIFAR_CLASS = 200, 1000  # training thumbnails of a class
+HELD_BACK = 20  # one thumbnail in so many is for the logit scale and for decisions, and not trained on
+BREEDS = "ksara28/dog-breed-classification"
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Features ``(n, 1280)`` float16 of everything that is trained on.
+
+    Attributes:
+        thumbnails: of the training archives, ``classes`` ``(n,)`` their class keys.
+        photos: what `photographs.yaml` lists, of every split.
+        views: of all ``photos``: whole; and of those of the split `train`, which come first, another crop.
+    """
+
+    thumbnails: np.ndarray
+    classes: list[str]
+    index: dict[str, list[str]]
+    photos: list[Photo]
+    views: tuple[np.ndarray, np.ndarray]
+
+    def photograph_words(self) -> dict[str, list[str]]:
+        """Return the words of each class of training photographs."""
+        return {photo.key: list(photo.words) for photo in self.photos if photo.split in ("train", "val")}
+
+    def _thumbnails(self, held_back: bool) -> Iterator[tuple[str, list[int], list[str]]]:
+        """Yield (domain, rows, usual names) of the two sets of thumbnails."""
+        for name, is_cifar in (("tiny imagenet", False), ("cifar-10", True)):
+            rows = [
+                i
+                for i, key in enumerate(self.classes)
+                if key.startswith("cifar") == is_cifar and (i % HELD_BACK == 0) == held_back
+            ]
+            yield name, rows, [self.index[self.classes[i]][0].lower() for i in rows]
+
+    def _photographs(self, split: str) -> Iterator[tuple[str, list[int], list[str]]]:
+        """Yield (domain, rows, usual names) of photographs of things, and of dogs by breed."""
+        for name, is_breeds in (("photographs", False), ("breeds", True)):
+            rows = [i for i, p in enumerate(self.photos) if p.split == split and (p.repo == BREEDS) == is_breeds]
+            yield name, rows, [self.photos[i].words[0].lower() for i in rows]
+
+    def domains(self, lexicon: Lexicon, group_of: dict[str, str]) -> list[Domain]:
+        """Return what is trained on; images whose name the lexicon must not know are left out.
+
+        Args:
+            lexicon: the phrases.
+            group_of: class key of a thumbnail to its everyday group.
+        """
+        found = []
+        for name, rows, words in self._thumbnails(held_back=False):
+            found.append(_domain(name, (self.thumbnails,), rows, words, lexicon, imitates=False))
+            if name == "tiny imagenet":
+                groups = [group_of[self.classes[i]] for i in rows]
+                found.append(_domain("groups", (self.thumbnails,), rows, groups, lexicon, imitates=False))
+        for name, rows, words in self._photographs("train"):
+            found.append(_domain(name, self.views, rows, words, lexicon, imitates=True))
+        return found
+
+    def held_back(self, lexicon: Lexicon) -> Iterator[tuple[str, Tensor, Tensor, list[str]]]:
+        """Yield (domain, features, right columns, words) of the training images that no stage has seen."""
+        parts = [(self.thumbnails, self._thumbnails(held_back=True)), (self.views[0], self._photographs("val"))]
+        for features, sets in parts:
+            for name, rows, words in sets:
+                domain = _domain(name, (features,), rows, words, lexicon, imitates=False)
+                yield name, domain.views[0], domain.labels, [lexicon.phrases[i] for i in domain.phrases.tolist()]
+
+
+def _domain(
+    name: str, views: tuple[np.ndarray, ...], rows: list[int], words: list[str], lexicon: Lexicon, imitates: bool
+) -> Domain:
+    at = {phrase: i for i, phrase in enumerate(lexicon.phrases)}
+    known = [(row, at[word]) for row, word in zip(rows, words, strict=True) if word in at]
+    phrases, labels = np.unique([phrase for _, phrase in known], return_inverse=True)
+    kept = [row for row, _ in known]
+    tensors = tuple(torch.from_numpy(view[kept]) for view in views)
+    return Domain(name, tensors, torch.from_numpy(labels), torch.from_numpy(phrases), 1.0, imitates)
+
+
+def load_images(data: Path, photographs: Path, work: Path) -> Images:
+    """Return the features of all images, computing those that ``work`` lacks."""
+    if not (work / "trunk.onnx").exists():
+        export_trunk(work)
+    encoder = Encoder(work / "trunk.onnx")
+    index = json.loads((data / "photos64" / "index.json").read_text())
+    names, thumbnails = _encode_thumbnails(data / "photos64", index, encoder, work)
+    manifest = work / "manifest.jsonl"
+    if not manifest.exists():
+        write_manifest(collect(photographs, data / "photos", read_table(), held_out_words()), manifest)
+    photos = [photo for photo in read_manifest(manifest) if photo.split in ("train", "val", "everyday")]
+    n_train = sum(photo.split == "train" for photo in photos)
+
+    def read(row: int) -> Image.Image:
+        return read_photo(photos[row].path, photos[row].crop_borders)
+
+    whole = encoder.encode_all(len(photos), lambda i: crop_centre(read(i)), work / "features_photos.npy")
+    crops = encoder.encode_all(
+        n_train, lambda i: crop_random(read(i), np.random.default_rng([0, i])), work / "features_photos_aug.npy"
+    )
+    classes = [name.partition("/")[0] for name in names]
+    return Images(thumbnails, classes, index["classes"], photos, (whole, crops))
+
+
+def _encode_thumbnails(folder: Path, index: dict, encoder: Encoder, work: Path) -> tuple[list[str], np.ndarray]:
+    """Return member names and features of the training thumbnails, none of them equal to a test image."""
+    kept, target = work / "features_thumbs_train_ids.json", work / "features_thumbs_train.npy"
+    if kept.exists() and target.exists():
+        return json.loads(kept.read_text()), np.load(target)
+    tests = [*index["val_tiny_imagenet"], *index["test_cifar10"]]
+    assert not set(tests) & set(index["train"]), "a validation or test archive is listed as training data"
+    forbidden = {hashlib.sha1(content).hexdigest() for _, content in _members(folder, tests)}
+    of_class: dict[str, list[tuple[str, bytes]]] = {}
+    for name, content in _members(folder, index["train"]):
+        if hashlib.sha1(content).hexdigest() not in forbidden:
+            of_class.setdefault(name.partition("/")[0], []).append((name, content))
+    chosen = []
+    for key, members in of_class.items():
+        most = PER_CIFAR_CLASS if key.startswith("cifar") else PER_CLASS
+        ordered = sorted(members, key=lambda member: hashlib.sha1(f"0/{member[0]}".encode()).hexdigest())
+        chosen += sorted(ordered[:most])
+    names = [name for name, _ in chosen]
+    kept.write_text(json.dumps(names))
+    return names, encoder.encode_all(
+        len(chosen), lambda i: crop_centre(Image.open(io.BytesIO(chosen[i][1])).convert("RGB")), target
+    )
+
+
+def _members(folder: Path, archives: list[str]) -> Iterator[tuple[str, bytes]]:
+    for archive in archives:
+        with zipfile.ZipFile(folder / archive) as handle:
+            for name in handle.namelist():
+                if name.endswith(".webp"):
+                    yield name, handle.read(name)
