@@ -115,6 +115,7 @@ class Evaluation:
         reliability: Confidence against accuracy.
         risk: Share of errors against share of pictures answered.
         data: The pictures that were measured.
+        classifier: What measured them.
     """
 
     metrics: Metrics
@@ -127,6 +128,7 @@ class Evaluation:
     reliability: tuple[statistics.Bin, ...]
     risk: tuple[statistics.RiskPoint, ...]
     data: EncodedDataset
+    classifier: Classifier
 
     @property
     def right(self) -> statistics.Booleans:
@@ -219,6 +221,7 @@ def evaluate(data: EncodedDataset, classifier: Classifier, keys: tuple[str, ...]
         reliability=reliability,
         risk=risk,
         data=data,
+        classifier=classifier,
     )
 
 

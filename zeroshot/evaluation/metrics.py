@@ -45,11 +45,16 @@ def mean_recall(confusion: Indices) -> float:
 
 def most_confused(confusion: Indices, names: Sequence[str], count: int) -> list[tuple[str, str, int]]:
     """Return the commonest mistakes as (target, predicted, pictures), most first, ties in label order."""
+    return [(names[i], names[j], n) for i, j, n in confused_pairs(confusion, count)]
+
+
+def confused_pairs(confusion: Indices, count: int) -> list[tuple[int, int, int]]:
+    """Return the commonest mistakes as (target index, predicted index, images), most first, ties in label order."""
     mistakes = confusion.copy()
     np.fill_diagonal(mistakes, 0)
     order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
     pairs = [divmod(int(flat), len(confusion)) for flat in order]
-    return [(names[i], names[j], int(mistakes[i, j])) for i, j in pairs if mistakes[i, j]]
+    return [(i, j, int(mistakes[i, j])) for i, j in pairs if mistakes[i, j]]
 
 
 def _ratio(part: Indices, whole: Indices) -> npt.NDArray[np.float64]:

@@ -1,26 +1,36 @@
-"""Pictures with their answers, and the form that filters them."""
+"""Images with their answers, chosen so that each label is there, and the tabs that narrow them."""
 
 from __future__ import annotations
 
+import json
+import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from .markup import Safe, join, tag
+T = TypeVar("T")
 
 MAX_IMAGES = 5000
-"""Pictures in a page: about 25 MB."""
+"""Images in a page: under 30 MB."""
+
+MAX_RANKED = 20
+"""Probabilities that an image comes with, best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One picture in the gallery.
+    """One image in the gallery.
 
     Attributes:
-        path: As the person gave it.
+        path: As the user gave it.
         answer: The label given; None for "unknown".
         probability: The best label's probability, in [0, 1].
         verdict: ``right``, ``wrong``, ``known`` or ``unknown``.
-        labels: Keys of the labels by which it is found.
+        views: Keys of the tabs it stands in, apart by spaces.
+        top: Keys and probabilities of the best labels, best first.
+        answer_key: Index of the answer's name in the gallery's names; None for "unknown".
+        given_key: Index of the true label's name; None where none is known.
         given: The true label, where that is another one; empty otherwise.
         note: A sentence below; empty for none.
     """
@@ -29,82 +39,119 @@ class Card:
     answer: str | None
     probability: float
     verdict: str
-    labels: tuple[int, ...]
+    views: str
+    top: tuple[tuple[int, float], ...] = ()
+    answer_key: int | None = None
+    given_key: int | None = None
     given: str = ""
     note: str = ""
 
     @property
+    def percent(self) -> str:
+        """The probability as text."""
+        return f"{100 * self.probability:.1f}%"
+
+    @property
+    def confidence(self) -> str:
+        """The probability in percent, for the script."""
+        return f"{100 * self.probability:.3f}"
+
+    @property
+    def ranked(self) -> str:
+        """The best labels for the script: ``key:percent``, apart by spaces."""
+        return " ".join(f"{key}:{100 * probability:.3g}" for key, probability in self.top)
+
+    @property
+    def json_path(self) -> str:
+        """The exact path, in ASCII: what is shown spells out invisible characters."""
+        return json.dumps(self.path)
+
+    @property
     def words(self) -> str:
-        """The card in words, for those who do not see the picture."""
+        """The card in words, for those who do not see the image."""
         answer = f"answer {self.answer}" if self.answer is not None else "unknown"
-        given = f", labelled {self.given}" if self.given else ""
-        return f"{self.path}: {answer}, {100 * self.probability:.1f}%{given}"
+        given = f", given {self.given}" if self.given else ""
+        return f"{self.path}: {answer}, {self.percent}{given}"
 
 
-def cards(items: Sequence[Card], thumbnails: Mapping[str, str]) -> Safe:
-    """Return a grid of pictures.
+@dataclass(frozen=True, slots=True)
+class View:
+    """A tab: its key, title, number of images, and the order it begins with."""
+
+    key: str
+    title: str
+    count: int
+    sort: str = "unsure"
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """What the gallery shows.
+
+    Attributes:
+        cards: In the order in which they stand without the script.
+        thumbnails: ``data:`` addresses by path.
+        names: Labels by key.
+        views: Tabs; the first is open.
+        has_given: True labels are known, and can be filtered by.
+    """
+
+    cards: Sequence[Card]
+    thumbnails: Mapping[str, str]
+    names: Sequence[str]
+    views: Sequence[View]
+    has_given: bool = False
+
+
+class Sample(Generic[T]):
+    """Keeps a bounded number of items, as even among groups as their sizes allow.
+
+    Of each group the most interesting half is kept, and of the rest a random half: doubtful items are found, and the
+    others are still seen.
 
     Args:
-        items: In order.
-        thumbnails: ``data:`` addresses by path.
+        limit: Items that are kept; memory holds up to twice as many.
     """
-    return tag("ul", join(_card(item, thumbnails.get(item.path)) for item in items), class_="cards")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._groups: defaultdict[object, list[tuple[float, float, int, T]]] = defaultdict(list)
+        self._size = 0
+        self._seen = 0
+        self._random = random.Random(0)
+
+    def add(self, group: object, interest: float, item: T) -> None:
+        """Take an item; the lower ``interest``, the sooner it is kept."""
+        self._groups[group].append((interest, self._random.random(), self._seen, item))
+        self._seen += 1
+        self._size += 1
+        if self._size > 2 * self._limit:
+            self._prune()
+
+    def items(self) -> list[T]:
+        """Return what is kept, in the order in which it came."""
+        if self._size > self._limit:
+            self._prune()
+        kept = sorted((entry for group in self._groups.values() for entry in group), key=lambda entry: entry[2])
+        return [entry[3] for entry in kept[: self._limit]]
+
+    def _prune(self) -> None:
+        share = _even_share([len(group) for group in self._groups.values()], self._limit)
+        for key, group in self._groups.items():
+            if len(group) <= share:
+                continue
+            group.sort(key=lambda entry: entry[0])
+            half = (share + 1) // 2
+            self._groups[key] = group[:half] + sorted(group[half:], key=lambda entry: entry[1])[: share - half]
+        self._size = sum(map(len, self._groups.values()))
 
 
-def filtered(
-    items: Sequence[Card], thumbnails: Mapping[str, str], labels: Sequence[tuple[int, str]], verdicts: Sequence[str]
-) -> Safe:
-    """Return a grid with a form above it that narrows it by label, verdict and confidence.
-
-    The form does nothing without the script, so it is hidden until the script shows it.
-
-    Args:
-        items: In order.
-        thumbnails: ``data:`` addresses by path.
-        labels: Keys and names to filter by.
-        verdicts: Verdicts to filter by.
-    """
-    form = tag(
-        "form",
-        _choice("label", "Label", [("", "all"), *((str(key), name) for key, name in labels)]),
-        _choice("verdict", "Answer", [("", "all"), *((verdict, verdict) for verdict in verdicts)]),
-        _number("from", "Confidence from", 0),
-        _number("to", "to", 100),
-        tag("button", "Show all", type="reset"),
-        tag("output", f"{len(items)} of {len(items)} pictures", aria_live="polite"),
-        class_="filter",
-        hidden=True,
-    )
-    return tag("div", form, cards(items, thumbnails), class_="gallery")
-
-
-def _card(item: Card, thumbnail: str | None) -> Safe:
-    if thumbnail:
-        image = tag("img", src=thumbnail, alt=item.words, title=item.path, loading="lazy", decoding="async")
-    else:
-        image = tag("span", "no picture", class_="nothing", role="img", aria_label=item.words)
-    answer = item.answer if item.answer is not None else "(unknown)"
-    caption = [
-        tag("span", tag("b", answer, class_="answer"), f" {100 * item.probability:.1f}%", class_="line"),
-        tag("span", "labelled ", tag("b", item.given), class_="line given") if item.given else "",
-        tag("span", item.note, class_="line note") if item.note else "",
-        tag("span", item.path, class_="line path", title=item.path, dir="auto"),
-    ]
-    return tag(
-        "li",
-        tag("figure", image, tag("figcaption", join(caption))),
-        class_=f"card {item.verdict}",
-        data_labels=" ".join(str(key) for key in item.labels),
-        data_verdict=item.verdict,
-        data_confidence=f"{100 * item.probability:.3f}",
-    )
-
-
-def _choice(name: str, title: str, options: Sequence[tuple[str, str]]) -> Safe:
-    choices = join(tag("option", text, value=value) for value, text in options)
-    return tag("label", tag("span", title), tag("select", choices, name=name))
-
-
-def _number(name: str, title: str, value: int) -> Safe:
-    field = tag("input", type="number", name=name, min=0, max=100, step="any", value=value, inputmode="decimal")
-    return tag("label", tag("span", title), field, "%")
+def _even_share(sizes: Sequence[int], limit: int) -> int:
+    """Return the largest number that every group may keep, so that all together keep ``limit`` at most; at least 1."""
+    left = limit
+    for place, size in enumerate(sorted(sizes)):
+        share = left // (len(sizes) - place)
+        if size > share:
+            return max(1, share)
+        left -= size
+    return max(sizes, default=1)

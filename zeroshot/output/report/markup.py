@@ -1,39 +1,36 @@
-"""HTML and SVG that nothing can break out of: every string is escaped unless this module made it."""
+"""HTML and SVG that nothing can break out of: templates escape what they print, `tag` what it is given."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
+from importlib import resources
+from typing import Any
 
+import jinja2
+import markupsafe
+
+Safe = markupsafe.Markup
+Content = str | float | int | None
 _VOID = frozenset({"br", "img", "input", "meta", "link", "hr"})
 
 
-class Safe(str):
-    """Markup that is already escaped. Only `tag` and `join` make it, and callers for constants of their own."""
-
-    __slots__ = ()
-
-
-Content = str | float | int | None
-
-
 def escape(text: Content) -> Safe:
-    """Return text as markup: special characters become references, and invisible ones are spelled out.
+    """Return text as markup: special characters become references, and invisible ones are spelled out."""
+    return markupsafe.escape(_spell_out("" if text is None else text))
 
-    Control and direction characters in a file's name would otherwise vanish or turn the text around; bytes that are
-    no UTF-8 could not be written at all.
-    """
-    if isinstance(text, Safe):
-        return text
-    shown = "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode()
-        for c in ("" if text is None else str(text))
-    )
-    return Safe(html.escape(shown, quote=True))
+
+def render(template: str, **values: Any) -> str:
+    """Return a template of this folder, filled; every value is escaped unless it is markup."""
+    return _environment().get_template(template).render(**values)
+
+
+def read_resource(name: str) -> str:
+    """Return a text file that stands beside this code."""
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def tag(element: str, /, *children: Content, **attributes: str | float | int | bool | None) -> Safe:
-    """Return an element.
+    """Return an element of a drawing.
 
     Args:
         element: Its name.
@@ -57,3 +54,27 @@ def tag(element: str, /, *children: Content, **attributes: str | float | int | b
 def join(parts: Iterable[Content], separator: str = "") -> Safe:
     """Return parts one after the other, each escaped unless it is markup."""
     return Safe(separator.join(escape(part) for part in parts))
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: read_resource(f"templates/{name}")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_spell_out,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _spell_out(value: Any) -> Any:
+    """Return text with its invisible characters as codes.
+
+    Control and direction characters in a file's name would otherwise vanish or turn the text around; bytes that are
+    no UTF-8 could not be written at all.
+    """
+    if not isinstance(value, str) or isinstance(value, Safe) or value.isprintable():
+        return value
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode() for c in value
+    )

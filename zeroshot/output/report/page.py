@@ -1,4 +1,4 @@
-"""The page around a report's sections: head, policy, style, script, navigation."""
+"""The page around a report's sections: policy, style, script, navigation, and the sections that both reports have."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
+from typing import Any
 
-from ...results import Manifest
-from .markup import Content, Safe, join, tag
+from ...results import Failure, Manifest
+from .markup import Content, Safe, read_resource, render
 from .plots import STYLE
 
-_UPRIGHT = 24
-"""Characters of a label that stand above a column of a heat map."""
+_STYLES = ("report.css", "gallery.css", "matrix.css")
+_SCRIPTS = ("tables.js", "gallery.js", "viewer.js", "ticks.js", "curve.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,100 +24,103 @@ class Section:
     Attributes:
         key: Its anchor.
         title: Its heading.
-        body: What is in it.
+        template: The file that lays it out.
+        content: What that file shows.
         lead: A sentence below the heading; empty for none.
+        folded: It is closed until it is opened.
     """
 
     key: str
     title: str
-    body: Safe
+    template: str
+    content: Any
     lead: str = ""
+    folded: bool = False
 
 
-def build_page(title: str, summary: str, sections: Sequence[Section]) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A table's cell, which may be a link that filters the gallery.
+
+    Attributes:
+        text: What it shows.
+        given: Key of the label that its images were given; None does not filter.
+        answer: Key of the label that they were answered with; None does not filter.
+        view: The gallery's tab; empty for all.
+    """
+
+    text: Content
+    given: int | None = None
+    answer: int | None = None
+    view: str = ""
+
+    @property
+    def links(self) -> bool:
+        """Whether it filters anything."""
+        return self.given is not None or self.answer is not None or bool(self.view)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows and headings.
+
+    Attributes:
+        caption: What the table holds, for those who do not see it.
+        headings: Of the columns.
+        rows: Cells; the first of each row is its heading.
+        numbers: Columns from this one on hold numbers; 0 for none.
+        sortable: The script makes the headings buttons that sort, and long tables searchable.
+    """
+
+    caption: str
+    headings: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    numbers: int = 0
+    sortable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A headline number: its name, the value, and what stands below it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def build_page(title: str, summary: str, sections: Sequence[Section], headline: Sequence[str] = ()) -> bytes:
     """Return the whole page in UTF-8.
 
     Args:
         title: Of the page.
         summary: A sentence below it.
         sections: In order.
+        headline: The one number, its interval and a sentence; empty for none.
     """
-    style = _resource("report.css") + STYLE
-    script = _resource("report.js")
+    style = "\n".join(map(read_resource, _STYLES)) + STYLE
+    script = '"use strict";\n' + "\n".join(map(read_resource, _SCRIPTS))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="generator", content="zeroshot"),
-        tag("title", title),
-        tag("style", Safe(style)),
+    page = render(
+        "page.html",
+        title=title,
+        summary=summary,
+        headline=headline,
+        sections=sections,
+        policy=policy,
+        style=Safe(style),
+        script=Safe(script),
     )
-    links = join(tag("li", tag("a", section.title, href=f"#{section.key}")) for section in sections)
-    body = tag(
-        "body",
-        tag("a", "Skip to the content", class_="skip", href="#content"),
-        tag(
-            "header",
-            tag("h1", title),
-            tag("p", summary, class_="lead"),
-            tag("nav", tag("ul", links), aria_label="Sections"),
-        ),
-        tag("main", join(_section(section) for section in sections), id="content", tabindex="-1"),
-        tag("script", Safe(script)),
-    )
-    return ("<!DOCTYPE html>\n" + tag("html", head, body, lang="en") + "\n").encode("utf-8", "backslashreplace")
+    return (page + "\n").encode("utf-8", "backslashreplace")
 
 
-def table(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[Content]],
-    *,
-    caption: str,
-    sortable: bool = False,
-    numbers: int = 0,
-) -> Safe:
-    """Return a table inside a box that scrolls by itself on a narrow screen.
-
-    Args:
-        headings: Of the columns.
-        rows: Cells; the first of each row is its heading.
-        caption: What the table holds, for those who do not see it.
-        sortable: The script makes the headings buttons that sort.
-        numbers: Columns from this one on hold numbers; 0 for none.
-    """
-
-    def cell(index: int, content: Content) -> Safe:
-        numeric = "number" if numbers and index >= numbers else None
-        return tag("th", content, scope="row") if index == 0 else tag("td", content, class_=numeric)
-
-    head = join(
-        tag("th", name, scope="col", class_="number" if numbers and index >= numbers else None)
-        for index, name in enumerate(headings)
-    )
-    body = join(tag("tr", join(cell(index, content) for index, content in enumerate(row))) for row in rows)
-    whole = tag(
-        "table",
-        tag("caption", caption),
-        tag("thead", tag("tr", head)),
-        tag("tbody", body),
-        class_="sortable" if sortable else None,
-    )
-    return tag("div", whole, class_="scroll", tabindex="0", role="region", aria_label=caption)
-
-
-def column_heads(corner: str, names: Sequence[str]) -> Safe:
-    """Return the head of a heat map: upright names, long ones shortened (whole when pointed at)."""
-    cells = [tag("th", corner, scope="col", class_="corner")]
-    for name in names:
-        shown = name if len(name) <= _UPRIGHT else name[: _UPRIGHT - 1] + "…"
-        cells.append(tag("th", shown, scope="col", title=name if shown != name else None))
-    return tag("thead", tag("tr", join(cells)))
+def failures_section(failures: Sequence[Failure], lead: str = "") -> Section:
+    """Return the section of the images that could not be read."""
+    rows = [(Cell(failure.path), Cell(failure.error)) for failure in failures]
+    content = {"table": Table("Images that could not be read", ("image", "why"), rows)}
+    return Section("failures", "Not read", "summary.html", content, lead, folded=len(rows) > 10)
 
 
 def manifest_section(manifest: Manifest) -> Section:
@@ -132,32 +135,9 @@ def manifest_section(manifest: Manifest) -> Section:
         "versions": ", ".join(f"{name} {version}" for name, version in model["versions"].items()),
         "options": ", ".join(f"{name}: {value}" for name, value in manifest.options.items()),
     }
-    entries = join(join([tag("dt", name), tag("dd", value)]) for name, value in facts.items())
     whole = json.dumps(asdict(manifest), indent=1, ensure_ascii=False, default=str)
-    details = tag("details", tag("summary", "All of it, as JSON"), tag("pre", whole, tabindex="0"))
-    return Section("manifest", "Manifest", join([tag("dl", entries), details]), "What decided these numbers.")
-
-
-def tiles(numbers: Sequence[tuple[str, str, str]]) -> Safe:
-    """Return the headline numbers: name, value, and what stands below it."""
-    return tag(
-        "dl",
-        join(
-            tag("div", tag("dt", name), tag("dd", value, class_="value"), tag("dd", note, class_="note"), class_="tile")
-            for name, value, note in numbers
-        ),
-        class_="tiles",
-    )
-
-
-def _section(section: Section) -> Safe:
-    heading = tag("h2", section.title, id=f"{section.key}-title")
-    lead = tag("p", section.lead, class_="lead") if section.lead else Safe()
-    return tag("section", heading, lead, section.body, id=section.key, aria_labelledby=f"{section.key}-title")
-
-
-def _resource(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    content = {"facts": facts, "whole": whole}
+    return Section("manifest", "Manifest", "manifest.html", content, "What decided these numbers.", folded=True)
 
 
 def _hash(text: str) -> str:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...evaluation.metrics import Indices
 from ...evaluation.statistics import Bin, RiskPoint, calibration_error
 from .markup import Safe, join, tag
 
 STYLE = """
-svg.plot { --ink: #1c2430; --faint: #8a94a3; --grid: #d9dee5; --hit: #1f6fd6; --miss: #d9480f; --page: #ffffff; }
+svg.plot { --ink: #1c2430; --faint: #8a94a3; --grid: #d9dee5; --hit: #1f6fd6; --miss: #d9480f; }
 @media (prefers-color-scheme: dark) {
-  svg.plot { --ink: #e6eaf0; --faint: #8c97a8; --grid: #333c4a; --hit: #6ea8ff; --miss: #ff8a5c; --page: #12161c; }
+  svg.plot { --ink: #e6eaf0; --faint: #8c97a8; --grid: #333c4a; --hit: #6ea8ff; --miss: #ff8a5c; }
 }
 svg.plot text { fill: var(--ink); font: 12px system-ui, sans-serif; }
 svg.plot text.small { font-size: 10px; }
@@ -22,28 +21,22 @@ svg.plot .grid { stroke: var(--grid); fill: none; }
 svg.plot .axis { stroke: var(--faint); fill: none; }
 svg.plot .ideal { stroke: var(--faint); stroke-dasharray: 4 4; fill: none; }
 svg.plot .curve { stroke: var(--hit); stroke-width: 2; fill: none; }
+svg.plot .marker { stroke: var(--ink); stroke-dasharray: 2 3; fill: none; }
 svg.plot .bar { fill: var(--hit); }
 svg.plot .gap { fill: var(--miss); }
-svg.plot .cell-hit { fill: var(--hit); }
-svg.plot .cell-miss { fill: var(--miss); }
-svg.plot .page { fill: var(--page); }
 """
 """Colours for light and dark; a page that holds the plots inside itself includes this in its own style sheet."""
 
-LABELLED_CELLS = 60
-"""Beyond this many labels a confusion matrix is drawn without their names."""
-
-_SIDE, _LEFT, _TOP = 300.0, 48.0, 14.0
+_SIDE, _LEFT, _TOP = 300.0, 58.0, 14.0
 
 
-def reliability(bins: Sequence[Bin], *, standalone: bool = False) -> Safe:
+def reliability(bins: Sequence[Bin]) -> Safe:
     """Draw confidence against accuracy: on the diagonal, probabilities are honest.
 
     Args:
         bins: From `statistics.reliability`.
-        standalone: For a file of its own, with its style inside.
     """
-    shapes = [*_frame("confidence", "accuracy"), _line("ideal", 0, 0, 1, 1)]
+    shapes = [*_frame("confidence", "accuracy"), _line("ideal", 0, 0, 1, 1), *_legend()]
     for b in bins:
         if not b.count:
             continue
@@ -55,83 +48,46 @@ def reliability(bins: Sequence[Bin], *, standalone: bool = False) -> Safe:
                 tag("title", words),
                 _box("bar", b.low, 0, b.high, b.accuracy, 0.75),
                 _box("gap", b.low, low, b.high, high, 0.4),
+                tag(
+                    "text",
+                    _short(b.count),
+                    x=f"{_x((b.low + b.high) / 2):.1f}",
+                    y=f"{_y(high) - 3:.1f}",
+                    text_anchor="middle",
+                    class_="small",
+                ),
             )
         )
     error = calibration_error(tuple(bins))
     description = f"Expected calibration error {error:.3f}. " + "; ".join(
         f"{b.low:.2f} to {b.high:.2f}: accuracy {b.accuracy:.2f} of {b.count}" for b in bins if b.count
     )
-    return _svg("Reliability: accuracy by confidence", description, 370, 360, shapes, standalone)
+    return _svg("Reliability: accuracy by confidence", description, 380, 384, shapes)
 
 
-def risk_coverage(points: Sequence[RiskPoint], *, standalone: bool = False) -> Safe:
+def risk_coverage(points: Sequence[RiskPoint]) -> Safe:
     """Draw the share of wrong answers against the share of pictures answered, the surest first.
 
     Args:
         points: From `statistics.risk_coverage`, by rising coverage.
-        standalone: For a file of its own, with its style inside.
     """
     top = _ceiling(max(point.risk for point in points))
     path = "M" + " L".join(f"{_x(point.coverage):.1f} {_y(point.risk / top):.1f}" for point in points)
     shapes = [
         *_frame("share of pictures answered", "share of answers wrong", top),
         tag("path", class_="curve", d=path),
+        tag("line", class_="marker", x1=_x(1), x2=_x(1), y1=_y(1), y2=_y(0), data_left=_LEFT, data_side=_SIDE),
     ]
     sampled = [next(point for point in points if point.coverage >= goal - 1e-9) for goal in (0.25, 0.5, 0.75, 1.0)]
     description = "; ".join(f"answering {p.coverage:.0%}: {p.risk:.1%} wrong" for p in sampled)
-    return _svg("Risk against coverage", description, 370, 360, shapes, standalone)
+    return _svg("Risk against coverage", description, 380, 360, shapes)
 
 
-def confusion(counts: Indices, names: Sequence[str], *, standalone: bool = False) -> Safe:
-    """Draw a confusion matrix as a heat map; each row is shaded by its own share.
-
-    Args:
-        counts: ``[target, predicted]``, shape ``(n_labels, n_labels)``.
-        names: The labels' names, by index.
-        standalone: For a file of its own, with its style inside.
-    """
-    n = len(names)
-    labelled = n <= LABELLED_CELLS
-    cell = 22.0 if labelled else max(1.0, 900.0 / n)
-    margin = 14.0 + (6.2 * min(24, max(len(name) for name in names)) if labelled else 10.0)
-    size = margin + n * cell + 10
-    shapes = [tag("rect", class_="grid", x=margin, y=margin, width=n * cell, height=n * cell)]
-    support = counts.sum(axis=1)
-    for target, predicted in zip(*counts.nonzero(), strict=True):
-        count, share = int(counts[target, predicted]), counts[target, predicted] / support[target]
-        shapes.append(
-            tag(
-                "rect",
-                tag("title", f"{names[target]} taken for {names[predicted]}: {count} of {support[target]}"),
-                class_="cell-hit" if target == predicted else "cell-miss",
-                x=f"{margin + predicted * cell:.1f}",
-                y=f"{margin + target * cell:.1f}",
-                width=f"{cell:.1f}",
-                height=f"{cell:.1f}",
-                fill_opacity=f"{0.12 + 0.88 * share:.2f}",
-            )
-        )
-    for index, name in enumerate(names if labelled else ()):
-        middle = margin + (index + 0.5) * cell + 4
-        shown = name if len(name) <= 24 else name[:23] + "…"
-        shapes.append(tag("text", shown, x=margin - 6, y=f"{middle:.1f}", text_anchor="end", class_="small"))
-        turned = f"translate({middle:.1f} {margin - 6:.1f}) rotate(-90)"
-        shapes.append(tag("text", shown, transform=turned, class_="small"))
-    right = int(counts.diagonal().sum())
-    description = f"Rows are true labels, columns are answers. {right} of {int(counts.sum())} pictures are right."
-    return _svg(f"Confusion matrix of {n} labels", description, size, size, shapes, standalone)
-
-
-def _svg(title: str, description: str, width: float, height: float, shapes: Sequence[Safe], standalone: bool) -> Safe:
-    own = [
-        tag("style", Safe(STYLE)),
-        tag("rect", class_="page", width="100%", height="100%"),
-    ]
+def _svg(title: str, description: str, width: float, height: float, shapes: Sequence[Safe]) -> Safe:
     return tag(
         "svg",
         tag("title", title),
         tag("desc", description),
-        join(own if standalone else []),
         join(shapes),
         class_="plot",
         role="img",
@@ -157,6 +113,22 @@ def _frame(x_title: str, y_title: str, top: float = 1.0) -> list[Safe]:
     turned = f"translate(13 {_y(0.5):.1f}) rotate(-90)"
     shapes.append(tag("text", y_title, transform=turned, text_anchor="middle"))
     return shapes
+
+
+def _legend() -> list[Safe]:
+    """Say below a reliability diagram what its colours and numbers are."""
+    shapes: list[Safe] = []
+    for left, kind, opacity, words in ((0.0, "bar", 0.75, "accuracy"), (0.3, "gap", 0.4, "gap")):
+        x, y = f"{_x(left):.1f}", f"{_y(0) + 49:.1f}"
+        shapes.append(tag("rect", class_=kind, fill_opacity=opacity, x=x, y=y, width=10, height=10))
+        shapes.append(tag("text", words, x=f"{_x(left) + 15:.1f}", y=f"{_y(0) + 58:.1f}"))
+    shapes.append(tag("text", "number: images", x=f"{_x(1):.1f}", y=f"{_y(0) + 58:.1f}", text_anchor="end"))
+    return shapes
+
+
+def _short(count: int) -> str:
+    """Return a count in at most four characters."""
+    return str(count) if count < 1000 else f"{count / 1000:.0f}k" if count >= 9950 else f"{count / 1000:.1f}k"
 
 
 def _line(name: str, x1: float, y1: float, x2: float, y2: float) -> Safe:

@@ -16,11 +16,11 @@ from ...features.pipeline import Pipeline
 from ...images.decode import DecodeOptions, decode, open_file
 from ...images.isolate import isolated
 
-SIDE = 112
-"""Longest side in pixels."""
+SIDE, SIDE_OF_MANY = 224, 144
+"""Longest side in pixels: of up to `_MANY` thumbnails, and of more, so that a page of 5,000 stays under 30 MB."""
 
-_QUALITY = 45
-"""WebP quality: some 2 KB a thumbnail, so that 5,000 of them stay well under 30 MB."""
+_MANY = 2500
+_QUALITY = 40
 
 
 def make_thumbnails(
@@ -37,8 +37,9 @@ def make_thumbnails(
     """
     unique = list(dict.fromkeys(paths))
     thumbnails: dict[str, str] = {}
+    side = SIDE_OF_MANY if len(unique) > _MANY else SIDE
     with (
-        isolated(partial(_shrink, decode_options=pipeline.decode_options), pipeline.isolation) as shrink,
+        isolated(partial(_shrink, side, decode_options=pipeline.decode_options), pipeline.isolation) as shrink,
         ThreadPoolExecutor(max(1, pipeline.workers), thread_name_prefix="thumbnail") as pool,
     ):
         for path, address in zip(unique, pool.map(lambda path: _make(path, shrink), unique), strict=True):
@@ -56,9 +57,9 @@ def _make(path: str, shrink: Callable[[IO[bytes]], str]) -> str:
         return ""
 
 
-def _shrink(file: IO[bytes], decode_options: DecodeOptions) -> str:
+def _shrink(side: int, file: IO[bytes], decode_options: DecodeOptions) -> str:
     image = decode(file, decode_options)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    image.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=_QUALITY, method=2)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
