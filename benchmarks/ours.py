@@ -19,10 +19,10 @@ _BATCH = 32
 
 
 def startup(material: Material, _: bool) -> Iterator[Row]:
-    """One picture with the built-in checkpoint, and the commands that only print."""
+    """One image with the built-in checkpoint, and the commands that only print."""
     one = ["classify", material.photos[0], "--labels", "cat,dog", "--model", "tiny", "--no-cache"]
     ours, theirs = side_by_side(lambda: zeroshot(*one), lambda: command(sys.executable, "-c", "import open_clip"))
-    yield Row("one picture with tiny / import open_clip", ours, theirs, "<= 0.15", ours / theirs)
+    yield Row("one image with tiny / import open_clip", ours, theirs, "<= 0.15", ours / theirs)
     printing = (["--help"], ["prompts", "list"], ["models", "list"])
     typer, *rest = side_by_side(
         lambda: command(sys.executable, "-c", "import typer"),
@@ -72,7 +72,7 @@ def text(material: Material, quick: bool) -> Iterator[Row]:
     yield Row("100 labels x 80 templates, whole process: again / first", again, first, "< 0.05", again / first)
 
 
-def pictures(material: Material, _: bool) -> Iterator[Row]:
+def images(material: Material, _: bool) -> Iterator[Row]:
     """End to end against the encoder alone, and against decoding alone."""
     from zeroshot import load_encoder
     from zeroshot.features.pipeline import Pipeline, available_cores
@@ -158,7 +158,7 @@ def _parts(
 
     with ThreadPoolExecutor(pipeline.workers) as pool:
         ready = np.stack(list(pool.map(decode, paths[:2000])))
-        repeats = -(-len(paths) // len(ready))  # pixels of more pictures would take memory, and tell nothing new
+        repeats = -(-len(paths) // len(ready))  # pixels of more images would take memory, and tell nothing new
 
         def encode() -> None:
             for _ in range(repeats):
@@ -171,7 +171,7 @@ def _parts(
 
         works: list[Callable[[], object]] = [partial(_run, encoder, paths, pipeline), encode, decode_all]
         ours, encoding, decoding = side_by_side(*works, rounds=rounds)
-    rates = f"{len(paths) / ours:.0f}, {len(paths) / encoding:.0f} and {len(paths) / decoding:.0f} pictures/s"
+    rates = f"{len(paths) / ours:.0f}, {len(paths) / encoding:.0f} and {len(paths) / decoding:.0f} images/s"
     title = f"{len(paths)} photographs, {name} (end to end, encoder alone, decoding alone: {rates})"
     ceiling = {"encode": encoding, "decode": decoding, "lower": max(encoding, decoding)}[against]
     what = {"encode": "the encoder alone", "decode": "bare decode and resize", "lower": "the slower of the two"}
@@ -229,4 +229,4 @@ def memory(material: Material, _: bool) -> Iterator[Row]:
         return float(done.stdout) * 1024
 
     small, large = peak(2000), peak(20000)
-    yield Row("peak memory: 20,000 pictures / 2,000", large, small, "<= 1.1", large / small)
+    yield Row("peak memory: 20,000 images / 2,000", large, small, "<= 1.1", large / small)

@@ -53,7 +53,7 @@ def _open_clip_loop(material: Material, paths: list[str]) -> Any:
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     templates = list(load_templates("photo").templates)
 
-    class Pictures(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    class Images(torch.utils.data.Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
             return len(paths)
 
@@ -63,7 +63,7 @@ def _open_clip_loop(material: Material, paths: list[str]) -> Any:
     def loop() -> None:
         with torch.no_grad():
             weights = open_clip.build_zero_shot_classifier(model, tokenizer, LABELS.split(","), templates)
-            for batch in torch.utils.data.DataLoader(Pictures(), batch_size=32, num_workers=2):
+            for batch in torch.utils.data.DataLoader(Images(), batch_size=32, num_workers=2):
                 (100 * model.encode_image(batch, normalize=True) @ weights).softmax(dim=-1)
 
     return loop

@@ -19,7 +19,7 @@ Colour = str | tuple[int, int, int]
 
 @pytest.fixture
 def images(tmp_path: Path) -> SaveImage:
-    """Save solid pictures below `tmp_path`: ``images("a/1.png", "red", (8, 6))`` returns the path."""
+    """Save solid images below `tmp_path`: ``images("a/1.png", "red", (8, 6))`` returns the path."""
 
     def save(name: str, colour: Colour = "red", size: tuple[int, int] = (16, 12), **options: Any) -> Path:
         path = tmp_path / name
@@ -32,7 +32,7 @@ def images(tmp_path: Path) -> SaveImage:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the features and exports of the person who runs it."""
+    """No test reads or writes the features and exports of the user who runs it."""
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -46,7 +46,7 @@ def fake_model(monkeypatch: pytest.MonkeyPatch) -> FakeModel:
 
 @pytest.fixture
 def folder(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> Path:
-    """Three pictures in a folder, blue, red and magenta in natural order, and the colour encoder to look at them."""
+    """Three images in a folder, blue, red and magenta in natural order, and the colour encoder to look at them."""
     for name, colour in [("1.png", "blue"), ("2.png", "red"), ("10.png", "magenta")]:
         images(f"all/{name}", colour)
     return tmp_path / "all"

@@ -1,6 +1,6 @@
 """The long version of tests/faults/: minutes, one command, a table at the end.
 
-    python tools/torture.py [--sort 150] [--resume 150] [--cache 60] [--pictures 1] [--every-moment]
+    python tools/torture.py [--sort 150] [--resume 150] [--cache 60] [--images 1] [--every-moment]
 
 Each number is how many seeded tries are made; ``--every-moment`` also kills sorting before, in and during the undo of
 every single call that changes the file system. Exits 1 if anything was lost.
@@ -26,7 +26,7 @@ from support.fault_injection import Server
 def main() -> int:
     """Run every campaign, print what was tried and what was lost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    for name, count in (("sort", 150), ("resume", 150), ("cache", 60), ("pictures", 1)):
+    for name, count in (("sort", 150), ("resume", 150), ("cache", 60), ("images", 1)):
         parser.add_argument(f"--{name}", type=int, default=count, help=f"tries (default {count})")
     parser.add_argument("--every-moment", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,7 +50,7 @@ def main() -> int:
             tally = Tally()
             campaign("feature cache", asked.cache, CacheCampaign(server, base, tally, cache).try_random, tally)
         tally = Tally()
-        campaign("damaged pictures", asked.pictures, lambda generator: open_all(base, generator, tally), tally)
+        campaign("damaged images", asked.images, lambda generator: open_all(base, generator, tally), tally)
     return _report(rows)
 
 
@@ -71,9 +71,9 @@ def _report(rows: list[tuple[str, Tally]]) -> int:
         total.stopped += tally.stopped
         total.counts += tally.counts
         total.problems += tally.problems
-    print("\n| tried | faults | runs stopped | records lost | pictures lost | crashes |\n|---" + 5 * "|---" + "|")
+    print("\n| tried | faults | runs stopped | records lost | images lost | crashes |\n|---" + 5 * "|---" + "|")
     for name, tally in [*rows, ("all", total)]:
-        cells = [_lost(tally, "records", "expected"), _lost(tally, "pictures", "looked for"), tally.counts["crashes"]]
+        cells = [_lost(tally, "records", "expected"), _lost(tally, "images", "looked for"), tally.counts["crashes"]]
         print(f"| {name} | {tally.tries:,} | {tally.stopped:,} | " + " | ".join(map(str, cells)) + " |")
     for name, tally in [*rows, ("all", total)]:
         print(f"{name}: {', '.join(f'{count:,} {what}' for what, count in sorted(tally.counts.items()))}")

@@ -1,4 +1,4 @@
-"""Sort pictures by words: zero-shot image classification with CLIP models.
+"""Sort images by words: zero-shot image classification with CLIP models.
 
 The calls below are those that the command line makes. Nothing is imported before it is used, so that
 ``import zeroshot`` is quick; torch only when a model is loaded into it.

@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a batch of pictures is to each label.
+    """What a batch of images is to each label.
 
     Attributes:
         similarities: Cosines, shape ``(n_images, n_labels)``.
@@ -66,7 +66,7 @@ class Classifier:
         logit_scale: What similarities are multiplied by.
         logit_bias: What is added; it cancels in a softmax and matters in a sigmoid.
         score: How logits become probabilities.
-        warnings: What a person should know about these labels, one line each.
+        warnings: What a user should know about these labels, one line each.
     """
 
     weights: Features
@@ -78,7 +78,7 @@ class Classifier:
     warnings: tuple[str, ...] = ()
 
     def scores(self, image_features: Features) -> Scores:
-        """Score pictures against every label.
+        """Score images against every label.
 
         Args:
             image_features: Unit rows, shape ``(n_images, dim)``; cast to float32 before the product, since half

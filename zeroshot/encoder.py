@@ -1,6 +1,6 @@
 """The seam: what every engine offers to the rest, in numpy.
 
-An engine is anything that turns pictures and texts into unit rows of the same space. PyTorch stands behind one
+An engine is anything that turns images and texts into unit rows of the same space. PyTorch stands behind one
 implementation, ONNX Runtime behind another, and a few lines of colour arithmetic behind the tests' own.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -28,7 +28,7 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How a picture becomes the model's input.
+    """How an image becomes the model's input.
 
     Attributes:
         size: Height and width in pixels.
@@ -52,12 +52,12 @@ class EncoderSpec:
     """Every fact about a loaded model that decides its answers, or that a manifest should name.
 
     Attributes:
-        model: The model as the person named it.
+        model: The model as the user named it.
         architecture: open_clip's name of the architecture, or the folder's.
         pretrained: open_clip's weight tag, empty where there is none.
         source: Where the weights came from (a hub repository, a folder, a file).
         weights_sha256: Hash of the weights file, hexadecimal.
-        preprocessing: How pictures are prepared.
+        preprocessing: How images are prepared.
         dim: Length of a feature row.
         context_length: Tokens that the text tower reads, special ones included.
         special_tokens: Spellings that the tokenizer would read as control tokens inside a label.
@@ -107,7 +107,7 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Turns pictures and texts into unit rows of one space."""
+    """Turns images and texts into unit rows of one space."""
 
     @property
     def spec(self) -> EncoderSpec:
@@ -115,7 +115,7 @@ class Encoder(Protocol):
         ...
 
     def encode_images(self, pixels: Pixels) -> Features:
-        """Encode pictures that `preprocess.fit` has brought to the model's size.
+        """Encode images that `preprocess.fit` has brought to the model's size.
 
         Args:
             pixels: RGB values, shape ``(n_images, height, width, 3)``; the engine scales and normalises them.
@@ -136,11 +136,6 @@ class Encoder(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text before truncation, special ones included."""
         ...
-
-
-def as_many(given: str | Iterable[str]) -> Iterable[str]:
-    """Return several strings as they are, and one as a list of it: Python would walk it by its characters."""
-    return [given] if isinstance(given, str) else given
 
 
 def average(features: Features) -> Features:

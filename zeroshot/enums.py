@@ -1,4 +1,4 @@
-"""The choices that a person has, each spelled in one place. Imports nothing, so that ``--help`` is quick."""
+"""The choices that a user has, each spelled in one place. Imports nothing, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Engine(enum.StrEnum):
 
 
 class ResizeMode(enum.StrEnum):
-    """How a picture of any shape becomes the model's rectangle; names are open_clip's."""
+    """How an image of any shape becomes the model's rectangle; names are open_clip's."""
 
     SHORTEST = "shortest"  # the short side fits, the middle is cut out
     LONGEST = "longest"  # the long side fits, the rest is padded
@@ -80,7 +80,7 @@ class Interpolation(enum.StrEnum):
 
 
 class Placement(enum.StrEnum):
-    """How `sort` brings a picture into its folder."""
+    """How `sort` brings an image into its folder."""
 
     LINK = "link"  # a hard link; a symbolic one across file systems
     COPY = "copy"

@@ -1,6 +1,6 @@
-"""What can go wrong for a person, and the exit code that says so.
+"""What can go wrong for a user, and the exit code that says so.
 
-Everything that a person can mend is a `ZeroshotError`: one line that names what was wrong and which value, and a
+Everything that a user can fix is a `ZeroshotError`: one line that names what was wrong and which value, and a
 hint that names the command or option to try. Any other exception is a bug and keeps its traceback.
 """
 
@@ -26,11 +26,11 @@ MORE_MEMORY = "a smaller --batch-size, fewer --workers, a smaller model, or a ma
 
 
 class ZeroshotError(Exception):
-    """A mistake that a person can mend.
+    """A mistake that a user can fix.
 
     Args:
         message: One line: what was wrong, and which value.
-        hint: One line: the command or option that mends it; empty when there is nothing to try.
+        hint: One line: the command or option that fixes it; empty when there is nothing to try.
     """
 
     exit_code = ExitCode.ERROR
@@ -72,7 +72,7 @@ class ResourceError(ZeroshotError):
 
 
 class ImageError(ZeroshotError):
-    """One picture that cannot be read; it becomes one failed record and never ends a run."""
+    """One image that cannot be read; it becomes one failed record and never ends a run."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

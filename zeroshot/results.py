@@ -8,12 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One label's standing for one picture.
+    """One label's standing for one image.
 
     Attributes:
-        label: The label, or the group, as the person wrote it.
+        label: The label, or the group, as the user wrote it.
         probability: In [0, 1].
-        similarity: Cosine of picture and label, in [-1, 1]; for a group, its nearest member's.
+        similarity: Cosine of image and label, in [-1, 1]; for a group, its nearest member's.
         logit: Scaled similarity plus bias; for a group, the logarithm of the summed exponentials.
     """
 
@@ -25,10 +25,10 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one picture.
+    """The answer for one image.
 
     Attributes:
-        path: As the person gave it (undecodable bytes are surrogate escapes).
+        path: As the user gave it (undecodable bytes are surrogate escapes).
         label: The best label; None for "unknown": below the threshold, or a background label came out on top.
         probability: Probability of the best reportable label, whether or not it reached the threshold.
         top: The best labels, best first.
@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A picture that could not be read, and why in one line."""
+    """An image that could not be read, and why in one line."""
 
     path: str
     error: str

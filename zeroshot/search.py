@@ -1,4 +1,4 @@
-"""The other direction of the similarity matrix: the pictures of a folder that are nearest to a text or a picture."""
+"""The other direction of the similarity matrix: the images of a folder that are nearest to a text or an image."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .encoder import Encoder, Features, as_many, average
+from .encoder import Encoder, Features, average
 from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches
 from .prompts.labels import Label, normalise
 from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
+from .strings import as_many
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A picture that was found.
+    """An image that was found.
 
     Attributes:
-        path: As the person gave it.
+        path: As the user gave it.
         similarity: Cosine to the query, in [-1, 1].
     """
 
@@ -35,7 +36,7 @@ class Found:
 
     Attributes:
         hits: Nearest first; equal ones in input order.
-        failures: Pictures that could not be read.
+        failures: Images that could not be read.
         searched: How many could.
     """
 
@@ -51,7 +52,7 @@ def build_query(
     pipeline: Pipeline,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Features:
-    """Return the unit mean of sentences and example pictures, shape ``(dim,)``.
+    """Return the unit mean of sentences and example images, shape ``(dim,)``.
 
     Args:
         encoder: The model.
@@ -67,7 +68,7 @@ def build_query(
     """
     texts, images = list(as_many(texts)), list(as_many(images))
     if not texts and not images:
-        raise InputError("nothing to search for", "give a text, or --like PICTURE")
+        raise InputError("nothing to search for", "give a text, or --like IMAGE")
     if not all(normalise(text) for text in texts):
         raise LabelError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
     check_encodable(texts)
@@ -81,7 +82,7 @@ def build_query(
         )
     for item in (item for batch in encode_batches(encoder, images, pipeline) for item in batch):
         if item.features is None:
-            raise InputError(f"--like {item.path}: {item.error}", "give a picture that can be read")
+            raise InputError(f"--like {item.path}: {item.error}", "give an image that can be read")
         rows.append(item.features)
     return average(np.stack(rows))
 
@@ -94,7 +95,7 @@ def search(
     pipeline: Pipeline,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Found:
-    """Rank pictures by their cosine to a query.
+    """Rank images by their cosine to a query.
 
     Args:
         encoder: The model.
@@ -114,7 +115,7 @@ def search(
                 if item.features is None:
                     failures.append(Failure(item.path, item.error))
                 else:
-                    # The running number makes equal pictures keep their order.
+                    # The running number makes equal images keep their order.
                     yield float(item.features @ query), -seen, item.path
                     seen += 1
             on_progress(len(batch))

@@ -98,21 +98,21 @@ def test_one_missing_path_is_one_failed_record(fake_model: FakeModel, images: Sa
     ("arguments", "code", "message"),
     [
         (["nowhere", "--labels", "a,b"], 1, "no such file or folder: nowhere"),
-        (["EMPTY", "--labels", "a,b"], 1, "no pictures in"),
-        (["PICTURE"], 2, "no labels"),
-        (["PICTURE", "--labels", ""], 2, "no labels"),
-        (["PICTURE", "--labels", "a,,b"], 2, "label number 2 is empty"),
-        (["PICTURE", "--labels", "cat,Cat "], 2, "labels stand twice"),
-        (["PICTURE", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),
-        (["PICTURE", "--labels", "a,b", "--prompts", "generel"], 1, "did you mean 'general'?"),
-        (["PICTURE", "--labels", "a,b", "--template", "no placeholder"], 2, "has no placeholder"),
-        (["PICTURE", "--labels", "a,b", "--prompts", "photo", "--template", "{}"], 2, "both --prompts and --template"),
-        (["PICTURE", "--labels", "a,b", "--fields", "logits"], 2, "did you mean 'logit'?"),
-        (["PICTURE", "--labels", "a,b", "--score", "sigmoid"], 2, "was trained with a softmax"),
-        (["PICTURE", "--labels", "a,b", "--output", "FOLDER"], 1, "is a folder"),
-        (["--labels", "a,b"], 2, "no pictures"),
+        (["EMPTY", "--labels", "a,b"], 1, "no images in"),
+        (["IMAGE"], 2, "no labels"),
+        (["IMAGE", "--labels", ""], 2, "no labels"),
+        (["IMAGE", "--labels", "a,,b"], 2, "label number 2 is empty"),
+        (["IMAGE", "--labels", "cat,Cat "], 2, "labels stand twice"),
+        (["IMAGE", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),
+        (["IMAGE", "--labels", "a,b", "--prompts", "generel"], 1, "did you mean 'general'?"),
+        (["IMAGE", "--labels", "a,b", "--template", "no placeholder"], 2, "has no placeholder"),
+        (["IMAGE", "--labels", "a,b", "--prompts", "photo", "--template", "{}"], 2, "both --prompts and --template"),
+        (["IMAGE", "--labels", "a,b", "--fields", "logits"], 2, "did you mean 'logit'?"),
+        (["IMAGE", "--labels", "a,b", "--score", "sigmoid"], 2, "was trained with a softmax"),
+        (["IMAGE", "--labels", "a,b", "--output", "FOLDER"], 1, "is a folder"),
+        (["--labels", "a,b"], 2, "no images"),
         (["-", "--files-from", "-", "--labels", "a,b"], 2, "stdin is named twice"),
-        (["PICTURE", "--labels-file", "nofile.txt"], 1, "cannot read nofile.txt"),
+        (["IMAGE", "--labels-file", "nofile.txt"], 1, "cannot read nofile.txt"),
     ],
 )
 def test_mistakes_are_one_line_and_a_hint(
@@ -120,7 +120,7 @@ def test_mistakes_are_one_line_and_a_hint(
 ) -> None:
     """Each mistake names the value and says what to try, prints nothing on stdout, and has its exit code."""
     (tmp_path / "empty").mkdir()
-    places = {"PICTURE": images("p.png"), "EMPTY": tmp_path / "empty", "FOLDER": tmp_path}
+    places = {"IMAGE": images("p.png"), "EMPTY": tmp_path / "empty", "FOLDER": tmp_path}
     result = run(*(places.get(argument, argument) for argument in arguments))
     assert (result.exit_code, result.stdout) == (code, "")
     error, hint = result.stderr.splitlines()
@@ -188,7 +188,7 @@ def test_below_the_threshold_the_label_is_null(fake_model: FakeModel, images: Sa
 def test_background_and_groups_come_from_the_label_file(
     fake_model: FakeModel, images: SaveImage, tmp_path: Path
 ) -> None:
-    """A background label takes the picture but is never reported; a group's probability is its members' sum."""
+    """A background label takes the image but is never reported; a group's probability is its members' sum."""
     labels = tmp_path / "labels.yaml"
     labels.write_text("labels: {red: [crimson], green: , blue: }\nbackground: [black]\ngroups: {cold: [green, blue]}\n")
     green, black = images("green.png", "green"), images("black.png", "black")

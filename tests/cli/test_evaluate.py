@@ -19,7 +19,7 @@ runner = CliRunner()
 
 @pytest.fixture
 def folder(images, tmp_path: Path) -> str:
-    """Ten pictures of three colours, one of them in the wrong folder."""
+    """Ten images of three colours, one of them in the wrong folder."""
     for index in range(4):
         images(f"val/red/{index}.png", (255, 10 * index, 0))
         images(f"val/blue/{index}.png", (0, 10 * index, 255))
@@ -35,7 +35,7 @@ def evaluate(*arguments: str) -> dict[str, Any]:
 
 
 def test_contract(fake_model, folder: str) -> None:
-    """The keys of the JSON are pinned, and the numbers of the ten pictures are right."""
+    """The keys of the JSON are pinned, and the numbers of the ten images are right."""
     document = evaluate(folder, "--suspects", "3")
     assert list(document) == [
         *("format", "version", "manifest", "metrics", "pictures", "labels", "confusion", "reliability"),
@@ -69,7 +69,7 @@ def test_contract(fake_model, folder: str) -> None:
 
 
 def test_the_way_that_images_were_opened_stands_in_the_manifest(fake_model, folder: str) -> None:
-    """Also what is not the default: figures of drafts are not those of whole pictures."""
+    """Also what is not the default: figures of drafts are not those of whole images."""
     plain, drafts = evaluate(folder), evaluate(folder, "--draft", "--no-exif", "--max-pixels", "5000")
     always = {"score": "softmax", "data": folder}
     assert plain["manifest"]["options"] == always | {"exif": True}
@@ -87,7 +87,7 @@ def test_table(fake_model, folder: str) -> None:
 
 
 def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every combination is one row, best first; each picture is encoded once a model."""
+    """Every combination is one row, best first; each image is encoded once a model."""
     encoders = {"good": FakeEncoder(), "cold": FakeEncoder(logit_scale=1.0)}
     encoders["cold"]._spec = replace(encoders["cold"].spec, weights_sha256="1" * 64)
     monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda name, tag, **_: encoders[name])
@@ -114,14 +114,14 @@ def test_tags_go_with_models(fake_model, folder: str) -> None:
 
 
 def test_failures_are_named_and_excluded(fake_model, folder: str) -> None:
-    """A picture that cannot be read is named, counts in no metric, and makes the exit code 3."""
+    """An image that cannot be read is named, counts in no metric, and makes the exit code 3."""
     (Path(folder) / "red" / "9.png").write_bytes(b"")
     result = runner.invoke(app, ["eval", folder])
     assert result.exit_code == 3
     document = json.loads(result.stdout)
     assert document["pictures"] == {"measured": 10, "failed": 1}
     assert document["failures"][0]["path"].endswith("red/9.png")
-    assert "1 of 11 pictures could not be read" in result.stderr
+    assert "1 of 11 images could not be read" in result.stderr
 
 
 def test_fail_under(fake_model, folder: str) -> None:
@@ -161,10 +161,13 @@ def test_a_report_is_written_beside_the_result(fake_model, folder: str, tmp_path
 def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None:
     """With a calibration the probabilities change and the answers do not; a foreign one is refused before encoding."""
     for index in range(40):
-        copy = Path(folder) / ("red" if index % 2 else "blue") / f"more{index}.png"
-        copy.write_bytes((Path(folder) / ("red" if index % 2 else "blue") / "0.png").read_bytes())
+        shown = "red" if index % 2 else "blue"
+        given = "green" if index % 5 == 0 else shown  # mistakes in both halves: the probabilities are too sure
+        copy = Path(folder) / given / f"more{index}.png"
+        copy.write_bytes((Path(folder) / shown / "0.png").read_bytes())
     target = str(tmp_path / "calibration.json")
-    assert runner.invoke(app, ["calibrate", folder, "--output", target]).exit_code == 0
+    fitted = runner.invoke(app, ["calibrate", folder, "--output", target])
+    assert fitted.exit_code == 0, fitted.output
     before, after = evaluate(folder), evaluate(folder, "--calibration", target)
     assert after["metrics"]["top1"] == before["metrics"]["top1"]
     assert after["metrics"]["nll"]["value"] < before["metrics"]["nll"]["value"]

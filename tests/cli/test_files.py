@@ -30,7 +30,7 @@ def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:
 
 
 def test_what_cannot_be_pruned_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Space mends a full disk, and only that; `info` names the folder whose size it tells."""
+    """Space fixes a full disk, and only that; `info` names the folder whose size it tells."""
     run("classify", folder, "--labels", "red,blue")
     assert run("cache", "info").stdout.startswith(f"{cache_folder()}: ")
     for reason, hint in (
@@ -61,7 +61,7 @@ def test_clearing_what_is_not_there(fake_model: FakeModel, monkeypatch: pytest.M
 def test_a_file_that_would_be_lost_is_refused_before_the_model_is_loaded(
     fake_model: FakeModel, folder: Path, tmp_path: Path
 ) -> None:
-    """An output that is a picture below an input, or the list of inputs, is not written."""
+    """An output that is an image below an input, or the list of inputs, is not written."""
     (tmp_path / "list").write_text(f"{folder}\n")
     for command in (["search", folder, "red"], ["classify", folder, "--labels", "a,b"]):
         for lost in (folder / "1.png", tmp_path / "list"):

@@ -175,6 +175,6 @@ def test_pulling_notices_damage_to_what_was_downloaded(tmp_path: Path) -> None:
 def test_a_card_in_another_encoding_is_shown(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
     """What is not UTF-8 in a model's card is marked, and no reason to stop."""
     folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
-    (folder / "README.md").write_bytes(b"a caf\xe9 for pictures")
+    (folder / "README.md").write_bytes(b"a caf\xe9 for images")
     shown = CliRunner().invoke(app, ["models", "info", str(folder)], catch_exceptions=False)
-    assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (0, "a caf\ufffd for pictures")
+    assert (shown.exit_code, shown.stdout.splitlines()[-1]) == (0, "a caf\ufffd for images")

@@ -1,4 +1,4 @@
-"""The whole program as it is installed: real processes, the built-in checkpoint, the pictures in examples/."""
+"""The whole program as it is installed: real processes, the built-in checkpoint, the images in examples/."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
 
 
 def test_the_readmes_images_are_recognised(tmp_path: Path) -> None:
-    """The main job, offline: the pictures whose content is among the labels get it."""
+    """The main job, offline: the images whose content is among the labels get it."""
     code, out, err = run(*CLASSIFY, cwd=tmp_path)
     assert (code, err) == (0, "")
     found = {Path(record["path"]).stem: record["label"] for record in map(json.loads, out.splitlines())}
@@ -112,7 +112,7 @@ def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, c
 
 
 def test_the_engines_agree() -> None:
-    """ONNX Runtime and PyTorch give the same first label and probabilities to 1e-3, on every picture at hand."""
+    """ONNX Runtime and PyTorch give the same first label and probabilities to 1e-3, on every image at hand."""
     photographs = ROOT.parent / "shared" / "photos"
     paths = list(find_images([str(folder) for folder in (EXAMPLES, photographs) if folder.is_dir()]))
     names = sorted(path.name for path in photographs.iterdir()) if photographs.is_dir() else []

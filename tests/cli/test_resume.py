@@ -180,7 +180,7 @@ def test_differences_are_named_where_they_are() -> None:
 
 
 def test_fixed_batches_are_full_and_exact(tmp_path: Path) -> None:
-    """Slow paths and failures do not change which pictures share a batch, and the encoder sees one shape only."""
+    """Slow paths and failures do not change which images share a batch, and the encoder sees one shape only."""
     for number in range(7):
         Image.fromarray(np.full((8, 8, 3), number * 30, np.uint8)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"broken")

@@ -34,7 +34,7 @@ def test_search_lists_the_nearest_first_in_every_format(folder: Path) -> None:
 
 
 def test_search_by_image(folder: Path) -> None:
-    """With --like every argument is a place to look in; --like is repeatable and finds its own picture first."""
+    """With --like every argument is a place to look in; --like is repeatable and finds its own image first."""
     hits = run("search", folder, "--like", folder / "1.png", "--top", 1)
     assert hits.exit_code == 0
     assert json.loads(hits.stdout)["path"] == str(folder / "1.png")
@@ -42,11 +42,11 @@ def test_search_by_image(folder: Path) -> None:
     assert json.loads(listed.stdout)["path"] == str(folder / "2.png")
     refused = run("search", "--like", folder / "1.png")
     assert refused.exit_code == 2
-    assert "no pictures" in refused.stderr
+    assert "no images" in refused.stderr
 
 
 def test_search_names_what_it_could_not_read(folder: Path) -> None:
-    """A damaged picture is one line on stderr and exit code 3; the hits are complete."""
+    """A damaged image is one line on stderr and exit code 3; the hits are complete."""
     (folder / "3.png").touch()
     result = run("search", folder, "red")
     assert result.exit_code == 3
@@ -58,9 +58,9 @@ def test_search_names_what_it_could_not_read(folder: Path) -> None:
 def test_a_forgotten_text_is_said(folder: Path) -> None:
     """No text, a blank one, and stdin's sign in its place are usage errors with the command to type."""
     for arguments, message in (
-        ([], "no pictures to search, and no text"),
+        ([], "no images to search, and no text"),
         ([folder], "no text to search for after "),
-        (["red"], "no pictures to search for 'red'"),
+        (["red"], "no images to search for 'red'"),
         ([folder, ""], "the text to search for is empty"),
         ([folder, " \t\u3000"], "the text to search for is empty"),
         ([folder, "-"], "`-` stands for paths on stdin"),
@@ -112,7 +112,7 @@ def test_an_empty_list_is_said(folder: Path, tmp_path: Path) -> None:
 
 
 def test_features_are_written_in_input_order(folder: Path, tmp_path: Path) -> None:
-    """The file holds a unit row for each picture that could be read, and the failures in its manifest."""
+    """The file holds a unit row for each image that could be read, and the failures in its manifest."""
     (folder / "3.png").touch()
     target = tmp_path / "features.npz"
     result = run("features", folder, "--output", target)
@@ -173,7 +173,7 @@ def test_a_limit_is_one_with_a_cache_too(
     """
     for module in ("zeroshot.features.pipeline", "zeroshot.images.decode"):
         monkeypatch.setattr(f"{module}.DEFAULT_MAX_PIXELS", default)
-    asked = ["classify", folder, "--labels", "red,blue"]  # pictures of 192 pixels
+    asked = ["classify", folder, "--labels", "red,blue"]  # images of 192 pixels
     commands = {default: asked, limit: [*asked, "--max-pixels", limit]}
     for most in (default, limit, default, limit):
         kept, anew = run(*commands[most]), run(*commands[most], "--no-cache")

@@ -22,11 +22,11 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture
 def src(fake_model: FakeModel, images: SaveImage) -> Path:
-    """A folder with a picture of each label, one of none, and a file that is no picture."""
+    """A folder with an image of each label, one of none, and a file that is no image."""
     for name, colour in [("1.png", "red"), ("2.png", "green"), ("deep/er/3.png", "blue"), ("4.png", "grey")]:
         path = images(f"src/{name}", colour)
     broken = path.parent / "5.jpg"
-    broken.write_text("no picture")
+    broken.write_text("no image")
     return path.parent
 
 
@@ -37,7 +37,7 @@ def files(folder: Path) -> list[str]:
 
 
 def test_images_go_to_folders_by_label(src: Path, tmp_path: Path) -> None:
-    """Moved pictures lie in their labels' folders, doubtful ones in _review, broken ones where they were: exit 3."""
+    """Moved images lie in their labels' folders, doubtful ones in _review, broken ones where they were: exit 3."""
     result = run("sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / "out", "--move")
     assert result.exit_code == 3
     assert files(tmp_path / "out") == ["_review/4.png", "blue/3.png", "green/2.png", "red/1.png"]
@@ -53,7 +53,7 @@ def test_images_go_to_folders_by_label(src: Path, tmp_path: Path) -> None:
 
 
 def test_linking_is_the_default(src: Path, tmp_path: Path) -> None:
-    """Without an option pictures are linked: the source is as before, and no space is taken."""
+    """Without an option images are linked: the source is as before, and no space is taken."""
     run("sort", src, *LABELS, "--into", tmp_path / "out")
     assert (tmp_path / "out/red/1.png").samefile(src / "1.png")
     assert len(files(src)) == 5

@@ -79,7 +79,7 @@ def make_old(path: Path) -> None:
 def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
     folder: Path, name: str, spoil: Callable[[Path], None], what: str
 ) -> None:
-    """Left to choose, PyTorch runs and one line says why; asked for, it is an error; either names what mends it."""
+    """Left to choose, PyTorch runs and one line says why; asked for, it is an error; either names what fixes it."""
     export = engines.export_model(resolvers.resolve(str(folder)))
     spoil(export / name)
     warnings: list[str] = []
@@ -101,7 +101,7 @@ def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
 
 @pytest.mark.parametrize("name", ["image.onnx.data", "image.int8.onnx"])
 def test_damaged_weights_of_an_export_are_never_used(folder: Path, name: str) -> None:
-    """Weights with another bit are an error where pictures are first encoded, which pulling mends; texts still work."""
+    """Weights with another bit are an error where images are first encoded, which pulling fixes; texts still work."""
     export = engines.export_model(resolvers.resolve(str(folder)))
     options = {"precision": Precision.INT8} if "int8" in name else {}
     load(folder, **options)

@@ -97,7 +97,7 @@ def _seed() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "dynamic"), FAMILIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dynamic: bool, tmp_path: Path) -> None:
-    """Graphs give PyTorch's features on pictures and sentences that the export's own check did not see."""
+    """Graphs give PyTorch's features on images and sentences that the export's own check did not see."""
     reference = family()
     manifest = export.write_export(reference, tmp_path / "export")
     assert manifest.text.dynamic is dynamic
@@ -416,7 +416,7 @@ def test_an_export_can_be_read_by_whom_new_files_can(tmp_path: Path) -> None:
 
 
 def test_rights_are_set_only_where_they_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of another person have theirs already, and work in progress beside them is left alone."""
+    """Files of another user have theirs already, and work in progress beside them is left alone."""
     export.write_export(vit(), tmp_path / "export")
     work = tmp_path / "export" / ".int8-of-another-process"
     work.mkdir(mode=0o700)

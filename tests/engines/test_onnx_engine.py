@@ -52,7 +52,7 @@ def test_rows_are_unit_float32(folder: Path) -> None:
 
 
 def test_features_do_not_depend_on_the_batch(folder: Path) -> None:
-    """A picture or sentence has the same features alone, among others, and on one thread."""
+    """An image or sentence has the same features alone, among others, and on one thread."""
     encoder = onnx_engine.load(folder)
     alone = onnx_engine.load(folder, threads=1)
     pixels = np.random.default_rng(0).integers(0, 256, (33, 32, 32, 3), dtype=np.uint8)
@@ -65,7 +65,7 @@ def test_features_do_not_depend_on_the_batch(folder: Path) -> None:
 
 
 def test_nothing_in_nothing_out(folder: Path) -> None:
-    """No pictures and no sentences give no rows, of the right width."""
+    """No images and no sentences give no rows, of the right width."""
     encoder = onnx_engine.load(folder)
     assert encoder.encode_images(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 64)
     assert encoder.encode_texts([]).shape == (0, 64)

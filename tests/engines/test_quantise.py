@@ -64,7 +64,7 @@ def test_agreement_is_measured_and_kept(folder: Path) -> None:
 
 
 def test_neighbours_change_nothing(folder: Path) -> None:
-    """A picture's and a sentence's 8-bit features are the same alone as among others, in whatever order."""
+    """An image's and a sentence's 8-bit features are the same alone as among others, in whatever order."""
     if export_manifest.read_manifest(folder).int8 is None:
         quantise(folder)
     small = onnx_engine.load(folder, int8=True)

@@ -21,7 +21,7 @@ HOSTILE = [
     "cat_dog cat dog  cat\tdog\ncat\r\ndog\u00a0cat\u3000dog",
     "&amp; &lt;b&gt; &amp;amp;lt; &eacute; &#39; &nbsp; <b>&amp;</b> AT&T R&D",
     "café cafe\u0301 naïve Ångström İstanbul ſtraße ß ŒUVRE ǅ",
-    "schÃ¶n l’Ã©tÃ© âœ” No problem",  # mojibake that ftfy mends
+    "schÃ¶n l’Ã©tÃ© âœ” No problem",  # mojibake that ftfy fixes
     "狗的照片 犬の写真 개 사진 ภาพ कुत्ता كلب כלב",
     "😀 👨‍👩‍👧‍👦 🇳🇱 👍🏽 ❤️ \u200b\u200d\ufeff",
     "１２３ ½ Ⅷ ² 12345 3.14 1,000",

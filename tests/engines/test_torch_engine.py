@@ -1,4 +1,4 @@
-"""The PyTorch engine against open_clip's own functions, for each kind of model, on pictures that are not square."""
+"""The PyTorch engine against open_clip's own functions, for each kind of model, on images that are not square."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def family_folder(
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Pictures with structure at every scale, none of them square."""
+    """Images with structure at every scale, none of them square."""
     folder = tmp_path_factory.mktemp("photographs")
     random = np.random.default_rng(0)
     paths = []
@@ -178,7 +178,7 @@ def family_encoder(family_folder: tuple[Family, Path]) -> torch_engine.TorchEnco
 
 @pytest.mark.slow
 def test_answers_do_not_depend_on_the_batch(family_encoder: torch_engine.TorchEncoder) -> None:
-    """A picture alone and among others has the same features to 1e-5; so has a sentence among longer ones."""
+    """An image alone and among others has the same features to 1e-5; so has a sentence among longer ones."""
     encoder = family_encoder
     height, width = encoder.spec.preprocessing.size
     pixels = np.random.default_rng(1).integers(0, 256, (5, height, width, 3), dtype=np.uint8)
@@ -322,7 +322,7 @@ def test_quickgelu_follows_the_weight_tag(
 
 
 def test_torch_and_torchvision_of_different_builds_are_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commonest broken installation gets its explanation and the command that mends it."""
+    """The commonest broken installation gets its explanation and the command that fixes it."""
 
     class Broken:
         def find_spec(self, name: str, *_: object) -> None:
@@ -346,7 +346,7 @@ def test_normalising_on_the_device_is_the_same_arithmetic() -> None:
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Halves are tried until they fit; rows keep their order, and a single picture that does not fit is an error."""
+    """Halves are tried until they fit; rows keep their order, and a single image that does not fit is an error."""
     room = 2
 
     def encode(self: object, pixels: np.ndarray) -> np.ndarray:
@@ -360,5 +360,5 @@ def test_a_batch_that_runs_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPat
     pixels = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
     assert encoder.encode_images(pixels)[:, 0].tolist() == list(range(7))
     room = 0
-    with pytest.raises(ModelError, match="one picture alone"):
+    with pytest.raises(ModelError, match="one image alone"):
         encoder.encode_images(pixels)

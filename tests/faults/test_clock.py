@@ -86,7 +86,7 @@ def test_pruning(clock: Clock) -> None:
 
 @pytest.mark.parametrize("way", ["--move", "--copy", "--link"])
 def test_sorting(clock: Clock, fake_model: FakeModel, tmp_path: Path, way: str) -> None:
-    """Sorting again and again under other clocks and undoing under yet others restores every picture and its time."""
+    """Sorting again and again under other clocks and undoing under yet others restores every image and its time."""
     with workplace(tmp_path / "work") as (src, into):
         before = read_tree(src)
         for number, ahead in enumerate(JUMPS):

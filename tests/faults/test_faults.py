@@ -54,12 +54,12 @@ def tally() -> Iterator[Tally]:
 
 @pytest.mark.slow
 def test_sorting_survives_being_stopped(server: Server, tmp_path: Path, tally: Tally) -> None:
-    """After a stop anywhere every picture is whole somewhere, a rerun finishes, and undo restores everything."""
+    """After a stop anywhere every image is whole somewhere, a rerun finishes, and undo restores everything."""
     campaign = SortCampaign(server, tmp_path, tally)
     for seed in range(8):
         campaign.try_random(random.Random(seed))
     assert tally.stopped >= 4
-    assert tally.counts["pictures lost"] == 0
+    assert tally.counts["images lost"] == 0
 
 
 @pytest.mark.slow
@@ -115,7 +115,7 @@ def test_two_runs_on_one_output(server: Server, tmp_path: Path) -> None:
 
 
 def test_two_sorts_of_one_folder(server: Server, tmp_path: Path) -> None:
-    """Runs that move the same pictures at once lose none, and their journals together restore every one."""
+    """Runs that move the same images at once lose none, and their journals together restore every one."""
     with workplace(tmp_path / "work") as (src, into):
         before = read_tree(src)
         command = ["sort", src, "--into", into, "--labels", LABELS, "--move", "--no-cache"]
@@ -123,14 +123,14 @@ def test_two_sorts_of_one_folder(server: Server, tmp_path: Path) -> None:
         assert not any(end.crashed for end in ends), ends
         contents = {content for content, _ in (*read_tree(src).values(), *read_tree(into).values())}
         assert contents >= {content for content, _ in before.values()}
-        for _ in range(2):  # a journal's picture may stand where another journal's was
+        for _ in range(2):  # a journal's image may stand where another journal's was
             for journal in journals(into):
                 server.run(["undo", journal])
         assert read_tree(src) == before
 
 
 def test_read_only_folders(server: Server) -> None:
-    """Where nothing may be written the command says so, and pictures that cannot be taken from their folder stay."""
+    """Where nothing may be written the command says so, and images that cannot be taken from their folder stay."""
     package = Path(zeroshot.__file__).resolve()
     if os.geteuid() == 0 and not all(parent.stat().st_mode & stat.S_IXOTH for parent in package.parents):
         pytest.skip("another user cannot read the installed package")

@@ -1,4 +1,4 @@
-"""Processes that read pictures: whatever happens to one costs the picture that it had in hand, and no other."""
+"""Processes that read images: whatever happens to one costs the image that it had in hand, and no other."""
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ def assert_ends(pid: int) -> None:
         ("exit 0", "its decoder ended its process (exit code 0)"),
         ("exit 3", "its decoder ended its process (exit code 3)"),
         ("close", "its decoder stopped answering"),
-        ("hang /dev/null", "took longer than 0.2 s (--picture-timeout raises the limit)"),
-        ("hang-locked /dev/null", "took longer than 0.2 s (--picture-timeout raises the limit)"),
+        ("hang /dev/null", "took longer than 0.2 s (--image-timeout raises the limit)"),
+        ("hang-locked /dev/null", "took longer than 0.2 s (--image-timeout raises the limit)"),
     ],
 )
 def test_a_fault_costs_one_image(reader: Reader, order: str, reason: str) -> None:
-    """The picture in hand fails with what happened; those before and after it are read."""
+    """The image in hand fails with what happened; those before and after it are read."""
     before = reader()
     assert reader() == before != os.getpid()
     assert reader.fails(order) == reason
@@ -97,7 +97,7 @@ def test_a_fault_costs_one_image(reader: Reader, order: str, reason: str) -> Non
 
 
 def test_faults_among_many(tmp_path: Path) -> None:
-    """With several workers at once each fault hits its own picture, and answers come to where they were asked for."""
+    """With several workers at once each fault hits its own image, and answers come to where they were asked for."""
     orders = [["signal SIGSEGV", "exit 0", "pid", "pid", "hang /dev/null", "pid", "raise x"][i % 7] for i in range(14)]
     for number, order in enumerate(orders):
         (tmp_path / str(number)).write_text(order)
@@ -115,14 +115,14 @@ def test_faults_among_many(tmp_path: Path) -> None:
         "signal SIGSEGV": "its decoder crashed (SIGSEGV)",
         "exit 0": "its decoder ended its process (exit code 0)",
         "pid": "int",
-        "hang /dev/null": "took longer than 0.2 s (--picture-timeout raises the limit)",
+        "hang /dev/null": "took longer than 0.2 s (--image-timeout raises the limit)",
         "raise x": "x",
     }
     assert found == [expected[order] for order in orders]
 
 
 def test_a_child_that_dies_idle_is_nobodys_fault(reader: Reader) -> None:
-    """A process that is killed between two pictures is started anew, and no picture is blamed."""
+    """A process that is killed between two images is started anew, and no image is blamed."""
     pid = reader()
     assert isinstance(pid, int)
     os.kill(pid, signal.SIGKILL)
@@ -141,7 +141,7 @@ def test_what_the_reader_raises_is_raised(reader: Reader) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not count it")
 def test_memory_is_limited(tmp_path: Path) -> None:
-    """A decoder that takes more memory than its picture may is refused it."""
+    """A decoder that takes more memory than its image may is refused it."""
     with Reader(tmp_path, Isolation(memory=1 << 20)) as reader:
         assert reader(f"allocate {1 << 26}") == 1 << 26
         with pytest.raises(MemoryError):
@@ -195,7 +195,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path, order: str) -> None:
 
 
 def test_processes_that_cannot_be_started(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is an error of the run, which no picture is blamed for."""
+    """That is an error of the run, which no image is blamed for."""
     monkeypatch.setattr(isolate, "_BOOT", "raise SystemExit(1)")
     with pytest.raises(ZeroshotError, match="cannot be started") as caught:
         reader()
@@ -212,7 +212,7 @@ def run(*arguments: object) -> tuple[int, bytes, str]:
 
 @pytest.fixture
 def folder(images: SaveImage, tmp_path: Path) -> Path:
-    """Twenty pictures, some of which cannot be read."""
+    """Twenty images, some of which cannot be read."""
     for number in range(20):
         path = images(f"in/{number}.png", ("red", "green", "blue")[number % 3], (9 + number, 20))
         if number % 6 == 5:
@@ -248,23 +248,23 @@ def test_a_run_over_images_that_crash_and_hang(
     images("in/7a.png", "red", (1, 5))
     images("in/9a.png", "red", (5, 1))
     images("in/9b.png", "red", (1, 6))
-    command = [folder, "--isolate", "--picture-timeout", 0.2, "--workers", 2, "--report", tmp_path / "page.html"]
+    command = [folder, "--isolate", "--image-timeout", 0.2, "--workers", 2, "--report", tmp_path / "page.html"]
     code, stdout, stderr = run(*command)
     assert code == 3
     lines = stdout.splitlines()
     (crashed, hung, again) = (lines.pop(8), lines.pop(10), lines.pop(10))
     assert lines == whole
     assert b'7a.png", "error": "its decoder crashed (SIGSEGV)"}' in crashed
-    assert b'9a.png", "error": "took longer than 0.2 s (--picture-timeout raises the limit)"}' in hung
+    assert b'9a.png", "error": "took longer than 0.2 s (--image-timeout raises the limit)"}' in hung
     assert b'9b.png", "error": "its decoder crashed (SIGSEGV)"}' in again
     assert "6 of 23 inputs could not be read" in stderr
 
 
 def test_a_time_limit_needs_processes(fake_model: FakeModel, folder: Path) -> None:
     """Asked of threads, it is a usage error that says so, before a model is loaded."""
-    code, _, stderr = run(folder, "--picture-timeout", 5)
+    code, _, stderr = run(folder, "--image-timeout", 5)
     assert code == 2
-    assert "--picture-timeout needs --isolate" in stderr
+    assert "--image-timeout needs --isolate" in stderr
     assert fake_model.calls == []
 
 

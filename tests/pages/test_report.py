@@ -81,7 +81,7 @@ def eval_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def classify_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a classification of a dozen pictures, with hostile labels and one failure."""
+    """The report of a classification of a dozen images, with hostile labels and one failure."""
     folder = tmp_path_factory.mktemp("classified")
     paths = []
     for index in range(12):
@@ -155,7 +155,7 @@ class TestFile:
     """What stands in the file."""
 
     def test_policy_names_style_and_script(self, eval_page: Path) -> None:
-        """The page's policy allows one style and one script, by hash, and pictures inside the page: nothing else."""
+        """The page's policy allows one style and one script, by hash, and images inside the page: nothing else."""
         text = eval_page.read_text(encoding="utf-8")
         policy = html.unescape(re.search(r'Content-Security-Policy" content="([^"]*)"', text).group(1))
         parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
@@ -186,12 +186,12 @@ class TestFile:
         assert all(re.search(r'alt="[^"]*(answer|unknown)[^"]*"', image) for image in images if "src=" in image)
 
     def test_failures_are_listed(self, eval_page: Path, classify_page: Path) -> None:
-        """Pictures that could not be read stand in a table with their reason."""
+        """Images that could not be read stand in a table with their reason."""
         assert "&lt;gone&gt;.png" in eval_page.read_text(encoding="utf-8")
         assert "no such file" in classify_page.read_text(encoding="utf-8")
 
     def test_five_thousand_images_fit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A page of 5,000 detailed pictures stays under 30 MB: measured on a hundred of them, thumbnails and cards."""
+        """A page of 5,000 detailed images stays under 30 MB: measured on a hundred of them, thumbnails and cards."""
         generator = np.random.default_rng(1)
         coarse = generator.integers(0, 255, size=(100, 24, 32, 3), dtype=np.uint8)
         report = ClassifyReport()
@@ -211,7 +211,7 @@ class TestThumbnails:
     """Thumbnails."""
 
     def test_shape_and_absence(self, images, tmp_path: Path) -> None:
-        """A thumbnail keeps its picture's shape and is small; a file that is gone has none."""
+        """A thumbnail keeps its image's shape and is small; a file that is gone has none."""
         path = str(images("wide.png", "red", (900, 300)))
         made = make_thumbnails([path, path, str(tmp_path / "gone.png")], Pipeline(workers=2))
         assert list(made) == [path]
@@ -467,7 +467,7 @@ class TestInBrowser:
         assert browser.run("document.querySelectorAll('svg.plot[role=img][aria-label]').length") == 2
 
     def test_matrix(self, browser: Page, classify_page: Path) -> None:
-        """Up to fifty pictures, a matrix shows every picture against every label."""
+        """Up to fifty images, a matrix shows every image against every label."""
         browser.open(classify_page)
         assert browser.run("document.querySelectorAll('#matrix tbody tr').length") == 12
         assert browser.run("document.querySelectorAll('#matrix tbody td').length") == 36

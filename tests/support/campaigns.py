@@ -73,12 +73,12 @@ def read_tree(folder: Path) -> Tree:
 
 
 def make_images(folder: Path) -> None:
-    """Fill a folder: names that clash with other and with the same content, odd names, a file that is no picture."""
+    """Fill a folder: names that clash with other and with the same content, odd names, a file that is no image."""
     colours = {"red": "r", "green": "g", "blue": "b", "grey": "x"}
     spread = [
         ("1.png", "red", 8),
         ("2.png", "green", 8),
-        ("a/1.png", "red", 9),  # the name of another picture, in the same folder of results
+        ("a/1.png", "red", 9),  # the name of another image, in the same folder of results
         ("a/2.png", "green", 8),  # name and content of another
         ("b/1.png", "grey", 8),  # for _review
         ("b/IMG.png", "blue", 8),
@@ -90,7 +90,7 @@ def make_images(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (size, 8), colour).save(path, "PNG")
         os.utime(path, ns=(0, 1_500_000_000_123_456_789 + number * 1_000_000_007))
-    (folder / "a" / "broken.jpg").write_text("no picture")
+    (folder / "a" / "broken.jpg").write_text("no image")
     assert len(colours) == 4
 
 
@@ -112,7 +112,7 @@ def strange_name(number: int) -> str:
 
 
 def make_many(folder: Path, count: int) -> None:
-    """Fill a folder with pictures of different content, every seventh of them broken."""
+    """Fill a folder with images of different content, every seventh of them broken."""
     folder.mkdir(parents=True)
     for number in range(count):
         path = folder / strange_name(number)
@@ -123,7 +123,7 @@ def make_many(folder: Path, count: int) -> None:
 
 @contextmanager
 def workplace(base: Path, *, elsewhere: Path | None = None) -> Iterator[tuple[Path, Path]]:
-    """Give a folder of pictures and a place to sort into, which may be on another file system; both are removed."""
+    """Give a folder of images and a place to sort into, which may be on another file system; both are removed."""
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
     make_images(base / "src")
@@ -150,7 +150,7 @@ def journals(into: Path) -> list[Path]:
 
 
 class SortCampaign:
-    """Stops `sort` and `undo`, and looks for every picture afterwards.
+    """Stops `sort` and `undo`, and looks for every image afterwards.
 
     Args:
         server: Runs the commands.
@@ -166,7 +166,7 @@ class SortCampaign:
         self._calls: dict[tuple[str, bool], tuple[int, Tree]] = {}
 
     def ways(self) -> list[tuple[str, bool]]:
-        """Return each way to place pictures, with whether it crosses file systems."""
+        """Return each way to place images, with whether it crosses file systems."""
         here = [("--link", False), ("--copy", False), ("--move", False)]
         return [*here, ("--link", True), ("--move", True)] if self._elsewhere else here
 
@@ -210,15 +210,15 @@ class SortCampaign:
             self._tally.expect(not strays, f"undo left {strays}: {where}")
 
     def _look_for_images(self, before: Tree, src: Path, into: Path, where: str) -> None:
-        """Every picture must be whole, at its source or in a folder of results, and not only as a temporary file."""
-        self._tally.counts["pictures looked for"] += len(before)
+        """Every image must be whole, at its source or in a folder of results, and not only as a temporary file."""
+        self._tally.counts["images looked for"] += len(before)
         found = {
             content for content, _ in (*read_tree(src).values(), *(read_tree(into) if into.exists() else {}).values())
         }
         for name, (content, _) in before.items():
-            self._tally.expect(content in found, f"picture lost: {bytes.fromhex(name)!r} {where}")
+            self._tally.expect(content in found, f"image lost: {bytes.fromhex(name)!r} {where}")
             if content not in found:
-                self._tally.counts["pictures lost"] += 1
+                self._tally.counts["images lost"] += 1
 
     def try_random(self, generator: random.Random) -> None:
         """One seeded try."""
@@ -256,7 +256,7 @@ class ResumeCampaign:
         server: Runs the commands.
         base: A folder to work in.
         tally: Where results go.
-        count: Pictures in it.
+        count: Images in it.
     """
 
     def __init__(self, server: Server, base: Path, tally: Tally, count: int = 30) -> None:
@@ -363,7 +363,7 @@ class CacheCampaign:
     def try_random(self, generator: random.Random) -> None:
         """One seeded try: an empty or a filled cache, one to three runs on it, killed or not, then a run that counts.
 
-        The encoder's rows depend on the batch, so batches have one size here: 20 pictures, all of them.
+        The encoder's rows depend on the batch, so batches have one size here: 20 images, all of them.
         """
         command = [*self._command, "--batch-size", "20", "--workers", "2"]
         if not self._whole:

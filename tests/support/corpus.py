@@ -1,4 +1,4 @@
-"""Damaged pictures: every format that Pillow writes, cut, flipped, with headers that lie and of extreme shapes."""
+"""Damaged images: every format that Pillow writes, cut, flipped, with headers that lie and of extreme shapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHAPES = ((1, 1), (1, 10_000), (10_000, 1))
 
 
 def write_all_formats(modes: Sequence[str] = MODES) -> Iterator[tuple[str, bytes]]:
-    """Yield a small picture in every format and mode that Pillow writes here, as ``FORMAT-MODE`` and its bytes."""
+    """Yield a small image in every format and mode that Pillow writes here, as ``FORMAT-MODE`` and its bytes."""
     Image.init()
     noise = Image.effect_noise((23, 17), 90)
     for form in sorted(Image.SAVE):
@@ -63,7 +63,7 @@ def lying_headers() -> Iterator[bytes]:
 
 
 def check(path: Path, content: bytes, name: str, tally: Tally) -> None:
-    """Open one file: it gives an RGB picture of its size, or one line that says why not."""
+    """Open one file: it gives an RGB image of its size, or one line that says why not."""
     path.write_bytes(content)
     tally.tries += 1
     try:
@@ -81,7 +81,7 @@ def check(path: Path, content: bytes, name: str, tally: Tally) -> None:
 
 def open_all(base: Path, generator: random.Random, tally: Tally, flips: int = 60, modes: Sequence[str] = MODES) -> None:
     """Open the whole corpus once."""
-    path = base / "picture"
+    path = base / "image"
     for name, content in write_all_formats(modes):
         tally.counts["formats and modes"] += 1
         check(path, content, name, tally)

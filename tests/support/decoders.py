@@ -44,7 +44,7 @@ def obey(file: IO[bytes]) -> object:
 
 
 def read_pixels(file: IO[bytes], **how: Any) -> Any:
-    """Read as ever, but for pictures one pixel wide, which crash, and one pixel high, which hang."""
+    """Read as ever, but for images one pixel wide, which crash, and one pixel high, which hang."""
     with Image.open(file) as image:
         width, height = image.size
     if width == 1:

@@ -1,4 +1,4 @@
-"""An encoder that needs no model: the mean colour of a picture against the colour words in a sentence."""
+"""An encoder that needs no model: the mean colour of an image against the colour words in a sentence."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class FakeEncoder:
     """Implements `zeroshot.encoder.Encoder` in a few lines of colour arithmetic.
 
     A sentence is the mean of the colours it names; one that names none is a direction of its own, at right angles to
-    every picture. A token is a word, and two positions are special, as in CLIP.
+    every image. A token is a word, and two positions are special, as in CLIP.
 
     Attributes:
-        batches: How many pictures came in each call of `encode_images`.
+        batches: How many images came in each call of `encode_images`.
         texts: Every sentence that was encoded.
     """
 

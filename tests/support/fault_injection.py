@@ -254,7 +254,7 @@ def _start(run: dict[str, Any], cwd: str, folder: Path) -> tuple[int, Fault]:
 def _sensitive_encoder() -> Any:
     """Return a colour encoder whose rows depend a little on the rest of their batch, as real kernels' last digits may.
 
-    A resumed run that put pictures into other batches than an unbroken one would give other bytes.
+    A resumed run that put images into other batches than an unbroken one would give other bytes.
     """
     import numpy as np
 

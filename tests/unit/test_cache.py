@@ -82,7 +82,7 @@ def test_a_file_just_written_has_no_shortcut() -> None:
 
 
 def test_a_key_is_everything_that_decides_a_feature() -> None:
-    """Other weights, preprocessing, precision or EXIF turning are other keys; text keys are apart from pictures'."""
+    """Other weights, preprocessing, precision or EXIF turning are other keys; text keys are apart from images'."""
     spec = FakeEncoder().spec
     keys = {
         image_key(spec, exif=True),
@@ -358,7 +358,7 @@ def test_clearing_leaves_nothing(store: FeatureCache) -> None:
 
 
 def test_each_way_of_opening_images_has_features_of_its_own() -> None:
-    """What is decoded otherwise is another picture."""
+    """What is decoded otherwise is another image."""
     spec = FakeEncoder().spec
     ways = itertools.product((False, True), (False, True), (None, 99, 100))
     keys = {image_key(spec, exif=exif, draft=draft, max_pixels=limit) for exif, draft, limit in ways}

@@ -32,7 +32,7 @@ KEYS = tuple("abcdefgh")
 
 @pytest.fixture(scope="module")
 def honest() -> tuple[EncodedDataset, Classifier]:
-    """Four thousand pictures whose labels are drawn from the classifier's own probabilities: perfectly calibrated."""
+    """Four thousand images whose labels are drawn from the classifier's own probabilities: perfectly calibrated."""
     generator = np.random.default_rng(11)
     weights = generator.normal(size=(8, 16))
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
@@ -113,7 +113,7 @@ class TestThreshold:
 
 
 class TestHeldOut:
-    """What a fit does on pictures that it has not seen."""
+    """What a fit does on images that it has not seen."""
 
     def test_error_falls_by_half_and_precision_is_reached(self, honest: tuple[EncodedDataset, Classifier]) -> None:
         """With the scale doubled, the held-out calibration error falls by more than half and the precision holds."""
@@ -137,10 +137,10 @@ class TestHeldOut:
 
 
 class TestHalves:
-    """Halving the pictures."""
+    """Halving the images."""
 
     def test_each_label_is_halved(self) -> None:
-        """Every picture is in one half, every label is split evenly, and the seed decides how."""
+        """Every image is in one half, every label is split evenly, and the seed decides how."""
         targets = np.repeat([0, 1, 2], [10, 7, 1])
         first, second = split_halves(targets, 3)
         assert sorted([*first, *second]) == list(range(18))
@@ -150,14 +150,14 @@ class TestHalves:
         assert any(split_halves(targets, seed)[0].tolist() != first.tolist() for seed in range(4, 8))
 
     def test_too_few(self, honest: tuple[EncodedDataset, Classifier]) -> None:
-        """A handful of pictures is refused."""
+        """A handful of images is refused."""
         with pytest.raises(InputError, match="too few"):
             halve(honest[0].subset(np.arange(MIN_IMAGES)), 0)
 
 
 @pytest.fixture
 def folder(images, tmp_path: Path) -> str:
-    """Thirty pictures each of red and blue; a sixth of them look like the other."""
+    """Thirty images each of red and blue; a sixth of them look like the other."""
     for index in range(30):
         mixed = index % 6 == 0
         images(f"val/red/{index}.png", (90 if mixed else 200, 0, 120 + index))

@@ -1,4 +1,4 @@
-"""Checks of templates and labels before any picture is read."""
+"""Checks of templates and labels before any image is read."""
 
 from __future__ import annotations
 

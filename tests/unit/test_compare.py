@@ -57,7 +57,7 @@ class TestFinding:
     """What a comparison finds."""
 
     def test_better(self, tmp_path: Path) -> None:
-        """Twenty pictures gained of a hundred and none lost: B is better, with the interval and p by hand."""
+        """Twenty images gained of a hundred and none lost: B is better, with the interval and p by hand."""
         result = compare_files(
             many(tmp_path, "one", [True] * 60 + [False] * 40), many(tmp_path, "two", [True] * 80 + [False] * 20)
         )
@@ -72,7 +72,7 @@ class TestFinding:
         assert result.sentence.startswith("A is better by 25.0 points (12.5 to ")
 
     def test_no_difference_shown(self, tmp_path: Path) -> None:
-        """Three against two changed pictures are no evidence: p is 1."""
+        """Three against two changed images are no evidence: p is 1."""
         first = [True, True, False, False, False] + [True] * 10
         second = [False, False, True, True, True] + [True] * 10
         result = compare_files(many(tmp_path, "one", first), many(tmp_path, "two", second))
@@ -82,10 +82,10 @@ class TestFinding:
     def test_same_answers(self, tmp_path: Path) -> None:
         """Two runs that agree everywhere are said to, with no interval of nothing."""
         result = compare_files(many(tmp_path, "one", [True, False]), many(tmp_path, "two", [True, False]))
-        assert result.sentence == "no difference shown: A and B have the same pictures right"
+        assert result.sentence == "no difference shown: A and B have the same images right"
 
     def test_labels_and_swaps(self, tmp_path: Path) -> None:
-        """Each label's right answers are counted in both runs; pictures wrong in both, differently, are apart."""
+        """Each label's right answers are counted in both runs; images wrong in both, differently, are apart."""
         first = run_file(tmp_path, "one", [("val/1", 0, 1), ("val/2", 0, 0), ("val/3", 1, 1), ("val/4", 2, 0)])
         second = run_file(tmp_path, "two", [("val/1", 0, 0), ("val/2", 0, 0), ("val/3", 1, 0), ("val/4", 2, 1)])
         result = compare_files(first, second)
@@ -99,35 +99,35 @@ class TestFinding:
 
 
 class TestMatching:
-    """Which picture of one run is which of the other."""
+    """Which image of one run is which of the other."""
 
     def test_below_the_folder(self, tmp_path: Path) -> None:
-        """The same folder spelled in another way still pairs every picture."""
+        """The same folder spelled in another way still pairs every image."""
         first = run_file(tmp_path, "one", [("val/a/1.jpg", 0, 0)])
         manifest = {"model": {"model": "two"}, "prompts": {"name": "x"}, "options": {"data": "/data/val/"}}
         second = run_file(tmp_path, "two", [("/data/val/a/1.jpg", 0, 0)], manifest=manifest)
         assert compare_files(first, second).n_images == 1
 
     def test_order_and_absentees(self, tmp_path: Path) -> None:
-        """Pictures are matched by path, not by position; those in one run only are counted in a note."""
+        """Images are matched by path, not by position; those in one run only are counted in a note."""
         first = run_file(tmp_path, "one", [("val/1", 0, 0), ("val/2", 1, 1)])
         second = run_file(tmp_path, "two", [("val/3", 0, 0), ("val/2", 1, 1), ("val/1", 0, 0)])
         result = compare_files(first, second)
         assert (result.n_images, result.top1.only_first, result.top1.only_second) == (2, 0, 0)
-        assert result.notes == (f"1 pictures are only in {second} and are left out",)
+        assert result.notes == (f"1 images are only in {second} and are left out",)
 
     def test_listed_twice(self, tmp_path: Path) -> None:
-        """A picture that a table lists twice counts twice."""
+        """An image that a table lists twice counts twice."""
         answers = [("val/1", 0, 0), ("val/1", 0, 0)]
         assert compare_files(run_file(tmp_path, "one", answers), run_file(tmp_path, "two", answers)).n_images == 2
 
     def test_nothing_in_common(self, tmp_path: Path) -> None:
-        """Runs over different pictures cannot be compared."""
-        with pytest.raises(InputError, match="no picture in common"):
+        """Runs over different images cannot be compared."""
+        with pytest.raises(InputError, match="no image in common"):
             compare_files(run_file(tmp_path, "one", [("val/1", 0, 0)]), run_file(tmp_path, "two", [("val/2", 0, 0)]))
 
     def test_other_truth(self, tmp_path: Path) -> None:
-        """Runs that disagree on what a picture shows cannot be compared."""
+        """Runs that disagree on what an image shows cannot be compared."""
         with pytest.raises(InputError, match=r"another true label in each run: val/1: a, b"):
             compare_files(run_file(tmp_path, "one", [("val/1", 0, 0)]), run_file(tmp_path, "two", [("val/1", 1, 0)]))
 
@@ -187,13 +187,13 @@ class TestOutput:
         assert list(document["labels"][0]) == ["label", "key", "support", "first", "second"]
 
     def test_text(self, two: tuple[str, str]) -> None:
-        """The finding is the first line; pictures and labels follow, the first ones of many."""
+        """The finding is the first line; images and labels follow, the first ones of many."""
         runs = compare.load_run(two[0]), compare.load_run(two[1])
         text = to_text(compare.compare(*runs), *runs)
         assert text.startswith("B is better by 19.0 points (")
         assert "labels that gained\n  +19  A: 60 to 79 right of 100" in text
         assert "right only in A\n  val/0.jpg: A (0.50) -> B (0.50)" in text
-        assert "... and 10 more pictures" in text
+        assert "... and 10 more images" in text
 
     def test_command(self, two: tuple[str, str], tmp_path: Path) -> None:
         """The command writes either form, and a file that cannot be read is one line and exit code 1."""

@@ -1,4 +1,4 @@
-"""Labelled pictures: folders and tables, matched to labels by name and never by position."""
+"""Labelled images: folders and tables, matched to labels by name and never by position."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tree(root: Path, *names: str) -> str:
 
 
 def test_folder(tmp_path: Path) -> None:
-    """Subfolders are labels in natural order, underscores spaces; pictures below them are theirs, however deep."""
+    """Subfolders are labels in natural order, underscores spaces; images below them are theirs, however deep."""
     root = tree(
         tmp_path, "class_10/1.jpg", "class_9/b/2.jpg", "class_9/1.jpg", "stray.jpg", "@eaDir/x/t.jpg", ".git/a.jpg"
     )
@@ -52,20 +52,20 @@ def test_folder_with_names(tmp_path: Path) -> None:
 
 
 def test_folder_notes(tmp_path: Path) -> None:
-    """Folders without pictures and labels with the same words are pointed out."""
+    """Folders without images and labels with the same words are pointed out."""
     root = tree(tmp_path, "ice_cream/a.jpg", "ice cream/b.jpg", "empty/notes.txt")
     notes = datasets.load_folder(root).notes
-    assert "no pictures in the folder empty" in notes
+    assert "no images in the folder empty" in notes
     assert any("ice cream" in note and "cannot tell apart" in note for note in notes)
 
 
 def test_folder_refused(tmp_path: Path) -> None:
-    """A folder that is absent, has no subfolders, no pictures, or a subfolder without words says so."""
+    """A folder that is absent, has no subfolders, no images, or a subfolder without words says so."""
     with pytest.raises(InputError, match="No such file"):
         datasets.load_folder(str(tmp_path / "gone"))
     with pytest.raises(InputError, match="no subfolders"):
         datasets.load_folder(tree(tmp_path, "a.jpg"))
-    with pytest.raises(InputError, match="no pictures in the subfolders"):
+    with pytest.raises(InputError, match="no images in the subfolders"):
         datasets.load_folder(tree(tmp_path, "cat/a.txt"))
     with pytest.raises(LabelError, match="'__' gives an empty label"):
         datasets.load_folder(tree(tmp_path, "cat/a.jpg", "__/b.jpg"))
@@ -99,7 +99,7 @@ def test_targets(tmp_path: Path) -> None:
     [
         ("", "no columns path and label"),
         ("a,b\n", "no columns path and label"),
-        ("path,label\n", "lists no pictures"),
+        ("path,label\n", "lists no images"),
         ("path,label\nx.jpg,cat\ny.jpg\n", "line 3: no path or no label"),
         ("path,label\n,cat\n", "line 2: no path or no label"),
         ("path,label\nx.jpg, \n", "line 2: no path or no label"),

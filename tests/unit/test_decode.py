@@ -1,4 +1,4 @@
-"""Opening pictures: every mode as a viewer shows it, and every bad file one line that says why."""
+"""Opening images: every mode as a viewer shows it, and every bad file one line that says why."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_transparent_colour_of_an_rgb_png(tmp_path: Path) -> None:
 
 
 def test_one_bit(tmp_path: Path) -> None:
-    """The two values of a 1-bit picture are black and white."""
+    """The two values of a 1-bit image are black and white."""
     image = Image.new("1", (2, 1))
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "bit.png")
@@ -194,7 +194,7 @@ def test_ycbcr(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["moving.gif", "moving.webp", "moving.png", "pages.tif"])
 def test_first_frame(tmp_path: Path, name: str) -> None:
-    """An animated picture is its first frame."""
+    """An animated image is its first frame."""
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((250, 0, 0), (0, 0, 250))]
     options = {"lossless": True} if name.endswith("webp") else {}
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
@@ -218,7 +218,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
     "exif", [b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\1"]
 )
 def test_damaged_exif(images: SaveImage, exif: bytes) -> None:
-    """Metadata that cannot be read does not lose a picture that can."""
+    """Metadata that cannot be read does not lose an image that can."""
     assert opened(images("odd.jpg", exif=exif)).size == (16, 12)
 
 
@@ -233,7 +233,7 @@ def test_tiff_orientation(tmp_path: Path) -> None:
 
 
 def test_unknown_orientation(images: SaveImage) -> None:
-    """An orientation that does not exist leaves the picture as it is."""
+    """An orientation that does not exist leaves the image as it is."""
     exif = Image.Exif()
     exif[0x0112] = 99
     assert opened(images("odd.jpg", exif=exif)).size == (16, 12)
@@ -241,7 +241,7 @@ def test_unknown_orientation(images: SaveImage) -> None:
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.gif", "a.webp", "a.tif", "a.bmp"])
 def test_truncated(tmp_path: Path, name: str) -> None:
-    """Half a picture is not the picture: wherever it is cut, it fails."""
+    """Half an image is not the image: wherever it is cut, it fails."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
@@ -251,7 +251,7 @@ def test_truncated(tmp_path: Path, name: str) -> None:
 
 
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
-    """A damaged file is a picture or a `ImageError`, whatever Pillow's decoder makes of it."""
+    """A damaged file is an image or a `ImageError`, whatever Pillow's decoder makes of it."""
     random = np.random.default_rng(0)
     for form in ("JPEG", "PNG", "GIF", "WEBP", "BMP", "ICO", "PPM", "TGA", "PCX", "SGI", "DDS", "QOI"):
         whole = io.BytesIO()
@@ -275,7 +275,7 @@ def test_not_images(tmp_path: Path) -> None:
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     (tmp_path / "dangling.jpg").symlink_to("nowhere")
     assert "0 bytes" in reason(tmp_path / "empty.jpg")
-    assert "not a picture" in reason(tmp_path / "text.jpg")
+    assert "not an image" in reason(tmp_path / "text.jpg")
     assert "folder" in reason(tmp_path / "folder.jpg")
     assert "symbolic links" in reason(tmp_path / "loop.jpg")
     assert "no such file" in reason(tmp_path / "dangling.jpg")
@@ -346,7 +346,7 @@ def test_bombs(tmp_path: Path) -> None:
 
 
 def test_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A higher limit moves Pillow's own: the picture is then only as damaged as it is."""
+    """A higher limit moves Pillow's own: the image is then only as damaged as it is."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     Image.new("L", (100, 100)).save(tmp_path / "a.png")
     assert "--max-pixels" in reason(tmp_path / "a.png", DecodeOptions(max_pixels=2000))
@@ -354,7 +354,7 @@ def test_limit_can_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_pixels(tmp_path: Path) -> None:
-    """A picture of no size is damaged, and does not divide by zero further on."""
+    """An image of no size is damaged, and does not divide by zero further on."""
     (tmp_path / "none.gif").write_bytes(b"GIF89a\0\0\0\0\0\0\0,\0\0\0\0\0\0\0\0\0\2\0;")
     (tmp_path / "none.png").write_bytes(_png_header(0, 5))
     reason(tmp_path / "none.gif")

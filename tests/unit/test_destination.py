@@ -206,7 +206,7 @@ def test_stdout_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_that_takes_the_place_of_another_is_refused(tmp_path: Path) -> None:
-    """Two outputs of one name, an output that the run reads, and a picture: all but the last writer would be lost."""
+    """Two outputs of one name, an output that the run reads, and an image: all but the last writer would be lost."""
     out, read, image = tmp_path / "out", tmp_path / "list", tmp_path / "a.JPG"
     read.touch()
     image.touch()
@@ -216,7 +216,7 @@ def test_a_file_that_takes_the_place_of_another_is_refused(tmp_path: Path) -> No
     for written, message in (
         ({"--output": out, "--report": tmp_path / "sub" / ".." / "out"}, "--output and --report name the same file"),
         ({"--output": tmp_path / "link"}, "--output .*link is a file that this run reads"),
-        ({"--report": image}, "--report .*a.JPG is a picture, which would be lost"),
+        ({"--report": image}, "--report .*a.JPG is an image, which would be lost"),
     ):
         with pytest.raises(OutputError, match=message):
             check_apart(written, [str(read)])

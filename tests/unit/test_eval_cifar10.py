@@ -1,6 +1,6 @@
-"""The built-in checkpoint on CIFAR-10's test pictures: every number is scikit-learn's, and calibration holds.
+"""The built-in checkpoint on CIFAR-10's test images: every number is scikit-learn's, and calibration holds.
 
-The pictures are not part of the repository; where they are absent these tests are skipped.
+The images are not part of the repository; where they are absent these tests are skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ARCHIVE = ROOT.parent / "shared" / "photos64" / "test-cifar10-00.zip"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not ARCHIVE.is_file(), reason="CIFAR-10's test pictures are not beside this checkout"),
+    pytest.mark.skipif(not ARCHIVE.is_file(), reason="CIFAR-10's test images are not beside this checkout"),
     pytest.mark.skipif(not builtin_folder().is_dir(), reason="no built-in checkpoint"),
 ]
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the dev extra")

@@ -1,4 +1,4 @@
-"""Evaluation: numbers by hand on a few pictures, and against scikit-learn on many."""
+"""Evaluation: numbers by hand on a few images, and against scikit-learn on many."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def keys_of(classifier: Classifier) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def many() -> tuple[EncodedDataset, Classifier]:
-    """Two thousand pictures of twelve labels, about two thirds right; the last label has no pictures."""
+    """Two thousand images of twelve labels, about two thirds right; the last label has no images."""
     generator = np.random.default_rng(4)
     weights = generator.normal(size=(12, 16))
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
@@ -52,7 +52,7 @@ class TestByHand:
     """Numbers that can be computed by hand."""
 
     def test_metrics(self) -> None:
-        """Three pictures of label 0 (two right) and one of label 1 (right): every share follows."""
+        """Three images of label 0 (two right) and one of label 1 (right): every share follows."""
         data = make_data(np.array([[1, 0], [1, 0], [0, 1], [0, 1]]), [0, 0, 0, 1])
         result = evaluate(data, make_classifier(np.eye(2)), ("a", "b"))
         assert result.metrics.top1.value == 0.75
@@ -71,7 +71,7 @@ class TestByHand:
         assert result.metrics.ece.value == pytest.approx(0.75 - p, abs=1e-7)
 
     def test_label_without_images(self) -> None:
-        """A label without pictures has no recall, and counts in no mean."""
+        """A label without images has no recall, and counts in no mean."""
         result = evaluate(make_data(np.eye(3)[:2], [0, 1]), make_classifier(np.eye(3)), ("a", "b", "c"))
         assert result.per_label[2].recall is None
         assert result.per_label[2].precision is None
@@ -130,7 +130,7 @@ class TestAgainstScikitLearn:
     def test_blocks_change_nothing(
         self, many: tuple[EncodedDataset, Classifier], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The numbers do not depend on how many pictures are scored together."""
+        """The numbers do not depend on how many images are scored together."""
         data, classifier = many
         whole = evaluate(data, classifier, keys_of(classifier))
         monkeypatch.setattr("zeroshot.evaluation.evaluate.BLOCK", 7)
@@ -139,7 +139,7 @@ class TestAgainstScikitLearn:
         assert parts.metrics.nll.value == pytest.approx(whole.metrics.nll.value, abs=1e-6)
 
     def test_probabilities_are_those_of_classify(self, many: tuple[EncodedDataset, Classifier]) -> None:
-        """What eval reports for a picture is what classify reports for it."""
+        """What eval reports for an image is what classify reports for it."""
         data, classifier = many
         result = evaluate(data, classifier, keys_of(classifier))
         single = softmax(classifier.scores(data.features).logits)
@@ -150,10 +150,10 @@ class TestEncodeDataset:
     """From files to features."""
 
     def test_failures_keep_their_place(self, images, tmp_path) -> None:
-        """A picture that cannot be read leaves every other with its own label."""
+        """An image that cannot be read leaves every other with its own label."""
         for name, colour in (("red/1.png", "red"), ("red/3.png", "red"), ("blue/1.png", "blue")):
             images(name, colour)
-        (tmp_path / "red" / "2.png").write_bytes(b"no picture")
+        (tmp_path / "red" / "2.png").write_bytes(b"no image")
         dataset = load_folder(str(tmp_path))
         seen: list[int] = []
         data = encode_dataset(FakeEncoder(), dataset, Pipeline(2, 1), seen.append)
@@ -168,10 +168,10 @@ class TestEncodeDataset:
         assert sum(seen) == 4
 
     def test_nothing_readable(self, tmp_path) -> None:
-        """When no picture can be read there is nothing to measure, and the first reason is told."""
+        """When no image can be read there is nothing to measure, and the first reason is told."""
         (tmp_path / "red").mkdir()
-        (tmp_path / "red" / "1.png").write_bytes(b"no picture")
-        with pytest.raises(InputError, match=r"none of the 1 pictures could be read: .*1\.png"):
+        (tmp_path / "red" / "1.png").write_bytes(b"no image")
+        with pytest.raises(InputError, match=r"none of the 1 images could be read: .*1\.png"):
             encode_dataset(FakeEncoder(), load_folder(str(tmp_path)), Pipeline(2, 1))
 
     def test_subset(self) -> None:
@@ -184,7 +184,7 @@ class TestSuspects:
     """Labels that are most likely wrong."""
 
     def test_a_planted_error_comes_first(self, many: tuple[EncodedDataset, Classifier]) -> None:
-        """Pictures whose label is swapped on purpose are found, most of them at the top of the list."""
+        """Images whose label is swapped on purpose are found, most of them at the top of the list."""
         data, classifier = many
         sure = np.flatnonzero(evaluate(data, classifier, keys_of(classifier)).target_probabilities > 0.9)[:20]
         targets = data.targets.copy()

@@ -26,11 +26,11 @@ OLD = 1_500_000_000_123_456_789
 
 @pytest.fixture
 def src(tmp_path: Path) -> Path:
-    """Two pictures with a time of their own."""
+    """Two images with a time of their own."""
     for name in ("1.jpg", "sub/2.jpg"):
         path = tmp_path / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"picture " + name.encode())
+        path.write_bytes(b"image " + name.encode())
         os.utime(path, ns=(OLD, OLD))
     return tmp_path / "src"
 
@@ -86,8 +86,8 @@ def test_undo_restores_exactly(src: Path, placement: Placement, across: bool, mo
     assert [outcome.reason for outcome in outcomes] == ["", ""]
     into = src.parent / "into"
     assert {name: content for name, (content, _) in tree(into).items()} == {
-        "cat/1.jpg": b"picture 1.jpg",
-        "cat/2.jpg": b"picture sub/2.jpg",
+        "cat/1.jpg": b"image 1.jpg",
+        "cat/2.jpg": b"image sub/2.jpg",
     }
     assert (tree(src) == before) is (placement is not Placement.MOVE)
     assert [undone.reason for undone in take_back(journal)] == ["", ""]
@@ -97,7 +97,7 @@ def test_undo_restores_exactly(src: Path, placement: Placement, across: bool, mo
 
 
 def test_links_are_hard_or_else_symbolic(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hard link keeps the picture when its source is deleted; across file systems, a symbolic one serves."""
+    """A hard link keeps the image when its source is deleted; across file systems, a symbolic one serves."""
     _, outcomes = sort(src, Placement.LINK)
     assert {outcome.method for outcome in outcomes} == {Method.HARD_LINK}
     cross_file_systems(monkeypatch)
@@ -112,7 +112,7 @@ def test_links_are_hard_or_else_symbolic(src: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("placement", Placement)
 def test_nothing_is_overwritten(src: Path, placement: Placement) -> None:
-    """A file that appears at the target after the plan was made is left alone, and so is the picture."""
+    """A file that appears at the target after the plan was made is left alone, and so is the image."""
     into = src.parent / "into"
     steps = plan(src, into, placement)
     (into / "cat").mkdir(parents=True)
@@ -128,7 +128,7 @@ def test_nothing_is_overwritten(src: Path, placement: Placement) -> None:
 
 @pytest.mark.parametrize("placement", Placement)
 def test_a_image_that_changed_or_went_stays_out(src: Path, placement: Placement) -> None:
-    """What is not as it was when it was classified is not touched, and the other pictures are still sorted."""
+    """What is not as it was when it was classified is not touched, and the other images are still sorted."""
     steps = plan(src, src.parent / "into", placement)
     (src / "1.jpg").write_bytes(b"edited")
     (src / "sub/2.jpg").unlink()
@@ -156,7 +156,7 @@ def test_a_copy_that_reads_back_differently_is_not_kept(
 def test_a_source_that_cannot_be_removed_is_no_double(
     src: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Across file systems, a picture whose folder is read-only stays there and its copy is taken away again."""
+    """Across file systems, an image whose folder is read-only stays there and its copy is taken away again."""
     cross_file_systems(monkeypatch)
     unlink = os.unlink
 
@@ -184,7 +184,7 @@ def test_undo_leaves_what_changed_since(src: Path) -> None:
     assert "changed since" in reasons["1.jpg"]
     assert "taken by another file" in reasons["2.jpg"]
     assert (into / "cat/1.jpg").read_bytes() == b"edited"
-    assert (into / "cat/2.jpg").read_bytes() == b"picture sub/2.jpg"
+    assert (into / "cat/2.jpg").read_bytes() == b"image sub/2.jpg"
     assert (src / "sub/2.jpg").read_bytes() == b"another"
     (src / "sub/2.jpg").unlink()
     assert [undone.reason == "" for undone in take_back(journal)] == [True, False]
@@ -192,13 +192,13 @@ def test_undo_leaves_what_changed_since(src: Path) -> None:
 
 @pytest.mark.parametrize("placement", [Placement.COPY, Placement.LINK])
 def test_undo_never_takes_the_last_copy(src: Path, placement: Placement) -> None:
-    """A link or copy whose original was deleted is the picture now, and is kept."""
+    """A link or copy whose original was deleted is the image now, and is kept."""
     journal, _ = sort(src, placement)
     (src / "1.jpg").unlink()
     reasons = [undone.reason for undone in take_back(journal)]
     assert [bool(reason) for reason in reasons] == [False, True]
     assert "is kept" in reasons[1]
-    assert (src.parent / "into/cat/1.jpg").read_bytes() == b"picture 1.jpg"
+    assert (src.parent / "into/cat/1.jpg").read_bytes() == b"image 1.jpg"
 
 
 def test_undo_makes_folders_that_went(src: Path) -> None:
@@ -206,7 +206,7 @@ def test_undo_makes_folders_that_went(src: Path) -> None:
     journal, _ = sort(src, Placement.MOVE)
     (src / "sub").rmdir()
     take_back(journal)
-    assert (src / "sub/2.jpg").read_bytes() == b"picture sub/2.jpg"
+    assert (src / "sub/2.jpg").read_bytes() == b"image sub/2.jpg"
 
 
 @pytest.mark.parametrize("tail", [b'{"begin": 3, "met', b"\0" * 300, b""])
@@ -262,7 +262,7 @@ def test_a_journal_names_nothing_outside_its_folder(src: Path, old: str, new: st
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"a picture\n", b"{}\n", b"[1]\n", b"\xff\xd8\xff\xe0", b"{" * 100_000 + b"\n"]
+    "content", [b"", b"an image\n", b"{}\n", b"[1]\n", b"\xff\xd8\xff\xe0", b"{" * 100_000 + b"\n"]
 )
 def test_other_files_are_no_journals(tmp_path: Path, content: bytes) -> None:
     """A file that is no journal is refused and not changed; an empty one is a run that was killed before it began."""
@@ -298,7 +298,7 @@ def test_a_journal_in_use_is_refused(src: Path) -> None:
 
 @pytest.mark.parametrize(("line", "moved"), [(2, 0), (3, 0), (4, 1), (5, 1), (6, 2)])
 def test_no_step_happens_without_its_journal(src: Path, line: int, moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the journal's disk is full the run ends before the next picture is touched, and can be undone."""
+    """When the journal's disk is full the run ends before the next image is touched, and can be undone."""
     before = tree(src)
     write, calls = os.write, []
 
@@ -331,7 +331,7 @@ def test_the_next_run_settles_what_a_killed_one_left(src: Path) -> None:
 
 
 def test_new_folders_are_on_the_disk_before_images_are(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A power cut takes no folder that a picture was moved to: its name is on the disk before, at every depth."""
+    """A power cut takes no folder that an image was moved to: its name is on the disk before, at every depth."""
     synced: list[tuple[Path, list[Path]]] = []
     for module in (journal, mover):
         monkeypatch.setattr(module, "sync_folder", lambda at: synced.append((at, sorted(at.glob("[!.]*")))))

@@ -1,4 +1,4 @@
-"""Memory for pictures: what there is, what a picture takes, and which pictures are refused for want of it."""
+"""Memory for images: what there is, what an image takes, and which images are refused for want of it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_image_for_which_memory_is_short(images: SaveImage) -> None:
     path = images("a.png", "red", (100, 50))
     assert open_image(str(path), DecodeOptions(memory=5000 * 12)).size == (100, 50)
     assert limit_of(path, DecodeOptions(memory=5000 * 12 - 1)) == (
-        "100 x 50 pixels is over the limit of 4,999 that the memory at hand sets for such a picture"
+        "100 x 50 pixels is over the limit of 4,999 that the memory at hand sets for such an image"
         " (--max-pixels or fewer --workers raise it)"
     )
     assert "memory" not in limit_of(path, DecodeOptions(max_pixels=4999, memory=10))
@@ -143,7 +143,7 @@ KINDS: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of memory as Linux tells it")
 def test_what_images_take(tmp_path: Path) -> None:
-    """No kind of picture takes more than it is counted with, turned upright included, but for a fixed 6 MB."""
+    """No kind of image takes more than it is counted with, turned upright included, but for a fixed 6 MB."""
     Image.init()
     noise = Image.effect_noise((60, 60), 90).resize((1200, 1200), Image.Resampling.NEAREST)
     exif = Image.Exif()
@@ -159,7 +159,7 @@ def test_what_images_take(tmp_path: Path) -> None:
                 image = noise.convert("RGB").convert(mode) if mode in ("CMYK", "RGBA") else noise.convert(mode)
             if mode == "RGBA":
                 image.putalpha(noise)
-            path = tmp_path / "picture"
+            path = tmp_path / "image"
             image.save(path, form, exif=exif, **options)
             with path.open("rb") as file:
                 taken = read(file)
@@ -172,7 +172,7 @@ def test_what_images_take(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "La", "PA", "RGBa", "P", "L", "I;16", "I;16B", "I", "F"])
 def test_bands_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that is converted some rows at a time is equal to one that is converted as a whole."""
+    """An image that is converted some rows at a time is equal to one that is converted as a whole."""
     noise = np.random.default_rng(0).integers(0, 256, (37, 23, 4), dtype=np.uint8)
     if mode in ("I", "F"):
         image = Image.fromarray((noise[..., 0].astype(np.int32 if mode == "I" else np.float32) + 40) * 200)

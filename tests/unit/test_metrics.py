@@ -9,7 +9,7 @@ import pytest
 
 from zeroshot.evaluation import metrics
 
-# Six pictures of three labels; what was ranked first, second, third.
+# Six images of three labels; what was ranked first, second, third.
 TARGETS = np.array([0, 0, 0, 1, 1, 2])
 RANKING = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [1, 0, 2]])
 CONFUSION = np.array([[2, 1, 0], [0, 1, 1], [0, 1, 0]])
@@ -34,7 +34,7 @@ def test_recall_and_precision() -> None:
 
 
 def test_labels_without_images() -> None:
-    """A label without pictures has no recall and is not in the mean; one never predicted has no precision."""
+    """A label without images has no recall and is not in the mean; one never predicted has no precision."""
     counts = np.array([[3, 0], [0, 0]])
     assert math.isnan(metrics.recall_per_label(counts)[1])
     assert math.isnan(metrics.precision_per_label(counts)[1])

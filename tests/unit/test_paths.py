@@ -1,4 +1,4 @@
-"""Finding pictures: in natural order, streamed, surviving what file systems hold."""
+"""Finding images: in natural order, streamed, surviving what file systems hold."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_natural_order_of_anything() -> None:
 
 
 def test_folder_walk(tmp_path: Path) -> None:
-    """A folder gives its own pictures first, then its subfolders', in natural order, by ending."""
+    """A folder gives its own images first, then its subfolders', in natural order, by ending."""
     root = tree(tmp_path, "b/2.PNG", "b/10.png", "a/x.jpeg", "z.webp", "notes.txt", "a/deep/y.tif", "noending")
     assert below(tmp_path, list(paths.walk(root))) == ["z.webp", "a/x.jpeg", "a/deep/y.tif", "b/2.PNG", "b/10.png"]
 
 
 def test_hidden_and_system_folders_are_skipped(tmp_path: Path) -> None:
-    """Hidden entries and what storage boxes write beside pictures is not walked."""
+    """Hidden entries and what storage boxes write beside images is not walked."""
     tree(tmp_path, ".hidden.jpg", ".git/a.jpg", "@eaDir/b.jpg", "c/@EADIR/d.jpg", "#recycle/e.jpg", "c/ok.jpg")
     tree(tmp_path, "__MACOSX/f.jpg", "._g.jpg")
     assert below(tmp_path, list(paths.walk(str(tmp_path)))) == ["c/ok.jpg"]
@@ -131,7 +131,7 @@ def test_unlistable_folder_is_one_record(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first picture comes before a second folder is listed."""
+    """The first image comes before a second folder is listed."""
     root = tree(tmp_path, "1.jpg", "2.jpg", "a/3.jpg", "b/4.jpg")
     listed: list[str] = []
     real = os.scandir
@@ -190,12 +190,12 @@ def test_open_list(tmp_path: Path) -> None:
 
 
 def test_check_inputs(tmp_path: Path) -> None:
-    """Inputs of which none can give a picture are an error; otherwise empty folders are named and missing ones kept."""
+    """Inputs of which none can give an image are an error; otherwise empty folders are named and missing ones kept."""
     tree(tmp_path, "full/a.jpg", "texts/a.txt")
     full, texts, gone = (str(tmp_path / name) for name in ("full", "texts", "gone"))
     assert paths.check_inputs([]) == []
     assert paths.check_inputs([full, gone]) == []
-    assert paths.check_inputs([full, texts]) == [f"no pictures in {texts}"]
+    assert paths.check_inputs([full, texts]) == [f"no images in {texts}"]
     for bad in ([gone], [texts], [texts, gone], [gone, "a\0b"]):
         with pytest.raises(InputError) as caught:
             paths.check_inputs(bad)

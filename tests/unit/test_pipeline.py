@@ -42,7 +42,7 @@ def assert_all_end(threads: list[threading.Thread]) -> None:
 @pytest.fixture
 def mixed(images: SaveImage, tmp_path: Path) -> list[tuple[str, str | None]]:
     """Paths with the label that each must get; None for one that cannot be read. Neighbours differ."""
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     whole = images("whole.png", (1, 2, 3), (50, 50)).read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     bad = [str(tmp_path / name) for name in ("text.jpg", "half.png", "gone.png")] + [str(tmp_path), "nul\0.jpg"]
@@ -160,7 +160,7 @@ def test_error_of_the_encoder(images: SaveImage) -> None:
 
 
 def test_numbers_that_are_none(images: SaveImage) -> None:
-    """A picture whose features overflow is a failure that says so; its neighbours keep their results."""
+    """An image whose features overflow is a failure that says so; its neighbours keep their results."""
 
     class Overflowing(FakeEncoder):
         def encode_images(self, pixels: Pixels) -> Features:
@@ -193,7 +193,7 @@ def test_threshold(images: SaveImage) -> None:
 
 
 def test_background(images: SaveImage) -> None:
-    """A picture of the background is unknown, with the best label that could be reported."""
+    """An image of the background is unknown, with the best label that could be reported."""
     encoder = FakeEncoder()
     labels = parse_label_yaml("labels: [red, magenta]\nbackground: [blue]", "f")
     blue, red = classify_paths(
@@ -217,7 +217,7 @@ def test_same_numbers_whatever_the_batch(images: SaveImage) -> None:
 
 
 def test_decode_options_are_passed_on(images: SaveImage) -> None:
-    """The limit of pixels given to the run is the one that pictures are opened with."""
+    """The limit of pixels given to the run is the one that images are opened with."""
     encoder = FakeEncoder()
     path = str(images("red.png", "red", (20, 20)))
     (batch,) = encode_batches(encoder, [path], Pipeline(decode_options=DecodeOptions(max_pixels=399)))
@@ -227,7 +227,7 @@ def test_decode_options_are_passed_on(images: SaveImage) -> None:
 
 
 def test_image_that_cannot_be_resized(images: SaveImage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that cannot be brought to the model's size is a failure with its reason."""
+    """An image that cannot be brought to the model's size is a failure with its reason."""
 
     def fail(*_: object) -> Pixels:
         raise MemoryError

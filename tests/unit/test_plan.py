@@ -1,4 +1,4 @@
-"""Plans and names: which picture goes where, under names that every file system takes."""
+"""Plans and names: which image goes where, under names that every file system takes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def prediction(path: Path | str, label: str | None) -> Prediction:
     return Prediction(str(path), label, 0.9, (Ranked("cat", 0.9, 0.3, 3.0),))
 
 
-def write(path: Path, content: bytes = b"picture") -> Path:
+def write(path: Path, content: bytes = b"image") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -116,7 +116,7 @@ def test_numbered_names_stay_in_bounds(name: str) -> None:
 
 
 def test_a_plan_gives_each_image_a_place(tmp_path: Path) -> None:
-    """Labels decide the folder, no label means _review, and a picture that cannot be read stays."""
+    """Labels decide the folder, no label means _review, and an image that cannot be read stays."""
     into = tmp_path / "into"
     records: list[Record] = [
         prediction(write(tmp_path / "1.jpg", b"1"), "cat"),
@@ -142,7 +142,7 @@ def test_a_name_that_is_taken_gets_a_number_or_is_skipped(tmp_path: Path) -> Non
 
 
 def test_names_that_differ_in_case_do_not_meet(tmp_path: Path) -> None:
-    """A sorted folder can be carried to a system where case does not count without losing a picture."""
+    """A sorted folder can be carried to a system where case does not count without losing an image."""
     into = tmp_path / "into"
     records: list[Record] = [
         prediction(write(tmp_path / name, name.encode()), "cat") for name in ("a/IMG.jpg", "b/img.JPG", "c/Img.jpg")
@@ -152,7 +152,7 @@ def test_names_that_differ_in_case_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_the_same_file_named_twice_is_taken_once(tmp_path: Path) -> None:
-    """A picture reached by two ways, be it through a linked folder, is one step."""
+    """An image reached by two ways, be it through a linked folder, is one step."""
     write(tmp_path / "src/1.jpg")
     (tmp_path / "alias").symlink_to(tmp_path / "src")
     paths = [tmp_path / "src/1.jpg", tmp_path / "src/../src/1.jpg", tmp_path / "alias/1.jpg"]
@@ -172,7 +172,7 @@ def test_symbolic_links_are_not_moved(tmp_path: Path) -> None:
 
 
 def test_what_vanished_or_is_no_file_stays(tmp_path: Path) -> None:
-    """A picture that went away after it was read, and a loop of links, are named and end nothing."""
+    """An image that went away after it was read, and a loop of links, are named and end nothing."""
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     records: list[Record] = [prediction(tmp_path / name, "cat") for name in ("gone.jpg", "loop.jpg", "pipe.jpg")]

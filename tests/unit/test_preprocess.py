@@ -1,4 +1,4 @@
-"""Fitting pictures to a model: equal to open_clip's own inference transform, to the last bit."""
+"""Fitting images to a model: equal to open_clip's own inference transform, to the last bit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def noise(width: int, height: int) -> Image.Image:
 @pytest.mark.parametrize("mode", ResizeMode)
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_open_clip(open_clip: ModuleType, size: tuple[int, int], mode: str, interpolation: str) -> None:
-    """A picture of any shape becomes the very numbers that open_clip's transform makes of it."""
+    """An image of any shape becomes the very numbers that open_clip's transform makes of it."""
     how = Preprocessing(size, MEAN, STD, Interpolation(interpolation), ResizeMode(mode), fill_color=37)
     reference = open_clip.image_transform(
         size, False, MEAN, STD, resize_mode=mode, interpolation=interpolation, fill_color=37
@@ -61,7 +61,7 @@ def test_no_side_rounds_to_nothing(mode: str, shape: tuple[int, int]) -> None:
 def test_partial_resizing(
     size: tuple[int, int], mode: ResizeMode, interpolation: Interpolation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Computing only what is kept of a huge resized picture gives what computing all of it gives."""
+    """Computing only what is kept of a huge resized image gives what computing all of it gives."""
     how = Preprocessing(size, MEAN, STD, interpolation, mode)
     for shape in [(1, 300), (301, 7), (64, 43), (3, 2000), (5000, 1), (2, 2), (400, 399)]:
         # Away from black and white, where clipping between Pillow's two passes depends on their order.

@@ -20,7 +20,7 @@ from zeroshot.prompts.template_sets import TemplateSet
 
 @pytest.fixture
 def run() -> Run:
-    """Fifty labels with two pictures each, one of them wrong for the first ten labels."""
+    """Fifty labels with two images each, one of them wrong for the first ten labels."""
     labels = LabelSet(tuple(Label(f"label [b]{index}[/b] with\na break") for index in range(50)))
     classifier = Classifier(
         np.eye(50, dtype=np.float32), labels, TemplateSet("plain", ("{}",)), 5.0, 0.0, Score.SOFTMAX
@@ -65,7 +65,7 @@ def test_mapping_is_cut() -> None:
     labels = LabelSet(tuple(Label(f"name {index}", ("other",)) for index in range(35)))
     keys = tuple(f"n{index}" for index in range(35))
     lines = list(render_eval.mapping_lines(Dataset(("a.png",), np.array([0]), labels, keys)))
-    assert lines[0] == "35 labels, 1 pictures:"
+    assert lines[0] == "35 labels, 1 images:"
     assert lines[1] == "  n0 -> name 0, other (1)"
     assert len(lines) == 32
     assert lines[-1].startswith("  ... and 5 more")

@@ -113,7 +113,7 @@ def test_a_weights_file_whose_activation_is_open_asks_for_it(tmp_path: Path) -> 
 
 
 def test_naming_the_preprocessing_of_a_weights_file_changes_no_activation(tmp_path: Path) -> None:
-    """All of ViT-L-14-336's published weights were trained with QuickGELU, however much is said of the pictures."""
+    """All of ViT-L-14-336's published weights were trained with QuickGELU, however much is said of the images."""
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"")
     given = {"mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "interpolation": "bilinear", "resize_mode": "longest"}

@@ -1,4 +1,4 @@
-"""Search: nearest first, by text, by picture or both, one pass over what is looked through."""
+"""Search: nearest first, by text, by image or both, one pass over what is looked through."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def coloured(images: SaveImage) -> list[str]:
 
 
 def test_nearest_first_and_equal_ones_in_input_order(coloured: list[str]) -> None:
-    """Red is found before magenta, green last; two equal pictures keep their order; the cosine of the same is 1."""
+    """Red is found before magenta, green last; two equal images keep their order; the cosine of the same is 1."""
     encoder = FakeEncoder()
     found = search(encoder, build_query(encoder, ["red"], [], Pipeline()), coloured, 99, Pipeline(batch_size=2))
     assert [hit.path for hit in found.hits][:3] == [coloured[1], coloured[4], coloured[2]]
@@ -52,7 +52,7 @@ def test_a_batch_decides_nothing_and_top_only_cuts(coloured: list[str]) -> None:
 
 
 def test_a_image_finds_itself_and_joins_a_text(coloured: list[str]) -> None:
-    """A query of one picture is its features; of a text and a picture the unit mean of both."""
+    """A query of one image is its features; of a text and an image the unit mean of both."""
     encoder = FakeEncoder()
     alone = build_query(encoder, [], [coloured[3]], Pipeline())
     assert search(encoder, alone, coloured, 1, Pipeline()).hits[0].path == coloured[3]
@@ -74,7 +74,7 @@ def test_failures_are_kept_beside_the_hits(coloured: list[str], tmp_path: Path) 
 
 
 def test_a_query_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
-    """Neither text nor picture, or a picture that cannot be read, is told before the search."""
+    """Neither text nor image, or an image that cannot be read, is told before the search."""
     with pytest.raises(InputError, match="nothing to search for"):
         build_query(FakeEncoder(), [], [], Pipeline())
     with pytest.raises(InputError, match=r"--like nowhere\.png: no such file"):
@@ -86,7 +86,7 @@ def test_a_query_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 
 
 def test_known_features_are_not_computed_again(coloured: list[str], tmp_path: Path) -> None:
-    """A second search over the same pictures makes no call of the image encoder, and finds the same."""
+    """A second search over the same images makes no call of the image encoder, and finds the same."""
     encoder = FakeEncoder()
     pipeline = Pipeline(cache=FeatureCache(tmp_path / "features.sqlite"))
     first = search(encoder, build_query(encoder, ["red"], [], pipeline), coloured, 3, pipeline)
@@ -96,7 +96,7 @@ def test_known_features_are_not_computed_again(coloured: list[str], tmp_path: Pa
 
 
 def test_a_copy_is_read_once(coloured: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that was copied costs one hash a picture, not one a run, and a transaction a batch; no decoding."""
+    """A folder that was copied costs one hash an image, not one a run, and a transaction a batch; no decoding."""
     encoder = FakeEncoder()
     pipeline = Pipeline(batch_size=4, cache=FeatureCache(tmp_path / "features.sqlite"))
     list(encode_batches(encoder, coloured, pipeline))

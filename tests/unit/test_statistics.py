@@ -28,7 +28,7 @@ class TestWilson:
         assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
 
     def test_nothing_measured(self) -> None:
-        """Without pictures anything from 0 to 1 is possible."""
+        """Without images anything from 0 to 1 is possible."""
         assert statistics.wilson(0, 0) == statistics.Estimate(0.0, 0.0, 1.0)
 
     @pytest.mark.parametrize("accuracy", [0.62, 0.9])
@@ -43,19 +43,19 @@ class TestMeanRecall:
     """The interval of the mean recall."""
 
     def test_value_leaves_out_labels_without_images(self) -> None:
-        """Recalls 1/2 and 1 average to 3/4; the label without pictures has no recall."""
+        """Recalls 1/2 and 1 average to 3/4; the label without images has no recall."""
         estimate = statistics.mean_recall_interval(np.array([1, 0, 3]), np.array([2, 0, 3]))
         assert estimate.value == 0.75
         assert 0 <= estimate.low <= 0.75 <= estimate.high <= 1
 
     def test_all_right_is_no_proof_of_perfection(self) -> None:
-        """Where every resample would be the same, the interval is Wilson's of all pictures together."""
+        """Where every resample would be the same, the interval is Wilson's of all images together."""
         estimate = statistics.mean_recall_interval(np.array([4, 6]), np.array([4, 6]))
         assert estimate == statistics.wilson(10, 10)
         assert statistics.mean_recall_interval(np.array([0, 0]), np.array([4, 6])) == statistics.wilson(0, 10)
 
     def test_equals_resampling_images(self) -> None:
-        """The multinomial draw is the bootstrap over pictures: scipy's own gives the same interval."""
+        """The multinomial draw is the bootstrap over images: scipy's own gives the same interval."""
         right, support = np.array([30, 45, 12]), np.array([40, 50, 30])
         labels = np.repeat(np.arange(3), support)
         hit = np.concatenate([np.arange(n) < r for r, n in zip(right, support, strict=True)])
@@ -132,7 +132,7 @@ class TestPairedDifference:
     """The interval of a difference between two runs."""
 
     def test_value(self) -> None:
-        """Ten pictures gained and four lost of a hundred are six points, and the interval lies around them."""
+        """Ten images gained and four lost of a hundred are six points, and the interval lies around them."""
         estimate = statistics.paired_difference(4, 10, 100)
         assert estimate.value == 0.06
         assert estimate.low < 0.06 < estimate.high

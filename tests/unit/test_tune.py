@@ -36,7 +36,7 @@ class TemplateEncoder(FakeEncoder):
 
 
 def make_data(encoder: FakeEncoder, n: int = 300) -> EncodedDataset:
-    """Pictures of noisy colours: red, green, blue in turn."""
+    """Images of noisy colours: red, green, blue in turn."""
     generator = np.random.default_rng(3)
     targets = np.arange(n) % 3
     pixels = generator.integers(60, 120, size=(n, 3))
@@ -59,7 +59,7 @@ class TestSelection:
     """The choice itself."""
 
     def test_finds_the_good_template(self, encoder: FakeEncoder, labels: LabelSet) -> None:
-        """From a set that sees everything half red the plain template is chosen, and it wins on unseen pictures."""
+        """From a set that sees everything half red the plain template is chosen, and it wins on unseen images."""
         data = make_data(encoder)
         start = build_classifier(encoder, labels, from_templates([BAD]))
         result = tune.tune(encoder, *halve(data, 0), start, ("r", "g", "b"), [BAD, GOOD, "the {}"])
@@ -173,7 +173,7 @@ class TestCommand:
         assert load_templates(str(target)).templates != ("mine, {}",)
 
     def test_too_few_images(self, fake_model, images, tmp_path: Path) -> None:
-        """A handful of pictures is refused in one line."""
+        """A handful of images is refused in one line."""
         images("val/red/1.png", "red")
         images("val/blue/1.png", "blue")
         result = runner.invoke(app, [str(tmp_path / "val"), "-o", str(tmp_path / "x.yaml")])

@@ -23,7 +23,7 @@ TEMPLATES = ["a photo of a {c}.", "{c}, seen from close by"]
 runner = CliRunner()
 
 
-def picture(colour: tuple[int, int, int], size: tuple[int, int] = (24, 16), seed: int | None = None) -> bytes:
+def image(colour: tuple[int, int, int], size: tuple[int, int] = (24, 16), seed: int | None = None) -> bytes:
     image = Image.new("RGB", size, colour)
     if seed is not None:
         noise = np.random.default_rng(seed).integers(0, 255, size=(*size[::-1], 3), dtype=np.uint8)
@@ -44,7 +44,7 @@ def write_shard(path: Path, members: list[tuple[str, bytes]]) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two shards with thirty noisy pictures of six colours; the last three are in the wrong class."""
+    """Two shards with thirty noisy images of six colours; the last three are in the wrong class."""
     root = tmp_path / "colours"
     root.mkdir()
     (root / "classnames.txt").write_text("\n".join(NAMES) + "\n")
@@ -52,7 +52,7 @@ def data(tmp_path: Path) -> Path:
     members = []
     for index in range(30):
         colour = COLOURS[NAMES[(index + (index > 26)) % 6]]
-        members.append((f"s{index:07d}.png", picture(colour, seed=index)))
+        members.append((f"s{index:07d}.png", image(colour, seed=index)))
         members.append((f"s{index:07d}.cls", str(index % 6).encode()))
     write_shard(root / "test" / "0.tar", members[:40])
     write_shard(root / "test" / "1.tar", members[40:])
@@ -61,7 +61,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_reads_names_templates_and_images(data: Path) -> None:
-    """Labels are the lines' numbers, templates are the data set's own, and pictures keep their names in the shards."""
+    """Labels are the lines' numbers, templates are the data set's own, and images keep their names in the shards."""
     assert is_webdataset(str(data))
     with open_webdataset(str(data)) as opened:
         assert opened.dataset.labels.names == tuple(NAMES)
@@ -88,17 +88,17 @@ def test_evaluates_with_its_own_templates(fake_model, data: Path) -> None:
 
 
 def test_report_shows_images(fake_model, data: Path, tmp_path: Path) -> None:
-    """The report has the thumbnails of pictures that lie in shards."""
+    """The report has the thumbnails of images that lie in shards."""
     page = tmp_path / "report.html"
     assert runner.invoke(app, ["eval", str(data), "--report", str(page)]).exit_code == 0
     assert page.read_text().count("data:image/webp;base64,") >= 30
-    assert "no picture" not in page.read_text()
+    assert "no image" not in page.read_text()
 
 
 @pytest.mark.parametrize("names", [["../../evil.png", "../../evil.cls"], ["/tmp/evil.png", "/tmp/evil.cls"]])
 def test_names_decide_no_place(data: Path, tmp_path: Path, names: list[str]) -> None:
     """A name that points out of the folder is only a name."""
-    write_shard(data / "test" / "1.tar", [(names[0], picture((1, 2, 3))), (names[1], b"0")])
+    write_shard(data / "test" / "1.tar", [(names[0], image((1, 2, 3))), (names[1], b"0")])
     with open_webdataset(str(data)) as opened:
         folder = Path(opened.dataset.paths[0]).parent
         assert {Path(path).parent for path in opened.dataset.paths} == {folder}
@@ -148,7 +148,7 @@ def damage_nothing_there(root: Path) -> None:
         (damage_count, InputError, r"1 of 3 shards are missing: .*2\.tar"),
         (damage_number_of_shards, InputError, r"'two' is no number"),
         (damage_template, PromptError, r"'a photo\.' has not exactly one \{c\}"),
-        (damage_nothing_there, InputError, "no labelled pictures"),
+        (damage_nothing_there, InputError, "no labelled images"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -10,13 +10,13 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 _COMMANDS = {
-    "classify": ("classify:classify", "Say which label fits each picture best."),
-    "eval": ("evaluate:evaluate", "Measure accuracy on labelled pictures."),
-    "search": ("search:search", "List the pictures nearest to a text or a picture."),
-    "sort": ("sort:sort", "Sort pictures into a folder for each label."),
+    "classify": ("classify:classify", "Say which label fits each image best."),
+    "eval": ("evaluate:evaluate", "Measure accuracy on labelled images."),
+    "search": ("search:search", "List the images nearest to a text or an image."),
+    "sort": ("sort:sort", "Sort images into a folder for each label."),
     "undo": ("sort:undo", "Take back what a `sort` did."),
     "compare": ("compare:compare", "Say whether one evaluation is better than another."),
-    "calibrate": ("calibrate:calibrate", "Make probabilities honest; find a threshold."),
+    "calibrate": ("calibrate:calibrate", "Calibrate probabilities (temperature scaling) and find a threshold."),
     "features": ("search:features", "Write image features to a file."),
     "doctor": ("doctor:doctor", "Check the installation."),
     "prompts": ("prompts:app", "List, show, check and tune template sets."),
@@ -68,9 +68,9 @@ def _load(name: str) -> Any:
 app = typer.Typer(
     name="zeroshot",
     cls=_Commands,
-    help="Sort pictures by words: name labels, point at a folder, get probabilities. No training.",
+    help="Sort images by words: name labels, point at a folder, get probabilities. No training.",
     epilog="Begin with: zeroshot classify ./imgs --labels cat,dog --model tiny\n\n"
-    "Exit codes: 0 all well, 1 error, 2 usage, 3 complete but for some pictures, 130 interrupted, "
+    "Exit codes: 0 all well, 1 error, 2 usage, 3 complete but for some images, 130 interrupted, "
     "143 stopped by SIGTERM, 129 by a hang-up.",
     no_args_is_help=True,
     add_completion=True,

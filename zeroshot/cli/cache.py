@@ -95,7 +95,7 @@ def prune(
     store = FeatureCache(warn=troubles.append)
     removed = store.prune(days=days, megabytes=megabytes) if store.path.exists() else 0
     if troubles:
-        # What mends it depends on what SQLite or the system say in their own words.
+        # What fixes it depends on what SQLite or the system say in their own words.
         said = troubles[0].removesuffix("; going on without it")
         if "is full" in said:
             hint = "free some space, or `zeroshot cache clear`"

@@ -1,4 +1,4 @@
-"""``zeroshot calibrate``: labelled pictures in, a temperature and a threshold out."""
+"""``zeroshot calibrate``: labelled images in, a temperature and a threshold out."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def calibrate(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Make probabilities honest, and find the threshold for a wanted precision.
+    """Calibrate probabilities (temperature scaling), and find the threshold for a wanted precision.
 
-    Fits on one half of the pictures, reports on the other, and writes a file for `classify --calibration`. It is
+    Fits on one half of the images, reports on the other, and writes a file for `classify --calibration`. It is
     valid for the same model, prompts and labels only.
     """
     if target_precision is not None and not 0 < target_precision <= 1:

@@ -18,14 +18,14 @@ def compare(
         str, typer.Argument(help="A run: JSON that `zeroshot eval` wrote.", metavar="A.json"), options.Use.READ
     ],
     second: Annotated[
-        str, typer.Argument(help="Another run over the same pictures.", metavar="B.json"), options.Use.READ
+        str, typer.Argument(help="Another run over the same images.", metavar="B.json"), options.Use.READ
     ],
     format_: labelled.ReportFormatOption = None,
     output: options.Output = None,
 ) -> ExitCode:
     """Say whether run B is better than run A, or whether no difference is shown.
 
-    Both are compared picture by picture: the exact McNemar test on the pictures that only one of them has right,
+    Both are compared image by image: the exact McNemar test on the images that only one of them has right,
     and a bootstrap interval of the difference.
     """
     from ..evaluation.compare import compare as compare_runs

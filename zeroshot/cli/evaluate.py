@@ -1,4 +1,4 @@
-"""``zeroshot eval``: labelled pictures in, accuracy out."""
+"""``zeroshot eval``: labelled images in, accuracy out."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def evaluate(
     ] = None,
     suspects: Annotated[
         int,
-        typer.Option(
-            "--suspects", min=0, help="List this many pictures whose label is most likely wrong.", metavar="N"
-        ),
+        typer.Option("--suspects", min=0, help="List this many images whose label is most likely wrong.", metavar="N"),
     ] = 0,
     fail_under: Annotated[
         list[str] | None,
@@ -96,11 +94,11 @@ def evaluate(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Measure accuracy on labelled pictures: a folder with one subfolder a label.
+    """Measure accuracy on labelled images: a folder with one subfolder a label.
 
     The mapping from folders to labels is printed on stderr, and whatever does not match is named. With several
-    --prompts or --model every combination is measured, each picture encoded once a model. Exit codes: 0 all well,
-    1 error or --fail-under missed, 2 usage, 3 measured but for pictures that could not be read, 130 interrupted,
+    --prompts or --model every combination is measured, each image encoded once a model. Exit codes: 0 all well,
+    1 error or --fail-under missed, 2 usage, 3 measured but for images that could not be read, 130 interrupted,
     143 stopped by SIGTERM, 129 by a hang-up.
     """
     bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
@@ -130,7 +128,7 @@ def evaluate(
         runs: list[Run] = []
         for name, tag in models:
             encoder = running.load(name, tag, preprocess_overrides)
-            # Every classifier is built before a picture is read, so that bad labels or prompts are named at once.
+            # Every classifier is built before an image is read, so that bad labels or prompts are named at once.
             classifiers = [
                 prepare_classifier(encoder, dataset.labels, templates, score, pipeline.cache)
                 for templates in template_sets

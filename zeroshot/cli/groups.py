@@ -83,7 +83,7 @@ def _check_outputs(uses: dict[str, options.Use], given: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """How pictures are opened and fed to the encoder.
+    """How images are opened and fed to the encoder.
 
     Raises:
         UsageError: There is a time limit, and nothing that could be stopped by it.
@@ -96,17 +96,17 @@ class ImageOptions:
     batch_size: options.BatchSize = 32
     workers: options.Workers = None
     isolate: options.Isolate = False
-    picture_timeout: options.ImageTimeout = None
+    image_timeout: options.ImageTimeout = None
 
     def __post_init__(self) -> None:
-        if self.picture_timeout is not None and not self.isolate:
-            raise UsageError("--picture-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
+        if self.image_timeout is not None and not self.isolate:
+            raise UsageError("--image-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
 
     def pipeline(self, *, as_stored: bool = False) -> Pipeline:
         """Return the pipeline, with the feature cache unless it is refused.
 
         Args:
-            as_stored: Leave pictures as stored, whatever was asked for.
+            as_stored: Leave images as stored, whatever was asked for.
         """
         from ..features.cache import FeatureCache
         from ..features.pipeline import Pipeline, available_cores
@@ -128,11 +128,11 @@ class ImageOptions:
             count,
             decode_options,
             None if self.no_cache else FeatureCache(warn=warn),
-            isolation=Isolation(self.picture_timeout or DEFAULT_SECONDS, limit) if self.isolate else None,
+            isolation=Isolation(self.image_timeout or DEFAULT_SECONDS, limit) if self.isolate else None,
         )
 
     def choices(self, pipeline: Pipeline) -> dict[str, Any]:
-        """Return what a manifest says about the way pictures were opened."""
+        """Return what a manifest says about the way images were opened."""
         chosen: dict[str, Any] = {"exif": pipeline.decode_options.exif}
         chosen |= {"draft": True} if self.draft else {}
         chosen |= {"max_pixels": self.max_pixels} if self.max_pixels else {}

@@ -74,7 +74,7 @@ def prepare_classifier(
     score: Score | None,
     cache: FeatureCache | None = None,
 ) -> Classifier:
-    """Build the classifier and tell what a person should know of it."""
+    """Build the classifier and tell what a user should know of it."""
     from ..classifier import build_classifier
 
     with console.doing(f"encoding the prompts of {len(labels.labels)} labels"):
@@ -138,7 +138,7 @@ class InputOptions:
 
         paths = self.paths or []
         if not paths and not self.files_from:
-            raise UsageError("no pictures", "name files or folders, `-` for paths on stdin, or --files-from FILE")
+            raise UsageError("no images", "name files or folders, `-` for paths on stdin, or --files-from FILE")
         if paths.count(STDIN) + (self.files_from == STDIN) > 1:
             raise UsageError("stdin is named twice", "name `-` once")
         if self.from0 and not self.files_from and STDIN not in paths:
@@ -218,7 +218,7 @@ def _expand(entries: Iterable[str], skipped: Counter[str] | None = None) -> Iter
 
 
 def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
-    """Name the pictures that could not be read, the first ones of many, and return the exit code for them."""
+    """Name the images that could not be read, the first ones of many, and return the exit code for them."""
     for failure in failures[:SHOWN_FAILURES]:
         console.say(f"zeroshot: {failure.path}: {failure.error}")
     if len(failures) > SHOWN_FAILURES:

@@ -1,4 +1,4 @@
-"""What the commands on labelled pictures share: options, and the way from a folder to features."""
+"""What the commands on labelled images share: options, and the way from a folder to features."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ Split = Annotated[
 SPLIT = "test"
 """The split that is meant unless one is named."""
 
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which pictures are held out.", metavar="N")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which images are held out.", metavar="N")]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Labelled pictures as a command reads them.
+    """Labelled images as a command reads them.
 
     Attributes:
         dataset: Paths and labels.
@@ -82,12 +82,12 @@ class Source:
 
     @property
     def public(self) -> bool:
-        """Whether this is a public protocol's data set; those leave pictures as stored, whatever EXIF says."""
+        """Whether this is a public protocol's data set; those leave images as stored, whatever EXIF says."""
         return bool(self.shown)
 
     @property
     def files(self) -> dict[str, str]:
-        """Where a picture lies, by the name that it is shown under."""
+        """Where an image lies, by the name that it is shown under."""
         return {name: path for path, name in self.shown.items()}
 
 
@@ -95,7 +95,7 @@ class Source:
 def open_source(
     folder: str | None, targets: str | None, label_names: str | None, all_labels: bool, split: str
 ) -> Iterator[Source]:
-    """Find the labelled pictures, and print the mapping from folders to labels and what does not match.
+    """Find the labelled images, and print the mapping from folders to labels and what does not match.
 
     Raises:
         UsageError: Neither a folder nor a table is given, or both.
@@ -137,7 +137,7 @@ def _tell(dataset: Dataset) -> None:
 
 
 def encode(encoder: Encoder, source: Source, pipeline: Pipeline) -> EncodedDataset:
-    """Encode the pictures under a progress bar, and name those that cannot be read."""
+    """Encode the images under a progress bar, and name those that cannot be read."""
     from ..evaluation.evaluate import encode_dataset
 
     total = len(source.dataset.paths)
@@ -146,5 +146,5 @@ def encode(encoder: Encoder, source: Source, pipeline: Pipeline) -> EncodedDatas
     for failure in data.failures[:SHOWN_FAILURES]:
         console.say(f"zeroshot: {failure.path}: {failure.error}")
     if data.failures:
-        console.say(f"zeroshot: {len(data.failures)} of {total} pictures could not be read and count in no metric")
+        console.say(f"zeroshot: {len(data.failures)} of {total} images could not be read and count in no metric")
     return data

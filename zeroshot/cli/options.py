@@ -81,7 +81,7 @@ EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the mo
 BatchSize = Annotated[
     int,
     typer.Option(
-        "--batch-size", min=1, max=4096, help="Pictures encoded together; no answer depends on it.", metavar="N"
+        "--batch-size", min=1, max=4096, help="Images encoded together; no answer depends on it.", metavar="N"
     ),
 ]
 Workers = Annotated[
@@ -94,7 +94,7 @@ Isolate = Annotated[
     bool,
     typer.Option(
         "--isolate",
-        help="Decode in processes, one a worker: a picture that crashes or hangs its decoder is one failed record. "
+        help="Decode in processes, one a worker: an image that crashes or hangs its decoder is one failed record. "
         "Without it they are threads: a damaged file is a failed record too, but a crash ends the run (`classify "
         "--resume` continues it) and a hang stops it.",
     ),
@@ -102,15 +102,15 @@ Isolate = Annotated[
 ImageTimeout = Annotated[
     float | None,
     typer.Option(
-        "--picture-timeout",
+        "--image-timeout",
         min=0.1,
         max=86400,
-        help="With --isolate: seconds that one picture may take. [default: 60]",
+        help="With --isolate: seconds that one image may take. [default: 60]",
         metavar="SECONDS",
     ),
 ]
 NoExif = Annotated[
-    bool, typer.Option("--no-exif", help="Leave pictures as stored, not turned upright; published protocols do so.")
+    bool, typer.Option("--no-exif", help="Leave images as stored, not turned upright; published protocols do so.")
 ]
 Draft = Annotated[
     bool,
@@ -125,7 +125,7 @@ MaxPixels = Annotated[
     typer.Option(
         "--max-pixels",
         min=1,
-        help="Refuse pictures with more pixels. [default: 178956970, or fewer if the memory at hand cannot hold them]",
+        help="Refuse images with more pixels. [default: 178956970, or fewer if the memory at hand cannot hold them]",
         metavar="N",
     ),
 ]

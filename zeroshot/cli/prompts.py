@@ -1,4 +1,4 @@
-"""``zeroshot prompts``: the template sets, and a check of them before any picture is read."""
+"""``zeroshot prompts``: the template sets, and a check of them before any image is read."""
 
 from __future__ import annotations
 
@@ -78,4 +78,4 @@ def check(
     return ExitCode.ERROR if broken else ExitCode.OK
 
 
-app.command("tune", short_help="Choose templates that fit your pictures.")(tune.tune)
+app.command("tune", short_help="Choose templates that fit your images.")(tune.tune)

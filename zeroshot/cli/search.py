@@ -36,10 +36,10 @@ class SearchOptions(InputOptions):
 def search(
     like: Annotated[
         list[str] | None,
-        typer.Option("--like", help="Search for pictures like this one; repeatable.", metavar="IMAGE"),
+        typer.Option("--like", help="Search for images like this one; repeatable.", metavar="IMAGE"),
         options.Use.READ,
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many pictures to list.", metavar="N")] = 20,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many images to list.", metavar="N")] = 20,
     format_: options.FormatOption = None,
     output: options.Output = None,
     model: options.Model = None,
@@ -50,7 +50,7 @@ def search(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """List the pictures nearest to a text, or to other pictures.
+    """List the images nearest to a text, or to other images.
 
     The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`. With --like there is none: every
     argument is a place to look in.
@@ -64,7 +64,7 @@ def search(
         _check_text(text, alone=not paths and not inputs.files_from)
     inputs.check()
     for image in like or []:
-        check_readable(image, "--like takes a picture")
+        check_readable(image, "--like takes an image")
     form = options.choose_record_format(format_, output)
 
     from ..output.destination import check_output, open_output
@@ -96,16 +96,16 @@ def _check_text(text: str, *, alone: bool) -> None:
 
     example = "zeroshot search ./imgs 'a dog on a beach'"
     if alone and not text:
-        raise UsageError("no pictures to search, and no text", example)
+        raise UsageError("no images to search, and no text", example)
     if alone:
-        what = f"no text to search for after {text}" if os.path.lexists(text) else f"no pictures to search for {text!r}"
-        raise UsageError(f"{what}: name the pictures first, then the text", example)
+        what = f"no text to search for after {text}" if os.path.lexists(text) else f"no images to search for {text!r}"
+        raise UsageError(f"{what}: name the images first, then the text", example)
     if not normalise(text):
         raise UsageError("the text to search for is empty", example)
     if text == STDIN:
         raise UsageError("the last argument is the text, but `-` stands for paths on stdin", "put the text last")
     if os.path.lexists(text):
-        console.say(f"zeroshot: {text!r} is taken as the text, not as the path of that name (--like takes a picture)")
+        console.say(f"zeroshot: {text!r} is taken as the text, not as the path of that name (--like takes an image)")
 
 
 @console.reports_errors
@@ -124,7 +124,7 @@ def features(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Write the image features of pictures to a file, for programs of your own."""
+    """Write the features of images to a file, for programs of your own."""
     import numpy as np
 
     from ..features.pipeline import encode_batches
@@ -155,7 +155,7 @@ def features(
 
 
 def _summarise(failures: Sequence[Failure], n_read: int) -> ExitCode:
-    """Name the pictures that could not be read, or say that there was none, and return the exit code."""
+    """Name the images that could not be read, or say that there was none, and return the exit code."""
     if not failures and not n_read:
-        console.warn("no paths were given, so there are no pictures")
+        console.warn("no paths were given, so there are no images")
     return name_failures(failures, n_read + len(failures))

@@ -1,4 +1,4 @@
-"""``zeroshot sort`` and ``zeroshot undo``: pictures into folders by label, and back."""
+"""``zeroshot sort`` and ``zeroshot undo``: images into folders by label, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SHOWN = 20
-"""Pictures named on stderr one by one."""
+"""Images named on stderr one by one."""
 
 
 @console.reports_errors
@@ -36,16 +36,16 @@ def sort(
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     link: Annotated[
-        bool, typer.Option("--link", help="Link pictures (the default): hard links, symbolic across file systems.")
+        bool, typer.Option("--link", help="Link images (the default): hard links, symbolic across file systems.")
     ] = False,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy pictures, each read back and compared.")] = False,
-    move: Annotated[bool, typer.Option("--move", help="Move pictures; `zeroshot undo` brings them back.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy images, each read back and compared.")] = False,
+    move: Annotated[bool, typer.Option("--move", help="Move images; `zeroshot undo` brings them back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and change nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the plan as JSON lines.")] = False,
     threshold: Annotated[
         float,
         typer.Option(
-            "--threshold", min=0.0, max=1.0, help="Below this probability a picture goes to _review/.", metavar="P"
+            "--threshold", min=0.0, max=1.0, help="Below this probability an image goes to _review/.", metavar="P"
         ),
     ] = 0.0,
     prompts: options.Prompts = None,
@@ -59,11 +59,11 @@ def sort(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Sort pictures into a folder for each label.
+    """Sort images into a folder for each label.
 
-    All pictures are classified before the first one is touched. Nothing is overwritten; pictures that cannot be read
+    All images are classified before the first one is touched. Nothing is overwritten; images that cannot be read
     stay where they are. A journal is written before each step: `zeroshot undo JOURNAL` takes everything back. The
-    journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some pictures,
+    journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some images,
     130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
     placement = _placement(link=link, copy=copy, move=move)
@@ -123,7 +123,7 @@ def undo(
 ) -> ExitCode:
     """Take back what a `sort` did, last step first.
 
-    Moved pictures return to where they were, with their times; links and copies go, as long as the picture itself is
+    Moved images return to where they were, with their times; links and copies go, as long as the image itself is
     where it was. A file that changed since is left alone and named. It may be interrupted and run again. A journal
     moves files: undo your own only.
     """
@@ -219,7 +219,7 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
             folders = ", ".join(f"{count} in {name}" for name, count in done.items())
             console.say(f"zeroshot: {sum(done.values())} of {len(plan)} sorted" + (f": {folders}" if folders else ""))
             if symbolic := methods[Method.SYMBOLIC_LINK]:
-                console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these pictures")
+                console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
             console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(journal.path))}")
     return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
 

@@ -1,4 +1,4 @@
-"""``zeroshot prompts tune``: labelled pictures in, a template set chosen for them out."""
+"""``zeroshot prompts tune``: labelled images in, a template set chosen for them out."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def tune(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Choose templates that fit your pictures, and say honestly what the choice is worth.
+    """Choose templates that fit your images, and say honestly what the choice is worth.
 
-    Chooses on one half of the labelled pictures, compares with the starting set on the other half, and writes a
+    Chooses on one half of the labelled images, compares with the starting set on the other half, and writes a
     set for `--prompts FILE`.
     """
     start_set = read_templates(prompts, None)

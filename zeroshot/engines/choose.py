@@ -133,7 +133,7 @@ def _check_belongs(files: resolvers.Files, folder: Path) -> None:
 
 
 def _remedy(files: resolvers.Files, folder: Path | None) -> str:
-    """Return the hint that mends a model's export in a folder, or the lack of one (None)."""
+    """Return the hint that fixes a model's export in a folder, or the lack of one (None)."""
     if files.folder == resolvers.builtin_folder():
         return "install zeroshot again: a file of the package is missing or damaged"
     pull = f"`zeroshot models pull {files.source.arguments}`"

@@ -26,7 +26,7 @@ FORMAT = 2
 """Version of the manifest; an export of another version is made anew."""
 
 REMAKE = "export the model again with `zeroshot models pull`, or use --engine torch"
-"""What mends an export whose model is not known; `load` says it with the model's name."""
+"""What fixes an export whose model is not known; `load` says it with the model's name."""
 
 MINIMUM_COSINE = 0.99999
 """Below this, on any reference image or sentence, an export is refused."""
@@ -51,10 +51,10 @@ class TextGraph:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How near the graphs come to PyTorch on fixed pictures and sentences.
+    """How near the graphs come to PyTorch on fixed images and sentences.
 
     Attributes:
-        image: Lowest cosine between the two engines' features of one picture.
+        image: Lowest cosine between the two engines' features of one image.
         text: The same for sentences.
         difference: Largest difference of any value of any unit row.
         torch: PyTorch's version.
@@ -132,7 +132,7 @@ def read_manifest(folder: Path, remedy: str = REMAKE) -> ExportManifest:
 
     Args:
         folder: Of the export.
-        remedy: The hint of errors: what mends this export.
+        remedy: The hint of errors: what fixes this export.
 
     Raises:
         ModelError: There is none, it is of another version, or it cannot be understood.

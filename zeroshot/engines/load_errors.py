@@ -1,4 +1,4 @@
-"""What open_clip, timm and transformers raise while a model is built, in one line with what mends it."""
+"""What open_clip, timm and transformers raise while a model is built, in one line with what fixes it."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..encoder import EncoderSpec, Features, Pixels, as_many
+from ..encoder import EncoderSpec, Features, Pixels
 from ..enums import Engine, Precision
 from ..errors import MORE_MEMORY, ModelError, ResourceError
+from ..strings import as_many
 from ..system.memory import is_out_of_memory
 from .export_manifest import (
     IMAGE_GRAPH,
@@ -48,12 +49,12 @@ def load(
 
     Args:
         folder: Holds the graphs and ``zeroshot.json``.
-        model: The model as the person named it; empty for the name it was exported under.
+        model: The model as the user named it; empty for the name it was exported under.
         source: Where the weights came from; empty for what the export says.
         configuration: Hash of the model's configuration; empty for what the export says.
         threads: Threads of a tower; None for as many as this process may run on.
         int8: Run the 8-bit graphs.
-        remedy: The hint of errors about the export: what mends it.
+        remedy: The hint of errors about the export: what fixes it.
 
     Raises:
         ModelError: The export is incomplete, damaged, was made for other weights, has no 8-bit graphs, or
@@ -211,7 +212,7 @@ def _open_session(path: Path, threads: int, remedy: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # the graphs are chains: operators have nothing to run beside
-    # Idle threads sleep: spinning, they would take the cores that decode the next pictures.
+    # Idle threads sleep: spinning, they would take the cores that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # warnings about folded constants help nobody at a prompt
     try:

@@ -32,7 +32,7 @@ _PACKAGES = (
     "huggingface_hub",
     "transformers",
 )
-_TEXTS = ("a photo of a cat.", "dog", "an aerial picture of a bridge over a river")
+_TEXTS = ("a photo of a cat.", "dog", "an aerial image of a bridge over a river")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Check:
         name: What was looked at.
         ok: Whether it is as it should be.
         detail: What was found.
-        hint: What mends it; empty where nothing needs mending.
+        hint: What fixes it; empty where nothing needs fixing.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Check:
 
 
 def reference_pixels(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Return two fixed test pictures, shape ``(2, height, width, 3)``: a gradient and a checkerboard."""
+    """Return two fixed test images, shape ``(2, height, width, 3)``: a gradient and a checkerboard."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
     gradient = np.stack(
@@ -64,7 +64,7 @@ def reference_pixels(size: tuple[int, int]) -> np.ndarray[tuple[int, ...], np.dt
 
 
 def reference_features(encoder: Encoder) -> dict[str, list[list[float]]]:
-    """Encode the fixed pictures and texts; rows are rounded to 6 digits for storing."""
+    """Encode the fixed images and texts; rows are rounded to 6 digits for storing."""
     images = encoder.encode_images(reference_pixels(encoder.spec.preprocessing.size))
     texts = encoder.encode_texts(_TEXTS)
     return {"images": np.round(images, 6).tolist(), "texts": np.round(texts, 6).tolist()}

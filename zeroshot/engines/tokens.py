@@ -41,7 +41,7 @@ class _Pattern(Protocol):
 
 
 def _is_plain(text: str) -> bool:
-    """Whether mending the encoding and resolving HTML entities would leave a text as it is."""
+    """Whether fixing the encoding and resolving HTML entities would leave a text as it is."""
     return text.isascii() and text.isprintable() and "&" not in text
 
 

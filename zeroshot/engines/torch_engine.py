@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score, as_many
+from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
 from ..errors import ModelError, UsageError
 from ..images.preprocess import normalise
 from ..models.resolvers import Files
 from ..models.weights_file import hash_file
+from ..strings import as_many
 from .load_errors import explain_loading
 from .short_text import by_length, short_text_tower
 from .weights_check import check_weights
@@ -210,7 +211,7 @@ class TorchEncoder:
         except self._torch.OutOfMemoryError:
             if len(pixels) == 1:
                 raise ModelError(
-                    "one picture alone runs out of the device's memory", "--device cpu, or a smaller model"
+                    "one image alone runs out of the device's memory", "--device cpu, or a smaller model"
                 ) from None
         self._torch.cuda.empty_cache()
         half = len(pixels) // 2

@@ -1,4 +1,4 @@
-"""Make probabilities honest: fit a temperature, and the threshold below which the answer is "unknown".
+"""Calibrate probabilities by temperature scaling: fit a temperature, and the threshold below which it is "unknown".
 
 Dividing logits by one number changes no answer, only how sure it sounds: Guo, Pleiss, Sun and Weinberger, "On
 Calibration of Modern Neural Networks" (2017). The threshold is the lowest that reaches a wanted precision:
@@ -20,7 +20,7 @@ from .metrics import Indices
 from .statistics import Booleans, Doubles, Estimate, RiskPoint
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
-"""Where a temperature is looked for; on pictures without a mistake, the best one would be zero."""
+"""Where a temperature is looked for; on images without a mistake, the best one would be zero."""
 
 MIN_ANSWERED = 10
 """A threshold that leaves fewer answers than this rests on nothing."""
@@ -30,11 +30,11 @@ _STEPS = 45
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a threshold does to some pictures.
+    """What a threshold does to some images.
 
     Attributes:
         precision: Share of the answers that are right.
-        coverage: Share of the pictures that are answered.
+        coverage: Share of the images that are answered.
     """
 
     precision: Estimate
@@ -43,14 +43,14 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted temperature and threshold with what they do on pictures that they have not seen.
+    """A fitted temperature and threshold with what they do on images that they have not seen.
 
     Attributes:
         temperature: Logits are divided by it; above 1 the model was too sure.
         threshold: Below this probability the answer is "unknown"; None where no precision was asked for, or none
             reaches it.
         wanted: The precision asked for; None where none was.
-        fitted_on: Pictures in the half that was fitted on.
+        fitted_on: Images in the half that was fitted on.
         before: The held-out half, uncalibrated.
         after: The held-out half, calibrated.
         answering: The held-out half under the threshold; None without one.
@@ -87,8 +87,8 @@ def calibrate(
     """Fit on one half and measure on the other.
 
     Args:
-        seen: The pictures to fit on.
-        held_out: The pictures to measure on.
+        seen: The images to fit on.
+        held_out: The images to measure on.
         classifier: Whose probabilities.
         keys: The folder or table spelling of each label.
         wanted: A precision in (0, 1] that answers should reach; None for no threshold.
@@ -118,7 +118,7 @@ def cool(classifier: Classifier, temperature: float) -> Classifier:
 def fit_temperature(logits: npt.NDArray[np.floating], targets: Indices, score: Score) -> float:
     """Return the temperature that makes the true labels most likely.
 
-    The mean loss is convex in the inverse temperature b, and its derivative is the mean over pictures of
+    The mean loss is convex in the inverse temperature b, and its derivative is the mean over images of
     ``sum_j (p_j - y_j) z_j`` for softmax and sigmoid alike: bisection finds where it changes sign.
 
     Args:
@@ -151,12 +151,12 @@ def choose_threshold(risk: tuple[RiskPoint, ...], wanted: float, n_images: int) 
     """Return the lowest threshold at which the answers reach a precision.
 
     Args:
-        risk: The risk-coverage curve of the pictures to choose by.
+        risk: The risk-coverage curve of the images to choose by.
         wanted: The precision, in (0, 1].
-        n_images: How many pictures the curve is of.
+        n_images: How many images the curve is of.
 
     Returns:
-        Midway between the least sure picture that is answered and the next one, 0 when all are answered, None when
+        Midway between the least sure image that is answered and the next one, 0 when all are answered, None when
         no threshold reaches the precision with at least `MIN_ANSWERED` answers.
     """
     reached = [
@@ -176,7 +176,7 @@ def measure_answering(confidences: Doubles, right: Booleans, threshold: float) -
     """Return precision and coverage when only probabilities of at least a threshold are answered.
 
     Args:
-        confidences: Probability of each picture's best label, shape ``(n_images,)``.
+        confidences: Probability of each image's best label, shape ``(n_images,)``.
         right: Whether that label is the true one.
         threshold: In [0, 1].
     """

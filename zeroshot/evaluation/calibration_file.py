@@ -27,7 +27,7 @@ class Identity:
     """What a calibration is valid for.
 
     Attributes:
-        model: The model as the person named it, for messages.
+        model: The model as the user named it, for messages.
         fingerprint: Of weights, configuration, activation, preprocessing and precision.
         logit_scale: The scale that the temperature is relative to.
         score: How logits become probabilities.

@@ -1,6 +1,6 @@
-"""Compare two runs over the same pictures.
+"""Compare two runs over the same images.
 
-Two accuracies measured on the same pictures are not independent: only the pictures on which the runs differ say
+Two accuracies measured on the same images are not independent: only the images on which the runs differ say
 which is better. Two bare numbers with overlapping intervals may well hide a clear difference.
 """
 
@@ -29,7 +29,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one run said about one picture.
+    """What one run said about one image.
 
     Attributes:
         path: As the run gave it.
@@ -56,7 +56,7 @@ class RunFile:
 
     Attributes:
         source: The file.
-        answers: By a key that the same picture has in another run, in the file's order.
+        answers: By a key that the same image has in another run, in the file's order.
         keys: The labels' folder names.
         title: Model and template set, for people.
     """
@@ -69,14 +69,14 @@ class RunFile:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """One share of two runs over the same pictures.
+    """One share of two runs over the same images.
 
     Attributes:
         first: Of the first run.
         second: Of the second run.
         difference: Second less first, with its bootstrap interval.
-        only_first: Pictures that only the first run has right.
-        only_second: Pictures that only the second run has right.
+        only_first: Images that only the first run has right.
+        only_second: Images that only the second run has right.
         p: Of McNemar's exact test.
     """
 
@@ -90,7 +90,7 @@ class Paired:
 
 @dataclass(frozen=True, slots=True)
 class LabelChange:
-    """One label's pictures in both runs: how many there are, and how many each run has right."""
+    """One label's images in both runs: how many there are, and how many each run has right."""
 
     label: str
     key: str
@@ -104,12 +104,12 @@ class Comparison:
     """What changed from the first run to the second.
 
     Attributes:
-        n_images: Pictures in both runs.
+        n_images: Images in both runs.
         top1: The share of right answers.
-        top5: The share of pictures with the true label among the best five.
-        gained: Pictures that only the second run has right: first and second answer.
-        lost: Pictures that only the first run has right.
-        swapped: Pictures that both have wrong, differently.
+        top5: The share of images with the true label among the best five.
+        gained: Images that only the second run has right: first and second answer.
+        lost: Images that only the first run has right.
+        swapped: Images that both have wrong, differently.
         labels: Labels whose number of right answers changed, the most gained first.
         notes: What was left out or differs between the runs, one line each.
     """
@@ -138,7 +138,7 @@ def verdict(paired: Paired, first: str = "A", second: str = "B") -> str:
         second: What to call the second run.
     """
     if not paired.only_first and not paired.only_second:
-        return f"no difference shown: {first} and {second} have the same pictures right"
+        return f"no difference shown: {first} and {second} have the same images right"
     difference = paired.difference
     low, high = 100 * (difference.low or 0.0), 100 * (difference.high or 0.0)
     p = "p < 0.001" if paired.p < 0.001 else f"p = {paired.p:.3f}"
@@ -151,10 +151,10 @@ def verdict(paired: Paired, first: str = "A", second: str = "B") -> str:
 
 
 def pair(first: Booleans, second: Booleans) -> Paired:
-    """Compare two runs' right and wrong answers over the same pictures.
+    """Compare two runs' right and wrong answers over the same images.
 
     Args:
-        first: Whether each picture is right in the first run, shape ``(n_images,)``.
+        first: Whether each image is right in the first run, shape ``(n_images,)``.
         second: The same for the second run, in the same order.
     """
     n = len(first)
@@ -170,21 +170,21 @@ def pair(first: Booleans, second: Booleans) -> Paired:
 
 
 def compare(first: RunFile, second: RunFile) -> Comparison:
-    """Compare two runs picture by picture.
+    """Compare two runs image by image.
 
     Raises:
-        InputError: They have no picture in common, or disagree on what the pictures show.
+        InputError: They have no image in common, or disagree on what the images show.
     """
     common = [key for key in first.answers if key in second.answers]
     if not common:
         raise InputError(
-            f"{first.source} and {second.source} have no picture in common", "both have to be runs over the same folder"
+            f"{first.source} and {second.source} have no image in common", "both have to be runs over the same folder"
         )
     pairs = [(first.answers[key], second.answers[key]) for key in common]
     if disagreeing := [(a, b) for a, b in pairs if a.key != b.key]:
         a, b = disagreeing[0]
         raise InputError(
-            f"{len(disagreeing)} pictures have another true label in each run: {a.path}: {a.key}, {b.key}",
+            f"{len(disagreeing)} images have another true label in each run: {a.path}: {a.key}, {b.key}",
             "run eval again for both with the same folder or table",
         )
     changed = [(a, b) for a, b in pairs if a.label != b.label or a.right != b.right]
@@ -219,7 +219,7 @@ def _label_changes(pairs: Sequence[tuple[Answer, Answer]]) -> tuple[LabelChange,
 
 def _notes(first: RunFile, second: RunFile, common: int) -> list[str]:
     notes = [
-        f"{len(run.answers) - common} pictures are only in {run.source} and are left out"
+        f"{len(run.answers) - common} images are only in {run.source} and are left out"
         for run in (first, second)
         if len(run.answers) > common
     ]
@@ -274,16 +274,16 @@ def _parse_run(document: dict[str, Any], source: str) -> RunFile:
         )
         place = _relative(answer.path, root)
         seen[place] += 1
-        # A table may list a picture twice; the first stands for the first.
+        # A table may list an image twice; the first stands for the first.
         answers[place if seen[place] == 1 else f"{place}\0{seen[place]}"] = answer
     manifest = document["manifest"]
     return RunFile(source, answers, keys, f"{manifest['model']['model']}, {manifest['prompts']['name']}")
 
 
 def _relative(path: str, root: str) -> str:
-    """Return a picture's path below the folder of the run, so that ``./val`` and ``/data/val`` are the same."""
+    """Return an image's path below the folder of the run, so that ``./val`` and ``/data/val`` are the same."""
     base = PurePath(root)
-    for folder in (base, base.parent):  # a table's pictures lie beside it
+    for folder in (base, base.parent):  # a table's images lie beside it
         if root and PurePath(path).is_relative_to(folder):
             return PurePath(path).relative_to(folder).as_posix()
     return path

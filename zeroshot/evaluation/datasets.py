@@ -1,4 +1,4 @@
-"""Labelled pictures: which picture has which label, said by folders or by a table.
+"""Labelled images: which image has which label, said by folders or by a table.
 
 Folders are matched to names by name, never by position, and every mapping is returned to be printed: one missing
 folder must not shift all the labels behind it.
@@ -27,16 +27,16 @@ from ..prompts.spelling import clean_word
 from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
 
 MAX_TABLE_BYTES = 500_000_000
-"""Limit of a table of pictures: some millions of lines."""
+"""Limit of a table of images: some millions of lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Pictures with their true labels.
+    """Images with their true labels.
 
     Attributes:
         paths: In order of label, then naturally.
-        targets: Label index of each picture, shape ``(n_images,)``.
+        targets: Label index of each image, shape ``(n_images,)``.
         labels: The labels, one for each folder or table entry.
         keys: The folder's name or table's spelling that each label comes from.
         notes: What did not match, one line each.
@@ -107,10 +107,10 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     Args:
         folder: Holds one subfolder a label; underscores in their names become spaces.
         names: Words for the subfolders' names, such as those of synset ids.
-        all_labels: Keep the names that have no subfolder, as labels without pictures.
+        all_labels: Keep the names that have no subfolder, as labels without images.
 
     Raises:
-        InputError: There are no subfolders, or no pictures in them.
+        InputError: There are no subfolders, or no images in them.
         LabelError: A subfolder has no entry in ``names``.
     """
     try:
@@ -129,7 +129,7 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
                 "add them to the file given with --label-names, or move the folders away",
             )
         if unused := [key for key in names if key not in found]:
-            what = "kept as labels without pictures" if all_labels else "left out (--all-labels keeps them as labels)"
+            what = "kept as labels without images" if all_labels else "left out (--all-labels keeps them as labels)"
             notes.append(f"no folder for {_count(unused, 'name')}, {what}: {_some(unused)}")
             keys = [key for key in names if all_labels or key in found]
     labels = [names[key] if names is not None else _label_from(key) for key in keys]
@@ -139,13 +139,13 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     for index, key in enumerate(keys):
         images = list(walk(str(Path(folder) / key), skipped)) if key in found else []
         if not images and key in found:
-            notes.append(f"no pictures in the folder {key}")
+            notes.append(f"no images in the folder {key}")
         paths += images
         targets += [index] * len(images)
     if skipped:
         notes.append(describe_passed_over(skipped))
     if not paths:
-        raise InputError(f"no pictures in the subfolders of {folder}", "are they one level deeper?")
+        raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
     return Dataset(
         tuple(paths),
         np.asarray(targets, dtype=np.int64),
@@ -167,7 +167,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
     try:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise InputError(f"{source}, line {reader.line_num}: {error}", "mend the line") from error
+        raise InputError(f"{source}, line {reader.line_num}: {error}", "fix the line") from error
     header = [column.strip().lower() for column in rows[0][1]] if rows else []
     if "path" not in header or "label" not in header:
         raise InputError(f"{source}: the first line names no columns path and label", "write `path,label` there")
@@ -179,11 +179,11 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
         if not row:
             continue
         if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
-            raise InputError(f"{source}, line {number}: no path or no label", "mend or remove the line")
+            raise InputError(f"{source}, line {number}: no path or no label", "fix or remove the line")
         paths.append(str(base / row[path_column]))
         keys.append(row[label_column].strip())
     if not paths:
-        raise InputError(f"{source} lists no pictures", "add lines of path,label")
+        raise InputError(f"{source} lists no images", "add lines of path,label")
     distinct = sorted(set(keys), key=natural_key)
     if names is not None and (missing := [key for key in distinct if key not in names]):
         raise LabelError(

@@ -1,6 +1,6 @@
-"""Measure a classifier on labelled pictures.
+"""Measure a classifier on labelled images.
 
-Pictures are encoded once; any number of classifiers of the same model can then be measured on the features.
+Images are encoded once; any number of classifiers of the same model can then be measured on the features.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .statistics import Doubles, Estimate
 
 TOP = 5
 BLOCK = 4096
-"""Pictures scored together: bounds the ``(n_images, n_labels)`` matrix, whatever the data set."""
+"""Images scored together: bounds the ``(n_images, n_labels)`` matrix, whatever the data set."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedDataset:
-    """The pictures of a data set that could be read, as features.
+    """The images of a data set that could be read, as features.
 
     Attributes:
         features: Unit rows, shape ``(n_images, dim)``.
         paths: Their paths.
         targets: Their label indices, shape ``(n_images,)``.
-        failures: The pictures that could not be read; they count in no metric.
+        failures: The images that could not be read; they count in no metric.
     """
 
     features: Features
@@ -44,7 +44,7 @@ class EncodedDataset:
     failures: tuple[Failure, ...]
 
     def subset(self, rows: Indices) -> EncodedDataset:
-        """Return some of the pictures, given by index, in that order."""
+        """Return some of the images, given by index, in that order."""
         paths = tuple(self.paths[row] for row in rows)
         return EncodedDataset(self.features[rows], paths, self.targets[rows], self.failures)
 
@@ -59,9 +59,9 @@ class Metrics:
     """The numbers of a run, each with its interval where one is known.
 
     Attributes:
-        top1: Share of pictures whose best label is right.
-        top5: Share of pictures with the right label among the best five.
-        mean_recall: Mean of the recalls of the labels that have pictures.
+        top1: Share of images whose best label is right.
+        top5: Share of images with the right label among the best five.
+        mean_recall: Mean of the recalls of the labels that have images.
         mean_f1: Mean of their F1 scores.
         ece: Expected calibration error in [0, 1].
         nll: Mean negative log-likelihood of the right label, in nats; with a sigmoid, of all yes and no together.
@@ -86,9 +86,9 @@ class LabelResult:
     Attributes:
         label: Its name.
         key: The folder's name or the table's spelling.
-        support: Its pictures.
-        recall: Share of its pictures that were given it.
-        precision: Share of the pictures given it that are its own.
+        support: Its images.
+        recall: Share of its images that were given it.
+        precision: Share of the images given it that are its own.
         f1: Harmonic mean of the two.
     """
 
@@ -108,13 +108,13 @@ class Evaluation:
         metrics: The numbers.
         per_label: Every label's counts.
         confusion: Counts ``[target, predicted]``, shape ``(n_labels, n_labels)``.
-        confused: The commonest mistakes: target, predicted, pictures.
-        ranking: Best label indices of each picture, shape ``(n_images, min(5, n_labels))``.
+        confused: The commonest mistakes: target, predicted, images.
+        ranking: Best label indices of each image, shape ``(n_images, min(5, n_labels))``.
         probabilities: Their probabilities, same shape, float64.
-        target_probabilities: Probability of each picture's true label, shape ``(n_images,)``.
+        target_probabilities: Probability of each image's true label, shape ``(n_images,)``.
         reliability: Confidence against accuracy.
-        risk: Share of errors against share of pictures answered.
-        data: The pictures that were measured.
+        risk: Share of errors against share of images answered.
+        data: The images that were measured.
         classifier: What measured them.
     """
 
@@ -132,7 +132,7 @@ class Evaluation:
 
     @property
     def right(self) -> statistics.Booleans:
-        """Whether each picture's best label is the true one, shape ``(n_images,)``."""
+        """Whether each image's best label is the true one, shape ``(n_images,)``."""
         return np.asarray(self.ranking[:, 0] == self.data.targets)
 
 
@@ -147,7 +147,7 @@ class Run:
 def encode_dataset(
     encoder: Encoder, dataset: Dataset, pipeline: Pipeline, on_progress: Callable[[int], None] = lambda _: None
 ) -> EncodedDataset:
-    """Encode every picture of a data set.
+    """Encode every image of a data set.
 
     Args:
         encoder: The model.
@@ -156,7 +156,7 @@ def encode_dataset(
         on_progress: Called with the number of inputs finished since the last call.
 
     Raises:
-        InputError: Not one picture could be read.
+        InputError: Not one image could be read.
     """
     rows: list[Features] = []
     readable: list[int] = []
@@ -173,7 +173,7 @@ def encode_dataset(
         on_progress(len(batch))
     if not rows:
         raise InputError(
-            f"none of the {position} pictures could be read: {failures[0].path}: {failures[0].error}",
+            f"none of the {position} images could be read: {failures[0].path}: {failures[0].error}",
             "check the folder",
         )
     paths = tuple(dataset.paths[index] for index in readable)
@@ -181,7 +181,7 @@ def encode_dataset(
 
 
 def evaluate(data: EncodedDataset, classifier: Classifier, keys: tuple[str, ...]) -> Evaluation:
-    """Score a classifier on encoded pictures.
+    """Score a classifier on encoded images.
 
     Args:
         data: Features and targets; targets index the classifier's labels.
@@ -227,7 +227,7 @@ def evaluate(data: EncodedDataset, classifier: Classifier, keys: tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Some pictures' scores, without the full matrix: see `Evaluation` for the shapes."""
+    """Some images' scores, without the full matrix: see `Evaluation` for the shapes."""
 
     ranking: Indices
     probabilities: Doubles
@@ -237,7 +237,7 @@ class _Block:
 
 
 def _score(classifier: Classifier, features: Features, targets: Indices) -> _Block:
-    """Score some pictures, in float64 from the logits on: float32 rounds confident probabilities to ties at 1."""
+    """Score some images, in float64 from the logits on: float32 rounds confident probabilities to ties at 1."""
     logits = classifier.scores(features).logits
     ranking = np.argsort(-logits, axis=1, kind="stable")[:, :TOP].astype(np.int64)
     logs = statistics.log_softmax(logits) if classifier.score is Score.SOFTMAX else statistics.log_sigmoid(logits)
@@ -253,7 +253,7 @@ def _score(classifier: Classifier, features: Features, targets: Indices) -> _Blo
 
 
 def losses(logits: npt.NDArray[np.floating], targets: Indices, score: Score) -> Doubles:
-    """Return each picture's negative log-likelihood in nats, shape ``(n_images,)``.
+    """Return each image's negative log-likelihood in nats, shape ``(n_images,)``.
 
     With a softmax it is that of the true label; with a sigmoid every label is a yes or no of its own, and theirs
     are summed.

@@ -1,4 +1,4 @@
-"""Halve labelled pictures: one half to choose by, the other to be honest with."""
+"""Halve labelled images: one half to choose by, the other to be honest with."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .evaluate import EncodedDataset
 from .metrics import Indices
 
 MIN_IMAGES = 20
-"""Fewer pictures in a half say nothing about anything."""
+"""Fewer images in a half say nothing about anything."""
 
 
 def split_halves(targets: Indices, seed: int) -> tuple[Indices, Indices]:
-    """Halve the pictures of every label at random; an odd one goes to either half by a coin.
+    """Halve the images of every label at random; an odd one goes to either half by a coin.
 
     Args:
-        targets: Label index of each picture, shape ``(n_images,)``.
+        targets: Label index of each image, shape ``(n_images,)``.
         seed: The same seed gives the same halves.
 
     Returns:
@@ -31,7 +31,7 @@ def split_halves(targets: Indices, seed: int) -> tuple[Indices, Indices]:
 
 
 def halve(data: EncodedDataset, seed: int) -> tuple[EncodedDataset, EncodedDataset]:
-    """Return the two halves of encoded pictures.
+    """Return the two halves of encoded images.
 
     Raises:
         InputError: There are too few to learn from one half and measure on the other.
@@ -39,7 +39,7 @@ def halve(data: EncodedDataset, seed: int) -> tuple[EncodedDataset, EncodedDatas
     halves = split_halves(data.targets, seed)
     if min(len(half) for half in halves) < MIN_IMAGES:
         raise InputError(
-            f"{len(data.paths)} pictures are too few to fit on one half and to measure on the other",
+            f"{len(data.paths)} images are too few to fit on one half and to measure on the other",
             f"at least {2 * MIN_IMAGES} are needed, and some hundreds for a result worth having",
         )
     return data.subset(halves[0]), data.subset(halves[1])

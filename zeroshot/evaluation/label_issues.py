@@ -1,7 +1,7 @@
-"""Pictures whose given label is most likely wrong.
+"""Images whose given label is most likely wrong.
 
 The rule is that of confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in
-Dataset Labels", 2021): each label has its own bar, the mean probability that its own pictures give it. A picture
+Dataset Labels", 2021): each label has its own bar, the mean probability that its own images give it. An image
 that clears the bar of another label, and gives its own label less, is suspected; the widest gap comes first.
 """
 
@@ -18,10 +18,10 @@ from .evaluate import Evaluation
 
 @dataclass(frozen=True, slots=True)
 class LabelIssue:
-    """One picture under suspicion.
+    """One image under suspicion.
 
     Attributes:
-        row: Its place among the measured pictures.
+        row: Its place among the measured images.
         path: Its path.
         given: The label that it came with.
         given_probability: That label's probability, in [0, 1].
@@ -40,10 +40,10 @@ class LabelIssue:
 
 
 def find_label_issues(result: Evaluation, names: Sequence[str], count: int) -> tuple[LabelIssue, ...]:
-    """Return the pictures whose label is most likely wrong, the most suspicious first.
+    """Return the images whose label is most likely wrong, the most suspicious first.
 
     Args:
-        result: A run; the five best labels of each picture are looked at.
+        result: A run; the five best labels of each image are looked at.
         names: The labels' names, by index.
         count: How many at most.
     """
@@ -67,6 +67,6 @@ def _label_issue(
     own, theirs = float(result.target_probabilities[row]), float(result.probabilities[row, place])
     reason = (
         f"labelled {names[target]} ({100 * own:.1f}%), looks like {names[other]} ({100 * theirs:.1f}%); "
-        f"pictures labelled {names[other]} get {100 * bars[other]:.1f}% on average"
+        f"images labelled {names[other]} get {100 * bars[other]:.1f}% on average"
     )
     return LabelIssue(row, result.data.paths[row], names[target], own, names[other], theirs, reason)

@@ -11,11 +11,11 @@ Indices = npt.NDArray[np.int64]
 
 
 def accuracy_at(ranking: Indices, targets: Indices, k: int) -> float:
-    """Return the share of pictures whose target is among the first k ranked labels.
+    """Return the share of images whose target is among the first k ranked labels.
 
     Args:
         ranking: Label indices, best first, shape ``(n_images, >= k)``.
-        targets: True label index of each picture, shape ``(n_images,)``.
+        targets: True label index of each image, shape ``(n_images,)``.
         k: How many ranks count.
     """
     return float((ranking[:, :k] == targets[:, None]).any(axis=1).mean())
@@ -29,7 +29,7 @@ def confusion_matrix(predicted: Indices, targets: Indices, n_labels: int) -> Ind
 
 
 def recall_per_label(confusion: Indices) -> npt.NDArray[np.float64]:
-    """Return the share of each label's pictures that were given it; NaN for a label without pictures."""
+    """Return the share of each label's images that were given it; NaN for a label without images."""
     return _ratio(confusion.diagonal(), confusion.sum(axis=1))
 
 
@@ -39,12 +39,12 @@ def precision_per_label(confusion: Indices) -> npt.NDArray[np.float64]:
 
 
 def mean_recall(confusion: Indices) -> float:
-    """Return the mean of the recalls over the labels that have pictures."""
+    """Return the mean of the recalls over the labels that have images."""
     return float(np.nanmean(recall_per_label(confusion)))
 
 
 def most_confused(confusion: Indices, names: Sequence[str], count: int) -> list[tuple[str, str, int]]:
-    """Return the commonest mistakes as (target, predicted, pictures), most first, ties in label order."""
+    """Return the commonest mistakes as (target, predicted, images), most first, ties in label order."""
     return [(names[i], names[j], n) for i, j, n in confused_pairs(confusion, count)]
 
 

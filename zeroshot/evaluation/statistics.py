@@ -50,12 +50,12 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The pictures whose confidence lies in ``(low, high]``.
+    """The images whose confidence lies in ``(low, high]``.
 
     Attributes:
         low: Excluded lower end (0 is included in the first bin).
         high: Included upper end.
-        count: How many pictures.
+        count: How many images.
         confidence: Their mean confidence; 0 where there are none.
         accuracy: The share of them that is right; 0 where there are none.
     """
@@ -69,12 +69,12 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class RiskPoint:
-    """What happens when only the most confident pictures are answered.
+    """What happens when only the most confident images are answered.
 
     Attributes:
-        coverage: Share of pictures answered.
+        coverage: Share of images answered.
         risk: Share of wrong answers among them.
-        threshold: The confidence from which on a picture is answered.
+        threshold: The confidence from which on an image is answered.
     """
 
     coverage: float
@@ -111,14 +111,14 @@ def mean_interval(values: Doubles, level: float = LEVEL) -> Estimate:
 
 
 def mean_recall_interval(right: Indices, support: Indices, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """Estimate the mean of the labels' recalls, resampling pictures (percentile bootstrap, Efron 1979).
+    """Estimate the mean of the labels' recalls, resampling images (percentile bootstrap, Efron 1979).
 
-    Drawing n pictures with replacement and counting, for each label, the right and the wrong ones is one draw from a
-    multinomial with those counts as weights: no picture needs to be touched.
+    Drawing n images with replacement and counting, for each label, the right and the wrong ones is one draw from a
+    multinomial with those counts as weights: no image needs to be touched.
 
     Args:
-        right: Pictures of each label that were given it, shape ``(n_labels,)``.
-        support: Pictures of each label, same shape; labels without any are left out.
+        right: Images of each label that were given it, shape ``(n_labels,)``.
+        support: Images of each label, same shape; labels without any are left out.
         resamples: How many times to draw.
         seed: Of the generator.
     """
@@ -144,12 +144,12 @@ def mean_recall_interval(right: Indices, support: Indices, resamples: int = RESA
 def paired_difference(
     only_first: int, only_second: int, trials: int, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Estimate:
-    """Estimate by how much the second of two runs over the same pictures is better, resampling pictures.
+    """Estimate by how much the second of two runs over the same images is better, resampling images.
 
     Args:
-        only_first: Pictures that only the first run has right.
-        only_second: Pictures that only the second run has right.
-        trials: All pictures.
+        only_first: Images that only the first run has right.
+        only_second: Images that only the second run has right.
+        trials: All images.
         resamples: How many times to draw.
         seed: Of the generator.
 
@@ -163,9 +163,9 @@ def paired_difference(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the p-value of McNemar's exact test: the two-sided binomial test of the pictures that changed.
+    """Return the p-value of McNemar's exact test: the two-sided binomial test of the images that changed.
 
-    Under no difference each changed picture is a fair coin (McNemar 1947). Pictures on which both runs are right,
+    Under no difference each changed image is a fair coin (McNemar 1947). Images on which both runs are right,
     or both wrong, say nothing about which is better.
     """
     changed = only_first + only_second
@@ -192,7 +192,7 @@ def log_sigmoid(logits: npt.NDArray[np.floating]) -> Doubles:
 
 
 def brier(probabilities: Doubles, targets: Indices) -> Doubles:
-    """Return each picture's Brier score, in [0, 2]: squared distance of its probabilities from the truth (Brier 1950).
+    """Return each image's Brier score, in [0, 2]: squared distance of its probabilities from the truth (Brier 1950).
 
     Args:
         probabilities: Shape ``(n_images, n_labels)``.
@@ -203,10 +203,10 @@ def brier(probabilities: Doubles, targets: Indices) -> Doubles:
 
 
 def reliability(confidences: Doubles, right: Booleans, bins: int = BINS) -> tuple[Bin, ...]:
-    """Sort pictures into bins of equal width by confidence: the reliability diagram of Guo et al. (2017).
+    """Sort images into bins of equal width by confidence: the reliability diagram of Guo et al. (2017).
 
     Args:
-        confidences: Probability of each picture's best label, shape ``(n_images,)``.
+        confidences: Probability of each image's best label, shape ``(n_images,)``.
         right: Whether that label is the true one, same shape.
         bins: How many.
     """
@@ -228,15 +228,15 @@ def reliability(confidences: Doubles, right: Booleans, bins: int = BINS) -> tupl
 
 
 def calibration_error(bins: tuple[Bin, ...]) -> float:
-    """Return the expected calibration error in [0, 1]: the mean gap of confidence and accuracy, by pictures."""
+    """Return the expected calibration error in [0, 1]: the mean gap of confidence and accuracy, by images."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / total
 
 
 def risk_coverage(confidences: Doubles, right: Booleans) -> tuple[RiskPoint, ...]:
-    """Trace the risk when more and more pictures are answered, the most confident first (El-Yaniv and Wiener 2010).
+    """Trace the risk when more and more images are answered, the most confident first (El-Yaniv and Wiener 2010).
 
-    Pictures of equal confidence cannot be told apart by a threshold: they are answered together.
+    Images of equal confidence cannot be told apart by a threshold: they are answered together.
 
     Returns:
         One point for each distinct confidence, from the smallest coverage to 1.

@@ -1,7 +1,7 @@
-"""Choose templates by what they do on labelled pictures, and measure the choice on pictures it has not seen.
+"""Choose templates by what they do on labelled images, and measure the choice on images it has not seen.
 
 Greedy forward selection: begin with the template that is best alone, add the one that helps most, stop when none
-helps. Only texts are encoded, each once; a trial is a matrix product. The choice looks better on the pictures that
+helps. Only texts are encoded, each once; a trial is a matrix product. The choice looks better on the images that
 it was made by than it is, so the number that counts comes from the other half.
 """
 
@@ -43,10 +43,10 @@ class Tuning:
 
     Attributes:
         steps: The templates in the order they were chosen.
-        chosen_on: Pictures in the half that they were chosen by.
+        chosen_on: Images in the half that they were chosen by.
         before: The starting set on the held-out half.
         after: The chosen set on the held-out half.
-        paired: The two compared, picture by picture.
+        paired: The two compared, image by image.
     """
 
     steps: tuple[Step, ...]
@@ -98,12 +98,12 @@ def tune(
     max_templates: int = 10,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Tuning:
-    """Choose templates on one half of the pictures and compare them with a set on the other.
+    """Choose templates on one half of the images and compare them with a set on the other.
 
     Args:
         encoder: For the texts.
-        seen: The pictures to choose by.
-        held_out: The pictures to measure on.
+        seen: The images to choose by.
+        held_out: The images to measure on.
         start: The classifier of the set to start from.
         keys: The folder or table spelling of each label.
         candidates: Templates to choose from.
@@ -154,7 +154,7 @@ def select(
     """Choose templates one by one, each the one that helps most, until none helps.
 
     Args:
-        seen: The pictures to choose by.
+        seen: The images to choose by.
         start: Whose score and scale decide the loss.
         sums: From `encode_candidates`.
         candidates: The templates, in the same order.

@@ -7,7 +7,7 @@
     DIR/test/nshards.txt                         how many shards there are
     DIR/test/0.tar, 1.tar, ...                   KEY.webp (or png, jpg, jpeg) beside KEY.cls, a label's number
 
-Pictures are unpacked to a temporary folder while the data set is open; they keep the names that they have in the
+Images are unpacked to a temporary folder while the data set is open; they keep the names that they have in the
 shards wherever they are reported.
 """
 
@@ -42,7 +42,7 @@ class WebDataset:
     """An open data set; its files exist while it is open.
 
     Attributes:
-        dataset: Pictures as files, with labels.
+        dataset: Images as files, with labels.
         templates: Its own; None where it has none.
         shown: What each file is called in the shards.
         files: What it was read from: shards, names, templates.
@@ -91,7 +91,7 @@ def open_webdataset(folder: str, split: str = "test") -> Iterator[WebDataset]:
                 shown[str(file)] = f"{shard}/{name}"
                 targets.append(target)
         if not targets:
-            raise InputError(f"no labelled pictures in {root / split}", "shards hold KEY.webp beside KEY.cls")
+            raise InputError(f"no labelled images in {root / split}", "shards hold KEY.webp beside KEY.cls")
         keys = tuple(str(index) for index in range(len(labels)))
         numbers = np.asarray(targets, dtype=np.int64)
         files = tuple(str(path) for path in (*shards, root / CLASSNAMES, root / TEMPLATES))
@@ -114,7 +114,7 @@ def find_shards(root: Path, split: str) -> list[Path]:
     if (folder / N_SHARDS).is_file():
         text = read_text(folder / N_SHARDS, InputError).strip()
         if not text.isdecimal():
-            raise InputError(f"{folder / N_SHARDS}: {text!r} is no number", "mend the file")
+            raise InputError(f"{folder / N_SHARDS}: {text!r} is no number", "fix the file")
         expected = [folder / f"{index}.tar" for index in range(int(text))]
         if missing := [path for path in expected if not path.is_file()]:
             raise InputError(f"{len(missing)} of {len(expected)} shards are missing: {missing[0]}", "fetch them all")
@@ -138,7 +138,7 @@ def load_webdataset_templates(root: Path) -> TemplateSet | None:
 
 
 def _unpack(shard: Path, folder: Path, start: int) -> Iterator[tuple[str, int, Path]]:
-    """Unpack one shard's labelled pictures; yield the name in the shard, the label's number, and the file.
+    """Unpack one shard's labelled images; yield the name in the shard, the label's number, and the file.
 
     Files are numbered, so that no name in an archive decides where anything is written.
     """
@@ -174,7 +174,7 @@ def _unpack(shard: Path, folder: Path, start: int) -> Iterator[tuple[str, int, P
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{shard} cannot be read: {error}", "fetch it again") from error
     if waiting:
-        raise InputError(f"{shard}: {next(iter(waiting.values()))[0]} has no label", "a picture needs its .cls")
+        raise InputError(f"{shard}: {next(iter(waiting.values()))[0]} has no label", "an image needs its .cls")
 
 
 def _parse_label(content: bytes, shard: Path, name: str) -> int:

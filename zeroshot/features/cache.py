@@ -1,6 +1,6 @@
-"""Features that were computed once: of pictures by their content, of labels by their prompts.
+"""Features that were computed once: of images by their content, of labels by their prompts.
 
-One SQLite file in the cache folder. A picture's key is the SHA-256 of its bytes with the model's fingerprint and the
+One SQLite file in the cache folder. An image's key is the SHA-256 of its bytes with the model's fingerprint and the
 way it was opened; path, size and times are only a shortcut to the hash.
 Rows are float32: in float16 a logit scale of 100 would turn the rounding into more than 1e-4 of probability.
 The cache may always be lost: whatever goes wrong with it is a warning, and the answer is computed.
@@ -48,7 +48,7 @@ class Stored:
 
     Attributes:
         model: The model's name when it was first used.
-        rows: Features of pictures and labels.
+        rows: Features of images and labels.
         megabytes: Their size.
         oldest: Days since the least recently used one was used.
     """

@@ -1,4 +1,4 @@
-"""What features are kept under: a picture's content, a label's prompts, the model, and how they were read."""
+"""What features are kept under: an image's content, a label's prompts, the model, and how they were read."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def _signed(number: int) -> int:
 
 
 def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False, max_pixels: int | None = None) -> bytes:
-    """Return the key of a model with a way of opening pictures.
+    """Return the key of a model with a way of opening images.
 
     Args:
         spec: The model.
-        exif: Pictures are turned upright.
+        exif: Images are turned upright.
         draft: Large JPEGs are decoded at a part of their size.
-        max_pixels: A limit that is not the default. It changes no feature, but what has one: a picture beyond it must
+        max_pixels: A limit that is not the default. It changes no feature, but what has one: an image beyond it must
             fail with a cache as it does without.
     """
     more = f"{' draft' if draft else ''}{'' if max_pixels is None else f' max_pixels={max_pixels}'}"

@@ -1,7 +1,7 @@
-"""Paths in, features out, in order: what stands between a disk full of pictures and the encoder.
+"""Paths in, features out, in order: what stands between a disk full of images and the encoder.
 
-Pictures are read, decoded and resized ahead of the encoder by threads (Pillow releases the interpreter's lock
-while it works); what waits is bounded. A batch is encoded when it is full, or when no further picture is at hand,
+Images are read, decoded and resized ahead of the encoder by threads (Pillow releases the interpreter's lock
+while it works); what waits is bounded. A batch is encoded when it is full, or when no further image is at hand,
 so that a slow list of paths is answered as it trickles in. Features that the cache knows are neither decoded nor
 encoded again.
 
@@ -23,11 +23,12 @@ from typing import IO
 
 import numpy as np
 
-from ..encoder import Encoder, Features, Pixels, Preprocessing, as_many
+from ..encoder import Encoder, Features, Pixels, Preprocessing
 from ..errors import ImageError
 from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions, decode, open_file
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
+from ..strings import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from .cache import FeatureCache
 from .keys import FileState, image_key
@@ -43,15 +44,15 @@ def available_cores() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """How pictures are fed to the encoder; only the way of opening them changes an answer.
+    """How images are fed to the encoder; only the way of opening them changes an answer.
 
     Attributes:
-        batch_size: Pictures encoded together.
+        batch_size: Images encoded together.
         workers: Threads that read and decode, or have it done by their processes.
         decode_options: How files are opened.
         cache: Where features are kept from run to run; None keeps none.
         fixed_batches: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a
-            full one, so that not even the last digit of a feature depends on when a picture came or what is cached.
+            full one, so that not even the last digit of a feature depends on when an image came or what is cached.
         isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
     """
 
@@ -80,7 +81,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class _Fresh:
-    """A picture that has to be encoded, and what its features will be stored under."""
+    """An image that has to be encoded, and what its features will be stored under."""
 
     pixels: Pixels
     content: bytes = b""
@@ -89,14 +90,14 @@ class _Fresh:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A picture whose features the cache has, and the file that had to be read to find them."""
+    """An image whose features the cache has, and the file that had to be read to find them."""
 
     features: Features
     content: bytes = b""
     state: FileState | None = None
 
 
-# What a worker makes of a path: a picture to encode, features that are known already, or why there is neither.
+# What a worker makes of a path: an image to encode, features that are known already, or why there is neither.
 Prepared = _Fresh | _Known | str
 
 
@@ -126,7 +127,7 @@ def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocess
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
-    """Find a picture's features, or decode and resize it; a failure is returned as its reason, never raised."""
+    """Find an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
     try:
         with open_file(path) as file:
             if pipeline.cache is None:
@@ -146,7 +147,7 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
         return error.message
     except MemoryError:
         return "too large for the memory at hand"
-    except (ValueError, OSError) as error:  # resizing a picture of an extreme shape
+    except (ValueError, OSError) as error:  # resizing an image of an extreme shape
         check_descriptors(error)
         return f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}"
 

@@ -1,6 +1,6 @@
-"""Open a picture file and give 8-bit RGB, whatever it holds, or say in one line why not.
+"""Open an image file and give 8-bit RGB, whatever it holds, or say in one line why not.
 
-Each kind of picture has a decision (see the comments): what a person sees in a viewer is what the model gets.
+Each kind of image has a decision (see the comments): what a user sees in a viewer is what the model gets.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SUFFIXES = frozenset(
         *("png", "pnm", "ppm", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm"),
     )
 )
-"""Endings by which a folder's pictures are found; a file that is named itself is opened whatever its ending."""
+"""Endings by which a folder's images are found; a file that is named itself is opened whatever its ending."""
 
 DEFAULT_MAX_PIXELS = 2 * 89_478_485
-"""Largest picture, in pixels, that is decoded: the limit at which Pillow itself refuses."""
+"""Largest image, in pixels, that is decoded: the limit at which Pillow itself refuses."""
 
 MOST_BYTES = 28
 """Memory that a pixel takes at most on its way to 8-bit RGB, in bytes; measured, see `_bytes_per_pixel`."""
@@ -43,10 +43,10 @@ _DRAFT_MARGIN = 2
 """A draft is at least so many times as large as what it is resized to. Less moves probabilities about twice as far."""
 
 _IN_ROWS = frozenset(("BMP", "DIB", "GIF", "JPEG", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "XBM", "XPM"))
-"""Formats that Pillow decodes row by row, straight into the picture."""
+"""Formats that Pillow decodes row by row, straight into the image."""
 
-ImageFile.LOAD_TRUNCATED_IMAGES = False  # half a picture is not the picture: it fails, and says so
-# Filters are set once: `warnings.catch_warnings` changes global state, and pictures are opened in many threads.
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # half an image is not the image: it fails, and says so
+# Filters are set once: `warnings.catch_warnings` changes global state, and images are opened in many threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?$")
 
@@ -59,17 +59,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What brings a picture upright, by EXIF orientation."""
+"""What brings an image upright, by EXIF orientation."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeOptions:
-    """How pictures are opened.
+    """How images are opened.
 
     Attributes:
-        exif: Turn a picture upright by its EXIF orientation. Off for published protocols, which do not.
-        max_pixels: Pictures with more pixels are refused before they are decoded.
-        memory: Bytes that one picture may take; those that would take more are refused too. None: as much as it takes.
+        exif: Turn an image upright by its EXIF orientation. Off for published protocols, which do not.
+        max_pixels: Images with more pixels are refused before they are decoded.
+        memory: Bytes that one image may take; those that would take more are refused too. None: as much as it takes.
         draft: Decode large JPEGs at a part of their size, see `_draft`.
     """
 
@@ -80,7 +80,7 @@ class DecodeOptions:
 
 
 def open_image(path: str, how: DecodeOptions) -> Image.Image:
-    """Decode one file to an upright 8-bit RGB picture.
+    """Decode one file to an upright 8-bit RGB image.
 
     Raises:
         ImageError: In one line, why it cannot be used.
@@ -91,7 +91,7 @@ def open_image(path: str, how: DecodeOptions) -> Image.Image:
 
 @contextmanager
 def open_file(path: str) -> Iterator[BufferedReader]:
-    """Open a picture's file for reading.
+    """Open an image's file for reading.
 
     Raises:
         ImageError: In one line, why it cannot be read; also of what goes wrong while it is.
@@ -100,7 +100,7 @@ def open_file(path: str) -> Iterator[BufferedReader]:
         with open(path, "rb", opener=_open_at_once) as file:
             status = os.fstat(file.fileno())
             if stat.S_ISDIR(status.st_mode):
-                raise ImageError("a folder, not a picture")
+                raise ImageError("a folder, not an image")
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError("not a regular file")
             if status.st_size == 0:
@@ -113,7 +113,7 @@ def open_file(path: str) -> Iterator[BufferedReader]:
     except PermissionError as error:
         raise ImageError("no permission to read it") from error
     except IsADirectoryError as error:
-        raise ImageError("a folder, not a picture") from error
+        raise ImageError("a folder, not an image") from error
     except OSError as error:
         check_descriptors(error)
         raise ImageError(_one_line(error.strerror or str(error))) from error
@@ -128,7 +128,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
-    """Decode an open file to an upright 8-bit RGB picture.
+    """Decode an open file to an upright 8-bit RGB image.
 
     Args:
         file: Open for reading, at its beginning.
@@ -161,10 +161,10 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
             if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(image)):
                 raise ImageError(
                     f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the memory at hand"
-                    " sets for such a picture (--max-pixels or fewer --workers raise it)"
+                    " sets for such an image (--max-pixels or fewer --workers raise it)"
                 )
             if image.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
-                raise ImageError("PostScript is a program, not a picture")
+                raise ImageError("PostScript is a program, not an image")
             if how.draft and edge:
                 _draft(image, _DRAFT_MARGIN * edge)
             if image.format == "TIFF":
@@ -176,10 +176,10 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         check_descriptors(error)  # a plugin that could not be imported
-        raise ImageError("not a picture that Pillow can read") from error
+        raise ImageError("not an image that Pillow can read") from error
     except Image.DecompressionBombError as error:
         raise ImageError(
-            "its header claims far more pixels than any picture has (--max-pixels raises the limit)"
+            "its header claims far more pixels than any image has (--max-pixels raises the limit)"
         ) from error
     except MemoryError as error:
         raise ImageError("too large for the memory at hand") from error
@@ -212,10 +212,10 @@ def _draft(image: Image.Image, least: int) -> None:
 
 
 def _bytes_per_pixel(image: Image.Image) -> int:
-    """Return the memory that a pixel takes at most until the picture is RGB: decoded, turned upright and converted.
+    """Return the memory that a pixel takes at most until the image is RGB: decoded, turned upright and converted.
 
     Measured as the peak of a process for each format and mode that Pillow writes. Pillow holds 4 bytes for a pixel
-    of most modes, and a picture that is turned or converted twice as much for a moment.
+    of most modes, and an image that is turned or converted twice as much for a moment.
     """
     if image.format in ("JPEG", "MPO") and image.mode != "CMYK":
         return 12 if image.info.get("progressive") else 8  # a progressive one is held as coefficients first
@@ -225,13 +225,13 @@ def _bytes_per_pixel(image: Image.Image) -> int:
 
 
 def _turn_upright(image: Image.Image) -> Image.Image:
-    """Turn a picture by its EXIF orientation.
+    """Turn an image by its EXIF orientation.
 
     Pillow's own ``exif_transpose`` also writes the metadata anew, which fails where any of it is damaged.
     """
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # metadata that cannot be read says nothing, and viewers show the picture all the same
+    except Exception:  # metadata that cannot be read says nothing, and viewers show the image all the same
         return image
     return image if turn is None else image.transpose(turn)
 

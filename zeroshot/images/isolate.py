@@ -1,16 +1,16 @@
-"""Read pictures in processes of their own, so that a decoder that crashes or hangs costs one picture, not the run.
+"""Read images in processes of their own, so that a decoder that crashes or hangs costs one image, not the run.
 
-Every thread that reads has one child process, started with the first picture it is given: a bare interpreter that
-imports what opens pictures and no model. The child gets the open file itself (its descriptor, over a socket), says
-that it has begun, and answers with what was read. One child, one picture, one pipe: whatever ends a child can be
-blamed on the picture that it had in hand, and reaches no other.
+Every thread that reads has one child process, started with the first image it is given: a bare interpreter that
+imports what opens images and no model. The child gets the open file itself (its descriptor, over a socket), says
+that it has begun, and answers with what was read. One child, one image, one pipe: whatever ends a child can be
+blamed on the image that it had in hand, and reaches no other.
 
 Why no library: pebble 5.2 measures its time limit by the wall clock, so that a clock that is set forward fails every
-picture in work and one that is set back lets a hang go on; its workers share one pipe and its lock; and a worker that
+image in work and one that is set back lets a hang go on; its workers share one pipe and its lock; and a worker that
 ends with exit code 0 in the middle of its task leaves that task waiting for ever. concurrent.futures fails every
 task when one worker dies.
 
-This guards against accidents. It is no sandbox: the child may do whatever the person may.
+This guards against accidents. It is no sandbox: the child may do whatever the user may.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ _OVERTIME_SECONDS = 5
 """How long after its time a child ends by itself, should nobody be left to end it."""
 
 _SLACK = 1 << 30
-"""Memory that a child may take beside its picture: a compressed file, a decoder's tables."""
+"""Memory that a child may take beside its image: a compressed file, a decoder's tables."""
 
-# The child knows where to import from only once it is told; -P keeps the working folder, full of pictures and who
+# The child knows where to import from only once it is told; -P keeps the working folder, full of images and who
 # knows what else, out of it.
 _BOOT = (
     "import io, pickle, socket, sys;"
@@ -58,11 +58,11 @@ _BOOT = (
 
 @dataclass(frozen=True, slots=True)
 class Isolation:
-    """Pictures are decoded in processes of their own.
+    """Images are decoded in processes of their own.
 
     Attributes:
-        seconds: What one picture may take, above 0.
-        memory: Bytes that one picture may take; a child that takes more finds no memory. None sets no limit.
+        seconds: What one image may take, above 0.
+        memory: Bytes that one image may take; a child that takes more finds no memory. None sets no limit.
     """
 
     seconds: float = DEFAULT_SECONDS
@@ -115,7 +115,7 @@ class _Children(Generic[T]):
         except (EOFError, OSError):
             code = self._end(child)
             raise ImageError(self._too_long() if code == -signal.SIGALRM else _how_it_ended(code)) from None
-        except BaseException:  # its answer must not become the next picture's
+        except BaseException:  # its answer must not become the next image's
             child.process.kill()
             self._end(child)
             raise
@@ -125,7 +125,7 @@ class _Children(Generic[T]):
         raise result
 
     def _too_long(self) -> str:
-        return f"took longer than {self._how.seconds:g} s (--picture-timeout raises the limit)"
+        return f"took longer than {self._how.seconds:g} s (--image-timeout raises the limit)"
 
     def _begin(self, file: IO[bytes]) -> _Child:
         """Hand a file to this thread's child, which is started anew if it is gone."""
@@ -139,15 +139,15 @@ class _Children(Generic[T]):
                         child = self._own.child = _Child(self._orders)
                     except OSError as error:
                         raise ZeroshotError(
-                            f"cannot start a process that decodes pictures: {error.strerror}", "fewer --workers"
+                            f"cannot start a process that decodes images: {error.strerror}", "fewer --workers"
                         ) from error
                     self._all.add(child)
-            # Until it says that it has begun, what happens to it is not the picture's fault.
+            # Until it says that it has begun, what happens to it is not the image's fault.
             with suppress(EOFError, OSError):
                 child.begin(file.fileno())
                 return child
             self._end(child)
-        raise ZeroshotError("the processes that decode pictures cannot be started", "leave out --isolate")
+        raise ZeroshotError("the processes that decode images cannot be started", "leave out --isolate")
 
     def _end(self, child: _Child) -> int | None:
         self._own.child = None
@@ -237,7 +237,7 @@ def _serve(stream: socket.socket, read: Callable[[IO[bytes]], Any], how: Isolati
     """Be a child: read what is handed over until nobody is left to hand it over."""
     from PIL import Image
 
-    Image.init()  # imports every plugin, which would count as time that the first picture takes
+    Image.init()  # imports every plugin, which would count as time that the first image takes
     _end_with_parent()
     _apply_resource_limits(how.memory)
     while True:

@@ -1,6 +1,6 @@
-"""Find pictures: files, folders, lists of paths, streamed in the order in which they are named.
+"""Find images: files, folders, lists of paths, streamed in the order in which they are named.
 
-Folders are walked depth first, one listing at a time, in natural order (2 before 10): the first picture of a
+Folders are walked depth first, one listing at a time, in natural order (2 before 10): the first image of a
 million is found after the first folder is read.
 """
 
@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ..encoder import as_many
 from ..errors import InputError
+from ..strings import as_many
 from .camera import describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES
 
@@ -48,9 +48,9 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
 
 
 def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the path of every picture that the inputs name, in order.
+    """Yield the path of every image that the inputs name, in order.
 
-    A file is yielded whatever its ending; a folder yields the pictures below it. Paths keep the spelling that was
+    A file is yielded whatever its ending; a folder yields the images below it. Paths keep the spelling that was
     given (a folder's are joined to it). Something that does not exist is yielded too, so that it becomes a failed
     record in its place. ``skipped`` counts as in `walk`.
     """
@@ -73,11 +73,11 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
     """Look at the inputs named on the command line before any model is loaded.
 
     Returns:
-        A line for each folder without pictures. A path that does not exist becomes a failed record, so that the
+        A line for each folder without images. A path that does not exist becomes a failed record, so that the
         other inputs are not lost.
 
     Raises:
-        InputError: Not one of the inputs can give a picture.
+        InputError: Not one of the inputs can give an image.
     """
     missing = [path for path in inputs if not os.path.lexists(path)]
     skipped: Counter[str] = Counter()
@@ -88,14 +88,14 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
         )
     if inputs and len(missing) + len(empty) == len(inputs):
         raise InputError(
-            f"no pictures in {', '.join(empty[:5])}" + (f"; {describe_passed_over(skipped)}" if skipped else ""),
-            "pictures are found by their ending; name a file to open any of them",
+            f"no images in {', '.join(empty[:5])}" + (f"; {describe_passed_over(skipped)}" if skipped else ""),
+            "images are found by their ending; name a file to open any of them",
         )
-    return [f"no pictures in {folder}" for folder in empty]
+    return [f"no images in {folder}" for folder in empty]
 
 
 def walk(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the pictures below a folder: files of one folder first, then its subfolders, in natural order.
+    """Yield the images below a folder: files of one folder first, then its subfolders, in natural order.
 
     Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
     followed again. A folder that cannot be listed is yielded itself, to become a failed record.

@@ -1,7 +1,7 @@
-"""Bring a picture to a model's size, exactly as open_clip's own inference transform does.
+"""Bring an image to a model's size, exactly as open_clip's own inference transform does.
 
 Resizing is Pillow's on 8-bit values, which antialiases; tensor resizing without antialiasing differs from it by
-8.8 grey levels on average. Scaling to [0, 1] and normalising are left to the engine, so that a picture waiting
+8.8 grey levels on average. Scaling to [0, 1] and normalising are left to the engine, so that an image waiting
 for its batch costs one byte a value instead of four.
 """
 
@@ -21,7 +21,7 @@ _FILTERS = {
 }
 
 MAX_RESIZED_PIXELS = 1 << 24
-"""Beyond this many pixels, only the part of a resized picture that is kept is computed.
+"""Beyond this many pixels, only the part of a resized image that is kept is computed.
 
 A 1 x 10,000 strip whose short side becomes 224 would be 224 x 2,240,000. Below the limit the whole is resized
 and then cropped as torchvision does, so that the result is equal to the last bit. Above it, it is equal within one
@@ -30,7 +30,7 @@ grey level, except where Pillow picks another order of its two passes and the fi
 
 
 def fit(image: Image.Image, how: Preprocessing) -> Pixels:
-    """Resize, crop or pad an RGB picture to the model's rectangle.
+    """Resize, crop or pad an RGB image to the model's rectangle.
 
     Returns:
         Shape ``(height, width, 3)``, values in [0, 255].
@@ -89,9 +89,9 @@ class _Span(NamedTuple):
     """What one side of the kept part is made of.
 
     Attributes:
-        low: First pixel of the picture that it depends on.
+        low: First pixel of the image that it depends on.
         high: Behind the last one.
-        begin: Where it begins, counted from ``low``, in pixels of the picture.
+        begin: Where it begins, counted from ``low``, in pixels of the image.
         end: Where it ends.
         length: Its length once resized.
     """

@@ -1,4 +1,4 @@
-"""An open_clip folder's configuration: what the towers are, and how pictures are prepared for them."""
+"""An open_clip folder's configuration: what the towers are, and how images are prepared for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_config(folder: Path) -> tuple[dict[str, Any], Preprocessing]:
         ) from error
     if not preprocess:
         raise ModelError(
-            f"{path} has no preprocess_cfg, so how to prepare pictures is not known",
+            f"{path} has no preprocess_cfg, so how to prepare images is not known",
             "add mean, std, interpolation and resize_mode",
         )
     return config, read_preprocessing(preprocess, config)

@@ -1,4 +1,4 @@
-"""From what a person types after ``--model`` to the facts and files that an engine needs.
+"""From what a user types after ``--model`` to the facts and files that an engine needs.
 
 Nothing here imports torch: whether a checkpoint is known, cached or unreachable is said at once.
 """
@@ -33,7 +33,7 @@ class Source:
     """Where a checkpoint's parts are, before anything is downloaded.
 
     Attributes:
-        model: As the person named it.
+        model: As the user named it.
         architecture: open_clip's architecture, or a name for the folder.
         pretrained: The weight tag; empty where there is none.
         folder: An open_clip folder; None for an architecture with a weights file.
@@ -78,7 +78,7 @@ class Files:
     Attributes:
         source: Where it came from.
         config: open_clip's ``model_cfg``.
-        preprocessing: How pictures are prepared.
+        preprocessing: How images are prepared.
         weights: The weights file.
         folder: The open_clip folder, or None for an architecture with a weights file.
     """
@@ -96,7 +96,7 @@ class Files:
 
     @property
     def configuration(self) -> str:
-        """SHA-256 over what decides a feature beside weights and pictures: heads, pooling, tokens and the like."""
+        """SHA-256 over what decides a feature beside weights and images: heads, pooling, tokens and the like."""
         decisive = json.dumps([self.config, self.tokenizer], sort_keys=True)
         return hashlib.sha256(decisive.encode()).hexdigest()
 
@@ -125,7 +125,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
     Args:
         model: An alias, an architecture, ``hf-hub:ORG/REPO``, a folder; None for the default.
         pretrained: A weight tag or a weights file, with an architecture.
-        overrides: Preprocessing given by the person (keys of open_clip's ``preprocess_cfg``).
+        overrides: Preprocessing given by the user (keys of open_clip's ``preprocess_cfg``).
 
     Raises:
         ModelError: There is no such model, tag or file.
@@ -181,7 +181,7 @@ def _refuse_pretrained(name: str, pretrained: str | None) -> None:
 def _refuse_overrides(name: str, overrides: dict[str, Any] | None) -> None:
     if overrides:
         raise UsageError(
-            f"{name} says itself how pictures are prepared; {', '.join(overrides)} cannot be given",
+            f"{name} says itself how images are prepared; {', '.join(overrides)} cannot be given",
             "leave out --image-mean, --image-std, --interpolation and --resize-mode",
         )
 

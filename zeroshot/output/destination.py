@@ -76,7 +76,7 @@ def check_writable(target: Path, final: Path, *, continued: bool = False) -> Non
 
 
 def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | None] = ()) -> None:
-    """Refuse files that would take the place of each other, of what the run reads, or of a picture.
+    """Refuse files that would take the place of each other, of what the run reads, or of an image.
 
     Args:
         written: The files by what they are called on the command line.
@@ -95,7 +95,7 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
             raise OutputError(f"{places[final]} and {name} name the same file, {target}", "name two files")
         places[final] = name
         if final.suffix.lower() in SUFFIXES | HEIF_SUFFIXES | RAW_SUFFIXES and final.is_file():
-            raise OutputError(f"{name} {target} is a picture, which would be lost", "name another file")
+            raise OutputError(f"{name} {target} is an image, which would be lost", "name another file")
         if final.exists() and any(_is_same(final, source) for source in sources):
             raise OutputError(f"{name} {target} is a file that this run reads", "name another file")
 

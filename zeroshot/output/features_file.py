@@ -18,14 +18,14 @@ SUFFIXES = (".npz", ".parquet")
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """Pictures and their features.
+    """Images and their features.
 
     Attributes:
-        paths: The pictures that could be read.
+        paths: The images that could be read.
         features: Unit rows, shape ``(n_images, dim)``.
         failures: Those that could not.
         spec: The model that made the features.
-        options: How the pictures were opened.
+        options: How the images were opened.
     """
 
     paths: tuple[str, ...]

@@ -2,8 +2,8 @@
 
 Beside ``FILE`` stand ``FILE.partial``, to which records are only ever appended, and ``FILE.manifest.json``, which
 is on the disk before the first of them and says what decides their bytes. A resumed run keeps the records that are
-whole, and of those only full batches: it begins where a batch began, so that each picture is encoded beside the same
-pictures as in an unbroken run and no last digit can differ.
+whole, and of those only full batches: it begins where a batch began, so that each image is encoded beside the same
+images as in an unbroken run and no last digit can differ.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a results file's bytes, besides the pictures.
+    """Everything that decides a results file's bytes, besides the images.
 
     Attributes:
         manifest: Model, prompts, labels and options.
         form: One of `FORMATS`.
         layout: Fields and ranks shown.
-        batch_size: Pictures encoded together.
+        batch_size: Images encoded together.
     """
 
     manifest: Manifest

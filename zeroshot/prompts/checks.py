@@ -1,4 +1,4 @@
-"""Look at templates and labels before any picture is read: what is broken, repeated, truncated or nearly the same."""
+"""Look at templates and labels before any image is read: what is broken, repeated, truncated or nearly the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .validation import check_control_tokens, check_encodable, find_truncated
 
 NEARLY_SAME = 0.98
 """Cosine of two labels' features from which a softmax can hardly tell them apart at the usual scale of 100: a
-difference of 0.02 is worth at most two units of logit, spread over every picture."""
+difference of 0.02 is worth at most two units of logit, spread over every image."""
 
 
 class Severity(enum.StrEnum):

@@ -1,4 +1,4 @@
-"""The labels that a person names: parsed, checked, grouped.
+"""The labels that a user names: parsed, checked, grouped.
 
 Labels are keyed by their index, never by their text: ImageNet's 1,000 names hold 998 distinct ones.
 """
@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..encoder import as_many
 from ..errors import LabelError, nearest
 from ..models import open_clip_tables
+from ..strings import as_many
 from .spelling import clean_word, show_spellings, without_zero_width
 from .yaml_files import SUFFIXES, parse_yaml, read_text
 
@@ -26,7 +26,7 @@ _LABEL_KEYS = ("aliases", "prompts")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One thing a picture may be.
+    """One thing an image may be.
 
     Attributes:
         name: What is reported.

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..encoder import as_many
 from ..errors import PromptError, nearest
 from ..models import open_clip_tables
+from ..strings import as_many
 from .labels import Label
 from .yaml_files import SUFFIXES, parse_yaml, read_text
 
@@ -31,7 +31,7 @@ class TemplateSet:
         name: As listed.
         templates: Sentences, each with one placeholder.
         description: What it is, in a sentence.
-        pictures: The kind of pictures it is for; empty for any.
+        images: The kind of images it is for; empty for any.
         source: The open_clip constant that the templates come from; empty for our own.
     """
 

@@ -80,6 +80,6 @@ def parse_yaml(text: str, name: str, error: type[ZeroshotError]) -> Any:
         mark = getattr(problem, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         what = getattr(problem, "problem", None) or str(problem)
-        raise error(f"{name}{where}: {' '.join(str(what).split())}", "mend the YAML there") from problem
+        raise error(f"{name}{where}: {' '.join(str(what).split())}", "fix the YAML there") from problem
     except (RecursionError, ValueError) as problem:
-        raise error(f"{name}: nested too deeply or malformed", "mend the YAML") from problem
+        raise error(f"{name}: nested too deeply or malformed", "fix the YAML") from problem

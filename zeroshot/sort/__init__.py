@@ -1,1 +1,1 @@
-"""Sorting pictures into folders, so that it can be taken back: plan, journal, step."""
+"""Sorting images into folders, so that it can be taken back: plan, journal, step."""

@@ -27,7 +27,7 @@ from ..system.disk import BusyError, lock, sync_folder
 from .placing import Method, Placed, Task
 
 FOLDER = ".zeroshot"
-"""Folder inside the sorted one that holds the journals; hidden, so that no run looks for pictures there."""
+"""Folder inside the sorted one that holds the journals; hidden, so that no run looks for images there."""
 
 _FORMAT = "zeroshot-journal"
 _VERSION = 1

@@ -19,7 +19,7 @@ _METHODS = {Placement.LINK: Method.HARD_LINK, Placement.COPY: Method.COPY, Place
 _NO_HARD_LINK = (
     errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS
 )  # fmt: skip
-"""What says that this file system, or this pair of them, has no hard links for a picture."""
+"""What says that this file system, or this pair of them, has no hard links for an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Undone:
 
 
 def carry_out(steps: Iterable[Step], journal: Journal) -> Iterator[Outcome]:
-    """Carry out each step and yield what became of it; a step that fails leaves its picture where it is.
+    """Carry out each step and yield what became of it; a step that fails leaves its image where it is.
 
     Raises:
         OutputError: The journal cannot be written; no step happens without it.
@@ -88,7 +88,7 @@ def _make_folder(folder: Path, journal: Journal) -> None:
     if not folder.is_dir():
         journal.announce_folder(folder)
         folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)  # before a picture's only copy may lie in it
+        sync_folder(folder.parent)  # before an image's only copy may lie in it
 
 
 def undo(journal: Journal) -> Iterator[Undone]:

@@ -1,6 +1,6 @@
 """Names that every file system takes: labels as folder names, and file names that are still free.
 
-Pictures get carried to other computers, so the strictest system counts everywhere: Windows' reserved names and
+Images get carried to other computers, so the strictest system counts everywhere: Windows' reserved names and
 characters, names that differ only in case or in how an accent is composed, and 255 bytes.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePath
 
 REVIEW = "_review"
-"""Folder of the pictures whose best label stayed below the threshold."""
+"""Folder of the images whose best label stayed below the threshold."""
 
 MAX_LABEL_BYTES = 120
 """Longest folder name made of a label, in UTF-8; what is left of 255 is for people to add to."""

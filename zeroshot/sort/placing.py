@@ -1,8 +1,8 @@
-"""One picture is brought to its place, or back: the only file that moves, copies, links or removes pictures.
+"""One image is brought to its place, or back: the only file that moves, copies, links or removes images.
 
-Three rules make it safe to be killed between any two lines. A picture's last copy is never removed: what is taken
+Three rules make it safe to be killed between any two lines. An image's last copy is never removed: what is taken
 away was found, byte for byte, somewhere else first. A name is claimed before it is used, by creating an empty file
-that must not have existed, so that nothing is overwritten; no picture is empty, so a claim is never taken for one.
+that must not have existed, so that nothing is overwritten; no image is empty, so a claim is never taken for one.
 And a copy gets its name only when it is whole and on the disk.
 """
 
@@ -38,7 +38,7 @@ class Method(enum.StrEnum):
 
 
 class PlacingError(ZeroshotError):
-    """One picture that stays where it is; it never ends a run."""
+    """One image that stays where it is; it never ends a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Task:
         method: What is done.
         source: Absolute.
         target: Absolute; did not exist.
-        size: Bytes of the picture.
+        size: Bytes of the image.
         mtime_ns: When it was last changed.
         token: Sets this run's temporary files apart.
     """
@@ -70,7 +70,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """How a picture came to lie at its target.
+    """How an image came to lie at its target.
 
     Attributes:
         mtime_ns: Its time there; file systems round.
@@ -169,7 +169,7 @@ def _copy(task: Task, source: Path, target: Path) -> Placed:
             os.fsync(writer.fileno())
         found = hash_content(temporary)
         if found != digest.hexdigest():
-            raise PlacingError("the copy read back differs from the picture; is the disk failing?")
+            raise PlacingError("the copy read back differs from the image; is the disk failing?")
         if not is_claim(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         mtime = temporary.stat().st_mtime_ns
@@ -230,7 +230,7 @@ def take_back(task: Task, placed: Placed | None, *, tried: bool = False) -> None
 
 
 def _remove_placed(task: Task, placed: Placed | None) -> None:
-    """Take a link or a copy away, if the picture itself is still at its source."""
+    """Take a link or a copy away, if the image itself is still at its source."""
     status = _lstat(task.target)
     if status is None:
         return
@@ -247,7 +247,7 @@ def _remove_placed(task: Task, placed: Placed | None) -> None:
 
 
 def _move_back(task: Task, placed: Placed | None, *, tried: bool) -> None:
-    """Bring a moved picture back to where it was, with its times."""
+    """Bring a moved image back to where it was, with its times."""
     if tried:
         _release(task.source)
     at_target, at_source = _lstat(task.target), _lstat(task.source)
@@ -261,7 +261,7 @@ def _move_back(task: Task, placed: Placed | None, *, tried: bool) -> None:
     if not _is_as(task, placed, at_target):
         raise PlacingError(f"{task.target} changed since")
     if at_source:
-        # Killed between file systems, after the copy and before the removal, the picture is in both places.
+        # Killed between file systems, after the copy and before the removal, the image is in both places.
         if not same_content(task.source, task.target):
             raise PlacingError(f"{task.source} is taken by another file; {task.target} stays")
         _restore_time(task)
@@ -283,7 +283,7 @@ def _move_back(task: Task, placed: Placed | None, *, tried: bool) -> None:
 
 
 def _restore_time(task: Task) -> None:
-    """Give a picture the time that it had, where a file system in between has rounded it."""
+    """Give an image the time that it had, where a file system in between has rounded it."""
     status = task.source.stat()
     if status.st_mtime_ns != task.mtime_ns:
         os.utime(task.source, ns=(status.st_atime_ns, task.mtime_ns))

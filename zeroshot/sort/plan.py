@@ -1,4 +1,4 @@
-"""Records become a plan: which picture goes where, and which stays and why. Nothing here changes a file.
+"""Records become a plan: which image goes where, and which stays and why. Nothing here changes a file.
 
 The whole plan is made before its first step, so that a dry run prints what a run does.
 """
@@ -20,14 +20,14 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One picture that goes to a place.
+    """One image that goes to a place.
 
     Attributes:
-        path: As the person gave it.
-        source: Where the picture is, absolute.
+        path: As the user gave it.
+        source: Where the image is, absolute.
         target: Where it goes; nothing stood there when the plan was made.
         placement: How.
-        size: Bytes of the picture when the plan was made.
+        size: Bytes of the image when the plan was made.
         mtime_ns: When it was last changed.
         label: Its label; None for `_review`.
         probability: Of the best label.
@@ -45,10 +45,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """One picture that stays where it is.
+    """One image that stays where it is.
 
     Attributes:
-        path: As the person gave it.
+        path: As the user gave it.
         reason: Why, in one line.
         failed: Whether it was to be sorted and could not be; false where all is as it should be.
     """
@@ -61,16 +61,16 @@ class Stay:
 def make_plan(
     records: Iterable[Record], into: Path, folders: Mapping[str, str], placement: Placement
 ) -> Iterator[Step | Stay]:
-    """Yield what becomes of each record's picture, in order.
+    """Yield what becomes of each record's image, in order.
 
-    A name that is taken by the same content leaves the picture where it is, as sorted already; by other content,
+    A name that is taken by the same content leaves the image where it is, as sorted already; by other content,
     gives the newcomer a number. Names that differ only in case count as the same.
 
     Args:
         records: What `classify` said.
         into: The folder to sort into, resolved; it need not exist.
         folders: The folder's name of each label (see `names.folder_names`).
-        placement: How pictures get there.
+        placement: How images get there.
     """
     shelves: dict[Path, _Shelf] = {}
     sources: set[Path] = set()
@@ -131,7 +131,7 @@ class _Shelf:
         self._holders = {fold(name): folder / name for name in names}
 
     def find_place(self, source: Path, name: str) -> Path | None:
-        """Return a free place for a picture, or None where its content stands under its name already."""
+        """Return a free place for an image, or None where its content stands under its name already."""
         for candidate in numbered_file(name):
             holder = self._holders.get(fold(candidate))
             if holder is None:
@@ -163,7 +163,7 @@ def select_inputs(inputs: Iterable[tuple[str, str]], into: Path, folders: Iterab
     """Leave out what an earlier run sorted, where the folder to sort into lies inside an input.
 
     Below an input that is that folder itself, the folders of this run's labels are left out; below one that
-    contains it, all of it is. An input that lies inside it is taken as a person named it.
+    contains it, all of it is. An input that lies inside it is taken as a user named it.
 
     Args:
         inputs: Each found path with the input that it was found under.

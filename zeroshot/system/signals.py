@@ -29,7 +29,7 @@ def exit_code(stopped: KeyboardInterrupt) -> int:
 
 
 def handle_stops() -> None:
-    """Have SIGTERM and SIGHUP raise `Stopped`, unless the person has had them ignored (``nohup``)."""
+    """Have SIGTERM and SIGHUP raise `Stopped`, unless the user has had them ignored (``nohup``)."""
     if threading.current_thread() is not threading.main_thread():
         return
     for name in _NAMES:

@@ -193,7 +193,7 @@ def _check(
     if not agreement.passes:
         raise ModelError(
             f"{reference.spec.model}: the exported graphs differ from PyTorch (cosine {agreement.image:.6f} for "
-            f"pictures, {agreement.text:.6f} for texts, largest difference {agreement.difference:.1e})",
+            f"images, {agreement.text:.6f} for texts, largest difference {agreement.difference:.1e})",
             _KEEP_TORCH,
         )
     manifest = replace(manifest, agreement=agreement)

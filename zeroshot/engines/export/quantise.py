@@ -40,7 +40,7 @@ def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
 
     Args:
         folder: An export with weights of its own.
-        remedy: The hint of errors about the export: what mends it.
+        remedy: The hint of errors about the export: what fixes it.
 
     Raises:
         ModelError: The export is damaged, shares a checkpoint's weights, or a package is missing.

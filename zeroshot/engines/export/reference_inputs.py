@@ -1,4 +1,4 @@
-"""What an export is measured on: fixed pictures and sentences, encoded by both engines."""
+"""What an export is measured on: fixed images and sentences, encoded by both engines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFERENCE_TEXTS = (
 
 
 def reference_images(height: int, width: int) -> Pixels:
-    """Return fixed pictures, shape ``(4, height, width, 3)``: noise, blotches, a gradient and a flat colour."""
+    """Return fixed images, shape ``(4, height, width, 3)``: noise, blotches, a gradient and a flat colour."""
     generator = np.random.default_rng(20240601)
     noise = generator.integers(0, 256, (height, width, 3))
     coarse = generator.integers(0, 256, (8, 8, 3))

@@ -1,4 +1,4 @@
-"""What can go wrong between here and the hub, each in one line with what mends it."""
+"""What can go wrong between here and the hub, each in one line with what fixes it."""
 
 from __future__ import annotations
 

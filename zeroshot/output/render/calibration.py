@@ -27,11 +27,11 @@ def _lines(fit: Fit, target: str | None) -> Iterator[str]:
     yield f"temperature {fit.temperature:.4g}: the model was {manner}"
     if fit.wanted is not None:
         if fit.threshold is None:
-            yield f"threshold   none: no threshold gives {percent(fit.wanted)} precision on {MIN_ANSWERED} pictures"
+            yield f"threshold   none: no threshold gives {percent(fit.wanted)} precision on {MIN_ANSWERED} images"
         else:
             yield f"threshold   {fit.threshold:.4g} for {percent(fit.wanted)} precision"
     yield ""
-    yield f"fitted on {fit.fitted_on} pictures; on the {len(fit.after.data.paths)} held out:"
+    yield f"fitted on {fit.fitted_on} images; on the {len(fit.after.data.paths)} held out:"
     before, after = fit.before.metrics, fit.after.metrics
     yield "                    before    after"
     for name, first, second in (
@@ -44,7 +44,7 @@ def _lines(fit: Fit, target: str | None) -> Iterator[str]:
     yield f"top-1 {with_interval(after.top1)}, unchanged"
     if fit.answering is not None:
         yield f"above the threshold: precision {with_interval(fit.answering.precision)}"
-        yield f"answered:            {with_interval(fit.answering.coverage)} of the pictures"
+        yield f"answered:            {with_interval(fit.answering.coverage)} of the images"
     yield ""
     if target is None:
         yield "not written; --force writes it all the same"

@@ -18,7 +18,7 @@ _SHOWN_IMAGES = 10
 
 
 def to_document(result: Comparison, first: RunFile, second: RunFile) -> dict[str, Any]:
-    """Return the comparison as plain data: the finding, the numbers, labels and pictures that changed."""
+    """Return the comparison as plain data: the finding, the numbers, labels and images that changed."""
     return {
         "format": COMPARE_FORMAT,
         "version": JSON_VERSION,
@@ -69,7 +69,7 @@ def _lines(result: Comparison, first: RunFile, second: RunFile) -> Iterator[str]
     yield ""
     yield f"A  {printable(first.source)} ({printable(first.title)})"
     yield f"B  {printable(second.source)} ({printable(second.title)})"
-    yield f"{result.n_images} pictures in both; in brackets: 95 % intervals"
+    yield f"{result.n_images} images in both; in brackets: 95 % intervals"
     yield ""
     for name, paired in (("top-1", result.top1), ("top-5", result.top5)):
         yield f"{name}  A {with_interval(paired.first)}   B {with_interval(paired.second)}   p {p_value(paired.p)}"
@@ -90,7 +90,7 @@ def _lines(result: Comparison, first: RunFile, second: RunFile) -> Iterator[str]
             yield f"\n{title}"
             yield from _images(pairs)
     if result.swapped:
-        yield f"\nwrong in both, differently: {len(result.swapped)} pictures"
+        yield f"\nwrong in both, differently: {len(result.swapped)} images"
 
 
 def _images(pairs: Sequence[tuple[Answer, Answer]]) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _images(pairs: Sequence[tuple[Answer, Answer]]) -> Iterator[str]:
             f"  {printable(after.path)}: {printable(before.label)} ({before.probability:.2f})"
             f" -> {printable(after.label)} ({after.probability:.2f})"
         )
-    yield from _more(len(pairs) - _SHOWN_IMAGES, "pictures")
+    yield from _more(len(pairs) - _SHOWN_IMAGES, "images")
 
 
 def _more(count: int, noun: str) -> Iterator[str]:

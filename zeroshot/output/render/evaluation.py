@@ -29,7 +29,7 @@ _SHOWN_LABELS = 40
 def mapping_lines(dataset: Dataset) -> Iterator[str]:
     """Yield the mapping from folders to labels, a line each, the first ones of many."""
     counts = [int((dataset.targets == index).sum()) for index in range(len(dataset.keys))]
-    yield f"{len(dataset.keys)} labels, {len(dataset.paths)} pictures:"
+    yield f"{len(dataset.keys)} labels, {len(dataset.paths)} images:"
     for key, label, count in list(zip(dataset.keys, dataset.labels.labels, counts, strict=True))[:_SHOWN_MAPPINGS]:
         yield f"  {key} -> {', '.join(label.words)} ({count})"
     if len(dataset.keys) > _SHOWN_MAPPINGS:
@@ -57,12 +57,12 @@ def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -
 
 
 def grid_to_document(runs: Sequence[Run], dataset: Dataset, against_best: Sequence[float | None]) -> dict[str, Any]:
-    """Return several runs over the same pictures as plain data, best first.
+    """Return several runs over the same images as plain data, best first.
 
     Args:
         runs: Sorted.
         dataset: What they were measured on.
-        against_best: McNemar's p-value of each run against the first; None where they could not read the same pictures.
+        against_best: McNemar's p-value of each run against the first; None where they could not read the same images.
     """
     return {
         "format": GRID_FORMAT,
@@ -112,7 +112,7 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
         console.print(line)
     console.print()
     console.print(_headline(result))
-    table = _table("label", "pictures", "recall", "precision", "F1")
+    table = _table("label", "images", "recall", "precision", "F1")
     measured = sorted(
         (label for label in result.per_label if label.support), key=lambda label: (label.recall or 0.0, label.label)
     )
@@ -124,7 +124,7 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
         console.print(f"... and {len(measured) - _SHOWN_LABELS} labels with higher recall (--format json has all)")
     if result.confused:
         console.print("\nmost confused")
-        mistakes = _table("label", "taken for", "pictures")
+        mistakes = _table("label", "taken for", "images")
         for target, predicted, count in result.confused:
             mistakes.add_row(Text(printable(target)), Text(printable(predicted)), str(count))
         console.print(mistakes)
@@ -139,7 +139,7 @@ def grid_to_table(runs: Sequence[Run], against_best: Sequence[float | None], *, 
     """Return several runs as one table, best first, each with McNemar's p-value against the first."""
     stream, console = _console(colour)
     first = runs[0].result
-    console.print(f"pictures {len(first.data.paths)}, labels {len(first.per_label)}\n")
+    console.print(f"images {len(first.data.paths)}, labels {len(first.per_label)}\n")
     table = _table("model", "prompts", "top-1 (95 %)", "top-5", "recall", "ECE", "p")
     for run, p in zip(runs, against_best, strict=True):
         numbers = run.result.metrics
@@ -192,7 +192,7 @@ def _heading(manifest: Manifest, data: EncodedDataset, labels: int) -> Iterator[
     model = manifest.model
     yield f"model    {model['model']} ({model['architecture']} {model['pretrained']}".rstrip() + ")"
     yield f"prompts  {manifest.prompts['name']}, {len(manifest.prompts['templates'])} templates"
-    yield f"pictures {len(data.paths)}, labels {labels}"
+    yield f"images {len(data.paths)}, labels {labels}"
 
 
 def _model_name(manifest: Manifest) -> str:

@@ -1,4 +1,4 @@
-"""The pictures that a search found, in the formats that records have."""
+"""The images that a search found, in the formats that records have."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def write_hits(
     """Write what was found, nearest first: ``path`` and ``similarity``; in JSON also what decided that.
 
     Args:
-        found: The pictures.
+        found: The images.
         form: The format.
         stream: Where it is written.
         spec: The model.
-        query: The text or the pictures that were searched for.
-        options: How pictures were opened.
+        query: The text or the images that were searched for.
+        options: How images were opened.
     """
     rows = [{"path": hit.path, "similarity": significant(hit.similarity)} for hit in found.hits]
     if form is Format.JSON:

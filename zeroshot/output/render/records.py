@@ -63,7 +63,7 @@ class Layout:
 
     Attributes:
         fields: Numbers given for each label; the probability is always among them.
-        top_k: Labels listed for each picture.
+        top_k: Labels listed for each image.
         width: Columns of the terminal, for tables.
         colour: Whether the table may be coloured.
     """

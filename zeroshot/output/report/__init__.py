@@ -2,7 +2,7 @@
 
 Nothing is fetched and nothing in it can run but the script that stands in it: the page's content security policy
 names style and script by their hashes. Without JavaScript everything is there to be read; with it tables sort and
-pictures are filtered.
+images are filtered.
 """
 
 from __future__ import annotations

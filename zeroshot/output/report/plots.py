@@ -40,7 +40,7 @@ def reliability(bins: Sequence[Bin]) -> Safe:
     for b in bins:
         if not b.count:
             continue
-        words = f"confidence {b.confidence:.2f}, accuracy {b.accuracy:.2f}, {b.count} pictures"
+        words = f"confidence {b.confidence:.2f}, accuracy {b.accuracy:.2f}, {b.count} images"
         low, high = sorted((b.accuracy, b.confidence))
         shapes.append(
             tag(
@@ -66,7 +66,7 @@ def reliability(bins: Sequence[Bin]) -> Safe:
 
 
 def risk_coverage(points: Sequence[RiskPoint]) -> Safe:
-    """Draw the share of wrong answers against the share of pictures answered, the surest first.
+    """Draw the share of wrong answers against the share of images answered, the surest first.
 
     Args:
         points: From `statistics.risk_coverage`, by rising coverage.
@@ -74,7 +74,7 @@ def risk_coverage(points: Sequence[RiskPoint]) -> Safe:
     top = _ceiling(max(point.risk for point in points))
     path = "M" + " L".join(f"{_x(point.coverage):.1f} {_y(point.risk / top):.1f}" for point in points)
     shapes = [
-        *_frame("share of pictures answered", "share of answers wrong", top),
+        *_frame("share of images answered", "share of answers wrong", top),
         tag("path", class_="curve", d=path),
         tag("line", class_="marker", x1=_x(1), x2=_x(1), y1=_y(1), y2=_y(0), data_left=_LEFT, data_side=_SIDE),
     ]

@@ -28,10 +28,10 @@ def make_thumbnails(
     pipeline: Pipeline,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, str]:
-    """Return a ``data:`` address for each picture; one that can no longer be read is left out.
+    """Return a ``data:`` address for each image; one that can no longer be read is left out.
 
     Args:
-        paths: Pictures; repeated ones are read once.
+        paths: Images; repeated ones are read once.
         pipeline: How files are opened, and by how many workers.
         on_progress: Called with the number of thumbnails finished since the last call.
     """
