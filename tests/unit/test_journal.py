@@ -197,7 +197,7 @@ def test_undo_never_takes_the_last_copy(src: Path, placement: Placement) -> None
     (src / "1.jpg").unlink()
     reasons = [undone.reason for undone in take_back(journal)]
     assert [bool(reason) for reason in reasons] == [False, True]
-    assert "is kept" in reasons[1]
+    assert "stays" in reasons[1]
     assert (src.parent / "into/cat/1.jpg").read_bytes() == b"image 1.jpg"
 
 

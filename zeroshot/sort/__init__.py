@@ -1,1 +1,1 @@
-"""Sorting images into folders, so that it can be taken back: plan, journal, step."""
+"""Sorting images into folders, with undo: plan, journal, moves."""

@@ -1,4 +1,4 @@
-"""The journal of a sorting run: what is about to happen is on the disk before it happens, so that it can be undone.
+"""The write-ahead journal of a sorting run: each step is on the disk before it happens, so that it can be undone.
 
 One JSON object a line, ASCII, only ever appended to. A step is announced, and the disk holds the announcement, before
 the first file changes; how it ended may be lost with the power, since it can be read off the files themselves.
@@ -36,7 +36,7 @@ _BEGINNING = json.dumps({"format": _FORMAT})[:-1].encode()
 
 @dataclass(slots=True)
 class Entry:
-    """A step and what has become of it so far.
+    """A step and its state.
 
     Attributes:
         task: What was announced last; a step may be announced again with another method.
@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(slots=True)
 class History:
-    """What a journal says.
+    """The content of a journal.
 
     Attributes:
         into: The folder sorted into.
@@ -120,7 +120,7 @@ class Journal:
             sync_folder(folder)
             sync_folder(into)
             for parent in parents:
-                with suppress(PermissionError):  # one may make a folder where one may not look
+                with suppress(PermissionError):  # a folder may be writable but not readable
                     sync_folder(parent)
         except OSError as error:
             raise OutputError(f"cannot write a journal in {folder}: {error.strerror}", "give another --into") from error
@@ -154,12 +154,12 @@ class Journal:
         return Journal(path, descriptor, history)
 
     def announce_folder(self, folder: Path) -> None:
-        """Say that a folder is about to be made."""
+        """Record that a folder is about to be created."""
         self._append({"folder": str(folder.relative_to(self.history.into))}, sync=True)
         self.history.folders.append(folder)
 
     def announce(self, task: Task) -> None:
-        """Say that a step is about to happen; the disk holds it when this returns."""
+        """Record that a step is about to happen; it is on the disk when this returns."""
         entry = {
             "begin": task.number,
             "method": str(task.method),
@@ -172,27 +172,27 @@ class Journal:
         self.history.entries[task.number] = Entry(task)
 
     def finish(self, number: int, placed: Placed) -> None:
-        """Say that a step is done."""
+        """Record that a step is done."""
         self._append({"done": number, "mtime_ns": placed.mtime_ns, "sha256": placed.sha256})
         self.history.entries[number].placed = placed
 
     def fail(self, number: int, reason: str) -> None:
-        """Say that a step was not done and left nothing behind."""
+        """Record that a step failed and left nothing behind."""
         self._append({"failed": number, "reason": reason})
         self.history.entries[number].settled = True
 
     def begin_undo(self, number: int) -> None:
-        """Say that a step is about to be undone."""
+        """Record that a step is about to be undone."""
         self._append({"undoing": number}, sync=True)
         self.history.entries[number].tried = True
 
     def finish_undo(self, number: int) -> None:
-        """Say that a step is undone."""
+        """Record that a step is undone."""
         self._append({"undone": number})
         self.history.entries[number].settled = True
 
     def keep(self, number: int, reason: str) -> None:
-        """Say that a step could not be undone; a later undo tries again."""
+        """Record that a step could not be undone; a later undo tries again."""
         self._append({"kept": number, "reason": reason})
 
     def _append(self, entry: dict[str, Any], *, sync: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Carry out a plan, journal first, and take one back."""
+"""Carry out a plan, journal first, and undo one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_HARD_LINK = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one step.
+    """The outcome of one step.
 
     Attributes:
         step: As planned.
@@ -39,7 +39,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What became of one step on its way back.
+    """The outcome of undoing one step.
 
     Attributes:
         task: As the journal has it.
@@ -118,7 +118,7 @@ def _undo_one(journal: Journal, number: int) -> Undone:
 
 
 def settle_earlier(into: Path) -> list[str]:
-    """Take back the steps that earlier runs into a folder were killed in the middle of.
+    """Undo steps of earlier runs into a folder that were killed half way.
 
     Returns:
         A line for each journal that has one, or that cannot be read.

@@ -1,4 +1,4 @@
-"""Names that every file system takes: labels as folder names, and file names that are still free.
+"""File names that every file system accepts: labels as folder names, and file names that are still free.
 
 Images get carried to other computers, so the strictest system counts everywhere: Windows' reserved names and
 characters, names that differ only in case or in how an accent is composed, and 255 bytes.
@@ -21,7 +21,7 @@ MAX_NAME_BYTES = 255
 """Longest file name of nearly every file system, in bytes."""
 
 _MAX_ENDING_BYTES = 200
-"""Longest ending that is kept behind a number; what follows the dot is a sentence then, and no ending."""
+"""Longest ending that stays behind a number; a longer one is not taken for an ending."""
 
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 _RESERVED = frozenset(
@@ -32,7 +32,7 @@ _JOINERS = "\u200c\u200d"  # invisible, but they shape scripts and emoji
 
 
 def fold(name: str) -> str:
-    """Return what two names are compared by where case and composition do not count."""
+    """Return a name with case and composition folded, to compare names as such file systems do."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -75,7 +75,7 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
 
 
 def numbered(stem: str, suffix: str) -> Iterator[str]:
-    """Yield ``stem.jpg``, ``stem (2).jpg``, ``stem (3).jpg``, ...; the stem gives way where a name grows too long."""
+    """Yield ``stem.jpg``, ``stem (2).jpg``, ``stem (3).jpg``, ...; the stem is shortened where needed."""
     yield stem + suffix
     number = 2
     while True:
@@ -87,7 +87,7 @@ def numbered(stem: str, suffix: str) -> Iterator[str]:
 def numbered_file(name: str) -> Iterator[str]:
     """Yield a file's name, then the same with numbers before its ending."""
     path = PurePath(name)
-    if len(os.fsencode(path.suffix)) > _MAX_ENDING_BYTES:  # there would be no room for the number
+    if len(os.fsencode(path.suffix)) > _MAX_ENDING_BYTES:  # the number would not fit
         return numbered(name, "")
     return numbered(path.stem, path.suffix)
 

@@ -1,4 +1,4 @@
-"""One image is brought to its place, or back: the only file that moves, copies, links or removes images.
+"""Moves, copies or links one image, or takes that back; the only module that changes image files.
 
 Three rules make it safe to be killed between any two lines. An image's last copy is never removed: what is taken
 away was found, byte for byte, somewhere else first. A name is claimed before it is used, by creating an empty file
@@ -29,7 +29,7 @@ _COARSE_NS = 2_000_000_000
 
 
 class Method(enum.StrEnum):
-    """What is done to the file system."""
+    """The file operation."""
 
     HARD_LINK = "hard link"
     SYMBOLIC_LINK = "symbolic link"
@@ -38,7 +38,7 @@ class Method(enum.StrEnum):
 
 
 class PlacingError(ZeroshotError):
-    """One image that stays where it is; it never ends a run."""
+    """An image that cannot be placed and stays where it is; it never ends a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """How an image came to lie at its target.
+    """The file operation that was used for an image.
 
     Attributes:
         mtime_ns: Its time there; file systems round.
@@ -151,7 +151,7 @@ def _lstat(path: Path) -> os.stat_result | None:
 
 
 def _copy(task: Task, source: Path, target: Path) -> Placed:
-    """Copy with times and permissions, and have the disk hold it before it takes the place of the claim."""
+    """Copy with times and permissions, and flush it to the disk before it replaces the claim."""
     temporary = task.temporary(target)
     try:
         with source.open("rb") as reader, temporary.open("wb") as writer:
@@ -163,7 +163,7 @@ def _copy(task: Task, source: Path, target: Path) -> Placed:
             after = os.fstat(reader.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise PlacingError("changed while it was copied")
-            with contextlib.suppress(OSError, AttributeError):  # owners are root's to give, and not Windows'
+            with contextlib.suppress(OSError, AttributeError):  # only root can change owners, and Windows has none
                 os.chown(writer.fileno(), after.st_uid, after.st_gid)
             shutil.copystat(source, temporary)
             os.fsync(writer.fileno())
@@ -188,7 +188,7 @@ def _move_across(task: Task) -> Placed:
         _check_unchanged(task)
         task.source.unlink()
     except FileNotFoundError:
-        pass  # somebody else removed it; the copy is what is left of it
+        pass  # another process removed it; only the copy is left
     except (PlacingError, OSError):
         task.target.unlink()
         raise
@@ -240,9 +240,9 @@ def _remove_placed(task: Task, placed: Placed | None) -> None:
     elif task.method is Method.HARD_LINK:
         source = _lstat(task.source)
         if source is None or (source.st_dev, source.st_ino) != (status.st_dev, status.st_ino):
-            raise PlacingError(f"{task.target} is kept: {task.source} is gone or was replaced since")
+            raise PlacingError(f"{task.target} stays: {task.source} is gone or was replaced since")
     elif not (is_claim(task.target) and placed is None) and not same_content(task.source, task.target):
-        raise PlacingError(f"{task.target} is kept: it or {task.source} changed or went since")
+        raise PlacingError(f"{task.target} stays: it or {task.source} changed or went since")
     _remove(task.target)
 
 

@@ -1,4 +1,4 @@
-"""Records become a plan: which image goes where, and which stays and why. Nothing here changes a file.
+"""Turns records into a plan: which image goes where, and which stays and why. No file is changed here.
 
 The whole plan is made before its first step, so that a dry run prints what a run does.
 """
@@ -61,7 +61,7 @@ class Stay:
 def make_plan(
     records: Iterable[Record], into: Path, folders: Mapping[str, str], placement: Placement
 ) -> Iterator[Step | Stay]:
-    """Yield what becomes of each record's image, in order.
+    """Yield the step or stay of each record's image, in order.
 
     A name that is taken by the same content leaves the image where it is, as sorted already; by other content,
     gives the newcomer a number. Names that differ only in case count as the same.
