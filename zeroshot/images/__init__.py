@@ -1,1 +1,1 @@
-"""Paths to files, files to upright RGB, RGB to a model's rectangle."""
+"""Images: finding files, decoding them to upright RGB, preprocessing to a model's size."""

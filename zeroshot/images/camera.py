@@ -55,7 +55,7 @@ def readable_suffixes() -> frozenset[str]:
 
 
 def passed_over(name: str) -> str:
-    """Return the ending of a file that is an image, a video or a drawing, but is not read here; else nothing."""
+    """Return the ending of an image, video or drawing that is not supported; else an empty text."""
     suffix = PurePath(name).suffix.lower()
     return suffix if suffix in (HEIF_SUFFIXES | RAW_SUFFIXES | _NEVER_READ) - readable_suffixes() else ""
 
@@ -103,7 +103,7 @@ def register_heif() -> None:
 
 
 def open_preview(file: IO[bytes]) -> tuple[IO[bytes], Image.Transpose | None]:
-    """Return a RAW file's preview as a file of its own, and what turns it upright where it does not say so itself.
+    """Return a RAW file's preview as a file object, and the rotation that it needs if the preview does not state one.
 
     Raises:
         ImageError: The package is missing, or the file has no preview.

@@ -1,4 +1,4 @@
-"""Open an image file and give 8-bit RGB, whatever it holds, or say in one line why not.
+"""Decode an image file of any mode to 8-bit RGB, or raise an error of one line.
 
 Each kind of image has a decision (see the comments): what a user sees in a viewer is what the model gets.
 """
@@ -45,7 +45,7 @@ _DRAFT_MARGIN = 2
 _IN_ROWS = frozenset(("BMP", "DIB", "GIF", "JPEG", "MPO", "PCX", "PNG", "PPM", "SGI", "TGA", "XBM", "XPM"))
 """Formats that Pillow decodes row by row, straight into the image."""
 
-ImageFile.LOAD_TRUNCATED_IMAGES = False  # half an image is not the image: it fails, and says so
+ImageFile.LOAD_TRUNCATED_IMAGES = False  # a truncated image is a failure
 # Filters are set once: `warnings.catch_warnings` changes global state, and images are opened in many threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL(\..*)?$")
@@ -123,7 +123,7 @@ def open_file(path: str) -> Iterator[BufferedReader]:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for a writer, as a FIFO would; what is no regular file is refused once it is open."""
+    """Open without blocking on a FIFO; what is not a regular file is refused once it is open."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -231,7 +231,7 @@ def _turn_upright(image: Image.Image) -> Image.Image:
     """
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # metadata that cannot be read says nothing, and viewers show the image all the same
+    except Exception:  # viewers show an image whose metadata cannot be read, too
         return image
     return image if turn is None else image.transpose(turn)
 

@@ -1,6 +1,6 @@
 """Read images in processes of their own, so that a decoder that crashes or hangs costs one image, not the run.
 
-Every thread that reads has one child process, started with the first image it is given: a bare interpreter that
+Every thread that reads has one child process, started with the first image it is given: a new interpreter that
 imports what opens images and no model. The child gets the open file itself (its descriptor, over a socket), says
 that it has begun, and answers with what was read. One child, one image, one pipe: whatever ends a child can be
 blamed on the image that it had in hand, and reaches no other.
@@ -44,8 +44,8 @@ _OVERTIME_SECONDS = 5
 _SLACK = 1 << 30
 """Memory that a child may take beside its image: a compressed file, a decoder's tables."""
 
-# The child knows where to import from only once it is told; -P keeps the working folder, full of images and who
-# knows what else, out of it.
+# -P keeps the working folder, which may hold any file, off the import path; the child is sent the parent's path
+# instead.
 _BOOT = (
     "import io, pickle, socket, sys;"
     "stream = socket.socket(fileno=int(sys.argv[1]));"
@@ -99,7 +99,7 @@ class _Children(Generic[T]):
         self._closed = False
 
     def read(self, file: IO[bytes]) -> T:
-        """Have this thread's child read a file.
+        """Read a file in this thread's child process.
 
         Raises:
             ImageError: The child crashed, or took too long.
@@ -115,7 +115,7 @@ class _Children(Generic[T]):
         except (EOFError, OSError):
             code = self._end(child)
             raise ImageError(self._too_long() if code == -signal.SIGALRM else _how_it_ended(code)) from None
-        except BaseException:  # its answer must not become the next image's
+        except BaseException:  # its late answer must not be taken for the next image's
             child.process.kill()
             self._end(child)
             raise
@@ -128,7 +128,7 @@ class _Children(Generic[T]):
         return f"took longer than {self._how.seconds:g} s (--image-timeout raises the limit)"
 
     def _begin(self, file: IO[bytes]) -> _Child:
-        """Hand a file to this thread's child, which is started anew if it is gone."""
+        """Send a file to this thread's child process, which is restarted if it has ended."""
         for _ in range(_START_TRIES):
             child: _Child | None = getattr(self._own, "child", None)
             if child is None:
@@ -142,7 +142,7 @@ class _Children(Generic[T]):
                             f"cannot start a process that decodes images: {error.strerror}", "fewer --workers"
                         ) from error
                     self._all.add(child)
-            # Until it says that it has begun, what happens to it is not the image's fault.
+            # A failure before the child has started on the image is not the image's fault.
             with suppress(EOFError, OSError):
                 child.begin(file.fileno())
                 return child
@@ -156,7 +156,7 @@ class _Children(Generic[T]):
         return child.end()
 
     def close(self) -> None:
-        """End all children, whatever they are at."""
+        """End all child processes at once."""
         with self._lock:
             self._closed = True
             children, self._all = self._all, set()
@@ -167,7 +167,7 @@ class _Children(Generic[T]):
 
 
 class _Child:
-    """A child process, seen from outside."""
+    """A child process, as its parent uses it."""
 
     def __init__(self, orders: bytes) -> None:
         self._socket, theirs = socket.socketpair()
@@ -185,7 +185,7 @@ class _Child:
             self._socket.sendall(orders)
 
     def begin(self, descriptor: int) -> None:
-        """Hand over an open file, and wait until the child has begun with it."""
+        """Send an open file, and wait until the child has started on it."""
         self._socket.settimeout(_START_SECONDS)
         socket.send_fds(self._socket, [b"."], [descriptor])
         self._exactly(1)
@@ -234,7 +234,7 @@ def _how_it_ended(code: int | None) -> str:
 
 
 def _serve(stream: socket.socket, read: Callable[[IO[bytes]], Any], how: Isolation) -> None:
-    """Be a child: read what is handed over until nobody is left to hand it over."""
+    """Run as a child process: read files until the parent closes the connection."""
     from PIL import Image
 
     Image.init()  # imports every plugin, which would count as time that the first image takes
@@ -246,7 +246,7 @@ def _serve(stream: socket.socket, read: Callable[[IO[bytes]], Any], how: Isolati
             if not ping:
                 return
             stream.sendall(ping)
-            # The parent keeps the time. This is for the day when there is none.
+            # The parent enforces the timeout; this one is for a child whose parent was killed.
             signal.setitimer(signal.ITIMER_REAL, how.seconds + _OVERTIME_SECONDS)
             with os.fdopen(descriptors[0], "rb") as file:
                 answer = _answer(read, file)
@@ -280,7 +280,7 @@ def _end_with_parent() -> None:
 
 
 def _apply_resource_limits(memory: int | None) -> None:
-    """Limit memory, leave no core behind, and let the system take this process first when memory runs out."""
+    """Limit memory, write no core dump, and make this the first process to be killed when memory runs out."""
     import resource
 
     with suppress(OSError, ValueError):

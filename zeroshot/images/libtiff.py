@@ -1,4 +1,4 @@
-"""libtiff's own messages: it prints up to a hundred lines about one damaged file on stderr, past everything else."""
+"""Silences libtiff, which prints up to a hundred lines on stderr about one damaged file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FOLDERS = ("../pillow.libs", ".dylibs")
 
 @functools.cache
 def silence() -> None:
-    """Have libtiff print nothing; where it gives up, Pillow raises, and that is told as every failure is.
+    """Stop libtiff from printing; its errors still reach the caller as Pillow's exceptions.
 
     Where Pillow was built with libtiff inside, or with the system's, nothing is changed.
     """

@@ -31,12 +31,12 @@ _NUMBER = re.compile(r"(\d+)")
 
 
 def is_skipped(name: str) -> bool:
-    """Say whether a folder's entry is left out: hidden, or kept by a storage box or an operating system."""
+    """Say whether a folder's entry is left out: hidden, or created by a storage device or an operating system."""
     return name.startswith(".") or name.casefold() in _SKIPPED_FOLDERS
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
-    """Return a key that sorts names as people do: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
+    """Return a key for natural order: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
     parts: list[tuple[int, int, str]] = []
     for part in _NUMBER.split(name.casefold()):
         if part.isascii() and part.isdigit():
@@ -62,7 +62,7 @@ def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None) -> I
 
 
 def names_folder(path: str) -> bool:
-    """Whether a path is a folder; one that the system cannot even look up (too long, a NUL) is none."""
+    """Whether a path is a folder; a path that cannot be looked up (too long, a NUL) is not."""
     try:
         return Path(path).is_dir()
     except (OSError, ValueError):
@@ -70,7 +70,7 @@ def names_folder(path: str) -> bool:
 
 
 def check_inputs(inputs: Sequence[str]) -> list[str]:
-    """Look at the inputs named on the command line before any model is loaded.
+    """Check the inputs named on the command line before any model is loaded.
 
     Returns:
         A line for each folder without images. A path that does not exist becomes a failed record, so that the
@@ -141,7 +141,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
     """Yield the paths of a list as they arrive: one a line, or NUL-separated.
 
-    Bytes that are not valid in the file system's encoding are kept as surrogate escapes. Empty lines are skipped.
+    Bytes that are not valid in the file system's encoding become surrogate escapes. Empty lines are skipped.
 
     Raises:
         InputError: It is NUL-separated after all, or no list.

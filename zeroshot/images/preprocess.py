@@ -21,7 +21,7 @@ _FILTERS = {
 }
 
 MAX_RESIZED_PIXELS = 1 << 24
-"""Beyond this many pixels, only the part of a resized image that is kept is computed.
+"""Beyond this many pixels, only the part of a resized image that remains after cropping is computed.
 
 A 1 x 10,000 strip whose short side becomes 224 would be 224 x 2,240,000. Below the limit the whole is resized
 and then cropped as torchvision does, so that the result is equal to the last bit. Above it, it is equal within one
@@ -86,7 +86,7 @@ def _resize_and_crop(
 
 
 class _Span(NamedTuple):
-    """What one side of the kept part is made of.
+    """The source pixels of one side of the cropped part.
 
     Attributes:
         low: First pixel of the image that it depends on.
@@ -104,7 +104,7 @@ class _Span(NamedTuple):
 
     @classmethod
     def of(cls, start: int, length: int, source: int, target: int) -> _Span:
-        """Find what ``length`` pixels from ``start`` on need, when ``source`` pixels are resized to ``target``."""
+        """Find the source pixels for ``length`` pixels from ``start`` on, when ``source`` is resized to ``target``."""
         scale = source / target
         begin, end = start * scale, min((start + length) * scale, source)
         # Bicubic reaches two (resized) pixels to each side. Pillow holds coordinates in single precision, which at

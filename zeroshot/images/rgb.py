@@ -67,7 +67,7 @@ def grey_range(image: Image.Image) -> GreyRange:
 
 
 def _first(value: Any, default: float) -> float:
-    """Return a tag's number, or the first of several; the default for what is no number."""
+    """Return a tag's number, or the first of several; the default for anything else."""
     one = value[0] if isinstance(value, tuple) and value else value
     try:
         return default if one is None else float(one)

@@ -1,1 +1,1 @@
-"""What the operating system is asked: disk, memory, signals."""
+"""Access to the operating system: disk, memory, signals."""

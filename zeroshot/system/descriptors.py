@@ -11,13 +11,13 @@ from ..errors import ResourceError
 _RESERVE = 20
 """Descriptors left for the model's files, the cache, outputs and modules that are imported late."""
 
-_ASSUMED_OPEN = 16  # where no list of them is to be had
+_ASSUMED_OPEN = 16  # where they cannot be counted
 
 _FULL = (errno.EMFILE, errno.ENFILE)
 
 
 def affordable_workers(asked: int, each: int) -> int:
-    """Return how many workers the limit on open files allows: as many as asked for, or fewer, at least one.
+    """Return the number of workers that the limit on open files allows: at most as many as asked for, at least one.
 
     Args:
         asked: The number wanted.
@@ -33,13 +33,13 @@ def affordable_workers(asked: int, each: int) -> int:
     try:
         listing = next((folder for folder in map(Path, ("/proc/self/fd", "/dev/fd")) if folder.is_dir()), None)
         taken = len(list(listing.iterdir())) if listing else _ASSUMED_OPEN
-    except OSError:  # not even that can be opened
+    except OSError:  # no descriptor is left for it
         return 1
     return max(1, min(asked, (limit - taken - _RESERVE) // each))
 
 
 def check_descriptors(error: Exception) -> None:
-    """Raise what is meant by a failure that comes from running out of file descriptors; return for any other.
+    """Raise a clear error if a failure comes from running out of file descriptors; else return.
 
     Raises:
         ResourceError: No further file can be opened.
@@ -51,5 +51,6 @@ def check_descriptors(error: Exception) -> None:
         found = none_left
     if isinstance(found, OSError) and found.errno in _FULL:
         raise ResourceError(
-            "this process may not open another file", "fewer --workers, or a higher limit: `ulimit -n 4096`"
+            "the limit on open files is reached",
+            "fewer --workers, or a higher limit: `ulimit -n 4096`",
         ) from error

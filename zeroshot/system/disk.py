@@ -1,4 +1,4 @@
-"""What results and journals ask of the disk: one process at a time, and names that outlast a power cut."""
+"""File locks, and writes that survive a power cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class BusyError(Exception):
 
 
 def lock(descriptor: int) -> None:
-    """Lock an open file until it is closed or the process ends; where a file system has no locks, do without.
+    """Lock an open file until it is closed or the process ends; without effect where a file system has no locks.
 
     Raises:
         BusyError: Another process holds it.
@@ -72,13 +72,13 @@ def open_locked(path: Path) -> int:
 
 
 def sync_file(path: Path) -> None:
-    """Have the disk hold a file's content."""
+    """Flush a file's content to the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold a folder's names; systems that cannot open folders do without."""
+    """Flush a folder's names to the disk; without effect where folders cannot be opened."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

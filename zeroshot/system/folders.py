@@ -1,4 +1,4 @@
-"""Where this program keeps what it can make again: exports and features."""
+"""The cache folder: exports and features, all of which can be made again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ENVIRONMENT = "ZEROSHOT_CACHE"
 
 
 def cache_folder() -> Path:
-    """Return ``$ZEROSHOT_CACHE``, else the platform's folder for caches; it may not exist yet."""
+    """Return ``$ZEROSHOT_CACHE``, else the platform's folder for caches; it need not exist yet."""
     if chosen := os.environ.get(ENVIRONMENT):
         return Path(os.path.expanduser(chosen))  # noqa: PTH111 (leaves the name of an unknown user as it is)
     import platformdirs
@@ -18,5 +18,5 @@ def cache_folder() -> Path:
 
 
 def exports_folder() -> Path:
-    """Return the folder that holds a folder for each exported model; it may not exist yet."""
+    """Return the folder that holds a folder for each exported model; it need not exist yet."""
     return cache_folder() / "exports"

@@ -1,4 +1,4 @@
-"""How much memory there is to be had, by what the system says and by what a container allows."""
+"""How much memory is available, by the system and by the container's limit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SIGNS = (
     *("bad_alloc", "bad allocation", "allocate memory", "cannot allocate", "not enough memory", "out of memory"),
     *("failed to map segment", "can't start new thread"),
 )
-"""How libraries spell it: ONNX Runtime, torch, the dynamic linker, Python's threads."""
+"""Messages of libraries for it: ONNX Runtime, torch, the dynamic linker, Python's threads."""
 
 
 def available_memory(root: Path = _ROOT) -> int | None:
-    """Return the bytes that this process could take without pushing anything out; None where nobody says.
+    """Return the bytes that this process can allocate without swapping; None where this is not known.
 
     On Linux that is the kernel's estimate, or what the process's control groups (version 1 or 2) leave of their
     limits if that is less. Elsewhere it is half of the memory that is built in.
@@ -35,7 +35,7 @@ def available_memory(root: Path = _ROOT) -> int | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error, or what it comes from, is a lack of memory, whichever library says so in its own way."""
+    """Whether an error, or its cause, is a lack of memory; libraries report it in several ways."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, MemoryError) or getattr(seen, "errno", None) == errno.ENOMEM:
@@ -54,7 +54,7 @@ def _kernel_estimate(root: Path) -> Iterator[int]:
 
 
 def _group_rests(root: Path) -> Iterator[int]:
-    """Yield what is left of each limit that stands above this process."""
+    """Yield what is left of each control group's limit above this process."""
     for line in _read_lines(root / "proc/self/cgroup"):
         _, controllers, group = line.split(":", 2)
         if not controllers:

@@ -1,4 +1,4 @@
-"""How a run is asked to stop: Ctrl-C, a supervisor's SIGTERM, a terminal that is closed. All three end it alike."""
+"""Signals that stop a run: Ctrl-C (SIGINT), SIGTERM, and SIGHUP when a terminal is closed. All are handled alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = ("SIGTERM", "SIGHUP")
 
 
 class Stopped(KeyboardInterrupt):
-    """Asked to stop by a signal other than Ctrl-C, and cleaned up after as for Ctrl-C.
+    """A signal other than Ctrl-C asked the run to stop; clean-up is the same as for Ctrl-C.
 
     Args:
         number: The signal.
@@ -44,7 +44,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let the block finish before a signal stops the run."""
+    """Delay signals until the block has finished."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
