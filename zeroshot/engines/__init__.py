@@ -1,1 +1,1 @@
-"""What runs a model: ONNX Runtime without torch, or PyTorch; and sentences to token ids."""
+"""Engines that run a model (ONNX Runtime without torch, or PyTorch), and tokenizers."""

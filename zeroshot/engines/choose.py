@@ -116,7 +116,7 @@ def _load_int8(files: resolvers.Files) -> Encoder:
 
 
 def _check_belongs(files: resolvers.Files, folder: Path) -> None:
-    """Refuse an export in a model's own folder whose weights or configuration are others by now.
+    """Refuse an export in a model's own folder whose weights or configuration have changed since.
 
     The name of one in the cache holds all that decides its graphs, and the package's own does not change.
 
@@ -153,7 +153,7 @@ def find_export(files: resolvers.Files) -> Path | None:
 
 
 def export_folder(files: resolvers.Files) -> Path:
-    """Return the place in the cache for a model's export, named by everything that decides its graphs."""
+    """Return the place in the cache for a model's export, named by a hash of everything that decides its graphs."""
     decisive = [hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
     decisive += [files.tokenizer] if files.tokenizer else []
     return exports_folder() / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

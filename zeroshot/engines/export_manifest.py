@@ -1,4 +1,4 @@
-"""What an export says of itself: ``zeroshot.json``, written when it is made and read before its graphs are.
+"""The manifest of an export, ``zeroshot.json``: written with the graphs, read before them.
 
 A folder that `export` made holds ``image.onnx`` (uint8 pixels to features), ``text.onnx`` (token ids to features)
 and ``zeroshot.json``, which says everything else. Their weights lie beside them: in data files of their own, or, for
@@ -67,14 +67,14 @@ class Agreement:
 
     @property
     def passes(self) -> bool:
-        """Whether graphs that are meant to be PyTorch's model are; NaN is near to nothing."""
+        """Whether the graphs agree with PyTorch's model; NaN never does."""
         near = self.image > MINIMUM_COSINE and self.text > MINIMUM_COSINE  # min() would lose a NaN
         return near and self.difference < MAXIMUM_DIFFERENCE
 
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What a file was when the export was made.
+    """A file's size and hash when the export was made.
 
     Attributes:
         size: In bytes; compared where reading the file would take too long.
@@ -86,7 +86,7 @@ class StoredFile:
 
     @staticmethod
     def of(path: Path) -> StoredFile:
-        """Read it off a file."""
+        """Read them from a file."""
         return StoredFile(path.stat().st_size, _hash(path))
 
 
@@ -120,7 +120,7 @@ def int8_name(graph: str) -> str:
 
 
 def write_manifest(manifest: ExportManifest, folder: Path) -> None:
-    """Write ``zeroshot.json`` into a folder; where there is one, a reader finds that or this, never a part."""
+    """Write ``zeroshot.json`` into a folder; it replaces an earlier one atomically."""
     document = {"format": FORMAT, **asdict(manifest)}
     beside = folder / f".{MANIFEST_NAME}.{os.getpid()}"
     beside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -255,6 +255,6 @@ def _read_spec(document: dict[str, Any]) -> EncoderSpec:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder holds graphs for this engine that may be read; says nothing about their health."""
+    """Whether a folder holds readable graphs for this engine; their content is not checked."""
     # os.path, for which a folder that only its owner may look into is one without files, not an error.
     return all(os.path.isfile(folder / name) for name in (MANIFEST_NAME, IMAGE_GRAPH, TEXT_GRAPH))  # noqa: PTH113

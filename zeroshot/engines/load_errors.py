@@ -1,4 +1,4 @@
-"""What open_clip, timm and transformers raise while a model is built, in one line with what fixes it."""
+"""Explains what open_clip, timm and transformers raise while a model is built, in one line with a remedy."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def open_tokenizer(manifest: ExportManifest, folder: Path, remedy: str = REMAKE)
 
 
 class OnnxEncoder:
-    """An exported model behind the seam.
+    """An exported model as an `Encoder`.
 
     Args:
         folder: Holds the graphs.
@@ -214,7 +214,7 @@ def _open_session(path: Path, threads: int, remedy: str) -> Any:
     options.inter_op_num_threads = 1  # the graphs are chains: operators have nothing to run beside
     # Idle threads sleep: spinning, they would take the cores that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # warnings about folded constants help nobody at a prompt
+    options.log_severity_level = 3  # warnings about folded constants do not concern users
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError

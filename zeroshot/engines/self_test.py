@@ -1,4 +1,4 @@
-"""Is this installation sound? Versions, devices, the cache, and a self-test of the built-in checkpoint."""
+"""Checks of this installation: versions, devices, the cache, and a self-test of the built-in checkpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TEXTS = ("a photo of a cat.", "dog", "an aerial image of a bridge over a river"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the examination.
+    """One check and its outcome.
 
     Attributes:
         name: What was looked at.
@@ -71,7 +71,7 @@ def reference_features(encoder: Encoder) -> dict[str, list[list[float]]]:
 
 
 def examine() -> Iterator[Check]:
-    """Yield the checks, quick ones first; each says by itself whether it passed."""
+    """Yield the outcomes of all checks, quick ones first."""
     yield Check("python", True, f"{platform.python_version()} on {platform.platform()}")
     for package in _PACKAGES:
         try:

@@ -31,7 +31,7 @@ _MEND_TORCH = "pip install --upgrade --force-reinstall torch torchvision open_cl
 
 
 def import_open_clip() -> Any:
-    """Import open_clip, explaining the one way in which that fails for many people.
+    """Import open_clip, and explain its most common import error.
 
     Raises:
         ModelError: torch and torchvision are of different builds, or one of them is missing or broken.
@@ -165,7 +165,7 @@ def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: 
 
 
 class TorchEncoder:
-    """An open_clip model behind the seam.
+    """An open_clip model as an `Encoder`.
 
     Args:
         model: In evaluation mode, on its device.
@@ -251,13 +251,13 @@ class TorchEncoder:
         return [len(ids) for ids in self._tokenizer.tokenizer(cleaned, truncation=False).input_ids]
 
     def _unit(self, features: Any) -> Features:
-        """Bring features to float32 before normalising: half precision would keep only a few hundred cosines apart."""
+        """Convert features to float32, then normalise: half precision tells only a few hundred cosines apart."""
         rows = self._torch.nn.functional.normalize(features.float(), dim=-1)
         return np.asarray(rows.cpu().numpy(), dtype=np.float32)
 
 
 def normalise_there(pixels: Pixels, how: Preprocessing, device: str) -> Any:
-    """Do what `preprocess.normalise` does on a device, to which only a byte a value travels.
+    """Normalise on the device as `preprocess.normalise` does; the pixels are sent as bytes.
 
     Args:
         pixels: Shape ``(n, height, width, 3)``.

@@ -1,4 +1,4 @@
-"""Weights are refused that would run code: read as plain tensors before open_clip, less strict, may read them."""
+"""Refuses weights that would run code: they are read as plain tensors before open_clip, less strict, reads them."""
 
 from __future__ import annotations
 

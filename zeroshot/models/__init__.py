@@ -1,1 +1,1 @@
-"""A model's name becomes its configuration, its preprocessing and its files on this disk."""
+"""Resolve a model's name to its configuration, its preprocessing and its local files."""

@@ -1,4 +1,4 @@
-"""The checkpoints that we would recommend, by short names."""
+"""Short names (aliases) for recommended checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A short name for a checkpoint that we would recommend.
+    """A short name for a recommended checkpoint.
 
     Attributes:
         name: What is typed.

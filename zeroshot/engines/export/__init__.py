@@ -1,1 +1,1 @@
-"""PyTorch models to the graphs of the torch-free engine."""
+"""Export of PyTorch models to the graphs of the torch-free engine."""

@@ -1,6 +1,6 @@
-"""The exports in the cache folder: what there is, and getting rid of it.
+"""The exports in the cache folder: listing and removing them.
 
-They are the largest thing that is kept, about as large as the weights they were made of, and can be made again.
+They are the largest files in the cache, about as large as the weights, and can be made again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class CachedExport:
-    """A folder among the exports.
+    """One export in the cache, complete or not.
 
     Attributes:
         folder: Where it is.
@@ -45,14 +45,14 @@ class CachedExport:
 
 
 def list_exports() -> list[CachedExport]:
-    """Return what lies among the exports, whole or not, the largest first."""
+    """Return all exports, complete or not, the largest first."""
     folder = exports_folder()
     children = [child for child in folder.iterdir() if child.is_dir()] if folder.is_dir() else []
     return sorted((_look_at(child) for child in children), key=lambda kept: (-kept.size, kept.folder))
 
 
 def remove_exports() -> int:
-    """Remove every export and what interrupted ones left; what a process is writing now stays.
+    """Remove every export and leftovers of interrupted ones; exports that are being written stay.
 
     Returns:
         The bytes that were removed.
@@ -75,7 +75,7 @@ def remove_exports() -> int:
 
 
 def put_in_place(work: Path, folder: Path) -> None:
-    """Rename a finished export to its place; another that is there gives way, and whoever reads it hardly notices.
+    """Move a finished export to its place, and replace an older one with as short a gap as possible.
 
     Removing that one first would leave nothing for as long as a gigabyte takes to remove, and two processes that
     make the same export would remove it under each other.
@@ -108,7 +108,7 @@ def marked_busy(folder: Path) -> Iterator[None]:
 
 
 def open_to_others(folder: Path) -> None:
-    """Give an export the rights that new files get here, for a cache folder that several people share.
+    """Give an export the permissions that new files get here, for a cache folder shared by several users.
 
     tempfile and onnx make what only its owner may read.
     """

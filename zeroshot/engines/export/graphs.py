@@ -1,4 +1,4 @@
-"""PyTorch models to ONNX graphs that the torch-free engine runs, checked against PyTorch before they are kept.
+"""Exports PyTorch models to ONNX graphs for the torch-free engine, and checks them against PyTorch.
 
 Only the PyTorch side calls this. The graphs are traced by torch's TorchScript exporter, ``dynamo=False``. It is
 deprecated, and still the better one here: a tenth of the time, half the nodes, the same graphs from torch 2.4 on,
@@ -41,7 +41,7 @@ _KEEP_TORCH = "use --engine torch, which needs no export"
 
 
 class Exportable(Encoder, Protocol):
-    """The PyTorch engine, as far as exporting looks into it."""
+    """The parts of the PyTorch engine that exporting uses."""
 
     @property
     def model(self) -> Any:
@@ -91,7 +91,7 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
 def write_graphs_over_safetensors(
     reference: Exportable, folder: Path, weights_name: str = "open_clip_model.safetensors"
 ) -> ExportManifest:
-    """Add graphs to an open_clip folder that read their weights from its safetensors file, so that nothing is doubled.
+    """Add graphs to an open_clip folder that read their weights from its safetensors file: nothing is stored twice.
 
     ONNX lets an initialiser be a range of bytes in another file of the model's folder, and a safetensors file is its
     tensors one after another, little-endian. Each parameter becomes such a range in the file's own precision with a
@@ -114,7 +114,7 @@ def write_graphs_over_safetensors(
         stored = weights.read_header(folder / weights_name)
         for graph in (IMAGE_GRAPH, TEXT_GRAPH):
             weights.point_into(work / graph, weights_name, stored)
-        # The folder may be moved or packaged: it is named by whoever loads it.
+        # The folder may be moved or packaged: its name is given at load.
         spec = replace(reference.spec, model=folder.name, architecture=folder.name, source="")
         try:  # the graphs find their weights beside them only
             os.link(folder / weights_name, work / weights_name)
@@ -242,7 +242,7 @@ def _trace(reference: Exportable, folder: Path) -> TextGraph:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's deprecation and the tracer's remarks on shapes; the reference inputs are the judge."""
+    """Silence the exporter's deprecation and the tracer's remarks on shapes; the reference inputs are compared."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

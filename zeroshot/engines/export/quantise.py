@@ -1,4 +1,4 @@
-"""Exported graphs with 8-bit matrix products: about twice as fast on CPUs, and measurably, slightly different.
+"""8-bit quantisation of exported graphs: about twice as fast on CPUs, at a small, measured difference.
 
 ONNX Runtime's dynamic quantisation: the weights of matrix products become int8, a scale for each column, and their
 inputs uint8 with a scale found at run time. Convolutions stay as they are; their 8-bit kernels are slower on CPUs.
@@ -36,7 +36,7 @@ _PROTOBUF_LIMIT = 2**31  # bytes; larger graphs keep their weights in a file bes
 
 
 def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
-    """Add 8-bit graphs to an export, and to its manifest how near they come to the float32 ones.
+    """Add 8-bit graphs to an export, and their agreement with the float32 ones to its manifest.
 
     Args:
         folder: An export with weights of its own.

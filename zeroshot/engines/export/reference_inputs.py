@@ -1,4 +1,4 @@
-"""What an export is measured on: fixed images and sentences, encoded by both engines."""
+"""Fixed images and sentences, encoded by both engines to measure their agreement."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reference_images(height: int, width: int) -> Pixels:
 
 
 def measure_agreement(reference: Encoder, other: Encoder, torch_version: str) -> Agreement:
-    """Measure how near an engine comes to a reference on the reference images and sentences."""
+    """Measure an engine's agreement with a reference engine on the reference images and sentences."""
     images = reference_images(*reference.spec.preprocessing.size)
     image = reference.encode_images(images), other.encode_images(images)
     # Also one by one, at the length that each has: among others a short one is padded to the longest.

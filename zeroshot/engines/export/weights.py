@@ -1,4 +1,4 @@
-"""Where an exported graph's weights lie: in a data file of its own, or in a checkpoint's safetensors file.
+"""Storage of an exported graph's weights: a data file of its own, or a checkpoint's safetensors file.
 
 Imports onnx at the top: only `graphs` imports this, when it exports.
 """
@@ -22,7 +22,7 @@ _SMALL = 1024  # bytes; scalars and constants of shape arithmetic stay inside th
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredTensor:
     """A tensor in a safetensors file.
 
     Attributes:
@@ -54,7 +54,7 @@ def gather(paths: Sequence[Path]) -> list[Path]:
     return made
 
 
-def read_header(path: Path) -> dict[str, Stored]:
+def read_header(path: Path) -> dict[str, StoredTensor]:
     """Return where each tensor of a safetensors file lies: 8 bytes of header length, the header as JSON, the tensors.
 
     Raises:
@@ -66,7 +66,7 @@ def read_header(path: Path) -> dict[str, Stored]:
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         return {
-            name: Stored(_TYPES.get(entry["dtype"]), tuple(entry["shape"]), 8 + length + start, end - start)
+            name: StoredTensor(_TYPES.get(entry["dtype"]), tuple(entry["shape"]), 8 + length + start, end - start)
             for name, entry in header.items()
             for start, end in [entry["data_offsets"]]
         }
@@ -74,7 +74,7 @@ def read_header(path: Path) -> dict[str, Stored]:
         raise ModelError(f"{path} cannot be read as safetensors: {error}", "save the model again") from error
 
 
-def point_into(path: Path, weights_name: str, stored: Mapping[str, Stored]) -> None:
+def point_into(path: Path, weights_name: str, stored: Mapping[str, StoredTensor]) -> None:
     """Replace a graph's weights by ranges of bytes in a safetensors file beside it.
 
     Raises:
@@ -109,7 +109,7 @@ def point_into(path: Path, weights_name: str, stored: Mapping[str, Stored]) -> N
     path.write_bytes(model.SerializeToString())
 
 
-def _range(tensor: TensorProto, found: Stored, weights_name: str) -> TensorProto:
+def _range(tensor: TensorProto, found: StoredTensor, weights_name: str) -> TensorProto:
     name = tensor.name if found.dtype == TensorProto.FLOAT else f"{tensor.name}:stored"
     ranged = TensorProto(name=name, data_type=found.dtype, dims=found.shape, data_location=TensorProto.EXTERNAL)
     for key, value in (("location", weights_name), ("offset", found.offset), ("length", found.length)):

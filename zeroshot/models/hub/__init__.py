@@ -1,1 +1,1 @@
-"""The Hugging Face hub: files from it, short questions to it, and what can go wrong on the way."""
+"""The Hugging Face hub: downloads, metadata requests, and their errors."""

@@ -1,4 +1,4 @@
-"""Model files from the Hugging Face hub, through the cache that all of its tools share.
+"""Downloads from the Hugging Face hub, into the cache that all of its tools share.
 
 What is in the cache is used without asking the network, even where the hub has something newer or preferable: a
 run must not wait for, or depend on, a network that it does not need. What is not there is downloaded here and not by
@@ -95,7 +95,7 @@ def fetch(repo: str, names: Sequence[str], *, revision: str | None = None, on_pr
     Raises:
         ModelError: The file cannot be had; the hint says what to do. Without a network this takes at most 7 seconds
             (``HF_HUB_ETAG_TIMEOUT`` changes it). A download that stalls ends 20 seconds after its last byte (twice
-            ``HF_HUB_DOWNLOAD_TIMEOUT``); what arrived is kept, and the next call continues there.
+            ``HF_HUB_DOWNLOAD_TIMEOUT``); what arrived stays, and the next call continues there.
     """
     with _guarded():
         cached = find_cached(repo, names, revision=revision)
@@ -137,7 +137,7 @@ def fetch_snapshot(
 
 
 def _fetch_first(repo: str, names: Sequence[str], revision: str, on_progress: Report | None) -> tuple[Path, str]:
-    """Bring the first of `names` that the hub has into the cache; return its path and the commit it is from."""
+    """Download the first of `names` that the hub has into the cache; return its path and the commit it is from."""
     for name in names:
         known = ask(repo, partial(metadata, repo, name, revision))
         if known is None:
@@ -180,7 +180,7 @@ def _place(repo: str, name: str, known: HfFileMetadata, path: Path, on_progress:
 
 
 def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progress: Report | None) -> None:
-    """Append to a file that may have been begun until it has its full size.
+    """Download a file, continuing a partial one, until it has its full size.
 
     A dropped connection is taken up again for as long as each attempt brings something new.
     """
@@ -283,7 +283,7 @@ def _check_space(begun: Path, needed: int) -> None:
 
 
 def _remember(repo: str, revision: str, commit: str) -> None:
-    """Note which commit a branch or tag is, as huggingface_hub does; only once its files are there."""
+    """Record which commit a branch or tag is, as huggingface_hub does, once its files are in the cache."""
     ref = _repo_folder(repo) / "refs" / revision
     if revision != commit and not (ref.is_file() and ref.read_text() == commit):
         ref.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What can go wrong between here and the hub, each in one line with what fixes it."""
+"""Errors of the hub and of the network, each in one line with a remedy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CONFIG = "open_clip_config.json"
 
 
 def refused(repo: str, error: Exception) -> ModelError:
-    """Say what the hub meant by an HTTP error."""
+    """Explain an HTTP error of the hub."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
@@ -29,7 +29,7 @@ def refused(repo: str, error: Exception) -> ModelError:
 
 
 def no_hub(repo: str) -> ModelError:
-    """Something else than a hub answered: a portal that asks for a login, or a wrong address."""
+    """The answer is not a hub's: a login portal, or a wrong address."""
     return ModelError(
         f"what answered for {repo} is no Hugging Face hub",
         "check HF_ENDPOINT and the proxy, or sign in to the network if it asks for that in a browser",
@@ -37,7 +37,7 @@ def no_hub(repo: str) -> ModelError:
 
 
 def offline(repo: str, reason: str) -> ModelError:
-    """There is no way to the hub, and the cache does not have what is asked for."""
+    """The hub cannot be reached, and the file is not in the cache."""
     return ModelError(
         f"{repo} is not in the cache and cannot be downloaded: {reason}",
         "use `--model tiny`, which needs no network; or run `zeroshot models pull MODEL` on a machine with network "
@@ -46,7 +46,7 @@ def offline(repo: str, reason: str) -> ModelError:
 
 
 def full(detail: str) -> ModelError:
-    """The disk with the cache has no room."""
+    """The disk with the cache is full."""
     return ModelError(
         f"the disk with the model cache {cache_folder()} is full: {detail}",
         "free some space and run the same command again, or set HF_HUB_CACHE to a folder on another disk",

@@ -1,4 +1,4 @@
-"""Short questions to the hub, and their answers or the error that says in time why there is none."""
+"""Metadata requests to the hub, with a time limit and clear errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def metadata(repo: str, name: str, revision: str) -> HfFileMetadata | None:
     try:
         return get_hf_file_metadata(url, timeout=answer_seconds(), library_name="zeroshot")
     except HfHubHTTPError as error:
-        # A mirror may not say what it is that was not found.
+        # A mirror does not always say what was not found.
         code = error.response.headers.get("X-Error-Code", "EntryNotFound")
         if error.response.status_code == 404 and code == "EntryNotFound":
             return None
@@ -43,7 +43,7 @@ def list_names(repo: str, revision: str) -> list[str]:
 
 
 def ask(repo: str, question: Callable[[], _T]) -> _T:
-    """Return the hub's answer to a short question, or raise in time the error that says why there is none.
+    """Return the hub's answer to a metadata request, or raise a clear error within the time limit.
 
     It runs in a thread of its own, because no timeout of the client bounds the whole: looking up a name has none, and
     connecting has one for each of the host's addresses.
@@ -88,7 +88,7 @@ def ask(repo: str, question: Callable[[], _T]) -> _T:
 
 
 def answer_seconds() -> float:
-    """Return how long the hub has for an answer: ``HF_HUB_ETAG_TIMEOUT`` where it is set, else 7 seconds."""
+    """Return the time limit for an answer in seconds: ``HF_HUB_ETAG_TIMEOUT`` where it is set, else 7 seconds."""
     from huggingface_hub import constants
 
     chosen = constants.HF_HUB_ETAG_TIMEOUT
