@@ -1,4 +1,4 @@
-"""Features that were computed once: of images by their content, of labels by their prompts.
+"""The feature cache: of images by their content, of labels by their prompts.
 
 One SQLite file in the cache folder. An image's key is the SHA-256 of its bytes with the model's fingerprint and the
 way it was opened; path, size and times are only a shortcut to the hash.
@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS files (
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredModel:
     """What the cache holds for one model.
 
     Attributes:
@@ -107,7 +107,7 @@ class FeatureCache(Database):
         rows: Iterable[tuple[bytes, Features]],
         files: Iterable[tuple[FileState, bytes]] = (),
     ) -> None:
-        """Store rows of features under a model, and the hashes of files, in one transaction."""
+        """Store rows of features for a model, and the hashes of files, in one transaction."""
         packed = [(content, np.asarray(row, dtype="<f4").tobytes()) for content, row in rows]
         with self.guarded():
             connection = self.connection()
@@ -124,7 +124,7 @@ class FeatureCache(Database):
                     [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files],
                 )
 
-    def stored(self) -> list[Stored]:
+    def stored(self) -> list[StoredModel]:
         """Return what is stored for each model, largest first."""
         with self.guarded():
             connection = self.connection()
@@ -132,15 +132,15 @@ class FeatureCache(Database):
                 "SELECT name, COUNT(*), SUM(LENGTH(row)), MIN(day) FROM features JOIN models ON key = model"
                 " GROUP BY name ORDER BY 3 DESC"
             )
-            return [Stored(name, rows, size / 1e6, max(0, _today() - day)) for name, rows, size, day in found]
+            return [StoredModel(name, rows, size / 1e6, max(0, _today() - day)) for name, rows, size, day in found]
         return []
 
     def size(self) -> int:
-        """Return the bytes on disk: of the store, of what was set aside, and of what other versions keep."""
+        """Return the bytes on disk: of the database, damaged ones set aside, and those of other versions."""
         return sum(path.stat().st_size for path in self._files() if path.exists())
 
     def clear(self) -> None:
-        """Remove the store from the disk, what was set aside, and what other versions keep.
+        """Remove the database, damaged ones set aside, and those of other versions.
 
         Raises:
             OSError: It cannot be removed.
@@ -182,7 +182,7 @@ class FeatureCache(Database):
         return removed
 
     def _overhead(self, connection: sqlite3.Connection) -> float:
-        """Return how many bytes of the file a byte of a row takes."""
+        """Return the ratio of the file's size to the size of its rows."""
         pages, free, size = (
             connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
         )
@@ -190,7 +190,7 @@ class FeatureCache(Database):
         return max(1.0, float((pages - free - _FIXED_PAGES) * size) / max(rows, 1))
 
     def _left(self, days: int) -> list[Path]:
-        """Return what is not the store's own and was not written for some days; a log goes with its file."""
+        """Return files of other versions or set aside that were not written for some days, with their logs."""
         left = []
         for path in self._files():
             main = path.with_name(path.name.removesuffix("-wal").removesuffix("-shm"))
@@ -201,7 +201,7 @@ class FeatureCache(Database):
         return left
 
     def _files(self) -> list[Path]:
-        """Return all that is ours; in the cache folder that is what other versions of this program keep, too."""
+        """Return all of this program's files; in the cache folder also those of other versions."""
         beside = self.path.parent.glob(f"{self.path.name}.damaged-*")
         if self.path.name == FILE_NAME:
             beside = (path for path in self.path.parent.glob("features-*") if _OURS.fullmatch(path.name))

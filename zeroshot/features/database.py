@@ -1,4 +1,4 @@
-"""One SQLite file that several processes and threads use at once, and that may always be lost.
+"""One SQLite file for several processes and threads; it can be deleted at any time.
 
 Whatever goes wrong with it is a warning: a damaged file is set aside and made anew, one that cannot be written is
 read, and one that cannot be read is done without.
@@ -54,12 +54,12 @@ class Database:
             self._threads.connection = None
 
     def parts(self) -> list[Path]:
-        """Return the paths of the file and of its log, which may not be there."""
+        """Return the paths of the file and of its log, which need not exist."""
         return [self.path.with_name(self.path.name + ending) for ending in ("", "-wal", "-shm")]
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Let no trouble with the file become trouble with the run: the block ends at the first."""
+        """Keep database errors from failing the run: the block ends at the first one."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -105,7 +105,7 @@ class Database:
         return connection
 
     def _open(self) -> sqlite3.Connection:
-        """Open the file, or make it; where nobody may write, and so there can be no log, it is taken as it stands."""
+        """Open the file, or create it; where it cannot be written it is opened as immutable, without a log."""
         deadline = time.monotonic() + _BUSY_SECONDS
         while True:
             try:
@@ -151,7 +151,7 @@ class Database:
         return bool(version)
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return what tells the file from another one of its name; None where there is none."""
+        """Return the file's identity (device and inode); None where there is no file."""
         try:
             status = self.path.stat()
         except OSError:

@@ -1,4 +1,4 @@
-"""What features are kept under: an image's content, a label's prompts, the model, and how they were read."""
+"""Cache keys: an image's content or a label's prompts, the model, and how images were read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TICK = 2_000_000_000  # nanoseconds
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What tells whether a file is the one that was hashed, short of reading it."""
+    """A file's identity without reading it: path, inode, size and times."""
 
     path: bytes
     size: int

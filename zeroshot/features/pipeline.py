@@ -1,4 +1,4 @@
-"""Paths in, features out, in order: what stands between a disk full of images and the encoder.
+"""Paths in, features out, in order: images are read ahead, batched, encoded and cached.
 
 Images are read, decoded and resized ahead of the encoder by threads (Pillow releases the interpreter's lock
 while it works); what waits is bounded. A batch is encoded when it is full, or when no further image is at hand,
@@ -50,7 +50,7 @@ class Pipeline:
         batch_size: Images encoded together.
         workers: Threads that read and decode, or have it done by their processes.
         decode_options: How files are opened.
-        cache: Where features are kept from run to run; None keeps none.
+        cache: Where features are stored between runs; None stores none.
         fixed_batches: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a
             full one, so that not even the last digit of a feature depends on when an image came or what is cached.
         isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
@@ -66,7 +66,7 @@ class Pipeline:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """One input after the encoder: its features, or why there are none.
+    """One input after encoding: its features, or the error.
 
     Attributes:
         path: As given.
@@ -81,7 +81,7 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class _Fresh:
-    """An image that has to be encoded, and what its features will be stored under."""
+    """An image to encode, and the cache key of its features."""
 
     pixels: Pixels
     content: bytes = b""
@@ -90,7 +90,7 @@ class _Fresh:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """An image whose features the cache has, and the file that had to be read to find them."""
+    """An image whose features the cache has, and the file that was read to find them."""
 
     features: Features
     content: bytes = b""
@@ -122,12 +122,12 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
 
 
 def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
-    """Decode and resize an open file; a function of the module, so that another process can be told of it."""
+    """Decode and resize an open file; a function of the module, so that it can be pickled for another process."""
     return fit(decode(file, decode_options, max(how.size)), how)
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
-    """Find an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
+    """Look up an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
     try:
         with open_file(path) as file:
             if pipeline.cache is None:
@@ -153,7 +153,7 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
 
 
 def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> list[Encoded]:
-    """Encode what could be read, and put features and failures back in their places."""
+    """Encode what could be read, and return features and failures in input order."""
     cache = pipeline.cache
     fresh = [item for _, item in items if isinstance(item, _Fresh)]
     # Kernels may round otherwise for another number of rows, but not for other neighbours.
@@ -178,7 +178,7 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
 
 
 def _checked(path: str, features: Features) -> Encoded:
-    """Make a failure of features that are no numbers: they would compare with nothing, and JSON has no NaN."""
+    """Turn non-finite features into a failed record: NaN compares with nothing, and JSON has none."""
     if np.isfinite(features).all():
         return Encoded(path, features)
     return Encoded(path, None, "the model gives no finite numbers for it (--precision fp32 may help)")
@@ -187,7 +187,7 @@ def _checked(path: str, features: Features) -> Encoded:
 def _prepare(
     paths: Iterable[str], load: Callable[[str], Prepared], pipeline: Pipeline
 ) -> Iterator[tuple[str, Prepared] | None]:
-    """Yield each path with its pixels or failure, in order; None whenever no further path is at hand.
+    """Yield each path with its pixels or failure, in order; None when no further path is available yet.
 
     One thread reads the paths (which may block on a pipe or a slow disk) and hands each to the pool; the bounded
     queue between them is what keeps memory flat.

@@ -1,4 +1,4 @@
-"""Look at templates and labels before any image is read: what is broken, repeated, truncated or nearly the same."""
+"""Checks of templates and labels before any image is read: broken, repeated, truncated or nearly the same."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Severity(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it should be, in one line."""
+    """One problem, in one line."""
 
     severity: Severity
     message: str

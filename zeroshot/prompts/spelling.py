@@ -1,4 +1,4 @@
-"""One spelling for what looks the same: composed characters, nothing invisible; control characters are refused."""
+"""Normalise spelling: NFC, no zero-width characters; control characters are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model does not read as it is written: refused where answers would be wrong, else a line of warning."""
+"""Checks of labels and prompts against the tokenizer: errors where answers would be wrong, else warnings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SAME = 1 - 1e-6
 
 
 def check_encodable(prompts: Sequence[str]) -> None:
-    """Refuse prompts that are no text: names of folders and arguments may hold bytes that are not UTF-8.
+    """Refuse prompts that are not UTF-8: names of folders and arguments may hold other bytes.
 
     Raises:
         LabelError: Names the first one.
@@ -28,7 +28,7 @@ def check_encodable(prompts: Sequence[str]) -> None:
 
 
 def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label], kind: str = "label") -> None:
-    """Refuse labels that the tokenizer would read as something else than words.
+    """Refuse labels that hold a control token of the tokenizer.
 
     Raises:
         LabelError: A control token inside a label; it is called what `kind` says.
@@ -73,7 +73,7 @@ def validation_warnings(spec: EncoderSpec, names: Sequence[str], truncated: Mapp
 def check_prompts(
     encoder: Encoder, labels: Sequence[Label], prompts: Sequence[Sequence[str]], weights: Features
 ) -> tuple[str, ...]:
-    """Name labels that the model does not read as they are written.
+    """Warn about labels that the model does not read as they are written.
 
     Returns:
         Warnings, one line each: truncated labels, underscores, labels that are the same tokens, a single label.
