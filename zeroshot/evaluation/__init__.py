@@ -1,1 +1,1 @@
-"""How often a classifier is right on labelled datasets, how sure that is, and what to make of it."""
+"""Evaluation on labelled datasets: metrics, intervals, comparison, calibration, template tuning."""

@@ -30,7 +30,7 @@ _STEPS = 45
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a threshold does to some images.
+    """Precision and coverage at a threshold.
 
     Attributes:
         precision: Share of the answers that are right.
@@ -43,7 +43,7 @@ class Answering:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A fitted temperature and threshold with what they do on images that they have not seen.
+    """A fitted temperature and threshold with their effect on held-out images.
 
     Attributes:
         temperature: Logits are divided by it; above 1 the model was too sure.
@@ -66,7 +66,7 @@ class Fit:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What speaks against using it, in one line each: it makes things worse, or misses what was asked for."""
+        """Reasons not to use it, in one line each: it makes the error worse, or misses the precision asked for."""
         found = []
         before, after = self.before.metrics.ece.value, self.after.metrics.ece.value
         if round(after, 4) > round(before, 4):

@@ -1,7 +1,7 @@
 """Compare two runs over the same images.
 
 Two accuracies measured on the same images are not independent: only the images on which the runs differ say
-which is better. Two bare numbers with overlapping intervals may well hide a clear difference.
+which is better. Two numbers whose intervals overlap can still differ significantly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one run said about one image.
+    """One run's answer for one image.
 
     Attributes:
         path: As the run gave it.
@@ -69,7 +69,7 @@ class RunFile:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """One share of two runs over the same images.
+    """One metric of two runs over the same images, and its difference.
 
     Attributes:
         first: Of the first run.

@@ -1,4 +1,4 @@
-"""Labelled images: which image has which label, said by folders or by a table.
+"""Labelled images: labels come from folder names or from a table.
 
 Folders are matched to names by name, never by position, and every mapping is returned to be printed: one missing
 folder must not shift all the labels behind it.
@@ -197,7 +197,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
 
 
 def _repeats(labels: list[Label]) -> list[str]:
-    """Say which names stand for two labels; they are kept apart by index, but the model cannot tell them apart."""
+    """Say which names stand for two labels; they have different indices, but the model cannot tell them apart."""
     seen: set[str] = set()
     repeated = sorted({label.name for label in labels if label.name in seen or seen.add(label.name)})  # type: ignore[func-returns-value]
     return [f"the same words for two labels, which the model cannot tell apart: {_some(repeated)}"] if repeated else []

@@ -81,7 +81,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class LabelResult:
-    """How one label fared; shares are in [0, 1], or None where nothing is counted.
+    """One label's results; shares are in [0, 1], or None where nothing is counted.
 
     Attributes:
         label: Its name.
@@ -102,7 +102,7 @@ class LabelResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a classifier scored.
+    """A classifier's results on a dataset.
 
     Attributes:
         metrics: The numbers.
@@ -138,7 +138,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One classifier's evaluation with what decided it."""
+    """One classifier's evaluation with its manifest."""
 
     result: Evaluation
     manifest: Manifest

@@ -1,4 +1,4 @@
-"""Halve labelled images: one half to choose by, the other to be honest with."""
+"""Split labelled images into two halves: one to fit on, the other to measure on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIN_IMAGES = 20
 
 
 def split_halves(targets: Indices, seed: int) -> tuple[Indices, Indices]:
-    """Halve the images of every label at random; an odd one goes to either half by a coin.
+    """Halve the images of every label at random; an odd one goes to a random half.
 
     Args:
         targets: Label index of each image, shape ``(n_images,)``.

@@ -18,7 +18,7 @@ from .evaluate import Evaluation
 
 @dataclass(frozen=True, slots=True)
 class LabelIssue:
-    """One image under suspicion.
+    """One image whose label is probably wrong.
 
     Attributes:
         row: Its place among the measured images.

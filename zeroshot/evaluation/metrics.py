@@ -1,4 +1,4 @@
-"""What a labelled run says about a classifier: plain arithmetic on indices and probabilities."""
+"""Metrics of a labelled run: plain arithmetic on indices and probabilities."""
 
 from __future__ import annotations
 

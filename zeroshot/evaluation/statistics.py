@@ -1,4 +1,4 @@
-"""How sure a measured number is, and how honest a probability: standard formulas in numpy, each with its source.
+"""Confidence intervals, tests and calibration measures: standard formulas in numpy, each with its source.
 
 They are few and short, and the tests hold every one against scipy or scikit-learn; depending on those at run time
 would cost a second of import for each.

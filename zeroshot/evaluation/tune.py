@@ -1,4 +1,4 @@
-"""Choose templates by what they do on labelled images, and measure the choice on images it has not seen.
+"""Choose templates on labelled images, and measure the choice on held-out images.
 
 Greedy forward selection: begin with the template that is best alone, add the one that helps most, stop when none
 helps. Only texts are encoded, each once; a trial is a matrix product. The choice looks better on the images that
@@ -23,8 +23,8 @@ _BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One template that was added: what the set then scored on the half that it was chosen by.
+class AddedTemplate:
+    """One template that was added, and the set's score on the fitting half after that.
 
     Attributes:
         template: The template.
@@ -39,7 +39,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """A chosen template set, beside the one that it started from.
+    """A chosen template set, and the one that it is compared with.
 
     Attributes:
         steps: The templates in the order they were chosen.
@@ -49,7 +49,7 @@ class Tuning:
         paired: The two compared, image by image.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[AddedTemplate, ...]
     chosen_on: int
     before: Evaluation
     after: Evaluation
@@ -150,7 +150,7 @@ def encode_candidates(
 
 def select(
     seen: EncodedDataset, start: Classifier, sums: Features, candidates: Sequence[str], max_templates: int
-) -> list[Step]:
+) -> list[AddedTemplate]:
     """Choose templates one by one, each the one that helps most, until none helps.
 
     Args:
@@ -160,7 +160,7 @@ def select(
         candidates: The templates, in the same order.
         max_templates: How many at most.
     """
-    steps: list[Step] = []
+    steps: list[AddedTemplate] = []
     total = np.zeros_like(sums[0])
     left = list(range(len(candidates)))
     while left and len(steps) < max_templates:
@@ -172,7 +172,7 @@ def select(
         # A tie in accuracy with a lower loss is an improvement: probabilities are part of the answer.
         if steps and (worst, loss) >= (-steps[-1].accuracy, steps[-1].loss):
             break
-        steps.append(Step(candidates[index], -worst, loss))
+        steps.append(AddedTemplate(candidates[index], -worst, loss))
         total = total + sums[index]
         left.remove(index)
     return steps

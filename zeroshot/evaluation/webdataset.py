@@ -62,7 +62,7 @@ def is_webdataset(folder: str) -> bool:
 
 @contextmanager
 def open_webdataset(folder: str, split: str = "test") -> Iterator[WebDataset]:
-    """Unpack a split, and clear it away afterwards.
+    """Unpack a split, and remove it afterwards.
 
     Args:
         folder: In the layout above.
@@ -70,7 +70,7 @@ def open_webdataset(folder: str, split: str = "test") -> Iterator[WebDataset]:
 
     Raises:
         InputError: The split, a shard or a label is missing or damaged.
-        OutputError: There is no room to unpack it.
+        OutputError: The disk is too full to unpack it.
         PromptError: A template has not exactly one placeholder.
     """
     root = Path(folder)
