@@ -1,4 +1,4 @@
-"""The command line: what is typed becomes calls of the library, what they return is printed here."""
+"""The command line: arguments are turned into calls of the library, and their results are printed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMMANDS = {
     "doctor": ("doctor:doctor", "Check the installation."),
     "prompts": ("prompts:app", "List, show, check and tune template sets."),
     "models": ("models:app", "List models, download them, look at one."),
-    "cache": ("cache:app", "Look at kept features and exports, remove them."),
+    "cache": ("cache:app", "List and remove stored features and exports."),
 }
 """Each command's module and the name it has there, and a line about it."""
 
@@ -36,7 +36,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class _Commands(TyperGroup):
-    """The commands, of which only the one that is typed gets imported; of the others, a line is enough."""
+    """The commands; only the one that is called is imported, the others show one line of help."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)

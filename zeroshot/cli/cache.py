@@ -1,4 +1,4 @@
-"""``zeroshot cache``: what is kept, and getting rid of it."""
+"""``zeroshot cache``: list and remove stored features and exports."""
 
 from __future__ import annotations
 

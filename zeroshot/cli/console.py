@@ -1,4 +1,4 @@
-"""What people see: messages and progress on stderr, and the boundary where errors become exit codes."""
+"""Messages and progress on stderr, and the boundary where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _LEAST_BAR = 10
 
 
 def say(message: str) -> None:
-    """Print one line for people on stderr."""
+    """Print one line on stderr."""
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in message)
     status_line.print_error(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace") + b"\n")
 
@@ -83,7 +83,7 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
 
 
 def give_up_stdout(error: OSError) -> ExitCode:
-    """Return the exit code for what could not be printed: the reader has had enough, or a disk is full.
+    """Return the exit code after stdout failed: the reader has closed the pipe, or a disk is full.
 
     Raises:
         OSError: The error as given; it is about something else.

@@ -1,4 +1,4 @@
-"""``zeroshot doctor``: is this installation sound?"""
+"""``zeroshot doctor``: check this installation."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def expand_option_groups(command: Command) -> Command:
 
 
 def find_use(parameter: inspect.Parameter) -> options.Use | None:
-    """Return what a command does with the file that a parameter names; None for any other parameter."""
+    """Return whether a parameter's file is read or written; None for a parameter that names no file."""
     return next((mark for mark in get_args(parameter.annotation) if isinstance(mark, options.Use)), None)
 
 

@@ -1,4 +1,4 @@
-"""What several commands read before their work begins: labels, templates, paths; and how they name failures."""
+"""Inputs that several commands share: labels, templates, paths; and how failures are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands on labelled images share: options, and the way from a folder to features."""
+"""Shared by the commands on labelled images: options, and encoding a folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Decides which images a
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LabelledSource:
     """Labelled images as a command reads them.
 
     Attributes:
@@ -94,7 +94,7 @@ class Source:
 @contextmanager
 def open_source(
     folder: str | None, targets: str | None, label_names: str | None, all_labels: bool, split: str
-) -> Iterator[Source]:
+) -> Iterator[LabelledSource]:
     """Find the labelled images, and print the mapping from folders to labels and what does not match.
 
     Raises:
@@ -114,7 +114,7 @@ def open_source(
             raise UsageError(f"{folder} brings its own names", "leave out --label-names")
         with open_webdataset(folder, split) as opened:
             _tell(opened.dataset)
-            yield Source(opened.dataset, opened.templates, opened.shown, opened.files)
+            yield LabelledSource(opened.dataset, opened.templates, opened.shown, opened.files)
         return
     if split != SPLIT:
         raise UsageError(
@@ -124,7 +124,7 @@ def open_source(
     names = load_label_names(label_names) if label_names else None
     dataset = load_targets(targets, names) if targets else load_folder(folder or "", names, all_labels=all_labels)
     _tell(dataset)
-    yield Source(dataset, None, {})
+    yield LabelledSource(dataset, None, {})
 
 
 def _tell(dataset: Dataset) -> None:
@@ -136,7 +136,7 @@ def _tell(dataset: Dataset) -> None:
         console.warn(note)
 
 
-def encode(encoder: Encoder, source: Source, pipeline: Pipeline) -> EncodedDataset:
+def encode(encoder: Encoder, source: LabelledSource, pipeline: Pipeline) -> EncodedDataset:
     """Encode the images under a progress bar, and name those that cannot be read."""
     from ..evaluation.evaluate import encode_dataset
 

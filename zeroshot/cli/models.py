@@ -1,4 +1,4 @@
-"""``zeroshot models``: what there is, what it is, and getting it."""
+"""``zeroshot models``: list models, describe one, download one."""
 
 from __future__ import annotations
 

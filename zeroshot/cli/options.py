@@ -14,7 +14,7 @@ from ..errors import UsageError, nearest
 
 
 class Use(Enum):
-    """What a command does with the file that an argument or option names; nothing written may replace what is read."""
+    """Whether a command reads or writes the file that a parameter names; an output must not replace an input."""
 
     READ = auto()
     READ_FOLDER = auto()  # a file, or a folder whose files are all read

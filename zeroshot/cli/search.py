@@ -1,4 +1,4 @@
-"""``zeroshot search`` and ``zeroshot features``: what the image features are good for beside labels."""
+"""``zeroshot search`` and ``zeroshot features``: search by a text or an image, and write features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line at the bottom of a terminal that tells how far a run is, below whatever is printed meanwhile."""
+"""The status line at the bottom of a terminal, below other output."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def tune(
     running: groups.EngineOptions,
     preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
-    """Choose templates that fit your images, and say honestly what the choice is worth.
+    """Choose templates that fit your images, and measure the choice on held-out images.
 
     Chooses on one half of the labelled images, compares with the starting set on the other half, and writes a
     set for `--prompts FILE`.
