@@ -1,4 +1,4 @@
-"""Continue a results file where a run was cut short, so that the whole is byte for byte what one run gives.
+"""Continue a results file where a run was cut short, so that the result is byte for byte that of one run.
 
 Beside ``FILE`` stand ``FILE.partial``, to which records are only ever appended, and ``FILE.manifest.json``, which
 is on the disk before the first of them and says what decides their bytes. A resumed run keeps the records that are
@@ -40,7 +40,7 @@ FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides a results file's bytes, besides the images.
+    """Everything besides the images that decides a results file's bytes.
 
     Attributes:
         manifest: Model, prompts, labels and options.
@@ -290,7 +290,7 @@ def _cells(row: bytes, form: Format) -> list[str]:
 
 
 def _count(file: BinaryIO, recipe: Recipe, *, whole_batches: bool) -> tuple[int, int, int]:
-    """Count the records that are kept.
+    """Count the records that can be continued after.
 
     Returns:
         Records, failures among them, and the byte where they end; all 0 if not one batch is whole.

@@ -1,4 +1,4 @@
-"""``FILE.manifest.json``: what decided the bytes of a results file that can be continued, beside the file itself."""
+"""``FILE.manifest.json``: the recipe of a results file that can be continued."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_resume_manifest(target: Path) -> dict[str, Any] | None:
 
 
 def write_resume_manifest(target: Path, document: dict[str, Any]) -> None:
-    """Write the manifest of a results file; the disk holds it, whole, when this returns."""
+    """Write the manifest of a results file; it is complete on the disk when this returns."""
     path = resume_manifest_path(target)
     temporary = path.with_name(path.name + ".part")
     with temporary.open("w", encoding="utf-8") as file:
@@ -41,7 +41,7 @@ def write_resume_manifest(target: Path, document: dict[str, Any]) -> None:
 
 
 def remove_resume_manifest(target: Path) -> None:
-    """Remove the manifest of a results file that another is about to replace; the disk has forgotten it then."""
+    """Remove the manifest of a results file that is about to be replaced, and flush that to the disk."""
     if read_resume_manifest(target) is not None:
         resume_manifest_path(target).unlink(missing_ok=True)
         sync_folder(target.parent)

@@ -1,4 +1,4 @@
-"""Where the records of a run go: stdout, a new file, one that is continued, a page; each takes one after the other."""
+"""Destinations of records: stdout, a new file, a continued one, a report page."""
 
 from __future__ import annotations
 

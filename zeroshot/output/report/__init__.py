@@ -1,4 +1,4 @@
-"""Reports to look at: one HTML file each, complete in itself.
+"""Report pages: one self-contained HTML file each.
 
 Nothing is fetched and nothing in it can run but the script that stands in it: the page's content security policy
 names style and script by their hashes. Without JavaScript everything is there to be read; with it tables sort and

@@ -106,11 +106,11 @@ class Gallery:
 class Sample(Generic[T]):
     """Keeps a bounded number of items, as even among groups as their sizes allow.
 
-    Of each group the most interesting half is kept, and of the rest a random half: doubtful items are found, and the
-    others are still seen.
+    Half of a group's share goes to its most interesting items, the other half to random ones: doubtful items are
+    found, and the others are still seen.
 
     Args:
-        limit: Items that are kept; memory holds up to twice as many.
+        limit: Number of items in the sample; memory holds up to twice as many.
     """
 
     def __init__(self, limit: int) -> None:
@@ -121,7 +121,7 @@ class Sample(Generic[T]):
         self._random = random.Random(0)
 
     def add(self, group: object, interest: float, item: T) -> None:
-        """Take an item; the lower ``interest``, the sooner it is kept."""
+        """Take an item; the lower ``interest``, the more likely it is in the sample."""
         self._groups[group].append((interest, self._random.random(), self._seen, item))
         self._seen += 1
         self._size += 1
@@ -129,7 +129,7 @@ class Sample(Generic[T]):
             self._prune()
 
     def items(self) -> list[T]:
-        """Return what is kept, in the order in which it came."""
+        """Return the sample, in the order in which items were added."""
         if self._size > self._limit:
             self._prune()
         kept = sorted((entry for group in self._groups.values() for entry in group), key=lambda entry: entry[2])
@@ -147,7 +147,7 @@ class Sample(Generic[T]):
 
 
 def _even_share(sizes: Sequence[int], limit: int) -> int:
-    """Return the largest number that every group may keep, so that all together keep ``limit`` at most; at least 1."""
+    """Return the largest share per group, at least 1, such that all groups together have at most ``limit``."""
     left = limit
     for place, size in enumerate(sorted(sizes)):
         share = left // (len(sizes) - place)

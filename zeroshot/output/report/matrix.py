@@ -41,7 +41,7 @@ class MatrixRow:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Rows and the labels of their columns; ``numbered`` where the cells have room for numbers."""
+    """Rows and the labels of their columns; ``numbered`` where cells show numbers."""
 
     names: tuple[str, ...]
     rows: tuple[MatrixRow, ...]

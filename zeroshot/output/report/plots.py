@@ -31,7 +31,7 @@ _SIDE, _LEFT, _TOP = 300.0, 58.0, 14.0
 
 
 def reliability(bins: Sequence[Bin]) -> Safe:
-    """Draw confidence against accuracy: on the diagonal, probabilities are honest.
+    """Draw confidence against accuracy: on the diagonal, probabilities are calibrated.
 
     Args:
         bins: From `statistics.reliability`.
