@@ -13,7 +13,7 @@ def main() -> None:
         from .cli import app
 
         app()
-    except KeyboardInterrupt:  # before a command could take care of it
+    except KeyboardInterrupt:  # before a command handles it
         sys.exit(130)
     except OSError as error:  # of help that is printed before there is a command
         from .cli.console import give_up_stdout
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _open_what_is_closed() -> None:
-    """Give a standard stream that was closed (``<&-``, ``>&-``) an end that reads as empty and takes everything.
+    """Open the null device for a standard stream that was closed (``<&-``, ``>&-``).
 
     Otherwise the next file that is opened gets its number, and what is printed lands in that file.
     """

@@ -1,4 +1,4 @@
-"""Labels and templates become a classifier's weights; image features become probabilities, and those records.
+"""Labels and templates give a classifier's weights; image features give probabilities, and those give records.
 
 The ensemble is that of Radford et al., "Learning Transferable Visual Models From Natural Language Supervision"
 (2021), section 3.1.4: features of a label's prompts are normalised, averaged, and normalised again.
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a batch of images is to each label.
+    """Scores of a batch of images for each label.
 
     Attributes:
         similarities: Cosines, shape ``(n_images, n_labels)``.
@@ -109,7 +109,7 @@ class Classifier:
     def decide(
         self, image_features: Features, decision: Decision
     ) -> list[tuple[str | None, tuple[Ranked, ...], Ranked | None]]:
-        """Say what each image is, and how the answers rank.
+        """Choose each image's answer, and rank the answers.
 
         Returns:
             For each image its label, None for "unknown" (below the threshold, or a background label comes out on

@@ -1,4 +1,4 @@
-"""The seam: what every engine offers to the rest, in numpy.
+"""The interface of every engine, in numpy.
 
 An engine is anything that turns images and texts into unit rows of the same space. PyTorch stands behind one
 implementation, ONNX Runtime behind another, and a few lines of colour arithmetic behind the tests' own.
@@ -49,7 +49,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, slots=True)
 class EncoderSpec:
-    """Every fact about a loaded model that decides its answers, or that a manifest should name.
+    """The facts about a loaded model that decide its answers or belong in a manifest.
 
     Attributes:
         model: The model as the user named it.

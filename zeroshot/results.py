@@ -1,4 +1,4 @@
-"""What a run yields: one record per input, and the manifest that lets a number be repeated."""
+"""A run's results: one record per input, and the manifest with everything needed to repeat it."""
 
 from __future__ import annotations
 

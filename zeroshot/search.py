@@ -1,4 +1,4 @@
-"""The other direction of the similarity matrix: the images of a folder that are nearest to a text or an image."""
+"""Search: the images that are nearest to a text or an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strings as callers pass them. Imports nothing, so that whatever only lists or prints stays quick."""
+"""Arguments that are one string or several. Imports nothing, so that commands that only list stay quick."""
 
 from __future__ import annotations
 
