@@ -68,7 +68,7 @@ def test_a_file_that_would_be_lost_is_refused_before_the_model_is_loaded(
             before = lost.read_bytes()
             refused = run(*command, "--files-from", tmp_path / "list", "--output", lost)
             assert (refused.exit_code, fake_model.calls) == (1, [])
-            assert f"--output {lost} is a " in refused.stderr
+            assert f"--output {lost} is a" in refused.stderr
             assert lost.read_bytes() == before
 
 
