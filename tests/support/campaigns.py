@@ -386,7 +386,8 @@ class CacheCampaign:
         ended = self._server.run(command)
         self._tally.counts["records expected"] += 20
         same = _about_equal(ended.stdout, self._whole)
-        self._tally.expect(ended.code == 3 and same and not ended.crashed, f"the cache changed an answer: {ended}")
+        problem = f"the cache changed an answer: {ended}\n{ended.stdout}\n--- without a cache:\n{self._whole}"
+        self._tally.expect(ended.code == 3 and same and not ended.crashed, problem)
         self._tally.counts["records lost"] += 0 if same else 1
 
 
