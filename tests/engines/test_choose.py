@@ -17,6 +17,7 @@ from zeroshot.engines import choose as engines
 from zeroshot.engines import export_manifest
 from zeroshot.errors import ModelError, UsageError, ZeroshotError
 from zeroshot.models import resolvers
+from zeroshot.models.checkpoint_files import CONFIG_NAME
 from zeroshot.system.folders import cache_folder
 
 SENTENCES = ["a cat", "a photo of a rather long dog"]
@@ -150,12 +151,12 @@ def test_the_hint_for_an_export_in_the_models_own_folder_mends_it(folder: Path, 
 
 def change_configuration(own: Path) -> None:
     document = {"model_cfg": CONFIG, "preprocess_cfg": {**PREPROCESS, "mean": [0.9, 0.4, 0.1]}}
-    (own / resolvers.CONFIG_NAME).write_text(json.dumps(document))
+    (own / CONFIG_NAME).write_text(json.dumps(document))
 
 
 def change_heads(own: Path) -> None:
     text = {**CONFIG["text_cfg"], "heads": 4}  # type: ignore[dict-item]
-    (own / resolvers.CONFIG_NAME).write_text(
+    (own / CONFIG_NAME).write_text(
         json.dumps({"model_cfg": {**CONFIG, "text_cfg": text}, "preprocess_cfg": PREPROCESS})
     )
 

@@ -21,8 +21,9 @@ from zeroshot.cli import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.engines import torch_engine
 from zeroshot.errors import ModelError, UsageError
-from zeroshot.images.preprocess import normalise
+from zeroshot.images.preprocess import fit, normalise
 from zeroshot.models import resolvers, weights_file
+from zeroshot.models.configuration import read_config
 
 LABELS = ["cat", "a rather long name of a dog", "bus"]
 TEMPLATES = ["a photo of a {}.", "{}", "a drawing of the {} in the street at night, seen from above"]
@@ -254,6 +255,32 @@ def test_weights_of_another_architecture_are_refused(small_folder: Path, tmp_pat
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     (tmp_path / "open_clip_model.safetensors").write_bytes((small_folder / "open_clip_model.safetensors").read_bytes())
     with pytest.raises(ModelError, match="does not fit the architecture"):
+        load(tmp_path)
+
+
+def test_without_an_image_size_it_is_open_clips(tmp_path: Path, open_clip: ModuleType) -> None:
+    """A tower that names no size gets open_clip's own transform to the last bit, whatever `preprocess_cfg` says."""
+    config = {"embed_dim": 8, "vision_cfg": {"timm_model_name": "convnext_tiny"}, "text_cfg": {}}
+    preprocess = {**CLIP_LIKE, "size": 256}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    how = read_config(tmp_path)[1]
+    _, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}", load_weights=False)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 260, 3), dtype=np.uint8))
+    assert np.array_equal(normalise(fit(image, how)[None], how)[0], transform(image).numpy())
+
+
+def test_a_configuration_beyond_its_weights_is_refused_before_it_is_built(
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Towers of 10^13 parameters beside a file of a few megabytes are one line, and no memory is taken for them."""
+    import open_clip
+
+    config = json.loads((small_folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"] |= {"width": 65536, "layers": 1000}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    (tmp_path / "open_clip_model.safetensors").write_bytes((small_folder / "open_clip_model.safetensors").read_bytes())
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("it is built"))
+    with pytest.raises(ModelError, match=r"describes 17,1.* parameters or more, and the file has"):
         load(tmp_path)
 
 

@@ -25,7 +25,8 @@ from zeroshot.encoder import Pixels
 from zeroshot.enums import Format
 from zeroshot.errors import LabelError, ModelError, PromptError
 from zeroshot.images.paths import read_list
-from zeroshot.models.resolvers import CONFIG_NAME, read_config
+from zeroshot.models.checkpoint_files import CONFIG_NAME
+from zeroshot.models.configuration import read_config
 from zeroshot.output.render.records import Layout, make_writer
 from zeroshot.prompts.labels import LabelSet, normalise, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import fill, parse_template_yaml

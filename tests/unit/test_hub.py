@@ -18,10 +18,11 @@ from huggingface_hub import constants
 
 from support.hub_server import COMMIT, Server, etag, serve
 from zeroshot.errors import ModelError
+from zeroshot.models.checkpoint_files import WEIGHTS
 from zeroshot.models.hub import download, questions
 
 REPO = "org/model"
-SAFE, OTHER_SAFE, PICKLE = download.WEIGHTS[0], download.WEIGHTS[1], download.WEIGHTS[3]
+SAFE, OTHER_SAFE, PICKLE = WEIGHTS[0], WEIGHTS[1], WEIGHTS[3]
 CONTENT = bytes(range(256)) * 2000
 FILES = {
     PICKLE: CONTENT,
@@ -71,7 +72,7 @@ def partial() -> Path:
 
 def refused(**arguments: str) -> ModelError:
     with pytest.raises(ModelError) as caught:
-        download.fetch(**{"repo": REPO, "names": download.WEIGHTS, **arguments})  # type: ignore[arg-type]
+        download.fetch(**{"repo": REPO, "names": WEIGHTS, **arguments})  # type: ignore[arg-type]
     for line in (caught.value.message, caught.value.hint):
         assert line and "\n" not in line
     return caught.value
@@ -81,11 +82,11 @@ class TestFetch:
     """One file of a list of candidates."""
 
     def test_the_first_name_that_the_repository_has(self, server: Server) -> None:
-        assert download.fetch(REPO, download.WEIGHTS).name == PICKLE
-        assert download.fetch("org/both", download.WEIGHTS).name == SAFE
+        assert download.fetch(REPO, WEIGHTS).name == PICKLE
+        assert download.fetch("org/both", WEIGHTS).name == SAFE
 
     def test_the_cache_is_the_one_that_huggingface_hub_reads(self, server: Server) -> None:
-        path = download.fetch(REPO, download.WEIGHTS)
+        path = download.fetch(REPO, WEIGHTS)
         assert path.read_bytes() == CONTENT
         assert huggingface_hub.try_to_load_from_cache(REPO, PICKLE) == str(path)
         assert huggingface_hub.hf_hub_download(REPO, PICKLE, local_files_only=True) == str(path)
@@ -94,19 +95,19 @@ class TestFetch:
 
     def test_what_huggingface_hub_downloaded_is_found(self, server: Server) -> None:
         path = huggingface_hub.hf_hub_download(REPO, PICKLE)
-        assert download.find_cached(REPO, download.WEIGHTS) == Path(path)
+        assert download.find_cached(REPO, WEIGHTS) == Path(path)
 
     def test_any_cached_candidate_wins_and_asks_nothing(self, server: Server) -> None:
         download.fetch("org/both", [PICKLE])
         server.requests.clear()
         server.faults.silent = True
-        assert download.fetch("org/both", download.WEIGHTS).name == PICKLE
+        assert download.fetch("org/both", WEIGHTS).name == PICKLE
         assert server.requests == []
 
     def test_a_cached_file_is_found_offline(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        path = download.fetch(REPO, download.WEIGHTS)
+        path = download.fetch(REPO, WEIGHTS)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-        assert download.fetch(REPO, download.WEIGHTS) == path
+        assert download.fetch(REPO, WEIGHTS) == path
 
     def test_a_revision_is_looked_up_by_itself(self, server: Server) -> None:
         path = download.fetch(REPO, [PICKLE], revision=COMMIT)
@@ -118,21 +119,21 @@ class TestFetch:
 
     def test_progress_starts_and_ends(self, server: Server) -> None:
         seen: list[download.Progress] = []
-        download.fetch(REPO, download.WEIGHTS, on_progress=seen.append)
+        download.fetch(REPO, WEIGHTS, on_progress=seen.append)
         assert seen[0] == download.Progress(REPO, PICKLE, 0, len(CONTENT))
         assert seen[-1].done == len(CONTENT)
         assert [progress.done for progress in seen] == sorted(progress.done for progress in seen)
         assert seen[0].title == "org/model/open_clip_pytorch_model.bin (512 kB)"
-        download.fetch(REPO, download.WEIGHTS, on_progress=lambda _: pytest.fail("nothing is downloaded"))
+        download.fetch(REPO, WEIGHTS, on_progress=lambda _: pytest.fail("nothing is downloaded"))
 
     def test_nothing_is_printed(self, server: Server, capfd: pytest.CaptureFixture[str]) -> None:
-        download.fetch(REPO, download.WEIGHTS)
+        download.fetch(REPO, WEIGHTS)
         assert capfd.readouterr() == ("", "")
 
     def test_the_token_stays_with_the_hub(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HF_TOKEN", "hf_secret")
         server.faults.elsewhere = True
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
         (stored,) = server.bodies(PICKLE)
         assert "authorization" not in stored.headers
         asked = [request for request in server.requests if request.method == "HEAD"]
@@ -174,7 +175,7 @@ class TestResume:
     def test_a_dropped_connection_is_taken_up_again(self, server: Server, elsewhere: bool) -> None:
         server.faults.elsewhere = elsewhere
         server.faults.cut_after = 100_000
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
         first, second = server.bodies(PICKLE)
         assert "range" not in first.headers
         assert second.headers["range"] == "bytes=100000-"
@@ -191,7 +192,7 @@ class TestResume:
         monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 10)
         server.requests.clear()
         seen: list[download.Progress] = []
-        assert download.fetch(REPO, download.WEIGHTS, on_progress=seen.append).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS, on_progress=seen.append).read_bytes() == CONTENT
         (body,) = server.bodies(PICKLE)
         assert body.headers["range"] == "bytes=100000-"
         assert seen[0].done == 100_000
@@ -200,17 +201,17 @@ class TestResume:
         partial().parent.mkdir(parents=True)
         partial().write_bytes(CONTENT[:5000])
         server.faults.ignore_range = True
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
 
     def test_a_partial_file_that_is_complete_is_only_verified(self, server: Server) -> None:
         partial().parent.mkdir(parents=True)
         partial().write_bytes(CONTENT)
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
         assert not server.bodies(PICKLE)
 
     def test_a_killed_process_leaves_what_it_had(self, server: Server, tmp_path: Path) -> None:
         code = "from zeroshot.models.hub import download; "
-        code += f"print(download.fetch({REPO!r}, download.WEIGHTS, on_progress=lambda p: print(p.done)))"
+        code += f"print(download.fetch({REPO!r}, {WEIGHTS!r}, on_progress=lambda p: print(p.done)))"
         environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HUB_CACHE": constants.HF_HUB_CACHE}
         server.faults.stall_after = 200_000
         process = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.DEVNULL)
@@ -222,7 +223,7 @@ class TestResume:
         size = partial().stat().st_size
         server.faults.stall_after = None
         server.requests.clear()
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
         assert server.bodies(PICKLE)[0].headers["range"] == f"bytes={size}-"
 
 
@@ -232,15 +233,15 @@ class TestDamage:
     def test_other_bytes_of_the_same_length_are_removed(self, server: Server) -> None:
         server.faults.corrupt = True
         assert "SHA-256" in refused().message
-        assert download.find_cached(REPO, download.WEIGHTS) is None
+        assert download.find_cached(REPO, WEIGHTS) is None
         assert not partial().exists()
         server.faults.corrupt = False
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
 
     def test_a_body_that_is_too_short_is_never_taken_for_the_file(self, server: Server) -> None:
         server.faults.cut_after, server.faults.cuts = 0, 99
         assert "stopped at 0 bytes of 512 kB" in refused().message
-        assert download.find_cached(REPO, download.WEIGHTS) is None
+        assert download.find_cached(REPO, WEIGHTS) is None
 
 
 class TestNoNetwork:
@@ -294,7 +295,7 @@ class TestNoNetwork:
             "HF_HUB_CACHE": str(tmp_path),
             "HF_HUB_ETAG_TIMEOUT": "1",
         }
-        code = f"from zeroshot.models.hub import download; download.fetch({REPO!r}, download.WEIGHTS)"
+        code = f"from zeroshot.models.hub import download; download.fetch({REPO!r}, {WEIGHTS!r})"
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
         assert done.stderr.splitlines()[-1].startswith("zeroshot.errors.ModelError: org/model is not in the cache")
 
@@ -304,7 +305,7 @@ class TestRefusals:
 
     def test_no_such_file(self, server: Server) -> None:
         message = refused(repo="org/none").message
-        assert all(name in message for name in ("org/none", *download.WEIGHTS))
+        assert all(name in message for name in ("org/none", *WEIGHTS))
 
     def test_no_such_repository(self, server: Server) -> None:
         error = refused(repo="org/absent")
@@ -330,7 +331,7 @@ class TestRefusals:
 
     def test_a_mirror_that_does_not_say_what_is_missing(self, server: Server) -> None:
         server.faults.refuse, server.faults.refusals = 404, 2
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
 
     def test_too_many_requests(self, server: Server) -> None:
         server.faults.refuse = 429
@@ -338,7 +339,7 @@ class TestRefusals:
 
     def test_a_server_error_is_tried_once_more(self, server: Server) -> None:
         server.faults.refuse, server.faults.refusals = 500, 1
-        assert download.fetch(REPO, download.WEIGHTS).read_bytes() == CONTENT
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
 
     def test_a_lasting_server_error_ends_it(self, server: Server) -> None:
         server.faults.refuse = 503
@@ -384,9 +385,9 @@ class TestDisk:
             raise OSError("not supported here")
 
         monkeypatch.setattr(Path, "symlink_to", fail)
-        path = download.fetch(REPO, download.WEIGHTS)
+        path = download.fetch(REPO, WEIGHTS)
         assert path.read_bytes() == CONTENT and not path.is_symlink()
-        assert download.fetch(REPO, download.WEIGHTS) == path
+        assert download.fetch(REPO, WEIGHTS) == path
 
 
 def test_importing_it_imports_no_client() -> None:

@@ -10,6 +10,8 @@ import pytest
 from zeroshot.encoder import Interpolation, ResizeMode
 from zeroshot.errors import ModelError, UsageError
 from zeroshot.models import open_clip_tables, resolvers
+from zeroshot.models.checkpoint_files import CONFIG_NAME
+from zeroshot.models.configuration import check_sizes
 
 CONFIG = {"embed_dim": 8, "vision_cfg": {"image_size": 32}, "text_cfg": {}}
 PREPROCESS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear", "resize_mode": "squash"}
@@ -20,7 +22,7 @@ def make_folder(
 ) -> Path:
     folder.mkdir(exist_ok=True)
     given = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS} if document is None else document
-    (folder / resolvers.CONFIG_NAME).write_text(json.dumps(given))
+    (folder / CONFIG_NAME).write_text(json.dumps(given))
     for name in weights:
         (folder / name).write_bytes(b"weights")
     return folder
@@ -168,6 +170,62 @@ def test_a_folder_is_read_with_its_own_preprocessing(tmp_path: Path) -> None:
     assert files.weights.name == "open_clip_model.safetensors"
 
 
+def test_the_image_size_is_the_vision_towers_alone(tmp_path: Path) -> None:
+    """Without one it is 224, as in open_clip, whatever `preprocess_cfg` says; height and width may differ."""
+    for given, size in (({}, (224, 224)), ({"image_size": 64}, (64, 64)), ({"image_size": [64, 32]}, (64, 32))):
+        config = {"model_cfg": {**CONFIG, "vision_cfg": given}, "preprocess_cfg": {**PREPROCESS, "size": 256}}
+        files = resolvers.obtain(resolvers.resolve(str(make_folder(tmp_path / "m", config))))
+        assert files.preprocessing.size == size
+
+
+SIZES = "whole number from 1 to"
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "hint"),
+    [
+        *(("vision_cfg", "image_size", value, SIZES) for value in ("224", 0, -5, 224.0, True, None, [224], [224, 0])),
+        ("vision_cfg", "image_size", 10**9, SIZES),
+        ("vision_cfg", "layers", 10**9, SIZES),
+        ("vision_cfg", "layers", [3, 4, 6], SIZES),
+        ("text_cfg", "layers", 10**9, SIZES),
+        ("text_cfg", "width", -64, SIZES),
+        ("text_cfg", "vocab_size", 1e30, SIZES),
+        ("text_cfg", "context_length", "77", SIZES),
+        ("text_cfg", "heads", 0, SIZES),
+        ("text_cfg", "mlp_ratio", 1e9, "number above 0"),
+        ("multimodal_cfg", "layers", 10**9, SIZES),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused_by_name(
+    tmp_path: Path, part: str, key: str, value: object, hint: str
+) -> None:
+    """Text, zero, negative and absurd sizes are named with their value, before anything is built of them."""
+    model = {**CONFIG, part: {**CONFIG.get(part, {}), key: value}}  # type: ignore[dict-item]
+    folder = make_folder(tmp_path / "m", {"model_cfg": model, "preprocess_cfg": PREPROCESS})
+    with pytest.raises(ModelError, match=rf"{part}\.{key} is ") as refused:
+        resolvers.obtain(resolvers.resolve(str(folder)))
+    assert json.dumps(value) in refused.value.message
+    assert hint in refused.value.hint
+
+
+def test_every_architecture_of_open_clip_is_within_the_limits() -> None:
+    """What is refused is absurd, not merely large."""
+    for architecture in open_clip_tables.list_architectures():
+        check_sizes(open_clip_tables.model_config(architecture), Path(architecture))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("mean", [0.5, 0.5]), ("mean", [0.5, 0.5, "x"]), ("std", 0), ("std", [0.2, 0.2, -1]), ("fill_color", 300)],
+)
+def test_preprocessing_that_would_fail_every_image_is_refused_by_name(tmp_path: Path, key: str, value: object) -> None:
+    """A value that makes no image is named when the model is loaded."""
+    document = {"model_cfg": CONFIG, "preprocess_cfg": {**PREPROCESS, key: value}}
+    with pytest.raises(ModelError, match=f"unusable preprocessing: {key} is "):
+        resolvers.obtain(resolvers.resolve(str(make_folder(tmp_path / "m", document))))
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -208,7 +266,7 @@ def test_what_weights_are_computed_with_is_part_of_a_model(tmp_path: Path) -> No
     (folder / "tokenizer.json").write_text('{"other": 1}')
     other_tokenizer = configuration()
     document = {"model_cfg": {**CONFIG, "text_cfg": {"heads": 2}}, "preprocess_cfg": PREPROCESS}
-    (folder / resolvers.CONFIG_NAME).write_text(json.dumps(document))
+    (folder / CONFIG_NAME).write_text(json.dumps(document))
     assert len({before, with_tokenizer, other_tokenizer, configuration()}) == 4
 
 

@@ -19,6 +19,8 @@ import numpy as np
 from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
 from ..errors import ModelError, UsageError
 from ..images.preprocess import normalise
+from ..models.checkpoint_files import CONFIG_NAME
+from ..models.configuration import count_parameters
 from ..models.resolvers import Files
 from ..models.weights_file import hash_file
 from ..strings import as_many
@@ -100,6 +102,7 @@ def load(files: Files, device: Device = Device.AUTO, precision: Precision = Prec
     elif precision is Precision.FP16 and where == Device.CPU:
         raise UsageError("--precision fp16 needs a GPU", "use fp32, or bf16 where the processor has it")
     check_weights(files.weights)
+    _check_fits(files)
     name = f"local-dir:{files.folder}" if files.folder is not None else files.source.architecture
     options: dict[str, Any] = {}
     if files.source.quick_gelu is not None:
@@ -127,6 +130,23 @@ def load(files: Files, device: Device = Device.AUTO, precision: Precision = Prec
 
         model.to(memory_format=torch.channels_last)  # what half-precision convolutions are quick with
     return TorchEncoder(model, tokenizer, _describe(model, tokenizer, files, where, chosen))
+
+
+def _check_fits(files: Files) -> None:
+    """Refuse a folder's configuration that needs more than its weights hold, before the memory for it is taken.
+
+    Raises:
+        ModelError: It describes more parameters than the file has bytes.
+    """
+    if files.folder is None:  # the sizes are open_clip's own
+        return
+    needed, there = count_parameters(files.config), files.weights.stat().st_size
+    if needed > there:
+        raise ModelError(
+            f"{files.weights.name} does not fit the architecture {files.source.architecture}: the configuration"
+            f" describes {needed:,} parameters or more, and the file has {there:,} bytes",
+            f"see the layers and widths in {files.folder / CONFIG_NAME}",
+        )
 
 
 def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: Precision) -> EncoderSpec:

@@ -17,7 +17,8 @@ from ..encoder import Preprocessing
 from ..errors import ModelError, UsageError, nearest
 from . import open_clip_tables
 from .catalogue import ALIASES
-from .configuration import CONFIG_NAME, read_config, read_preprocessing
+from .checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHT_SUFFIXES, WEIGHTS
+from .configuration import read_config, read_preprocessing
 from .hub import download
 from .weights_file import check_download, hash_file
 
@@ -25,7 +26,6 @@ DEFAULT_ALIAS = "base"
 ENVIRONMENT = "ZEROSHOT_MODEL"
 HUB_PREFIX = "hf-hub:"
 FOLDER_PREFIX = "local-dir:"
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Files:
         """The SHA-256 of each file in the folder that a tokenizer may read; empty for CLIP's own."""
         if self.folder is None:
             return {}
-        names = {path for pattern in download.TOKENIZER_PATTERNS for path in self.folder.glob(pattern)}
+        names = {path for pattern in TOKENIZER_PATTERNS for path in self.folder.glob(pattern)}
         return {path.name: hash_file(path) for path in sorted(names) if path.is_file()}
 
 
@@ -145,7 +145,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
         repository = name.removeprefix(HUB_PREFIX)
         if repository.count("/") != 1 or not all(repository.split("/")):
             raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
-        return Source(name, repository, repository=repository, weight_names=download.WEIGHTS, whole_folder=True)
+        return Source(name, repository, repository=repository, weight_names=WEIGHTS, whole_folder=True)
     folder = Path(os.path.expanduser(name.removeprefix(FOLDER_PREFIX)))  # noqa: PTH111 (an unknown user's is no error)
     if name.startswith(FOLDER_PREFIX) or _is_folder(folder):
         _refuse_pretrained(name, pretrained)
@@ -154,7 +154,7 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
     architecture = alias.architecture if alias else name.replace("/", "-")
     known = open_clip_tables.list_architectures()
     if architecture not in known:
-        if folder.suffix in _WEIGHT_SUFFIXES and _is_file(folder):
+        if folder.suffix in WEIGHT_SUFFIXES and _is_file(folder):
             raise UsageError(
                 f"{name} is a weights file, which does not say its architecture",
                 f"--model ARCHITECTURE --pretrained {name}",
@@ -194,7 +194,7 @@ def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, An
         stem = filename.rsplit(".", 1)[0]
         names = tuple(dict.fromkeys((f"{stem}.safetensors", filename)))
     else:
-        names = download.WEIGHTS
+        names = WEIGHTS
     model = open_clip_tables.model_config(architecture)
     # An architecture or a tag that says QuickGELU was trained with it; open_clip only warns where they disagree.
     quick = bool(config.get("quick_gelu")) or bool(model.get("quick_gelu"))
@@ -263,13 +263,13 @@ def _is_folder(path: Path) -> bool:
 
 def _find_weights(folder: Path) -> Path:
     """Return a folder's weights: a well-known name, else the only weights file there is."""
-    for known in download.WEIGHTS:
+    for known in WEIGHTS:
         if (folder / known).is_file():
             return folder / known
-    others = sorted(path for path in folder.iterdir() if path.suffix in _WEIGHT_SUFFIXES and path.is_file())
+    others = sorted(path for path in folder.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
     if len(others) != 1:
         what = "no weights" if not others else f"several weights ({', '.join(path.name for path in others)})"
-        raise ModelError(f"{folder} has {what}", f"name the right file {download.WEIGHTS[0]}")
+        raise ModelError(f"{folder} has {what}", f"name the right file {WEIGHTS[0]}")
     return others[0]
 
 

@@ -25,24 +25,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ..checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHTS
 from . import questions
-from .errors import CONFIG, cache_folder, endpoint, full, in_bytes, no_hub, one_line, refused
+from .errors import cache_folder, endpoint, full, in_bytes, no_hub, one_line, refused
 from .questions import ask, list_names, metadata, transport_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
-
-# Safetensors first: they cannot carry code.
-WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-    "pytorch_model.bin",
-)
-# What a tokenizer or a text tower from transformers may need beside them.
-TOKENIZER_PATTERNS = ("*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +112,10 @@ def fetch_snapshot(
         ModelError: As in `fetch`, or the repository holds no open_clip model.
     """
     with _guarded():
-        config = find_cached(repo, [CONFIG], revision=revision)
+        config = find_cached(repo, [CONFIG_NAME], revision=revision)
         if config and not refresh and find_cached(repo, WEIGHTS, revision=revision):
             return config.parent
-        config, commit = _fetch_first(repo, [CONFIG], revision or "main", on_progress)
+        config, commit = _fetch_first(repo, [CONFIG_NAME], revision or "main", on_progress)
         names = ask(repo, partial(list_names, repo, commit))
         for name in names:
             if "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import ModelError
-
-CONFIG = "open_clip_config.json"
+from ..checkpoint_files import CONFIG_NAME
 
 
 def refused(repo: str, error: Exception) -> ModelError:
@@ -41,7 +40,8 @@ def offline(repo: str, reason: str) -> ModelError:
     return ModelError(
         f"{repo} is not in the cache and cannot be downloaded: {reason}",
         "use `--model tiny`, which needs no network; or run `zeroshot models pull MODEL` on a machine with network "
-        f"and copy its cache to {cache_folder()}; or give a folder with {CONFIG} and the weights: `--model ./folder`",
+        f"and copy its cache to {cache_folder()}; or give a folder with {CONFIG_NAME} and the weights: "
+        "`--model ./folder`",
     )
 
 
