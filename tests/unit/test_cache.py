@@ -14,13 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from support.fakes import FakeEncoder
-from zeroshot.features import cache
+from zeroshot.encoder import Preprocessing
+from zeroshot.enums import ResizeMode
+from zeroshot.features import behaviour, cache
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
+from zeroshot.images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
 
 MODEL, DIM = b"m" * 32, 8
+HOW = DecodeOptions()
 
 
 def row(seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -85,15 +90,16 @@ def test_a_key_is_everything_that_decides_a_feature() -> None:
     """Other weights, preprocessing, precision or EXIF turning are other keys; text keys are apart from images'."""
     spec = FakeEncoder().spec
     keys = {
-        image_key(spec, exif=True),
-        image_key(spec, exif=False),
+        image_key(spec, HOW, b"made"),
+        image_key(spec, replace(HOW, exif=False), b"made"),
+        image_key(spec, HOW, b"otherwise"),
         text_key(spec),
-        image_key(replace(spec, weights_sha256="1" * 64), exif=True),
-        image_key(replace(spec, activation="quick_gelu"), exif=True),
-        image_key(replace(spec, configuration="1" * 64), exif=True),
-        image_key(replace(spec, preprocessing=replace(spec.preprocessing, size=(9, 9))), exif=True),
+        image_key(replace(spec, weights_sha256="1" * 64), HOW, b"made"),
+        image_key(replace(spec, activation="quick_gelu"), HOW, b"made"),
+        image_key(replace(spec, configuration="1" * 64), HOW, b"made"),
+        image_key(replace(spec, preprocessing=replace(spec.preprocessing, size=(9, 9))), HOW, b"made"),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert hash_prompts(["a b"]) != hash_prompts(["a", "b"])
 
 
@@ -181,7 +187,7 @@ def test_a_store_of_another_version_is_left_alone(store: FeatureCache, warnings:
     assert store.find(MODEL, b"a", DIM) is None
     store.add(MODEL, "tiny", [(b"a", row(1))])
     assert len(warnings) == 1
-    assert "another version of zeroshot made it (schema 99, not 1); it is left as it is" in warnings[0]
+    assert "another version of zeroshot made it (schema 99, not 2); it is left as it is" in warnings[0]
     assert [(path.name, path.read_bytes()) for path in store.path.parent.iterdir()] == [(store.path.name, before)]
 
 
@@ -360,6 +366,58 @@ def test_clearing_leaves_nothing(store: FeatureCache) -> None:
 def test_each_way_of_opening_images_has_features_of_its_own() -> None:
     """What is decoded otherwise is another image."""
     spec = FakeEncoder().spec
-    ways = itertools.product((False, True), (False, True), (None, 99, 100))
-    keys = {image_key(spec, exif=exif, draft=draft, max_pixels=limit) for exif, draft, limit in ways}
+    ways = itertools.product((False, True), (False, True), (DEFAULT_MAX_PIXELS, 99, 100))
+    keys = {
+        image_key(spec, DecodeOptions(exif=exif, max_pixels=limit, draft=draft), b"") for exif, draft, limit in ways
+    }
     assert len(keys) == 12
+
+
+SQUASHED = Preprocessing((16, 16), (0.5,) * 3, (0.5,) * 3, resize_mode=ResizeMode.SQUASH)
+
+
+def test_an_upgrade_that_changes_no_pixel_keeps_the_key(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version is measured once; the key is the same, and so is every feature under it."""
+    spec = replace(FakeEncoder().spec, preprocessing=SQUASHED)
+    before = store.image_key(spec, HOW)
+    measured: list[Preprocessing] = []
+    measure = behaviour.measure
+    monkeypatch.setattr(cache, "measure", lambda how: measured.append(how) or measure(how))
+    monkeypatch.setattr(behaviour, "__version__", "999")
+    assert store.image_key(spec, HOW) == store.image_key(spec, HOW) == before
+    assert measured == [SQUASHED]
+
+
+def test_another_resize_is_another_key(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Pillow that rounds tall, squashed images otherwise is told apart, and only where the model squashes."""
+    resize = Image.Image.resize
+
+    def reversed_passes(self: Image.Image, size: tuple[int, int], *rest: object) -> Image.Image:
+        if self.height / size[1] > 4 * self.width / size[0]:
+            return resize(resize(self, (self.width, size[1]), *rest), size, *rest)  # type: ignore[arg-type]
+        return resize(self, size, *rest)  # type: ignore[arg-type]
+
+    squashing = replace(FakeEncoder().spec, preprocessing=SQUASHED)
+    cropping = replace(squashing, preprocessing=replace(SQUASHED, resize_mode=ResizeMode.SHORTEST))
+    before = [store.image_key(spec, HOW) for spec in (squashing, cropping)]
+    monkeypatch.setattr(behaviour, "__version__", "999")
+    monkeypatch.setattr(Image.Image, "resize", reversed_passes)
+    after = [store.image_key(spec, HOW) for spec in (squashing, cropping)]
+    assert (after[0] == before[0], after[1] == before[1]) == (False, True)
+
+
+def test_another_decision_about_a_mode_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a decoder makes of an image counts like what resizing makes of it."""
+    before = behaviour.measure(SQUASHED)
+    assert behaviour.measure(SQUASHED) == before
+    decode = behaviour.decode
+    monkeypatch.setattr(behaviour, "decode", lambda file, how: decode(file, how).point(lambda value: value ^ 1))
+    assert behaviour.measure(SQUASHED) != before
+
+
+def test_measuring_needs_no_cache_that_works(tmp_path: Path, warnings: list[str]) -> None:
+    """Where the store cannot be used there is a key all the same, and one warning."""
+    (tmp_path / "file").write_text("in the way")
+    store = FeatureCache(tmp_path / "file" / "features.sqlite", warnings.append)
+    assert len(store.image_key(FakeEncoder().spec, HOW)) == 32
+    assert len(warnings) == 1

@@ -12,23 +12,26 @@ import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ..encoder import Features
+from ..encoder import EncoderSpec, Features
+from ..images.decode import DecodeOptions
 from ..system.folders import cache_folder
+from .behaviour import measure, who_opens
 from .database import Database, Warn
-from .keys import FileState
+from .keys import FileState, image_key
 
-_SCHEMA = 1
+_SCHEMA = 2
 FILE_NAME = f"features-{_SCHEMA}.sqlite"
 """Each schema has a file of its own, so that two versions of this program can use one folder."""
 
 _OURS = re.compile(r"features-\d+\.sqlite(-wal|-shm|\.damaged-\d+)?")
-_FIXED_PAGES = 8
+_FIXED_PAGES = 9
 """What the file takes without any row: the schema, and a page for each table and index."""
 _DAY = 86_400
 _TABLES = """
@@ -39,6 +42,7 @@ CREATE TABLE IF NOT EXISTS features (
 CREATE TABLE IF NOT EXISTS files (
     path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, changed INTEGER NOT NULL,
     inode INTEGER NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS measures (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
 
@@ -123,6 +127,25 @@ class FeatureCache(Database):
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
                     [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files],
                 )
+
+    def measured(self, name: bytes, measure: Callable[[], bytes]) -> bytes:
+        """Return what was measured under a name, measuring it where it is not known yet."""
+        with self.guarded():
+            found = self.connection().execute("SELECT value FROM measures WHERE name = ?", (name,)).fetchone()
+            if found:
+                return bytes(found[0])
+        value = measure()
+        with self.guarded():
+            connection = self.connection()
+            if self._writable:
+                with self.writing(connection):
+                    connection.execute("INSERT OR REPLACE INTO measures VALUES (?, ?)", (name, value))
+        return value
+
+    def image_key(self, spec: EncoderSpec, how: DecodeOptions) -> bytes:
+        """Return the key of a model with a way of opening images, as the libraries installed here open them."""
+        made = self.measured(who_opens(spec.preprocessing), partial(measure, spec.preprocessing))
+        return image_key(spec, how, made)
 
     def stored(self) -> list[StoredModel]:
         """Return what is stored for each model, largest first."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..encoder import EncoderSpec
+from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
 
 _TICK = 2_000_000_000  # nanoseconds
 
@@ -45,18 +46,18 @@ def _signed(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def image_key(spec: EncoderSpec, *, exif: bool, draft: bool = False, max_pixels: int | None = None) -> bytes:
+def image_key(spec: EncoderSpec, how: DecodeOptions, made: bytes) -> bytes:
     """Return the key of a model with a way of opening images.
 
     Args:
         spec: The model.
-        exif: Images are turned upright.
-        draft: Large JPEGs are decoded at a part of their size.
-        max_pixels: A limit that is not the default. It changes no feature, but what has one: an image beyond it must
-            fail with a cache as it does without.
+        how: How files are opened. A limit of pixels that is not the default changes no feature, but what has one: an
+            image beyond it must fail with a cache as it does without.
+        made: What the installed libraries make of an image, see `behaviour.measure`.
     """
-    more = f"{' draft' if draft else ''}{'' if max_pixels is None else f' max_pixels={max_pixels}'}"
-    return hashlib.sha256(f"{spec.fingerprint} exif={exif}{more}".encode()).digest()
+    limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
+    decisive = [spec.fingerprint, how.exif, how.draft, limit, made.hex()]
+    return hashlib.sha256(json.dumps(decisive).encode()).digest()
 
 
 def text_key(spec: EncoderSpec) -> bytes:

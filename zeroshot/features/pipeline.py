@@ -25,13 +25,13 @@ import numpy as np
 
 from ..encoder import Encoder, Features, Pixels, Preprocessing
 from ..errors import ImageError
-from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions, decode, open_file
+from ..images.decode import DecodeOptions, decode, open_file
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
 from ..strings import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from .cache import FeatureCache
-from .keys import FileState, image_key
+from .keys import FileState
 
 _IDLE_SECONDS = 0.02
 """How long a batch that is not full waits for the next path before it is encoded."""
@@ -104,8 +104,7 @@ Prepared = _Fresh | _Known | str
 def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
     """Yield the inputs in order, encoded, in lists of at most a batch's size."""
     how = pipeline.decode_options
-    limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
-    key = image_key(encoder.spec, exif=how.exif, draft=how.draft, max_pixels=limit)
+    key = b"" if pipeline.cache is None else pipeline.cache.image_key(encoder.spec, how)
     waiting: list[tuple[str, Prepared]] = []
     paths = as_many(paths)
     read = partial(_read_pixels, decode_options=how, how=encoder.spec.preprocessing)
