@@ -29,6 +29,17 @@ def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:
     assert "fake: " not in run("cache", "info").stdout
 
 
+@pytest.mark.parametrize("size", ["2 apples", "-1", "", "1e9", "GB"])
+def test_a_size_that_is_none_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
+    """The option is named with what it takes; so is the variable, by every command that keeps features."""
+    refused = run("cache", "prune", "--max-size", size)
+    assert (refused.exit_code, "--max-size=2GB" in refused.stderr) == (2, True)
+    if size:
+        monkeypatch.setenv("ZEROSHOT_CACHE_MAX_SIZE", size)
+        refused = run("classify", folder, "--labels", "red,blue")
+        assert (refused.exit_code, "$ZEROSHOT_CACHE_MAX_SIZE=2GB" in refused.stderr) == (2, True)
+
+
 def test_what_cannot_be_pruned_says_what_to_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Space fixes a full disk, and only that; `info` names the folder whose size it tells."""
     run("classify", folder, "--labels", "red,blue")
@@ -42,8 +53,8 @@ def test_what_cannot_be_pruned_says_what_to_do(folder: Path, monkeypatch: pytest
         def fail(self: FeatureCache, *_: object, reason: str = reason) -> float:
             raise sqlite3.OperationalError(reason)
 
-        monkeypatch.setattr(FeatureCache, "_overhead", fail)
-        refused = run("cache", "prune", "--megabytes", 1)
+        monkeypatch.setattr(FeatureCache, "_delete_beyond", fail)
+        refused = run("cache", "prune", "--max-size", "1MB")
         assert (refused.exit_code, reason in refused.stderr) == (1, True)
         assert hint in refused.stderr.splitlines()[-1]
 

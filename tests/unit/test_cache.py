@@ -23,6 +23,7 @@ from zeroshot.features import behaviour, cache
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
 from zeroshot.images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
+from zeroshot.system.sizes import parse_size
 
 MODEL, DIM = b"m" * 32, 8
 HOW = DecodeOptions()
@@ -304,7 +305,7 @@ def test_many_threads_share_it(store: FeatureCache, warnings: list[str]) -> None
 
 
 def test_what_is_old_or_too_much_is_pruned(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Age counts from the last use; beyond a size the least recently used go first."""
+    """Age counts from the last use."""
     monkeypatch.setattr(cache, "_today", lambda: 100)
     store.add(MODEL, "tiny", [(b"old", row(1)), (b"used", row(2))])
     monkeypatch.setattr(cache, "_today", lambda: 140)
@@ -312,11 +313,63 @@ def test_what_is_old_or_too_much_is_pruned(store: FeatureCache, monkeypatch: pyt
     assert store.prune(days=30) == 1
     assert store.find(MODEL, b"old", DIM) is None
     assert store.find(MODEL, b"used", DIM) is not None
-    monkeypatch.setattr(cache, "_today", lambda: 141)
-    store.add(MODEL, "tiny", [(b"new", row(3))])
-    assert store.prune(megabytes=4 * DIM / 1e6) == 1
-    assert store.find(MODEL, b"new", DIM) is not None
     assert [(stored.model, stored.rows) for stored in store.stored()] == [("tiny", 1)]
+
+
+def add_wide(store: FeatureCache, prefix: str, count: int) -> None:
+    wide = np.ones(512, dtype=np.float32)
+    store.add(MODEL, "tiny", [(f"{prefix}{index:030}".encode(), wide) for index in range(count)])
+
+
+def test_beyond_a_size_the_least_recently_used_go_first(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of today stay, and of the older ones as many as there is room for."""
+    monkeypatch.setattr(cache, "_today", lambda: 100)
+    add_wide(store, "o", 600)
+    monkeypatch.setattr(cache, "_today", lambda: 101)
+    add_wide(store, "n", 600)
+    removed = store.prune(max_bytes=2 * 10**6)
+    assert 0 < removed < 600
+    assert store.find(MODEL, b"n%030d" % 599, 512) is not None
+    assert store.stored()[0].rows == 1200 - removed
+    assert store.size() <= 2 * 10**6
+
+
+def test_beyond_a_size_what_nobody_uses_goes_first(warnings: list[str]) -> None:
+    """What another version left is removed before a row is."""
+    store = FeatureCache(warn=warnings.append)
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    left = store.path.with_name("features-99.sqlite")
+    left.write_bytes(bytes(10**6))
+    os.utime(left, (time.time() - 2 * 86_400,) * 2)
+    assert store.prune(max_bytes=500_000) == 0
+    assert not left.exists()
+    assert store.find(MODEL, b"a", DIM) is not None
+
+
+def test_a_limit_is_kept_by_every_run(tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable set the file does not grow beyond it, the newest rows are there, and nothing is said."""
+    monkeypatch.setenv("ZEROSHOT_CACHE_MAX_SIZE", "1.5 MB")
+    store = FeatureCache(tmp_path / "features.sqlite", warnings.append)
+    for batch in range(40):
+        add_wide(store, f"{batch:02}", 64)
+        assert store.path.stat().st_size < 1.7e6
+    assert store.find(MODEL, b"39" + b"%030d" % 63, 512) is not None
+    assert store.stored()[0].rows > 300
+    assert warnings == []
+    store.close()
+    monkeypatch.setenv("ZEROSHOT_CACHE_MAX_SIZE", "500kB")
+    store = FeatureCache(tmp_path / "features.sqlite", warnings.append)
+    add_wide(store, "zz", 1)
+    store.close()
+    assert store.path.stat().st_size < 6e5
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("2GB", 2 * 10**9), ("500 mb", 5 * 10**8), ("1.5g", 15 * 10**8), ("10", 10), ("3KiB", 3000)]
+)
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
+    """Decimal units, in either case, with or without a space."""
+    assert parse_size(text, "--max-size") == size
 
 
 def test_what_nobody_uses_is_pruned_with_the_old(warnings: list[str]) -> None:
@@ -333,7 +386,7 @@ def test_what_nobody_uses_is_pruned_with_the_old(warnings: list[str]) -> None:
     for name, age in others.items():
         store.path.with_name(name).write_bytes(b"x")
         os.utime(store.path.with_name(name), (time.time() - age * 86_400,) * 2)
-    assert store.prune(megabytes=1) == 0
+    assert store.prune(max_bytes=10**6) == 0
     assert len(list(store.path.parent.glob("features-*.sqlite"))) == 4
     assert store.prune(days=30) == 0
     store.close()
@@ -348,9 +401,9 @@ def test_a_size_is_that_of_the_file(store: FeatureCache) -> None:
     store.add(MODEL, "tiny", [(f"{index:032}".encode(), wide) for index in range(2000)])
     store.close()
     assert store.size() < 1.5 * 2000 * 4 * 512
-    store.prune(megabytes=2)
+    store.prune(max_bytes=2 * 10**6)
     store.close()
-    assert 1.5e6 < store.size() < 2.1e6
+    assert 1.5e6 < store.size() <= 2e6
 
 
 def test_clearing_leaves_nothing(store: FeatureCache) -> None:
@@ -388,22 +441,27 @@ def test_an_upgrade_that_changes_no_pixel_keeps_the_key(store: FeatureCache, mon
     assert measured == [SQUASHED]
 
 
-def test_another_resize_is_another_key(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Pillow that rounds tall, squashed images otherwise is told apart, and only where the model squashes."""
+def test_another_order_of_passes_is_another_key(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow 13.0 shrinks the height of tall images first, 12 their width: told apart where a model squashes them."""
     resize = Image.Image.resize
-
-    def reversed_passes(self: Image.Image, size: tuple[int, int], *rest: object) -> Image.Image:
-        if self.height / size[1] > 4 * self.width / size[0]:
-            return resize(resize(self, (self.width, size[1]), *rest), size, *rest)  # type: ignore[arg-type]
-        return resize(self, size, *rest)  # type: ignore[arg-type]
-
     squashing = replace(FakeEncoder().spec, preprocessing=SQUASHED)
     cropping = replace(squashing, preprocessing=replace(SQUASHED, resize_mode=ResizeMode.SHORTEST))
-    before = [store.image_key(spec, HOW) for spec in (squashing, cropping)]
-    monkeypatch.setattr(behaviour, "__version__", "999")
-    monkeypatch.setattr(Image.Image, "resize", reversed_passes)
-    after = [store.image_key(spec, HOW) for spec in (squashing, cropping)]
-    assert (after[0] == before[0], after[1] == before[1]) == (False, True)
+    keys = []
+    for height_first in (False, True):
+
+        def in_order(
+            self: Image.Image, size: tuple[int, int], *rest: object, height_first: bool = height_first
+        ) -> Image.Image:
+            if self.height / size[1] > 4 * self.width / size[0]:
+                between = (self.width, size[1]) if height_first else (size[0], self.height)
+                return resize(resize(self, between, *rest), size, *rest)  # type: ignore[arg-type]
+            return resize(self, size, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Image.Image, "resize", in_order)
+        monkeypatch.setattr(behaviour, "__version__", f"height first: {height_first}")
+        keys.append([store.image_key(spec, HOW) for spec in (squashing, cropping)])
+    assert keys[0][0] != keys[1][0]
+    assert keys[0][1] == keys[1][1]
 
 
 def test_another_decision_about_a_mode_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,18 +82,21 @@ def prune(
         int | None,
         typer.Option("--days", min=0, max=1_000_000, help="Remove what was not used for so many days.", metavar="N"),
     ] = None,
-    megabytes: Annotated[
-        float | None, typer.Option("--megabytes", min=0, help="Keep at most so much, the last used first.", metavar="N")
+    max_size: Annotated[
+        str | None,
+        typer.Option("--max-size", help="Keep at most so much on disk, the last used first: 2GB.", metavar="SIZE"),
     ] = None,
 ) -> ExitCode:
-    """Remove what is old, or too much."""
+    """Remove features that are old, or too many; $ZEROSHOT_CACHE_MAX_SIZE keeps every run within a size."""
     from ..features.cache import FeatureCache
+    from ..system.sizes import parse_size
 
-    if days is None and megabytes is None:
-        raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --megabytes 500")
+    if days is None and max_size is None:
+        raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --max-size 2GB")
     troubles: list[str] = []
     store = FeatureCache(warn=troubles.append)
-    removed = store.prune(days=days, megabytes=megabytes) if store.path.exists() else 0
+    most = None if max_size is None else parse_size(max_size, "--max-size")
+    removed = store.prune(days=days, max_bytes=most) if store.path.exists() else 0
     if troubles:
         # What fixes it depends on what SQLite or the system say in their own words.
         said = troubles[0].removesuffix("; going on without it")

@@ -8,11 +8,13 @@ The cache may always be lost: whatever goes wrong with it is a warning, and the 
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +24,7 @@ import numpy as np
 from ..encoder import EncoderSpec, Features
 from ..images.decode import DecodeOptions
 from ..system.folders import cache_folder
+from ..system.sizes import parse_size
 from .behaviour import measure, who_opens
 from .database import Database, Warn
 from .keys import FileState, image_key
@@ -32,7 +35,10 @@ FILE_NAME = f"features-{_SCHEMA}.sqlite"
 
 _OURS = re.compile(r"features-\d+\.sqlite(-wal|-shm|\.damaged-\d+)?")
 _FIXED_PAGES = 9
-"""What the file takes without any row: the schema, and a page for each table and index."""
+"""What the file takes without any row: the schema, a page for each table and index, and a branch of each."""
+LIMIT_VARIABLE = "ZEROSHOT_CACHE_MAX_SIZE"
+"""Environment variable that sets how much of the disk kept features may take, such as ``2GB``."""
+_KEPT_SHARE = 0.9  # of the limit, where it is exceeded: else every batch would have to remove some
 _DAY = 86_400
 _TABLES = """
 CREATE TABLE IF NOT EXISTS models (key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
@@ -69,10 +75,15 @@ class FeatureCache(Database):
     Args:
         path: The SQLite file; in the cache folder unless it is given.
         warn: Told, in one line, of whatever goes wrong.
+
+    Raises:
+        UsageError: ``$ZEROSHOT_CACHE_MAX_SIZE`` is no size.
     """
 
     def __init__(self, path: Path | None = None, warn: Warn = lambda _: None) -> None:
         super().__init__(path or cache_folder() / FILE_NAME, _SCHEMA, _TABLES, warn)
+        limit = os.environ.get(LIMIT_VARIABLE)
+        self._limit = parse_size(limit, f"${LIMIT_VARIABLE}") if limit else None
 
     def find_content(self, state: FileState) -> bytes | None:
         """Return the hash of a file that has not changed since it was read, or None."""
@@ -127,6 +138,7 @@ class FeatureCache(Database):
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
                     [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files],
                 )
+            self._keep_within_limit(connection)
 
     def measured(self, name: bytes, measure: Callable[[], bytes]) -> bytes:
         """Return what was measured under a name, measuring it where it is not known yet."""
@@ -173,10 +185,11 @@ class FeatureCache(Database):
             if path.exists():  # a folder that is read-only refuses to remove even what is not there
                 path.unlink(missing_ok=True)
 
-    def prune(self, *, days: int | None = None, megabytes: float | None = None) -> int:
-        """Remove rows that were not used for some days, then the least recently used beyond a size.
+    def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> int:
+        """Remove rows that were not used for some days, then the least recently used beyond a size on disk.
 
-        What was set aside, and what other versions keep, is removed whole once it was not written for so many days.
+        What was set aside, and what other versions keep, is removed whole once it was not written for so many days;
+        beyond a size it goes first, if it was not written today.
 
         Returns:
             How many rows were removed.
@@ -184,33 +197,53 @@ class FeatureCache(Database):
         removed = 0
         with self.guarded():
             connection = self.connection()
+            too_much = max_bytes is not None and self.size() > max_bytes
+            for age in ([days] if days is not None else []) + ([1] if too_much else []):
+                for path in self._left(age):
+                    path.unlink(missing_ok=True)
             with connection:
                 if days is not None:
                     removed += connection.execute("DELETE FROM features WHERE day <= ?", (_today() - days,)).rowcount
-                if megabytes is not None:
-                    limit = megabytes * 1e6 / self._overhead(connection)
-                    removed += connection.execute(
-                        "DELETE FROM features WHERE (model, content) IN (SELECT model, content FROM ("
-                        "SELECT model, content, SUM(LENGTH(row)) OVER (ORDER BY day DESC, model, content) AS kept"
-                        " FROM features) WHERE kept > ?)",
-                        (limit,),
-                    ).rowcount
+                if max_bytes is not None:
+                    removed += self._delete_beyond(connection, max_bytes - self._size_of_others())
                 connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)")
                 connection.execute("DELETE FROM models WHERE key NOT IN (SELECT model FROM features)")
-            if days is not None:
-                for path in self._left(days):
-                    path.unlink(missing_ok=True)
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log keeps a second copy
         return removed
 
-    def _overhead(self, connection: sqlite3.Connection) -> float:
-        """Return the ratio of the file's size to the size of its rows."""
-        pages, free, size = (
-            connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
-        )
+    def _keep_within_limit(self, connection: sqlite3.Connection) -> None:
+        """Remove the least recently used rows where more than the limit is in use; new ones take their pages.
+
+        The file itself shrinks only if it is far larger: rewriting it takes as long as a copy of it.
+        """
+        if self._limit is None:
+            return
+        pages, free, size = _page_counts(connection)
+        if (pages - free) * size <= self._limit:
+            return
+        with self.writing(connection):
+            self._delete_beyond(connection, int(self._limit * _KEPT_SHARE))
+        if pages * size > 2 * self._limit:
+            with suppress(sqlite3.OperationalError):  # another process reads it, or the disk has no room for a copy
+                connection.execute("VACUUM")
+
+    def _delete_beyond(self, connection: sqlite3.Connection, max_bytes: int) -> int:
+        """Delete the least recently used rows until the others take at most so much of the file."""
+        pages, free, size = _page_counts(connection)
         rows = connection.execute("SELECT SUM(LENGTH(row)) FROM features").fetchone()[0] or 0
-        return max(1.0, float((pages - free - _FIXED_PAGES) * size) / max(rows, 1))
+        overhead = max(1.0, (pages - free - _FIXED_PAGES) * size / max(rows, 1))  # bytes of the file for one of a row
+        limit = (max_bytes - _FIXED_PAGES * size) / overhead
+        return connection.execute(
+            "DELETE FROM features WHERE (model, content) IN (SELECT model, content FROM ("
+            "SELECT model, content, SUM(LENGTH(row)) OVER (ORDER BY day DESC, rowid DESC) AS kept"
+            " FROM features) WHERE kept > ?)",
+            (limit,),
+        ).rowcount
+
+    def _size_of_others(self) -> int:
+        """Return the bytes of what is not the store's own."""
+        return sum(path.stat().st_size for path in self._files() if path not in self.parts() and path.exists())
 
     def _left(self, days: int) -> list[Path]:
         """Return files of other versions or set aside that were not written for some days, with their logs."""
@@ -229,6 +262,15 @@ class FeatureCache(Database):
         if self.path.name == FILE_NAME:
             beside = (path for path in self.path.parent.glob("features-*") if _OURS.fullmatch(path.name))
         return list(dict.fromkeys([*self.parts(), *beside]))
+
+
+def _page_counts(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return a file's pages, those of them that are free, and the bytes of one."""
+    pages, free, size = (
+        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return pages, free, size
 
 
 def _today() -> int:

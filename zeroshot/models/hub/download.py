@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ...system.sizes import in_bytes
 from ..checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHTS
 from . import questions
-from .errors import cache_folder, endpoint, full, in_bytes, no_hub, one_line, refused
+from .errors import cache_folder, endpoint, full, no_hub, one_line, refused
 from .questions import ask, list_names, metadata, transport_error
 
 if TYPE_CHECKING:

@@ -68,16 +68,6 @@ def endpoint() -> str:
     return constants.ENDPOINT
 
 
-def in_bytes(count: int) -> str:
-    """Write a size with three digits, in the decimal units that the hub's pages use."""
-    value = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} GB"
-
-
 def one_line(text: str) -> str:
     """Fold a message of several lines into one."""
     return " ".join(text.split())
