@@ -22,6 +22,14 @@ class ReportFormat(enum.StrEnum):
     JSON = "json"
 
 
+class PlanFormat(enum.StrEnum):
+    """How the plan of a `sort` is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
 class Field(enum.StrEnum):
     """Numbers that a record gives for each label."""
 

@@ -1,10 +1,30 @@
-"""Arguments that are one string or several. Imports nothing, so that commands that only list stay quick."""
+"""Strings as callers pass them and as terminals take them. Imports nothing, so that what only lists is quick."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def as_many(given: str | Iterable[str]) -> Iterable[str]:
     """Return several strings as they are, and one as a list of it: Python would walk it by its characters."""
     return [given] if isinstance(given, str) else given
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal would act on: control characters and undecodable bytes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
+        for character in text
+    )
+
+
+def some_of(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first items of many, and how many more there are."""
+    return separator.join(items[:most]) + (f" {and_more(len(items) - most)}" if len(items) > most else "")
+
+
+def and_more(count: int, noun: str = "") -> str:
+    """Return ``and N more``, with what they are."""
+    return f"and {count} more" + (f" {noun}" if noun else "")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from support.fakes import FakeEncoder
 from zeroshot.cli import app
-from zeroshot.evaluation import compare
+from zeroshot.evaluation import compare, run_file
 
 runner = CliRunner()
 
@@ -36,7 +36,7 @@ def evaluate(*arguments: str) -> dict[str, Any]:
 
 def test_contract(fake_model, folder: str) -> None:
     """The keys of the JSON are pinned, and the numbers of the ten images are right."""
-    document = evaluate(folder, "--suspects", "3")
+    document = evaluate(folder, "--label-issues", "3")
     assert list(document) == [
         *("format", "version", "manifest", "metrics", "pictures", "labels", "confusion", "reliability"),
         *("risk_coverage", "predictions", "suspects", "failures", "mapping"),
@@ -78,7 +78,7 @@ def test_the_way_that_images_were_opened_stands_in_the_manifest(fake_model, fold
 
 def test_table(fake_model, folder: str) -> None:
     """The table has the metrics with intervals, the labels, the mistakes and the suspects, at 80 columns."""
-    result = runner.invoke(app, ["eval", folder, "--format", "table", "--suspects", "2"])
+    result = runner.invoke(app, ["eval", folder, "--format", "table", "--label-issues", "2"])
     assert result.exit_code == 0
     assert "top-1       90.0% (59.6–98.2)" in result.stdout
     assert "most confused" in result.stdout
@@ -139,7 +139,7 @@ def test_what_eval_writes_compare_reads(fake_model, folder: str, tmp_path: Path)
     for name in ("photo", "plain"):
         paths.append(str(tmp_path / f"{name}.json"))
         assert runner.invoke(app, ["eval", folder, "--prompts", name, "--output", paths[-1]]).exit_code == 0
-    result = compare.compare(*map(compare.load_run, paths))
+    result = compare.compare(*map(run_file.load_run, paths))
     assert (result.n_images, result.top1.p) == (10, 1.0)
 
 

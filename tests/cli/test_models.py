@@ -98,9 +98,12 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     pull = ["models", "pull", "ViT-S-32-alt", "--pretrained", str(weights)]
     done = CliRunner().invoke(app, pull)
     assert done.exit_code == 2
-    assert "--image-mean" in done.stderr
-    named = ["--image-mean", "0.5,0.4,0.3", "--image-std", "0.2,0.2,0.2"]
-    done = CliRunner().invoke(app, [*pull, *named, "--interpolation", "bilinear", "--resize-mode", "squash"])
+    assert "--preprocess" in done.stderr
+    (tmp_path / "how.json").write_text(
+        '{"preprocess_cfg": {"size": 96, "mode": "RGB", "mean": [0.5, 0.4, 0.3], "std": 0.2,'
+        ' "interpolation": "bilinear", "resize_mode": "squash"}}'
+    )
+    done = CliRunner().invoke(app, [*pull, "--preprocess", str(tmp_path / "how.json")])
     assert done.exit_code == 0, done.stderr
     (source,) = exported
     assert source.preprocessing == resolvers.Preprocessing(
@@ -120,8 +123,8 @@ def test_pulling_says_when_another_export_is_preferred(save_model_folder: SaveMo
 
 
 def test_the_list_is_a_versioned_document_too() -> None:
-    """`models list --json` has a key for each column, numbers as numbers, and null for what there is none of."""
-    done = CliRunner().invoke(app, ["models", "list", "--json"])
+    """`models list --format json` has a key for each column, numbers as numbers, and null for what there is none of."""
+    done = CliRunner().invoke(app, ["models", "list", "--format", "json"])
     document = json.loads(done.stdout)
     assert list(document) == ["format", "version", "models"]
     assert (document["format"], document["version"]) == ("zeroshot-models", 1)
@@ -138,7 +141,7 @@ def test_the_list_is_a_versioned_document_too() -> None:
         "note": "the default: accurate for its size",
     }
     assert (rows["tiny"]["architecture"], rows["tiny"]["imagenet_top1"]) == (None, None)
-    every = json.loads(CliRunner().invoke(app, ["models", "list", "--all", "--json"]).stdout)
+    every = json.loads(CliRunner().invoke(app, ["models", "list", "--all", "--format", "json"]).stdout)
     assert {"architecture": "ViT-B-32", "pretrained": "openai"} in every["pretrained"]
 
 
@@ -151,7 +154,7 @@ def test_listing_imports_nothing_heavy() -> None:
         "heavy = {'numpy', 'torch', 'open_clip', 'onnxruntime', 'rich', 'PIL', 'yaml', 'huggingface_hub', 'pydantic'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
-    for options in ([], ["--json"]):
+    for options in ([], ["--format", "json"]):
         done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=True)
         assert done.stderr.strip() == "[]"
         assert "ViT-B-32-256" in done.stdout

@@ -10,21 +10,10 @@ from typing import Any
 
 import pytest
 
-from support.commands import run
+from support.commands import every_command, run
 from support.fakes import FakeModel
-from zeroshot import cli
 from zeroshot.cli.groups import find_use
 from zeroshot.cli.options import Use
-
-
-def every_command() -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield each command's words and what Typer makes of it."""
-    for name in cli._COMMANDS:
-        command = cli._load(name)
-        if hasattr(command, "commands"):
-            yield from (((name, sub), found) for sub, found in command.commands.items())
-        else:
-            yield (name,), command
 
 
 def uses(command: Any) -> dict[str, Use | None]:

@@ -215,9 +215,13 @@ def test_a_weights_file_may_be_given_its_preprocessing(
 ) -> None:
     """The options that the error for a bare weights file asks for are there, as they are for classify."""
     places = {"PATH": folder, "FEATURES": tmp_path / "f.npz"}
-    done = run(*(places.get(word, word) for word in command), "--image-mean", "0.5,0.5,0.5", "--resize-mode", "squash")
+    done = run(
+        *(places.get(word, word) for word in command),
+        "--preprocess",
+        '{"mean": [0.5, 0.5, 0.5], "resize_mode": "squash"}',
+    )
     assert done.exit_code == 0, done.output
-    assert fake_model.calls[-1]["preprocessing"] == {"mean": (0.5, 0.5, 0.5), "resize_mode": "squash"}
+    assert fake_model.calls[-1]["preprocessing"] == {"mean": [0.5, 0.5, 0.5], "resize_mode": "squash"}
 
 
 def test_a_limit_on_what_is_opened_stands_beside_what_was_found(folder: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_linking_is_the_default(src: Path, tmp_path: Path) -> None:
 def test_a_dry_run_tells_the_plan_and_changes_nothing(src: Path, tmp_path: Path) -> None:
     """The plan in JSON is what a run then does; nothing is made, not even the folder."""
     arguments = ["sort", src, *LABELS, "--threshold", 0.5, "--into", tmp_path / "out", "--move"]
-    result = run(*arguments, "--dry-run", "--json")
+    result = run(*arguments, "--dry-run", "--format", "jsonl")
     assert result.exit_code == 3
     assert not (tmp_path / "out").exists()
     rows = [json.loads(line) for line in result.stdout.splitlines()]
@@ -125,7 +125,7 @@ def test_what_cannot_be_undone_is_named(src: Path, tmp_path: Path) -> None:
     [
         (["--into", "out", "--copy", "--move"], "--copy and --move are given"),
         ([], "no folder to sort into"),
-        (["--into", "out", "--json"], "only --dry-run shows"),
+        (["--into", "out", "--format", "jsonl"], "only --dry-run shows"),
         (["--into", "src/1.png"], "is not a folder"),
     ],
 )

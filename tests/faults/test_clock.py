@@ -84,7 +84,7 @@ def test_pruning(clock: Clock) -> None:
     assert store.find(b"m", b"unused", 4) is not None
 
 
-@pytest.mark.parametrize("way", ["--move", "--copy", "--link"])
+@pytest.mark.parametrize("way", ["--move", "--copy", ""])
 def test_sorting(clock: Clock, fake_model: FakeModel, tmp_path: Path, way: str) -> None:
     """Sorting again and again under other clocks and undoing under yet others restores every image and its time."""
     with workplace(tmp_path / "work") as (src, into):
@@ -93,7 +93,7 @@ def test_sorting(clock: Clock, fake_model: FakeModel, tmp_path: Path, way: str) 
             clock(ahead)
             os.utime(src / "1.png" if (src / "1.png").exists() else src, (NOW + ahead, NOW + ahead))
             before = read_tree(src) if number == 0 else before
-            assert run("sort", src, "--into", into, "--labels", LABELS, "--no-cache", way).exit_code == 3
+            assert run("sort", src, "--into", into, "--labels", LABELS, "--no-cache", *way.split()).exit_code == 3
             clock(-ahead)
             if number % 2:
                 for journal in journals(into):

@@ -167,14 +167,14 @@ class SortCampaign:
 
     def ways(self) -> list[tuple[str, bool]]:
         """Return each way to place images, with whether it crosses file systems."""
-        here = [("--link", False), ("--copy", False), ("--move", False)]
-        return [*here, ("--link", True), ("--move", True)] if self._elsewhere else here
+        here = [("", False), ("--copy", False), ("--move", False)]
+        return [*here, ("", True), ("--move", True)] if self._elsewhere else here
 
     def measure(self, way: tuple[str, bool]) -> tuple[int, Tree]:
         """Return how many calls an unbroken run makes, and what it leaves in the sorted folder."""
         if way not in self._calls:
             with self._place(way) as (src, into):
-                ended = self._server.run(["sort", src, "--into", into, way[0], *SORT])
+                ended = self._server.run(["sort", src, "--into", into, *way[0].split(), *SORT])
                 assert ended.code == 3, ended.stderr
                 self._calls[way] = ended.calls, read_tree(into)
         return self._calls[way]
@@ -188,7 +188,7 @@ class SortCampaign:
         where = f"{way} {fault} rerun={rerun} undo={undo_fault}"
         with self._place(way) as (src, into):  # type: ignore[attr-defined]
             before = read_tree(src)
-            command = ["sort", src, "--into", into, way[0], *SORT]
+            command = ["sort", src, "--into", into, *way[0].split(), *SORT]
             self._tally.note(self._server.run(command, fault), fault)
             self._look_for_images(before, src, into, f"after the stop: {where}")
             if rerun:

@@ -13,14 +13,14 @@ from typer.testing import CliRunner
 
 from zeroshot.cli.compare import compare as compare_command
 from zeroshot.errors import InputError
-from zeroshot.evaluation import compare
+from zeroshot.evaluation import compare, run_file
 from zeroshot.output.render.comparison import to_document, to_text
 
 app = typer.Typer()
 app.command()(compare_command)
 
 
-def run_file(tmp_path: Path, name: str, answers: list[tuple[str, int, int]], **changes: Any) -> str:
+def save_run(tmp_path: Path, name: str, answers: list[tuple[str, int, int]], **changes: Any) -> str:
     """Write a run over labels a, b, c: (path, target, answer)."""
     names = ["a", "b", "c"]
     document = {
@@ -46,11 +46,11 @@ def run_file(tmp_path: Path, name: str, answers: list[tuple[str, int, int]], **c
 
 
 def many(tmp_path: Path, name: str, right: list[bool]) -> str:
-    return run_file(tmp_path, name, [(f"val/{i}.jpg", 0, 0 if hit else 1) for i, hit in enumerate(right)])
+    return save_run(tmp_path, name, [(f"val/{i}.jpg", 0, 0 if hit else 1) for i, hit in enumerate(right)])
 
 
 def compare_files(first: str, second: str) -> compare.Comparison:
-    return compare.compare(compare.load_run(first), compare.load_run(second))
+    return compare.compare(run_file.load_run(first), run_file.load_run(second))
 
 
 class TestFinding:
@@ -86,8 +86,8 @@ class TestFinding:
 
     def test_labels_and_swaps(self, tmp_path: Path) -> None:
         """Each label's right answers are counted in both runs; images wrong in both, differently, are apart."""
-        first = run_file(tmp_path, "one", [("val/1", 0, 1), ("val/2", 0, 0), ("val/3", 1, 1), ("val/4", 2, 0)])
-        second = run_file(tmp_path, "two", [("val/1", 0, 0), ("val/2", 0, 0), ("val/3", 1, 0), ("val/4", 2, 1)])
+        first = save_run(tmp_path, "one", [("val/1", 0, 1), ("val/2", 0, 0), ("val/3", 1, 1), ("val/4", 2, 0)])
+        second = save_run(tmp_path, "two", [("val/1", 0, 0), ("val/2", 0, 0), ("val/3", 1, 0), ("val/4", 2, 1)])
         result = compare_files(first, second)
         assert [(x.key, x.support, x.first, x.second) for x in result.labels] == [("a", 2, 1, 2), ("b", 1, 1, 0)]
         assert [a.path for a, _ in result.swapped] == ["val/4"]
@@ -103,15 +103,15 @@ class TestMatching:
 
     def test_below_the_folder(self, tmp_path: Path) -> None:
         """The same folder spelled in another way still pairs every image."""
-        first = run_file(tmp_path, "one", [("val/a/1.jpg", 0, 0)])
+        first = save_run(tmp_path, "one", [("val/a/1.jpg", 0, 0)])
         manifest = {"model": {"model": "two"}, "prompts": {"name": "x"}, "options": {"data": "/data/val/"}}
-        second = run_file(tmp_path, "two", [("/data/val/a/1.jpg", 0, 0)], manifest=manifest)
+        second = save_run(tmp_path, "two", [("/data/val/a/1.jpg", 0, 0)], manifest=manifest)
         assert compare_files(first, second).n_images == 1
 
     def test_order_and_absentees(self, tmp_path: Path) -> None:
         """Images are matched by path, not by position; those in one run only are counted in a note."""
-        first = run_file(tmp_path, "one", [("val/1", 0, 0), ("val/2", 1, 1)])
-        second = run_file(tmp_path, "two", [("val/3", 0, 0), ("val/2", 1, 1), ("val/1", 0, 0)])
+        first = save_run(tmp_path, "one", [("val/1", 0, 0), ("val/2", 1, 1)])
+        second = save_run(tmp_path, "two", [("val/3", 0, 0), ("val/2", 1, 1), ("val/1", 0, 0)])
         result = compare_files(first, second)
         assert (result.n_images, result.top1.only_first, result.top1.only_second) == (2, 0, 0)
         assert result.notes == (f"1 images are only in {second} and are left out",)
@@ -119,23 +119,23 @@ class TestMatching:
     def test_listed_twice(self, tmp_path: Path) -> None:
         """An image that a table lists twice counts twice."""
         answers = [("val/1", 0, 0), ("val/1", 0, 0)]
-        assert compare_files(run_file(tmp_path, "one", answers), run_file(tmp_path, "two", answers)).n_images == 2
+        assert compare_files(save_run(tmp_path, "one", answers), save_run(tmp_path, "two", answers)).n_images == 2
 
     def test_nothing_in_common(self, tmp_path: Path) -> None:
         """Runs over different images cannot be compared."""
         with pytest.raises(InputError, match="no image in common"):
-            compare_files(run_file(tmp_path, "one", [("val/1", 0, 0)]), run_file(tmp_path, "two", [("val/2", 0, 0)]))
+            compare_files(save_run(tmp_path, "one", [("val/1", 0, 0)]), save_run(tmp_path, "two", [("val/2", 0, 0)]))
 
     def test_other_truth(self, tmp_path: Path) -> None:
         """Runs that disagree on what an image shows cannot be compared."""
         with pytest.raises(InputError, match=r"another true label in each run: val/1: a, b"):
-            compare_files(run_file(tmp_path, "one", [("val/1", 0, 0)]), run_file(tmp_path, "two", [("val/1", 1, 0)]))
+            compare_files(save_run(tmp_path, "one", [("val/1", 0, 0)]), save_run(tmp_path, "two", [("val/1", 1, 0)]))
 
     def test_other_labels_are_noted(self, tmp_path: Path) -> None:
         """A run that chose among fewer labels had an easier task."""
-        first = run_file(tmp_path, "one", [("val/1", 0, 0)])
+        first = save_run(tmp_path, "one", [("val/1", 0, 0)])
         labels = [{"label": "A", "key": "a"}, {"label": "B", "key": "b"}]
-        second = run_file(tmp_path, "two", [("val/1", 0, 0)], labels=labels)
+        second = save_run(tmp_path, "two", [("val/1", 0, 0)], labels=labels)
         assert "different labels" in compare_files(first, second).notes[0]
 
 
@@ -157,12 +157,12 @@ class TestFiles:
         path = tmp_path / "x.json"
         path.write_text(content)
         with pytest.raises(InputError, match=message):
-            compare.load_run(str(path))
+            run_file.load_run(str(path))
 
     def test_missing(self, tmp_path: Path) -> None:
         """A file that is not there is named."""
         with pytest.raises(InputError, match="cannot read"):
-            compare.load_run(str(tmp_path / "none.json"))
+            run_file.load_run(str(tmp_path / "none.json"))
 
 
 class TestOutput:
@@ -175,7 +175,7 @@ class TestOutput:
 
     def test_contract(self, two: tuple[str, str]) -> None:
         """The keys of the JSON are pinned."""
-        runs = compare.load_run(two[0]), compare.load_run(two[1])
+        runs = run_file.load_run(two[0]), run_file.load_run(two[1])
         document = to_document(compare.compare(*runs), *runs)
         assert list(document) == [
             *("format", "version", "runs", "finding", "pictures"),
@@ -188,7 +188,7 @@ class TestOutput:
 
     def test_text(self, two: tuple[str, str]) -> None:
         """The finding is the first line; images and labels follow, the first ones of many."""
-        runs = compare.load_run(two[0]), compare.load_run(two[1])
+        runs = run_file.load_run(two[0]), run_file.load_run(two[1])
         text = to_text(compare.compare(*runs), *runs)
         assert text.startswith("B is better by 19.0 points (")
         assert "labels that gained\n  +19  A: 60 to 79 right of 100" in text

@@ -147,7 +147,7 @@ def damage_nothing_there(root: Path) -> None:
         (damage_shard, InputError, r"1\.tar cannot be read"),
         (damage_count, InputError, r"1 of 3 shards are missing: .*2\.tar"),
         (damage_number_of_shards, InputError, r"'two' is no number"),
-        (damage_template, PromptError, r"'a photo\.' has not exactly one \{c\}"),
+        (damage_template, PromptError, r"'a photo\.' has no placeholder"),
         (damage_nothing_there, InputError, "no labelled images"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -55,13 +55,17 @@ class _Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     """Import a command or a group of them."""
+    from .help import PanelCommand
+
     module, _, attribute = _COMMANDS[name][0].partition(":")
     found = getattr(importlib.import_module(f".{module}", __name__), attribute)
     alone = typer.Typer(rich_markup_mode=None)
     if isinstance(found, typer.Typer):
+        for below in found.registered_commands:
+            below.cls = PanelCommand
         alone.add_typer(found, name=name, help=_COMMANDS[name][1])
     else:
-        alone.command(name)(found)
+        alone.command(name, cls=PanelCommand)(found)
     return get_group(alone).commands[name]
 
 
@@ -76,7 +80,11 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"default_map": _DEFAULTS, "help_option_names": ["-h", "--help"]},
+    context_settings={
+        "default_map": _DEFAULTS,
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 1000,  # typer's own limit is 80; the terminal's width is the one to keep to
+    },
 )
 
 
@@ -91,7 +99,8 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     pass

@@ -8,7 +8,7 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode
-from . import console, groups, labelled, options
+from . import console, groups, options
 
 
 @console.reports_errors
@@ -20,7 +20,7 @@ def compare(
     second: Annotated[
         str, typer.Argument(help="Another run over the same images.", metavar="B.json"), options.Use.READ
     ],
-    format_: labelled.ReportFormatOption = None,
+    format_: options.ReportFormatOption = None,
     output: options.Output = None,
 ) -> ExitCode:
     """Say whether run B is better than run A, or whether no difference is shown.
@@ -29,7 +29,7 @@ def compare(
     and a bootstrap interval of the difference.
     """
     from ..evaluation.compare import compare as compare_runs
-    from ..evaluation.compare import load_run
+    from ..evaluation.run_file import load_run
     from ..output.destination import check_output, open_output
     from ..output.render import comparison as render_compare
     from ..output.render.evaluation import encode

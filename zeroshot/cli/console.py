@@ -1,4 +1,4 @@
-"""Messages and progress on stderr, and the boundary where errors become exit codes."""
+"""What people see: messages and progress on stderr, and the boundary where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 
 import typer
 
 from ..errors import MORE_MEMORY, ExitCode, ZeroshotError
+from ..strings import and_more, printable
 from ..system import signals
 from ..system.memory import is_out_of_memory
 from . import status_line
@@ -37,13 +38,46 @@ _LEAST_BAR = 10
 
 def say(message: str) -> None:
     """Print one line on stderr."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in message)
-    status_line.print_error(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace") + b"\n")
+    status_line.print_error(printable(message).encode(sys.stderr.encoding or "utf-8", "backslashreplace") + b"\n")
 
 
 def warn(message: str) -> None:
     """Print a warning."""
     say(f"zeroshot: warning: {message}")
+
+
+class Few:
+    """Prints the first lines of what may be many, and how many more there are.
+
+    Args:
+        quiet: Print none of them.
+    """
+
+    MOST = 20
+    """Lines printed one by one; records or documents hold all of them."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._count = 0
+
+    def say(self, message: str) -> None:
+        """Print one line, if it is one of the first."""
+        self._count += 1
+        if not self._quiet and self._count <= self.MOST:
+            say(f"zeroshot: {message}")
+
+    def say_rest(self) -> None:
+        """Say how many were not printed."""
+        if not self._quiet and self._count > self.MOST:
+            say(f"zeroshot: ... {and_more(self._count - self.MOST)}")
+
+
+def say_few(messages: Iterable[str]) -> None:
+    """Print the first of many lines, and how many more there are."""
+    few = Few()
+    for message in messages:
+        few.say(message)
+    few.say_rest()
 
 
 def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Arguments, None]:
@@ -83,7 +117,7 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
 
 
 def give_up_stdout(error: OSError) -> ExitCode:
-    """Return the exit code after stdout failed: the reader has closed the pipe, or a disk is full.
+    """Return the exit code for what could not be printed: the reader has had enough, or a disk is full.
 
     Raises:
         OSError: The error as given; it is about something else.

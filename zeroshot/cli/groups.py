@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from ..enums import Device, Engine, Precision
-from ..errors import ExitCode, UsageError
+from ..errors import ExitCode, UsageError, nearest
 from . import options
+from .inputs import read_labels, read_templates
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
     from ..features.pipeline import Pipeline
+    from ..prompts.labels import LabelSet
+    from ..prompts.template_sets import TemplateSet
 
 Command = Callable[..., ExitCode | None]
 
@@ -140,53 +143,57 @@ class ImageOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightsFileOptions:
-    """The preprocessing of a weights file that brings none, checked when it is made.
+class LabelOptions:
+    """The labels to choose among, and the templates that they are put into."""
 
-    Raises:
-        UsageError: A mean or deviation is not three numbers.
-    """
+    labels: options.Labels = None
+    labels_file: options.LabelsFile = None
+    prompts: options.Prompts = None
+    template: options.Template = None
 
-    image_mean: options.ImageMean = None
-    image_std: options.ImageStd = None
-    interpolation: options.InterpolationOption = None
-    resize_mode: options.ResizeModeOption = None
+    def read(self) -> tuple[LabelSet, TemplateSet]:
+        """Read both.
 
-    def __post_init__(self) -> None:
-        self.preprocessing()
-
-    def preprocessing(self) -> dict[str, Any]:
-        """Return what was given, under open_clip's keys."""
-        given = {
-            "mean": _triple(self.image_mean, "--image-mean"),
-            "std": _triple(self.image_std, "--image-std"),
-            "interpolation": self.interpolation,
-            "resize_mode": self.resize_mode,
-        }
-        return {key: value for key, value in given.items() if value is not None}
+        Raises:
+            LabelError: The labels cannot be used.
+            PromptError: The templates cannot be used.
+            UsageError: There are no labels, or the options contradict each other.
+        """
+        return read_labels(self.labels, self.labels_file), read_templates(self.prompts, self.template)
 
 
 @dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """Where and how a model runs."""
+class ModelOptions:
+    """Which model is loaded, and where and how it runs.
 
+    Raises:
+        UsageError: The preprocessing cannot be used.
+    """
+
+    model: options.Model = None
+    pretrained: options.Pretrained = None
+    preprocess: options.Preprocess = None
     device: options.DeviceOption = Device.AUTO
     precision: options.PrecisionOption = Precision.AUTO
     engine: options.EngineOption = Engine.AUTO
 
-    def load(self, model: str | None, pretrained: str | None, preprocess_overrides: WeightsFileOptions) -> Encoder:
-        """Load a model, with a progress bar for its download."""
+    def __post_init__(self) -> None:
+        read_preprocess(self.preprocess)
+
+    def load(self) -> Encoder:
+        """Load the model, with a progress bar for its download."""
         from ..engines.choose import load_encoder
         from .console import loading, say, warn
 
-        with loading(model) as on_progress:
+        overrides = read_preprocess(self.preprocess)
+        with loading(self.model) as on_progress:
             encoder = load_encoder(
-                model,
-                pretrained,
+                self.model,
+                self.pretrained,
                 device=self.device,
                 precision=self.precision,
                 engine=self.engine,
-                preprocessing=preprocess_overrides.preprocessing(),
+                preprocessing=overrides,
                 on_progress=on_progress,
                 warn=warn,
             )
@@ -194,16 +201,80 @@ class EngineOptions:
         if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
             from ..models.resolvers import resolve
 
-            pull = f"zeroshot models pull {resolve(model, pretrained, preprocess_overrides.preprocessing()).arguments}"
+            pull = f"zeroshot models pull {resolve(self.model, self.pretrained, overrides).arguments}"
             say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")
         return encoder
 
 
-def _triple(text: str | None, option: str) -> tuple[float, float, float] | None:
-    if text is None:
-        return None
+@dataclass(frozen=True, slots=True)
+class ModelListOptions:
+    """The models that are compared, each run in the same way."""
+
+    model: options.Models = None
+    pretrained: options.Pretraineds = None
+    preprocess: options.Preprocess = None
+    device: options.DeviceOption = Device.AUTO
+    precision: options.PrecisionOption = Precision.AUTO
+    engine: options.EngineOption = Engine.AUTO
+
+    def each(self) -> list[ModelOptions]:
+        """Return each model with its weight tag.
+
+        Raises:
+            UsageError: There are tags, but not one for each model.
+        """
+        names: list[str | None] = [*self.model] if self.model else [None]
+        tags: list[str | None] = [*self.pretrained] if self.pretrained else [None] * len(names)
+        if len(tags) != len(names):
+            raise UsageError(
+                f"--pretrained is given {len(tags)} times for {len(names)} models",
+                "give one for each --model, in order; '' for an alias",
+            )
+        return [
+            ModelOptions(name, tag or None, self.preprocess, self.device, self.precision, self.engine)
+            for name, tag in zip(names, tags, strict=True)
+        ]
+
+
+_PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+"""The keys of open_clip's ``preprocess_cfg`` that decide something here; the size is the vision tower's."""
+
+_IGNORED_KEYS = ("size", "mode")
+"""Keys of files that open_clip writes: the vision tower says the size, and images are RGB always."""
+
+
+def read_preprocess(given: str | None) -> dict[str, Any]:
+    """Read ``--preprocess``: JSON, or the file that holds it, which may be a whole ``open_clip_config.json``.
+
+    Raises:
+        UsageError: It is no object, or a key or value is none of open_clip's.
+    """
+    if given is None:
+        return {}
+    import json
+
+    from ..errors import ModelError
+    from ..models.configuration import read_preprocessing
+
+    example = """--preprocess '{"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "resize_mode": "squash"}\'"""
     try:
-        red, green, blue = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text}: expected three numbers", f"{option} 0.48,0.46,0.41") from None
-    return red, green, blue
+        text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
+        document = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or f"no JSON: {error}"
+        raise UsageError(f"--preprocess {given}: {reason}", example) from error
+    found = document.get("preprocess_cfg", document) if isinstance(document, dict) else document
+    if not isinstance(found, dict) or not found:
+        raise UsageError(f"--preprocess {given}: expected an object with keys such as mean and std", example)
+    for key in found:
+        if key not in (*_PREPROCESS_KEYS, *_IGNORED_KEYS):
+            raise UsageError(
+                f"--preprocess: unknown key {key!r}{nearest(str(key), _PREPROCESS_KEYS)}",
+                f"the keys are {', '.join(_PREPROCESS_KEYS)}",
+            )
+    values = {key: value for key, value in found.items() if key in _PREPROCESS_KEYS and value is not None}
+    try:  # each value for itself: what is not given comes from the model
+        read_preprocessing({"mean": 0.5, "std": 0.5, **values}, {"vision_cfg": {}})
+    except ModelError as error:
+        raise UsageError(f"--preprocess {given}: {error.message}", example) from error
+    return values

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ..prompts.template_sets import TemplateSet
     from ..results import Failure
 
-SHOWN_FAILURES = 20
-"""Failures named on stderr one by one; the records name every one of them."""
-
 
 def read_labels(labels: str | None, labels_file: str | None) -> LabelSet:
     """Read the labels from whichever option gave them.
@@ -219,10 +216,7 @@ def _expand(entries: Iterable[str], skipped: Counter[str] | None = None) -> Iter
 
 def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
     """Name the images that could not be read, the first ones of many, and return the exit code for them."""
-    for failure in failures[:SHOWN_FAILURES]:
-        console.say(f"zeroshot: {failure.path}: {failure.error}")
-    if len(failures) > SHOWN_FAILURES:
-        console.say(f"zeroshot: ... and {len(failures) - SHOWN_FAILURES} more")
+    console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
     if failures:
         console.say(f"zeroshot: {len(failures)} of {total} inputs could not be read")
     return ExitCode.INCOMPLETE if failures else ExitCode.OK

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..enums import ReportFormat
 from . import console, groups, options
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -27,12 +28,12 @@ def list_(
     every: Annotated[
         bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    format_: options.PrintedFormatOption = ReportFormat.TABLE,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
     from ..models.catalogue import ALIASES
 
-    if json:
+    if format_ is ReportFormat.JSON:
         typer.echo(_list_as_json(every))
         return
     typer.echo(f"{'name':<9}{'size':>8}  {'ImageNet':<9} {'licence':<15} what it is")
@@ -90,15 +91,14 @@ def pull(
     export: Annotated[
         bool, typer.Option(help="Also export it for the torch-free engine, which starts in a second.")
     ] = True,
-    *,
-    preprocess_overrides: groups.WeightsFileOptions,
+    preprocess: options.Preprocess = None,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from ..engines import choose
     from ..models import resolvers
     from ..models.weights_file import hash_file
 
-    source = resolvers.resolve(model, pretrained, preprocess_overrides.preprocessing())
+    source = resolvers.resolve(model, pretrained, groups.read_preprocess(preprocess))
     if source.folder == resolvers.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
@@ -123,9 +123,8 @@ def pull(
 def info(
     model: Name = None,
     pretrained: options.Pretrained = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
-    *,
-    preprocess_overrides: groups.WeightsFileOptions,
+    format_: options.PrintedFormatOption = ReportFormat.TABLE,
+    preprocess: options.Preprocess = None,
 ) -> None:
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
     from dataclasses import asdict
@@ -133,9 +132,9 @@ def info(
     from ..models import resolvers
     from ..output.render.records import to_json
 
-    encoder = groups.EngineOptions().load(model, pretrained, preprocess_overrides)
+    encoder = groups.ModelOptions(model, pretrained, preprocess).load()
     spec = encoder.spec
-    if json:
+    if format_ is ReportFormat.JSON:
         typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())
         return
     how = spec.preprocessing
@@ -156,7 +155,7 @@ def info(
         "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
     }.items():
         typer.echo(f"{name:<15} {value}")
-    folder = resolvers.resolve(model, pretrained, preprocess_overrides.preprocessing()).folder
+    folder = resolvers.resolve(model, pretrained, groups.read_preprocess(preprocess)).folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8", errors="replace"))

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..enums import Device, Engine, Field, Format, Interpolation, Precision, ReportFormat, ResizeMode, Score
+from ..enums import Device, Engine, Field, Format, Precision, ReportFormat, Score
 from ..errors import UsageError, nearest
+
+
+class Panel(StrEnum):
+    """The headings under which a command's help lists its options, in this order."""
+
+    INPUTS = "Inputs"
+    LABELS = "Labels"
+    MODEL = "Model"
+    OUTPUT = "Output"
+    ADVANCED = "Advanced"
 
 
 class Use(Enum):
@@ -28,7 +38,12 @@ Paths = Annotated[
 ]
 Labels = Annotated[
     str | None,
-    typer.Option("--labels", help=r"The labels, separated by commas; \, is a comma inside one.", metavar="A,B,..."),
+    typer.Option(
+        "--labels",
+        help=r"The labels, separated by commas; \, is a comma inside one.",
+        metavar="A,B,...",
+        rich_help_panel=Panel.LABELS,
+    ),
 ]
 LabelsFile = Annotated[
     str | None,
@@ -36,17 +51,38 @@ LabelsFile = Annotated[
         "--labels-file",
         help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
         metavar="FILE",
+        rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
 ]
 Prompts = Annotated[
     str | None,
-    typer.Option("--prompts", help="A template set by name, or a YAML file. [default: general]", metavar="NAME|FILE"),
+    typer.Option(
+        "--prompts",
+        help="A template set by name, or a YAML file. [default: general]",
+        metavar="NAME|FILE",
+        rich_help_panel=Panel.LABELS,
+    ),
+    Use.READ,
+]
+SeveralPrompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompts",
+        help="A template set by name, or a YAML file; repeatable, to compare. [default: general]",
+        metavar="NAME|FILE",
+        rich_help_panel=Panel.LABELS,
+    ),
     Use.READ,
 ]
 Template = Annotated[
     list[str] | None,
-    typer.Option("--template", help="A template with {} for the label, instead of a set; repeatable.", metavar="TEXT"),
+    typer.Option(
+        "--template",
+        help="A template with {} for the label, instead of a set; repeatable.",
+        metavar="TEXT",
+        rich_help_panel=Panel.LABELS,
+    ),
 ]
 Model = Annotated[
     str | None,
@@ -56,18 +92,48 @@ Model = Annotated[
         help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. "
         "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
+        rich_help_panel=Panel.MODEL,
     ),
     Use.READ_FOLDER,
 ]
 Pretrained = Annotated[
     str | None,
     typer.Option(
-        "--pretrained", help="With an architecture: open_clip's weight tag, or a weights file.", metavar="TAG|FILE"
+        "--pretrained",
+        help="With an architecture: open_clip's weight tag, or a weights file.",
+        metavar="TAG|FILE",
+        rich_help_panel=Panel.MODEL,
+    ),
+    Use.READ,
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="An alias, an architecture, hf-hub:ORG/REPO or a folder; repeatable, to compare. "
+        "[default: $ZEROSHOT_MODEL or base]",
+        metavar="MODEL",
+        rich_help_panel=Panel.MODEL,
+    ),
+    Use.READ_FOLDER,
+]
+Pretraineds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pretrained",
+        help="With an architecture: open_clip's weight tag, or a weights file. "
+        "With several --model: one for each, in order; '' for an alias.",
+        metavar="TAG|FILE",
+        rich_help_panel=Panel.MODEL,
     ),
     Use.READ,
 ]
 DeviceOption = Annotated[
-    Device, typer.Option("--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.")
+    Device,
+    typer.Option(
+        "--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.", rich_help_panel=Panel.MODEL
+    ),
 ]
 PrecisionOption = Annotated[
     Precision,
@@ -75,19 +141,30 @@ PrecisionOption = Annotated[
         "--precision",
         help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32. int8: about twice as fast on CPUs at a small, "
         "recorded cost in agreement with fp32; needs `models pull` first.",
+        rich_help_panel=Panel.MODEL,
     ),
 ]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.")]
+EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.", rich_help_panel=Panel.MODEL)]
 BatchSize = Annotated[
     int,
     typer.Option(
-        "--batch-size", min=1, max=4096, help="Images encoded together; no answer depends on it.", metavar="N"
+        "--batch-size",
+        min=1,
+        max=4096,
+        help="Images encoded together; no answer depends on it.",
+        metavar="N",
+        rich_help_panel=Panel.ADVANCED,
     ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", min=1, max=256, help="Workers that read and decode. [default: the cores available]", metavar="N"
+        "--workers",
+        min=1,
+        max=256,
+        help="Workers that read and decode. [default: the cores available]",
+        metavar="N",
+        rich_help_panel=Panel.ADVANCED,
     ),
 ]
 Isolate = Annotated[
@@ -97,6 +174,7 @@ Isolate = Annotated[
         help="Decode in processes, one a worker: an image that crashes or hangs its decoder is one failed record. "
         "Without it they are threads: a damaged file is a failed record too, but a crash ends the run (`classify "
         "--resume` continues it) and a hang stops it.",
+        rich_help_panel=Panel.ADVANCED,
     ),
 ]
 ImageTimeout = Annotated[
@@ -107,10 +185,16 @@ ImageTimeout = Annotated[
         max=86400,
         help="With --isolate: seconds that one image may take. [default: 60]",
         metavar="SECONDS",
+        rich_help_panel=Panel.ADVANCED,
     ),
 ]
 NoExif = Annotated[
-    bool, typer.Option("--no-exif", help="Leave images as stored, not turned upright; published protocols do so.")
+    bool,
+    typer.Option(
+        "--no-exif",
+        help="Leave images as stored, not turned upright; published protocols do so.",
+        rich_help_panel=Panel.ADVANCED,
+    ),
 ]
 Draft = Annotated[
     bool,
@@ -118,6 +202,7 @@ Draft = Annotated[
         "--draft",
         help="Decode large JPEGs at a half, quarter or eighth of their size, at least twice the model's: several times "
         "as fast with a small model; probabilities move, by 0.01 on average.",
+        rich_help_panel=Panel.ADVANCED,
     ),
 ]
 MaxPixels = Annotated[
@@ -127,6 +212,7 @@ MaxPixels = Annotated[
         min=1,
         help="Refuse images with more pixels. [default: 178956970, or fewer if the memory at hand cannot hold them]",
         metavar="N",
+        rich_help_panel=Panel.ADVANCED,
     ),
 ]
 ScoreOption = Annotated[
@@ -134,21 +220,36 @@ ScoreOption = Annotated[
     typer.Option(
         "--score",
         help="softmax: the labels compete. sigmoid: each on its own, for models trained so. [default: softmax]",
+        rich_help_panel=Panel.OUTPUT,
     ),
 ]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", help="Write here instead of stdout; the file appears when it is whole.", metavar="FILE"
+        "--output",
+        "-o",
+        help="Write here instead of stdout; the file appears when it is whole.",
+        metavar="FILE",
+        rich_help_panel=Panel.OUTPUT,
     ),
     Use.WRITTEN,
 ]
 Report = Annotated[
     Path | None,
-    typer.Option("--report", help="Also write a page to look at: one file, no network.", metavar="FILE.html"),
+    typer.Option(
+        "--report",
+        help="Also write a page to look at: one file, no network.",
+        metavar="FILE.html",
+        rich_help_panel=Panel.OUTPUT,
+    ),
     Use.WRITTEN,
 ]
-TopK = Annotated[int, typer.Option("--top-k", "-k", min=1, help="Labels listed for each image.", metavar="N")]
+TopK = Annotated[
+    int,
+    typer.Option(
+        "--top-k", "-k", min=1, help="Labels listed for each image.", metavar="N", rich_help_panel=Panel.OUTPUT
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(
@@ -157,37 +258,56 @@ Threshold = Annotated[
         max=1.0,
         help="Below this probability the label is null: unknown. [default: 0]",
         metavar="P",
+        rich_help_panel=Panel.OUTPUT,
     ),
 ]
 Calibration = Annotated[
     Path | None,
-    typer.Option("--calibration", help="Apply the temperature and threshold that `calibrate` fitted.", metavar="FILE"),
+    typer.Option(
+        "--calibration",
+        help="Apply the temperature and threshold that `calibrate` fitted.",
+        metavar="FILE",
+        rich_help_panel=Panel.OUTPUT,
+    ),
     Use.READ,
 ]
 Fields = Annotated[
-    str | None, typer.Option("--fields", help="More numbers for each label: similarity, logit.", metavar="A,B,...")
-]
-ImageMean = Annotated[
     str | None,
-    typer.Option("--image-mean", help="For a weights file: mean of the channels, as R,G,B in 0..1.", metavar="R,G,B"),
+    typer.Option(
+        "--fields",
+        help="More numbers for each label: similarity, logit.",
+        metavar="A,B,...",
+        rich_help_panel=Panel.OUTPUT,
+    ),
 ]
-ImageStd = Annotated[
-    str | None, typer.Option("--image-std", help="For a weights file: deviation of the channels.", metavar="R,G,B")
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="For a weights file that brings none: open_clip's preprocess_cfg (mean, std, interpolation, resize_mode), "
+        "as JSON or the file that holds it.",
+        metavar="FILE|JSON",
+        rich_help_panel=Panel.MODEL,
+    ),
+    Use.READ,
 ]
-InterpolationOption = Annotated[
-    Interpolation | None, typer.Option("--interpolation", help="For a weights file: filter for resizing.")
-]
-ResizeModeOption = Annotated[
-    ResizeMode | None, typer.Option("--resize-mode", help="For a weights file: how the shape is made to fit.")
-]
-
-
 From0 = Annotated[
-    bool, typer.Option("--from0", "-0", help="Lists of paths are separated by NUL, as `find -print0` writes them.")
+    bool,
+    typer.Option(
+        "--from0",
+        "-0",
+        help="Lists of paths are separated by NUL, as `find -print0` writes them.",
+        rich_help_panel=Panel.INPUTS,
+    ),
 ]
 FilesFrom = Annotated[
     str | None,
-    typer.Option("--files-from", help="Read paths from a file, one a line, after the other inputs.", metavar="FILE"),
+    typer.Option(
+        "--files-from",
+        help="Read paths from a file, one a line, after the other inputs.",
+        metavar="FILE",
+        rich_help_panel=Panel.INPUTS,
+    ),
     Use.READ,
 ]
 FormatOption = Annotated[
@@ -196,10 +316,28 @@ FormatOption = Annotated[
         "--format",
         "-f",
         help="How to write records. [default: the ending of --output, table on a terminal, else jsonl]",
+        rich_help_panel=Panel.OUTPUT,
     ),
 ]
+ReportFormatOption = Annotated[
+    ReportFormat | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="How to write the result. [default: table on a terminal, else json]",
+        rich_help_panel=Panel.OUTPUT,
+    ),
+]
+PrintedFormatOption = Annotated[
+    ReportFormat, typer.Option("--format", "-f", help="How to print it; json: one document.")
+]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Compute every feature anew, and store none (see `zeroshot cache`).")
+    bool,
+    typer.Option(
+        "--no-cache",
+        help="Compute every feature anew, and store none (see `zeroshot cache`).",
+        rich_help_panel=Panel.ADVANCED,
+    ),
 ]
 
 

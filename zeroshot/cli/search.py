@@ -39,16 +39,23 @@ def search(
         typer.Option("--like", help="Search for images like this one; repeatable.", metavar="IMAGE"),
         options.Use.READ,
     ] = None,
-    top: Annotated[int, typer.Option("--top", "-n", min=1, help="How many images to list.", metavar="N")] = 20,
+    top: Annotated[
+        int,
+        typer.Option(
+            "--top",
+            "-k",
+            min=1,
+            help="How many images to list.",
+            metavar="N",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = 20,
     format_: options.FormatOption = None,
     output: options.Output = None,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
     *,
     inputs: SearchOptions,
+    model: groups.ModelOptions,
     images: groups.ImageOptions,
-    running: groups.EngineOptions,
-    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """List the images nearest to a text, or to other images.
 
@@ -74,7 +81,7 @@ def search(
 
     check_output(output)
     pipeline = images.pipeline()
-    encoder = running.load(model, pretrained, preprocess_overrides)
+    encoder = model.load()
     query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
@@ -116,13 +123,10 @@ def features(
         typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet"),
         options.Use.WRITTEN,
     ],
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
     *,
     inputs: InputOptions,
+    model: groups.ModelOptions,
     images: groups.ImageOptions,
-    running: groups.EngineOptions,
-    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Write the features of images to a file, for programs of your own."""
     import numpy as np
@@ -136,7 +140,7 @@ def features(
     inputs.check()
     check_output(output)
     pipeline = images.pipeline()
-    encoder = running.load(model, pretrained, preprocess_overrides)
+    encoder = model.load()
     read, failures = [], []
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)

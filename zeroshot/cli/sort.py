@@ -7,57 +7,85 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ..enums import Placement
+from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
-from ..sort.plan import Stay, Step
+from ..sort.plan import Stay, Step, make_plan, select_inputs
+from ..strings import printable
 from ..system.signals import held_back
 from . import console, groups, options
-from .inputs import InputOptions, prepare_classifier, read_labels, read_templates
+from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
 
 if TYPE_CHECKING:
     from ..results import Record
 
 T = TypeVar("T")
 
-_SHOWN = 20
-"""Images named on stderr one by one."""
+PlanFormatOption = Annotated[
+    PlanFormat | None,
+    typer.Option(
+        "--format",
+        "-f",
+        help="With --dry-run: how to print the plan. [default: table]",
+        rich_help_panel=options.Panel.OUTPUT,
+    ),
+]
 
 
 @console.reports_errors
 @groups.expand_option_groups
 def sort(
     into: Annotated[
-        Path | None, typer.Option("--into", help="Sort into this folder; it is made if need be.", metavar="DIR")
-    ] = None,
-    labels: options.Labels = None,
-    labels_file: options.LabelsFile = None,
-    link: Annotated[
-        bool, typer.Option("--link", help="Link images (the default): hard links, symbolic across file systems.")
-    ] = False,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy images, each read back and compared.")] = False,
-    move: Annotated[bool, typer.Option("--move", help="Move images; `zeroshot undo` brings them back.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and change nothing.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="With --dry-run: print the plan as JSON lines.")] = False,
-    threshold: Annotated[
-        float,
+        Path | None,
         typer.Option(
-            "--threshold", min=0.0, max=1.0, help="Below this probability an image goes to _review/.", metavar="P"
+            "--into",
+            help="Sort into this folder; it is made if need be.",
+            metavar="DIR",
+            rich_help_panel=options.Panel.OUTPUT,
         ),
-    ] = 0.0,
-    prompts: options.Prompts = None,
-    template: options.Template = None,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
+    ] = None,
+    copy: Annotated[
+        bool,
+        typer.Option(
+            "--copy",
+            help="Copy images, each read back and compared. [default: hard links, symbolic across file systems]",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = False,
+    move: Annotated[
+        bool,
+        typer.Option(
+            "--move", help="Move images; `zeroshot undo` brings them back.", rich_help_panel=options.Panel.OUTPUT
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", "-n", help="Print the plan and change nothing.", rich_help_panel=options.Panel.OUTPUT
+        ),
+    ] = False,
+    format_: PlanFormatOption = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0.0,
+            max=1.0,
+            help="Below this probability an image goes to _review/. [default: 0]",
+            metavar="P",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = None,
+    calibration: options.Calibration = None,
     score: options.ScoreOption = None,
     *,
     inputs: InputOptions,
+    labels: groups.LabelOptions,
+    model: groups.ModelOptions,
     images: groups.ImageOptions,
-    running: groups.EngineOptions,
-    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Sort images into a folder for each label.
 
@@ -66,32 +94,18 @@ def sort(
     journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some images,
     130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
-    placement = _placement(link=link, copy=copy, move=move)
-    if into is None:
-        raise UsageError("no folder to sort into", "--into DIR")
-    if json and not dry_run:
-        raise UsageError("--json prints a plan, which only --dry-run shows", "add --dry-run")
-    try:
-        target = into.expanduser().resolve()
-        taken = target.exists() and not target.is_dir()
-    except (OSError, RuntimeError) as error:  # a name that is too long; nobody's home; a loop of links
-        raise UsageError(
-            f"--into {into}: {getattr(error, 'strerror', None) or error}", "name another folder"
-        ) from error
-    if taken:
-        raise UsageError(f"--into {into} is not a folder", "name a folder, which may be new")
-    label_set, template_set = read_labels(labels, labels_file), read_templates(prompts, template)
+    placement = _placement(copy=copy, move=move)
+    target = _check_target(into)
+    if format_ and not dry_run:
+        raise UsageError("--format is how a plan is printed, which only --dry-run shows", "add --dry-run")
+    label_set, template_set = labels.read()
+    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     inputs.check()
 
-    from ..output.destination import check_folder
-    from ..sort.mover import settle_earlier
     from ..sort.names import folder_names
-    from ..sort.plan import make_plan, select_inputs
 
     if not dry_run:
-        check_folder(target)
-        for note in settle_earlier(target):
-            console.warn(note)
+        _settle(target)
     folders = folder_names(name for name, _ in label_set.answers)
     # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
     paths = list(select_inputs(inputs.find_with_origin(), target, folders.values()))
@@ -102,16 +116,46 @@ def sort(
     from ..classifier import Decision, classify_paths
 
     pipeline = images.pipeline()
-    encoder = running.load(model, pretrained, preprocess_overrides)
+    encoder = model.load()
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
+    classifier, least, _ = apply_calibration(classifier, encoder.spec, calibration, threshold)
     with console.Bar("images", len(paths)) as bar:
-        records = _counted(classify_paths(encoder, classifier, paths, Decision(1, threshold), pipeline), bar)
+        records = _counted(classify_paths(encoder, classifier, paths, Decision(1, least), pipeline), bar)
         plan = list(make_plan(records, target, folders, placement))
     if dry_run:
-        _print_plan(plan, as_json=json)
-        _say_stays(stays := [item for item in plan if isinstance(item, Stay)])
-        return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
+        _print_plan(plan, format_ or PlanFormat.TABLE)
+        return _say_stays([item for item in plan if isinstance(item, Stay)])
     return _carry_out(plan, target)
+
+
+def _check_target(into: Path | None) -> Path:
+    """Return the folder to sort into, which may be yet to be made.
+
+    Raises:
+        UsageError: There is none, or it can be none.
+    """
+    if into is None:
+        raise UsageError("no folder to sort into", "--into DIR")
+    try:
+        target = into.expanduser().resolve()
+        taken = target.exists() and not target.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long; nobody's home; a loop of links
+        raise UsageError(
+            f"--into {into}: {getattr(error, 'strerror', None) or error}", "name another folder"
+        ) from error
+    if taken:
+        raise UsageError(f"--into {into} is not a folder", "name a folder, which may be new")
+    return target
+
+
+def _settle(target: Path) -> None:
+    """Refuse a folder that cannot be written to, and finish what an interrupted `sort` left in it."""
+    from ..output.destination import check_folder
+    from ..sort.mover import settle_earlier
+
+    check_folder(target)
+    for note in settle_earlier(target):
+        console.warn(note)
 
 
 @console.reports_errors
@@ -128,7 +172,6 @@ def undo(
     moves files: undo your own only.
     """
     from ..images.paths import names_folder
-    from ..output.render.records import printable
     from ..sort.journal import Journal, find_journals
     from ..sort.mover import undo as take_back
 
@@ -157,13 +200,10 @@ def undo(
     return ExitCode.INCOMPLETE if kept else ExitCode.OK
 
 
-def _placement(*, link: bool, copy: bool, move: bool) -> Placement:
-    given = [
-        choice for choice, asked in ((Placement.LINK, link), (Placement.COPY, copy), (Placement.MOVE, move)) if asked
-    ]
-    if len(given) > 1:
-        raise UsageError(f"{' and '.join(f'--{choice}' for choice in given)} are given", "choose one of them")
-    return given[0] if given else Placement.LINK
+def _placement(*, copy: bool, move: bool) -> Placement:
+    if copy and move:
+        raise UsageError("--copy and --move are given", "choose one of them")
+    return Placement.COPY if copy else Placement.MOVE if move else Placement.LINK
 
 
 def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:
@@ -197,9 +237,9 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]
     if not steps:
-        _say_stays(stays)
+        code = _say_stays(stays)
         console.say("zeroshot: nothing was sorted")
-        return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
+        return code
     done: Counter[str] = Counter()
     methods: Counter[str] = Counter()
     with Journal.create(into) as journal:
@@ -224,30 +264,33 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
 
 
-def _say_stays(stays: list[Stay]) -> None:
+def _say_stays(stays: list[Stay]) -> ExitCode:
+    """Name the first images that stay because they could not be sorted; return the exit code for that."""
     failed = [stay for stay in stays if stay.failed]
-    for stay in failed[:_SHOWN]:
-        console.say(f"zeroshot: {stay.path} stays: {stay.reason}")
-    if len(failed) > _SHOWN:
-        console.say(f"zeroshot: ... and {len(failed) - _SHOWN} more")
+    console.say_few(f"{stay.path} stays: {stay.reason}" for stay in failed)
     if already := len(stays) - len(failed):
         console.say(f"zeroshot: {already} are there already or were named twice")
+    return ExitCode.INCOMPLETE if failed else ExitCode.OK
 
 
-def _print_plan(plan: list[Step | Stay], *, as_json: bool) -> None:
-    from ..output.render.records import printable, significant, to_json
+def _print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
+    from ..output.destination import open_output
+    from ..output.render.records import significant, to_json
 
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
     for item in plan:
         if isinstance(item, Stay):
-            row = {"path": item.path, "action": "stay", "reason": item.reason, "failed": item.failed}
-            line = f"stay  {item.path}: {item.reason}"
+            rows.append({"path": item.path, "action": "stay", "reason": item.reason, "failed": item.failed})
+            lines.append(f"stay  {item.path}: {item.reason}")
         else:
-            row = {
-                "path": item.path,
-                "action": str(item.placement),
-                "target": str(item.target),
-                "label": item.label,
-                "probability": significant(item.probability),
-            }
-            line = f"{item.placement}  {item.path} -> {item.target}  {100 * item.probability:.1f}%"
-        typer.echo(to_json(row) if as_json else printable(line).encode())
+            row = {"path": item.path, "action": str(item.placement), "target": str(item.target), "label": item.label}
+            rows.append(row | {"probability": significant(item.probability)})
+            lines.append(f"{item.placement}  {item.path} -> {item.target}  {100 * item.probability:.1f}%")
+    with open_output(None) as stream:
+        if form is PlanFormat.JSON:
+            stream.write(to_json(rows, indent=1) + b"\n")
+        elif form is PlanFormat.JSONL:
+            stream.writelines(to_json(row) + b"\n" for row in rows)
+        else:
+            stream.writelines(printable(line).encode() + b"\n" for line in lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,19 +11,20 @@ from ..errors import ExitCode
 from . import console, groups, labelled, options
 from .inputs import prepare_classifier, read_templates
 
+if TYPE_CHECKING:
+    from ..evaluation.tune import Tuning
+
 
 @console.reports_errors
 @groups.expand_option_groups
 def tune(
-    folder: labelled.Folder = None,
-    targets: labelled.Targets = None,
-    label_names: labelled.LabelNames = None,
-    all_labels: labelled.AllLabels = False,
-    split: labelled.Split = labelled.SPLIT,
     prompts: Annotated[
         str | None,
         typer.Option(
-            "--prompts", help="The set to start from and compare with. [default: general]", metavar="NAME|FILE"
+            "--prompts",
+            help="The set to start from and compare with. [default: general]",
+            metavar="NAME|FILE",
+            rich_help_panel=options.Panel.LABELS,
         ),
         options.Use.READ,
     ] = None,
@@ -33,26 +34,41 @@ def tune(
             "--candidates",
             help="A set whose templates may be chosen; repeatable. [default: every shipped set]",
             metavar="NAME|FILE",
+            rich_help_panel=options.Panel.LABELS,
         ),
         options.Use.READ,
     ] = None,
     max_templates: Annotated[
-        int, typer.Option("--max-templates", min=1, help="Templates chosen at most.", metavar="N")
+        int,
+        typer.Option(
+            "--max-templates",
+            min=1,
+            help="Templates chosen at most.",
+            metavar="N",
+            rich_help_panel=options.Panel.LABELS,
+        ),
     ] = 10,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The YAML set to write.", metavar="FILE.yaml"), options.Use.WRITTEN
+        Path,
+        typer.Option(
+            "--output", "-o", help="The YAML set to write.", metavar="FILE.yaml", rich_help_panel=options.Panel.OUTPUT
+        ),
+        options.Use.WRITTEN,
     ] = Path("tuned.yaml"),
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the output even if the chosen set is not better.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace the output even if the chosen set is not better.",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
     ] = False,
-    model: options.Model = None,
-    pretrained: options.Pretrained = None,
     score: options.ScoreOption = None,
     seed: labelled.Seed = 0,
     *,
+    data: labelled.LabelledOptions,
+    model: groups.ModelOptions,
     images: groups.ImageOptions,
-    running: groups.EngineOptions,
-    preprocess_overrides: groups.WeightsFileOptions,
 ) -> ExitCode:
     """Choose templates that fit your images, and measure the choice on held-out images.
 
@@ -63,33 +79,36 @@ def tune(
 
     from ..evaluation import tune as tuning
     from ..evaluation.holdout import halve
-    from ..output.destination import check_apart, check_output, open_output
-    from ..output.render import tuning as render_tune
 
-    with labelled.open_source(folder, targets, label_names, all_labels, split) as source:
+    with data.open() as source:
         dataset = source.dataset
         if source.templates and not prompts:
             start_set = source.templates
         templates = tuning.gather_candidates(start_set, candidates or [])
-        check_apart({"--output": output}, source.files_read)
-        check_output(output)
+        source.check_apart(output=output)
         pipeline = images.pipeline(as_stored=source.public)
-        encoder = running.load(model, pretrained, preprocess_overrides)
+        encoder = model.load()
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
-        data = labelled.encode(encoder, source, pipeline)
+        encoded = labelled.encode(encoder, source, pipeline)
         with console.Bar("templates", len(templates)) as bar:
             result = tuning.tune(
-                encoder, *halve(data, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance
+                encoder, *halve(encoded, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance
             )
-        kept = output.exists() and not result.better and not force
-        if not kept:
-            document = render_tune.to_yaml(result, output.stem, start_set.name)
-            with open_output(output) as stream:
-                stream.write(document.encode("utf-8", "backslashreplace"))
+        _write(result, start_set.name, output, force=force)
+        return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK
+
+
+def _write(result: Tuning, start: str, output: Path, *, force: bool) -> None:
+    """Write the set, unless a file would be replaced by one that is not better; print what was found."""
+    from ..output.destination import open_output
+    from ..output.render import tuning as render_tune
+
+    if output.exists() and not result.better and not force:
+        told = f"{output} exists and is left as it is, since the chosen set is not better; --force replaces it"
+    else:
+        with open_output(output) as stream:
+            stream.write(render_tune.to_yaml(result, output.stem, start).encode("utf-8", "backslashreplace"))
         told = f"written to {output}: --prompts {output} uses it"
-        if kept:
-            told = f"{output} exists and is left as it is, since the chosen set is not better; --force replaces it"
-        with open_output(None) as stream:
-            text = render_tune.to_text(result, start_set.name) + f"\n{told}\n"
-            stream.write(text.encode("utf-8", "backslashreplace"))
-        return ExitCode.INCOMPLETE if data.failures else ExitCode.OK
+    with open_output(None) as stream:
+        text = render_tune.to_text(result, start) + f"\n{told}\n"
+        stream.write(text.encode("utf-8", "backslashreplace"))

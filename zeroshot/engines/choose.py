@@ -138,7 +138,7 @@ def _remedy(files: resolvers.Files, folder: Path | None) -> str:
         return "install zeroshot again: a file of the package is missing or damaged"
     pull = f"`zeroshot models pull {files.source.arguments}`"
     if files.source.folder is None and not files.source.pretrained and not files.source.repository:
-        pull += " with the preprocessing options of this run"
+        pull += " with the --preprocess of this run"
     if folder is None:
         return f"{pull} makes one"
     if folder == files.folder:  # it is preferred to one in the cache, so that making that would not help

@@ -16,6 +16,7 @@ from ..classifier import Classifier
 from ..encoder import EncoderSpec
 from ..errors import InputError
 from ..results import Manifest
+from ..strings import some_of
 from .calibrate import Fit, cool
 
 CALIBRATION_FORMAT = "zeroshot-calibration"
@@ -168,11 +169,10 @@ def _difference(fitted: Identity, present: Identity) -> str:
         absent = sorted(set(fitted.labels) - set(present.labels))
         new = sorted(set(present.labels) - set(fitted.labels))
         if absent or new:
-            parts = [f"without {_some(new)}" if new else "", f"with {_some(absent)}" if absent else ""]
+            parts = [
+                f"without {some_of([*map(repr, new)])}" if new else "",
+                f"with {some_of([*map(repr, absent)])}" if absent else "",
+            ]
             return f"other labels: {', '.join(part for part in parts if part)}"
         return "the same labels with other aliases, prompts, background or groups"
     return ""
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -6,70 +6,25 @@ which is better. Two numbers whose intervals overlap can still differ significan
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from . import statistics
+from .run_file import Answer, RunFile
 from .statistics import Booleans, Estimate
-
-EVAL_FORMAT = "zeroshot-eval"
-EVAL_VERSION = 1
-"""Format and version of the JSON of a run: what `load_run` reads is what ``eval`` writes."""
 
 SIGNIFICANT = 0.05
 """Above this p-value no difference is claimed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One run's answer for one image.
-
-    Attributes:
-        path: As the run gave it.
-        key: The folder or table spelling of the true label.
-        target: The true label's name.
-        label: The answer.
-        probability: The answer's probability.
-        right: Whether the answer is the true label.
-        right5: Whether the true label is among the best five.
-    """
-
-    path: str
-    key: str
-    target: str
-    label: str
-    probability: float
-    right: bool
-    right5: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RunFile:
-    """A run read back from the JSON of ``zeroshot eval``.
-
-    Attributes:
-        source: The file.
-        answers: By a key that the same image has in another run, in the file's order.
-        keys: The labels' folder names.
-        title: Model and template set, for people.
-    """
-
-    source: str
-    answers: Mapping[str, Answer]
-    keys: tuple[str, ...]
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
 class Paired:
-    """One metric of two runs over the same images, and its difference.
+    """One share of two runs over the same images.
 
     Attributes:
         first: Of the first run.
@@ -226,64 +181,3 @@ def _notes(first: RunFile, second: RunFile, common: int) -> list[str]:
     if set(first.keys) != set(second.keys):
         notes.append("the runs chose among different labels: fewer labels make an easier task")
     return notes
-
-
-def load_run(source: str) -> RunFile:
-    """Read the JSON that ``zeroshot eval`` wrote.
-
-    Raises:
-        InputError: It cannot be read, or is something else.
-    """
-    try:
-        document = json.loads(Path(source).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror}", "check the path") from error
-    except ValueError as error:
-        raise InputError(f"{source} is not JSON", "give the file that `zeroshot eval --output` wrote") from error
-    found = document.get("format") if isinstance(document, dict) else None
-    if found != EVAL_FORMAT:
-        what = f"a file of the kind {found!r}" if isinstance(found, str) else "no run of zeroshot"
-        raise InputError(f"{source} is {what}", "`zeroshot eval DIR --format json --output RUN.json` writes one run")
-    if document.get("version") != EVAL_VERSION:
-        raise InputError(
-            f"{source} has version {document.get('version')}, this zeroshot reads {EVAL_VERSION}",
-            "run eval again with this version",
-        )
-    try:
-        return _parse_run(document, source)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise InputError(f"{source} is damaged: {type(error).__name__} {error}", "run eval again") from error
-
-
-def _parse_run(document: dict[str, Any], source: str) -> RunFile:
-    keys = tuple(str(label["key"]) for label in document["labels"])
-    root = document["manifest"]["options"].get("data") or ""
-    answers: dict[str, Answer] = {}
-    seen: Counter[str] = Counter()
-    for entry in document["predictions"]:
-        target = int(entry["target_index"])
-        ranks = [int(ranked["index"]) for ranked in entry["top"]]
-        answer = Answer(
-            entry["path"],
-            keys[target],
-            entry["target"],
-            entry["label"],
-            float(entry["probability"]),
-            ranks[0] == target,
-            target in ranks[:5],
-        )
-        place = _relative(answer.path, root)
-        seen[place] += 1
-        # A table may list an image twice; the first stands for the first.
-        answers[place if seen[place] == 1 else f"{place}\0{seen[place]}"] = answer
-    manifest = document["manifest"]
-    return RunFile(source, answers, keys, f"{manifest['model']['model']}, {manifest['prompts']['name']}")
-
-
-def _relative(path: str, root: str) -> str:
-    """Return an image's path below the folder of the run, so that ``./val`` and ``/data/val`` are the same."""
-    base = PurePath(root)
-    for folder in (base, base.parent):  # a table's images lie beside it
-        if root and PurePath(path).is_relative_to(folder):
-            return PurePath(path).relative_to(folder).as_posix()
-    return path

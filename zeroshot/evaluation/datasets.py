@@ -25,6 +25,7 @@ from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, LabelSet
 from ..prompts.spelling import clean_word
 from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
+from ..strings import some_of
 
 MAX_TABLE_BYTES = 500_000_000
 """Limit of a table of images: some millions of lines."""
@@ -125,12 +126,12 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     if names is not None:
         if missing := [key for key in keys if key not in names]:
             raise LabelError(
-                f"no name for the {_count(missing, 'folder')} {_some(missing)}{nearest(missing[0], names)}",
+                f"no name for the {_count(missing, 'folder')} {some_of(missing)}{nearest(missing[0], names)}",
                 "add them to the file given with --label-names, or move the folders away",
             )
         if unused := [key for key in names if key not in found]:
             what = "kept as labels without images" if all_labels else "left out (--all-labels keeps them as labels)"
-            notes.append(f"no folder for {_count(unused, 'name')}, {what}: {_some(unused)}")
+            notes.append(f"no folder for {_count(unused, 'name')}, {what}: {some_of(unused)}")
             keys = [key for key in names if all_labels or key in found]
     labels = [names[key] if names is not None else _label_from(key) for key in keys]
     paths: list[str] = []
@@ -187,7 +188,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
     distinct = sorted(set(keys), key=natural_key)
     if names is not None and (missing := [key for key in distinct if key not in names]):
         raise LabelError(
-            f"no name for the {_count(missing, 'label')} {_some(missing)}{nearest(missing[0], names)}",
+            f"no name for the {_count(missing, 'label')} {some_of(missing)}{nearest(missing[0], names)}",
             "add them to --label-names",
         )
     labels = [names[key] if names is not None else _label_from(key) for key in distinct]
@@ -200,12 +201,10 @@ def _repeats(labels: list[Label]) -> list[str]:
     """Say which names stand for two labels; they have different indices, but the model cannot tell them apart."""
     seen: set[str] = set()
     repeated = sorted({label.name for label in labels if label.name in seen or seen.add(label.name)})  # type: ignore[func-returns-value]
-    return [f"the same words for two labels, which the model cannot tell apart: {_some(repeated)}"] if repeated else []
+    return (
+        [f"the same words for two labels, which the model cannot tell apart: {some_of(repeated)}"] if repeated else []
+    )
 
 
 def _count(items: list[str], noun: str) -> str:
     return f"{len(items)} {noun}s" if len(items) > 1 else noun
-
-
-def _some(items: list[str]) -> str:
-    return ", ".join(items[:5]) + (f" and {len(items) - 5} more" if len(items) > 5 else "")

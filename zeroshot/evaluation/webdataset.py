@@ -26,7 +26,7 @@ import numpy as np
 from ..errors import InputError, OutputError, PromptError
 from ..images.paths import natural_key
 from ..prompts.labels import Label, LabelSet
-from ..prompts.template_sets import TemplateSet, count_placeholders
+from ..prompts.template_sets import TemplateSet, placeholder_fault
 from ..prompts.yaml_files import read_text
 from .datasets import Dataset
 
@@ -132,8 +132,9 @@ def load_webdataset_templates(root: Path) -> TemplateSet | None:
     if not path.is_file():
         return None
     templates = tuple(line.strip() for line in read_text(path, PromptError).splitlines() if line.strip())
-    if bad := [template for template in templates if count_placeholders(template) != 1]:
-        raise PromptError(f"{path}: {bad[0]!r} has not exactly one {{c}}", "write {c} once, where the name goes")
+    for template in templates:
+        if fault := placeholder_fault(template):
+            raise PromptError(f"{path}: {template!r} has {fault}", "write {c} once, where the name goes")
     return TemplateSet(root.resolve().name, templates, source=TEMPLATES) if templates else None
 
 

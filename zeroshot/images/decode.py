@@ -150,19 +150,7 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
         with Image.open(file) as image:
             if is_raw_tiff(image):
                 return _decode_preview(file, how, edge)
-            pixels = image.width * image.height
-            if not pixels:
-                raise ImageError("damaged: it has no pixels")
-            if pixels > how.max_pixels:
-                raise ImageError(
-                    f"{image.width} x {image.height} pixels is over the limit of {how.max_pixels:,}"
-                    " (--max-pixels raises it)"
-                )
-            if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(image)):
-                raise ImageError(
-                    f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the memory at hand"
-                    " sets for such an image (--max-pixels or fewer --workers raise it)"
-                )
+            _check_size(image, how)
             if image.format == "EPS":  # Pillow would hand the file to Ghostscript, which runs it
                 raise ImageError("PostScript is a program, not an image")
             if how.draft and edge:
@@ -188,6 +176,22 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
         raise ImageError(
             _one_line(f"damaged: {error}" if str(error) else f"damaged ({type(error).__name__})")
         ) from error
+
+
+def _check_size(image: Image.Image, how: DecodeOptions) -> None:
+    """Refuse an image without pixels, or with more than the limit or the memory at hand allow."""
+    pixels = image.width * image.height
+    if not pixels:
+        raise ImageError("damaged: it has no pixels")
+    if pixels > how.max_pixels:
+        raise ImageError(
+            f"{image.width} x {image.height} pixels is over the limit of {how.max_pixels:,} (--max-pixels raises it)"
+        )
+    if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(image)):
+        raise ImageError(
+            f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the memory at hand"
+            " sets for such an image (--max-pixels or fewer --workers raise it)"
+        )
 
 
 def _decode_preview(file: IO[bytes], how: DecodeOptions, edge: int) -> Image.Image:

@@ -182,7 +182,7 @@ def _refuse_overrides(name: str, overrides: dict[str, Any] | None) -> None:
     if overrides:
         raise UsageError(
             f"{name} says itself how images are prepared; {', '.join(overrides)} cannot be given",
-            "leave out --image-mean, --image-std, --interpolation and --resize-mode",
+            "leave out --preprocess",
         )
 
 
@@ -231,7 +231,7 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
         raise UsageError(
             f"{path.name}: the preprocessing of these weights is not known"
             + (f" ({architecture} was trained with {len(known)} kinds)" if known else ""),
-            "name it as it was trained: --image-mean R,G,B --image-std R,G,B --interpolation NAME --resize-mode NAME",
+            "name it as it was trained: --preprocess FILE, or JSON with mean, std, interpolation and resize_mode",
         )
     if len(gelus) != 1:
         raise UsageError(

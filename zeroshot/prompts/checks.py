@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..encoder import Encoder, average
+from ..strings import and_more
 from .labels import LabelSet, normalise
-from .template_sets import TemplateSet, count_placeholders, prompts_for
+from .template_sets import TemplateSet, placeholder_fault, prompts_for
 from .validation import check_control_tokens, check_encodable, find_truncated
 
 NEARLY_SAME = 0.98
@@ -37,13 +38,8 @@ def check_templates(templates: TemplateSet) -> list[Finding]:
     findings: list[Finding] = []
     seen: dict[str, str] = {}
     for template in templates.templates:
-        count = count_placeholders(template)
-        if count != 1:
-            findings.append(
-                Finding(
-                    Severity.ERROR, f"template {template!r} has {count or 'no'} placeholder{'s' if count > 1 else ''}"
-                )
-            )
+        if fault := placeholder_fault(template):
+            findings.append(Finding(Severity.ERROR, f"template {template!r} has {fault}"))
         key = normalise(template)
         if key in seen:
             what = "stands twice" if seen[key] == template else f"differs from {seen[key]!r} only in case or spaces"
@@ -87,5 +83,5 @@ def check_with_model(encoder: Encoder, labels: LabelSet, templates: TemplateSet,
             Finding(Severity.WARNING, f"labels {pair} nearly coincide: cosine {cosines[first, second]:.4f}")
         )
     if len(close) > most:
-        findings.append(Finding(Severity.WARNING, f"... and {len(close) - most} more pairs that nearly coincide"))
+        findings.append(Finding(Severity.WARNING, f"... {and_more(len(close) - most, 'pairs that nearly coincide')}"))
     return findings

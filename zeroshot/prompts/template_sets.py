@@ -161,17 +161,17 @@ def check_templates(templates: tuple[str, ...], where: str) -> tuple[str, ...]:
     if not templates:
         raise PromptError(f"{where}: no templates", "give at least one, such as `a photo of a {}.`")
     for index, template in enumerate(templates):
-        if count_placeholders(template) != 1:
-            what = "no placeholder" if count_placeholders(template) == 0 else "more than one placeholder"
-            raise PromptError(f"{where}: {template!r} has {what}", "write {} once, where the label goes")
+        if fault := placeholder_fault(template):
+            raise PromptError(f"{where}: {template!r} has {fault}", "write {} once, where the label goes")
         if template in templates[:index]:
             raise PromptError(f"{where}: {template!r} stands twice", "remove one; a repeated template only weighs more")
     return templates
 
 
-def count_placeholders(template: str) -> int:
-    """Count ``{}`` and ``{c}`` in a template."""
-    return sum(template.count(placeholder) for placeholder in PLACEHOLDERS)
+def placeholder_fault(template: str) -> str:
+    """Say what a template has instead of exactly one placeholder, ``{}`` or ``{c}``; nothing where it has one."""
+    count = sum(template.count(placeholder) for placeholder in PLACEHOLDERS)
+    return "" if count == 1 else f"{count} placeholders" if count else "no placeholder"
 
 
 def fill(template: str, word: str) -> str:

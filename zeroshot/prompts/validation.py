@@ -8,6 +8,7 @@ import numpy as np
 
 from ..encoder import Encoder, EncoderSpec, Features, Score
 from ..errors import LabelError
+from ..strings import some_of
 from .labels import Label
 
 _SAME = 1 - 1e-6
@@ -60,13 +61,13 @@ def validation_warnings(spec: EncoderSpec, names: Sequence[str], truncated: Mapp
     """Return a line on what is truncated (`find_truncated`) among labels or texts, and one on their underscores."""
     warnings: list[str] = []
     if truncated:
-        shown = "; ".join(f"{_short(names[index])} ({count} tokens)" for index, count in list(truncated.items())[:5])
-        more = f" and {len(truncated) - 5} more" if len(truncated) > 5 else ""
+        shown = some_of(
+            [f"{_short(names[index])} ({count} tokens)" for index, count in truncated.items()], separator="; "
+        )
         limit = spec.context_length
-        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {shown}{more}")
+        warnings.append(f"longer than the {limit} tokens that the model reads, the end is ignored: {shown}")
     if underscored := [name for name in names if "_" in name]:
-        shown = ", ".join(underscored[:5]) + (" ..." if len(underscored) > 5 else "")
-        warnings.append(f"the model reads underscores as written, not as spaces: {shown}")
+        warnings.append(f"the model reads underscores as written, not as spaces: {some_of(underscored)}")
     return warnings
 
 
@@ -92,9 +93,8 @@ def check_prompts(
     warnings = validation_warnings(encoder.spec, [label.name for label in labels], truncated)
     # ImageNet's list has two names twice, on purpose: nothing is spelled otherwise there.
     if same := [(i, j) for i, j in find_same(weights) if labels[i].name != labels[j].name]:
-        shown = "; ".join(f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same[:5])
-        more = f" and {len(same) - 5} more" if len(same) > 5 else ""
-        warnings.append(f"the model cannot tell these labels apart, and shares their probability: {shown}{more}")
+        shown = some_of([f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same], separator="; ")
+        warnings.append(f"the model cannot tell these labels apart, and shares their probability: {shown}")
     if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
         warnings.append(
             "one label alone always has probability 1; name what else it may be, or see --fields similarity"

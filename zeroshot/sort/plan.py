@@ -85,7 +85,7 @@ def make_plan(
                 if placement is Placement.MOVE:
                     yield Stay(
                         record.path,
-                        "is a symbolic link, which moving could break (--link or --copy takes it)",
+                        "is a symbolic link, which moving could break (leave out --move, or --copy it)",
                         failed=True,
                     )
                     continue

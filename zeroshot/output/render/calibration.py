@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...evaluation.calibrate import MIN_ANSWERED, Fit
+from ...strings import printable
 from .evaluation import percent, with_interval
-from .records import printable
 
 
 def to_text(fit: Fit, target: str | None) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ...evaluation.compare import Answer, Comparison, Paired, RunFile
+from ...evaluation.compare import Comparison, Paired
+from ...evaluation.run_file import Answer, RunFile
+from ...strings import and_more, printable
 from .evaluation import p_value, with_interval
-from .records import printable, significant
+from .records import significant
 
 COMPARE_FORMAT = "zeroshot-compare"
 JSON_VERSION = 1
@@ -105,4 +107,4 @@ def _images(pairs: Sequence[tuple[Answer, Answer]]) -> Iterator[str]:
 
 def _more(count: int, noun: str) -> Iterator[str]:
     if count > 0:
-        yield f"  ... and {count} more {noun} (--format json has all)"
+        yield f"  ... {and_more(count, noun)} (--format json has all)"

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...evaluation.compare import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.datasets import Dataset
 from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
+from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
 from ...results import Manifest
-from .records import printable, significant, to_json
+from ...strings import and_more, printable
+from .records import significant, to_json
 
 GRID_FORMAT = "zeroshot-eval-grid"
 
@@ -121,7 +122,8 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
         table.add_row(Text(printable(label.label)), str(label.support), *shares)
     console.print(table)
     if len(measured) > _SHOWN_LABELS:
-        console.print(f"... and {len(measured) - _SHOWN_LABELS} labels with higher recall (--format json has all)")
+        rest = and_more(len(measured) - _SHOWN_LABELS, "labels with higher recall")
+        console.print(f"... {rest} (--format json has all)")
     if result.confused:
         console.print("\nmost confused")
         mistakes = _table("label", "taken for", "images")

@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 from ...encoder import EncoderSpec
 from ...enums import Format
 from ...search import Found
-from .records import format_row, guard_cell, printable, significant, to_json
+from ...strings import printable
+from .records import format_row, guard_cell, significant, to_json
 
 SEARCH_FORMAT = "zeroshot-search"
 JSON_VERSION = 1

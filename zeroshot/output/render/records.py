@@ -19,6 +19,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ...enums import Field, Format
 from ...results import Failure, Manifest, Ranked, Record
+from ...strings import printable
 
 CLASSIFY_FORMAT = "zeroshot-classify"
 JSON_VERSION = 1
@@ -47,14 +48,6 @@ def to_json(value: Any, indent: int | None = None) -> bytes:
     r"""Encode plain data as JSON in UTF-8; NaN is refused, lone surrogates become ``\udcXX`` escapes."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
     return text.encode("utf-8", "backslashreplace")
-
-
-def printable(text: str) -> str:
-    """Escape what a terminal would act on: control characters and undecodable bytes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape", "backslashreplace").decode()
-        for character in text
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Any
 import jinja2
 import markupsafe
 
+from ...strings import printable
+
 Safe = markupsafe.Markup
 Content = str | float | int | None
 _VOID = frozenset({"br", "img", "input", "meta", "link", "hr"})
@@ -75,6 +77,4 @@ def _spell_out(value: Any) -> Any:
     """
     if not isinstance(value, str) or isinstance(value, Safe) or value.isprintable():
         return value
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape", "backslashreplace").decode() for c in value
-    )
+    return "\n".join(map(printable, value.split("\n")))
