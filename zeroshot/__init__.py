@@ -1,104 +1,39 @@
 """Sort images by words: zero-shot image classification with CLIP models.
 
-The calls below are those that the command line makes. Nothing is imported before it is used, so that
-``import zeroshot`` is quick; torch only when a model is loaded into it.
-
     >>> import zeroshot
-    >>> encoder = zeroshot.load_encoder("tiny")
-    >>> labels, templates = zeroshot.parse_labels("cat,coffee,bridge"), zeroshot.load_templates("general")
-    >>> classifier = zeroshot.build_classifier(encoder, labels, templates)
-    >>> for record in zeroshot.classify_paths(encoder, classifier, zeroshot.find_images(["examples"])):
-    ...     print(record)
+    >>> for record in zeroshot.classify("examples", ["cat", "coffee", "bridge"], model="tiny"):
+    ...     print(record.path, record.label, record.error)
+
+The public names are those of ``__init__.pyi``. Each is imported when it is first used, so that ``import zeroshot`` is
+quick; torch only when a model is loaded into it.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .classifier import Classifier, Decision, build_classifier, classify_paths
-    from .encoder import Encoder, EncoderSpec, Preprocessing
-    from .engines.choose import load_encoder
-    from .errors import ZeroshotError
-    from .evaluation.datasets import Dataset, load_folder, load_targets
-    from .evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset
-    from .evaluation.evaluate import evaluate as evaluate_dataset
-    from .features.pipeline import Pipeline
-    from .images.paths import find_images
-    from .prompts.labels import Label, LabelSet, load_labels, parse_labels
-    from .prompts.template_sets import TemplateSet, load_templates
-    from .results import Failure, Prediction, Ranked, Record
-
-_HOMES = {
-    "Classifier": "classifier",
-    "Dataset": "evaluation.datasets",
-    "Decision": "classifier",
-    "EncodedDataset": "evaluation.evaluate",
-    "Encoder": "encoder",
-    "EncoderSpec": "encoder",
-    "Evaluation": "evaluation.evaluate",
-    "Failure": "results",
-    "Label": "prompts.labels",
-    "LabelSet": "prompts.labels",
-    "Pipeline": "features.pipeline",
-    "Prediction": "results",
-    "Preprocessing": "encoder",
-    "Ranked": "results",
-    "Record": "results",
-    "TemplateSet": "prompts.template_sets",
-    "ZeroshotError": "errors",
-    "build_classifier": "classifier",
-    "classify_paths": "classifier",
-    "encode_dataset": "evaluation.evaluate",
-    "evaluate_dataset": "evaluation.evaluate:evaluate",  # here its name has to say what is evaluated
-    "find_images": "images.paths",
-    "load_encoder": "engines.choose",
-    "load_folder": "evaluation.datasets",
-    "load_labels": "prompts.labels",
-    "load_targets": "evaluation.datasets",
-    "load_templates": "prompts.template_sets",
-    "parse_labels": "prompts.labels",
-}
-
-__all__ = [
-    "Classifier",
-    "Dataset",
-    "Decision",
-    "EncodedDataset",
-    "Encoder",
-    "EncoderSpec",
-    "Evaluation",
-    "Failure",
-    "Label",
-    "LabelSet",
-    "Pipeline",
-    "Prediction",
-    "Preprocessing",
-    "Ranked",
-    "Record",
-    "TemplateSet",
-    "ZeroshotError",
-    "build_classifier",
-    "classify_paths",
-    "encode_dataset",
-    "evaluate_dataset",
-    "find_images",
-    "load_encoder",
-    "load_folder",
-    "load_labels",
-    "load_targets",
-    "load_templates",
-    "parse_labels",
-]
+from typing import Any
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+@functools.cache
+def _homes() -> dict[str, tuple[str, str]]:
+    """Return where each public name is defined: its module, and what it is called there."""
+    import ast
+    from pathlib import Path
+
+    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name: (f".{node.module}", alias.name) for node in imports for alias in node.names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__all__":
+        return sorted(_homes())
+    if name.startswith("_") or name not in _homes():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(f".{module}", __name__), attribute or name)
+    module, attribute = _homes()[name]
+    return getattr(importlib.import_module(module, __name__), attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *_homes()})

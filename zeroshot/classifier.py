@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .encoder import Encoder, EncoderSpec, Features, Score, average
+from .encoder import Encoder, EncoderSpec, Features, Score, average, check_rows
 from .errors import ModelError, UsageError
 from .features.cache import FeatureCache
 from .features.keys import hash_prompts, text_key
 from .features.pipeline import Encoded, Pipeline, encode_batches
-from .prompts.labels import LabelSet
-from .prompts.template_sets import TemplateSet, prompts_for
+from .prompts.labels import Label, LabelSet, as_labels
+from .prompts.template_sets import DEFAULT, TemplateSet, as_templates, prompts_for
 from .prompts.validation import check_control_tokens, check_encodable, check_prompts
 from .results import Failure, Manifest, Prediction, Ranked, Record
 
@@ -83,7 +83,11 @@ class Classifier:
         Args:
             image_features: Unit rows, shape ``(n_images, dim)``; cast to float32 before the product, since half
                 precision would merge many different cosines into one.
+
+        Raises:
+            InputError: The rows are of another shape.
         """
+        check_rows(image_features, self.weights.shape[1], "image_features")
         similarities = np.asarray(image_features, dtype=np.float32) @ self.weights.T
         logits = np.float32(self.logit_scale) * similarities + np.float32(self.logit_bias)
         probabilities = softmax(logits) if self.score is Score.SOFTMAX else sigmoid(logits)
@@ -173,8 +177,8 @@ def choose_score(asked: Score | None, spec: EncoderSpec, labels: LabelSet) -> Sc
 
 def build_classifier(
     encoder: Encoder,
-    labels: LabelSet,
-    templates: TemplateSet,
+    labels: LabelSet | str | Iterable[str | Label],
+    templates: TemplateSet | str | Sequence[str] = DEFAULT,
     score: Score | None = None,
     cache: FeatureCache | None = None,
 ) -> Classifier:
@@ -182,16 +186,18 @@ def build_classifier(
 
     Args:
         encoder: The model.
-        labels: What the rows stand for.
-        templates: What a label without prompts of its own is put into.
+        labels: What the rows stand for: a set, ``"cat,dog"``, or a list of names or labels.
+        templates: What a label without prompts of its own is put into: a set, its name, or a list of sentences.
         score: How logits become probabilities; None for softmax.
         cache: Where rows of the same model and prompts are looked up, and new ones kept.
 
     Raises:
         LabelError: Two labels are the same tokens after truncation, or a label holds a control token or no text.
         ModelError: The model gives no finite numbers.
+        PromptError: A template or template set cannot be used.
         UsageError: The score does not fit the model.
     """
+    labels, templates = as_labels(labels), as_templates(templates)
     chosen = choose_score(score, encoder.spec, labels)
     prompts = [prompts_for(label, templates) for label in labels.labels]
     check_control_tokens(encoder.spec, labels.labels)

@@ -21,6 +21,7 @@ from .enums import Interpolation as Interpolation
 from .enums import Precision as Precision
 from .enums import ResizeMode as ResizeMode
 from .enums import Score as Score
+from .errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -136,6 +137,16 @@ class Encoder(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text before truncation, special ones included."""
         ...
+
+
+def check_rows(rows: npt.NDArray[np.floating], dim: int, name: str) -> None:
+    """Refuse features that a model with ``dim`` numbers a row cannot have made.
+
+    Raises:
+        InputError: The shape is not ``(n, dim)``.
+    """
+    if rows.ndim != 2 or rows.shape[1] != dim:
+        raise InputError(f"{name} has the shape {rows.shape}; expected (n, {dim})", "one row an image, of this model")
 
 
 def average(features: Features) -> Features:

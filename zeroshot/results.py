@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+PROBABILITY = ("probability",)
+
+
+def significant(value: float) -> float:
+    """Round to 6 significant digits: what float32 carries, without its noise."""
+    return float(f"{value:.6g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +29,14 @@ class Ranked:
     probability: float
     similarity: float
     logit: float
+
+    def to_dict(self, fields: Sequence[str] = PROBABILITY) -> dict[str, Any]:
+        """Return the label and some of its numbers as plain data."""
+        return {"label": self.label, **self.numbers(fields)}
+
+    def numbers(self, fields: Sequence[str]) -> dict[str, float]:
+        """Return some of its numbers, by name."""
+        return {str(field): significant(getattr(self, field)) for field in fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +57,20 @@ class Prediction:
     top: tuple[Ranked, ...]
     background: Ranked | None = None
 
+    @property
+    def error(self) -> None:
+        """None: the image could be read."""
+        return None
+
+    def to_dict(self, fields: Sequence[str] = PROBABILITY) -> dict[str, Any]:
+        """Return the record as the JSON contract has it.
+
+        Args:
+            fields: Numbers for each label: ``probability``, ``similarity``, ``logit``.
+        """
+        top = [ranked.to_dict(fields) for ranked in self.top]
+        return {"path": self.path, "label": self.label, **self.top[0].numbers(fields), "top": top}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -48,6 +78,15 @@ class Failure:
 
     path: str
     error: str
+
+    @property
+    def label(self) -> None:
+        """None: there is no answer."""
+        return None
+
+    def to_dict(self, fields: Sequence[str] = PROBABILITY) -> dict[str, Any]:  # noqa: ARG002 - as Prediction's
+        """Return the record as the JSON contract has it."""
+        return {"path": self.path, "error": self.error}
 
 
 Record = Prediction | Failure

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .encoder import Encoder, Features, average
+from .encoder import Encoder, Features, average, check_rows
 from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches
 from .prompts.labels import Label, normalise
@@ -104,7 +104,11 @@ def search(
         top: How many to keep; memory does not grow with the rest.
         pipeline: How they are read.
         on_progress: Called with the number of inputs finished since the last call.
+
+    Raises:
+        InputError: The query is of another shape.
     """
+    check_rows(query[None], encoder.spec.dim, "query[None]")
     failures: list[Failure] = []
     seen = 0
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +73,31 @@ def test_every_command_line_in_the_documents_is_accepted(shown: str, arguments: 
         assert rest, shown
         _, command, rest = command.resolve_command(context_of(command), rest)
     command.make_context(shown, list(rest))
+
+
+def test_the_notebook_gives_the_output_that_it_shows(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its cells run in order, and print what stands below them."""
+    monkeypatch.chdir(ROOT / "docs")
+    names: dict[str, Any] = {}
+    cells = json.loads((ROOT / "docs/library.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert len(code) > 3
+    for cell in code:
+        exec("".join(cell["source"]), names)
+        shown = "".join("".join(output["text"]) for output in cell["outputs"])
+        assert capsys.readouterr().out == shown
+
+
+def test_the_library_examples_in_the_usage_page_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The Python blocks of the page run one after the other, in a folder with the examples."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"(?ms)^```python\n(.*?)^```$", (ROOT / "docs/usage.md").read_text(encoding="utf-8"))
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, names)
+    assert {outcome.reason for outcome in names["done"].outcomes} == {""}
+    assert len(names["found"].hits) == 3

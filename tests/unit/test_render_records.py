@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from zeroshot.enums import Field, Format
-from zeroshot.output.render.records import Layout, make_writer, printable, record_to_dict, significant, to_json
+from zeroshot.output.render.records import Layout, make_writer, printable, significant, to_json
 from zeroshot.results import Failure, Manifest, Prediction, Ranked, Record
 
 MANIFEST = Manifest({"model": "fake"}, {"name": "plain"}, {"labels": []}, {"score": "softmax"})
@@ -66,13 +66,13 @@ def test_contract_of_the_document() -> None:
         assert list(document) == ["format", "version", "manifest", "records", "summary"]
         assert (document["format"], document["version"]) == ("zeroshot-classify", 1)
         assert list(document["manifest"]) == ["model", "prompts", "labels", "options"]
-        assert document["records"] == [record_to_dict(record, (Field.PROBABILITY,)) for record in records]
+        assert document["records"] == [record.to_dict((Field.PROBABILITY,)) for record in records]
         assert document["summary"] == {"inputs": len(records), "failed": len(records) // 2, "complete": complete}
 
 
 def test_more_fields() -> None:
     """Similarities and logits stand beside the probability, in the record and in each of its labels."""
-    found = record_to_dict(prediction("a"), ALL)
+    found = prediction("a").to_dict(ALL)
     assert list(found) == ["path", "label", "probability", "similarity", "logit", "top"]
     assert found["top"][1] == {"label": "dog", "probability": 0.25, "similarity": 0.25, "logit": -1.5}
 

@@ -172,11 +172,11 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
         if isinstance(item, str):
             encoded.append(Encoded(path, None, item))
         else:
-            encoded.append(_checked(path, next(following) if isinstance(item, _Fresh) else item.features))
+            encoded.append(checked(path, next(following) if isinstance(item, _Fresh) else item.features))
     return encoded
 
 
-def _checked(path: str, features: Features) -> Encoded:
+def checked(path: str, features: Features) -> Encoded:
     """Turn non-finite features into a failed record: NaN compares with nothing, and JSON has none."""
     if np.isfinite(features).all():
         return Encoded(path, features)

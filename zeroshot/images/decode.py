@@ -157,9 +157,7 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
                 _draft(image, _DRAFT_MARGIN * edge)
             if image.format == "TIFF":
                 silence_libtiff()
-            image.load()
-            levels = grey_range(image)  # turning drops the format
-            return to_rgb(_turn_upright(image) if how.exif else image, levels)
+            return upright_rgb(image, how)
     except ZeroshotError:
         raise
     except UnidentifiedImageError as error:
@@ -192,6 +190,13 @@ def _check_size(image: Image.Image, how: DecodeOptions) -> None:
             f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the memory at hand"
             " sets for such an image (--max-pixels or fewer --workers raise it)"
         )
+
+
+def upright_rgb(image: Image.Image, how: DecodeOptions) -> Image.Image:
+    """Load an image that Pillow has opened, turn it upright and convert it to 8-bit RGB."""
+    image.load()
+    levels = grey_range(image)  # turning drops the format
+    return to_rgb(_turn_upright(image) if how.exif else image, levels)
 
 
 def _decode_preview(file: IO[bytes], how: DecodeOptions, edge: int) -> Image.Image:

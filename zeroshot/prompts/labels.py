@@ -6,7 +6,7 @@ Labels are keyed by their index, never by their text: ImageNet's 1,000 names hol
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,19 @@ def parse_labels(text: str) -> LabelSet:
         LabelError: A label is empty or stands twice, or there are none.
     """
     return check_labels(LabelSet(tuple(Label(name) for name in _split(text)) if text.strip() else ()))
+
+
+def as_labels(given: LabelSet | str | Iterable[str | Label]) -> LabelSet:
+    """Return labels as a set: one as it is, a string parsed, a list of names or labels checked.
+
+    Raises:
+        LabelError: A label is empty or stands twice, or there are none.
+    """
+    if isinstance(given, LabelSet):
+        return given
+    if isinstance(given, str):
+        return parse_labels(given)
+    return check_labels(LabelSet(tuple(Label(item) if isinstance(item, str) else item for item in given)))
 
 
 def _split(text: str) -> list[str]:

@@ -147,9 +147,22 @@ def _templates_of(source: str, where: str) -> tuple[str, ...]:
         raise PromptError(f"{where}: this open_clip has no {constant}", "pip install -U open_clip_torch") from error
 
 
-def from_templates(templates: Sequence[str]) -> TemplateSet:
-    """Make a set of the sentences given on the command line."""
+def from_templates(templates: str | Sequence[str]) -> TemplateSet:
+    """Make a set of sentences that are given one by one."""
     return TemplateSet("custom", check_templates(tuple(as_many(templates)), "--template"))
+
+
+def as_templates(given: TemplateSet | str | Sequence[str]) -> TemplateSet:
+    """Return templates as a set: one as it is, a name or YAML file loaded, sentences checked.
+
+    Raises:
+        PromptError: There is no such set, or a template cannot be used.
+    """
+    if isinstance(given, TemplateSet):
+        return given
+    if isinstance(given, str) and not any(mark in given for mark in PLACEHOLDERS):
+        return load_templates(given)
+    return from_templates(given)
 
 
 def check_templates(templates: tuple[str, ...], where: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ...enums import Field, Format
 from ...results import Failure, Manifest, Ranked, Record
+from ...results import significant as significant
 from ...strings import printable
 
 CLASSIFY_FORMAT = "zeroshot-classify"
@@ -37,11 +38,6 @@ _BARS_FROM = 72
 """Columns of the terminal from which on a probability has a bar beside it."""
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def significant(value: float) -> float:
-    """Round to 6 significant digits: what float32 carries, without its noise."""
-    return float(f"{value:.6g}")
 
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
@@ -65,23 +61,6 @@ class Layout:
     top_k: int = 5
     width: int = 80
     colour: bool = False
-
-
-def record_to_dict(record: Record, fields: Sequence[Field]) -> dict[str, Any]:
-    """Return a record as the JSON contract has it: ``path, label, probability, top`` or ``path, error``."""
-    if isinstance(record, Failure):
-        return {"path": record.path, "error": record.error}
-    best = record.top[0]
-    return {
-        "path": record.path,
-        "label": record.label,
-        **_numbers(best, fields),
-        "top": [{"label": ranked.label, **_numbers(ranked, fields)} for ranked in record.top],
-    }
-
-
-def _numbers(ranked: Ranked, fields: Sequence[Field]) -> dict[str, float]:
-    return {str(field): significant(getattr(ranked, field)) for field in fields}
 
 
 class Writer(ABC):
@@ -111,7 +90,7 @@ class JsonlWriter(Writer):
 
     def _write(self, record: Record) -> None:
         """Write one line, whole, and let the reader of a pipe have it."""
-        self._stream.write(to_json(record_to_dict(record, self._layout.fields)) + b"\n")
+        self._stream.write(to_json(record.to_dict(self._layout.fields)) + b"\n")
         self._stream.flush()
 
 
@@ -128,9 +107,7 @@ class JsonWriter(Writer):
 
     def _write(self, record: Record) -> None:
         """Write one element of the list."""
-        self._stream.write(
-            (b",\n  " if self._written else b"\n  ") + to_json(record_to_dict(record, self._layout.fields))
-        )
+        self._stream.write((b",\n  " if self._written else b"\n  ") + to_json(record.to_dict(self._layout.fields)))
         self._stream.flush()
         self._written += 1
         self._failed += isinstance(record, Failure)
@@ -194,7 +171,7 @@ def format_row(cells: Sequence[str], form: Format) -> bytes:
 
 
 def _formatted(ranked: Ranked, fields: Sequence[Field]) -> list[str]:
-    return [f"{value:.6g}" for value in _numbers(ranked, fields).values()]
+    return [f"{value:.6g}" for value in ranked.numbers(fields).values()]
 
 
 class TableWriter(Writer):
