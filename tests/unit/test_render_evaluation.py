@@ -40,7 +40,7 @@ def test_worst_labels_first_and_the_rest_counted(run: Run) -> None:
     lines = text.splitlines()
     first = next(index for index, line in enumerate(lines) if line.strip().startswith("label [b]"))
     assert "50.0%" in lines[first]
-    assert "... and 10 labels with higher recall" in text
+    assert "... and 10 more labels with higher recall" in text
     assert "model    fake (colour-words)" in text
 
 
