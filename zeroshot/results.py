@@ -69,7 +69,9 @@ class Prediction:
             fields: Numbers for each label: ``probability``, ``similarity``, ``logit``.
         """
         top = [ranked.to_dict(fields) for ranked in self.top]
-        return {"path": self.path, "label": self.label, **self.top[0].numbers(fields), "top": top}
+        status = "unknown" if self.label is None else "ok"
+        numbers = self.top[0].numbers(fields)
+        return {"path": self.path, "status": status, "label": self.label, **numbers, "top": top}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Failure:
 
     def to_dict(self, fields: Sequence[str] = PROBABILITY) -> dict[str, Any]:  # noqa: ARG002 - as Prediction's
         """Return the record as the JSON contract has it."""
-        return {"path": self.path, "error": self.error}
+        return {"path": self.path, "status": "failed", "error": self.error}
 
 
 Record = Prediction | Failure

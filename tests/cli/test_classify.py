@@ -40,7 +40,7 @@ def test_a_folder_gives_a_line_a_image_in_natural_order(
         ("10.png", "blue"),
         ("1.png", "green"),
     ]
-    assert list(found[0]) == ["path", "label", "probability", "top"]
+    assert list(found[0]) == ["path", "status", "label", "probability", "top"]
 
 
 def test_five_hundred_images_with_twenty_bad_ones(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_five_hundred_images_with_twenty_bad_ones(fake_model: FakeModel, images:
     assert [Path(str(line["path"])).stem for line in found] == [str(index) for index in range(500)]
     for index, line in enumerate(found):
         if index % 25 == 7:
-            assert set(line) == {"path", "error"}
+            assert set(line) == {"path", "status", "error"}
         else:
             assert line["label"] == colours[index % 3]
     assert sum("error" in line for line in found) == 20
@@ -150,7 +150,7 @@ def test_fields_and_top_k_choose_the_numbers(fake_model: FakeModel, images: Save
     """Similarity and logit stand beside the probability, for the answer and each ranked label, to 6 digits."""
     result = run(images("red.png", "red"), "--labels", "red,green,blue", "--fields", "similarity,logit", "--top-k", 2)
     (line,) = lines(result)
-    assert list(line) == ["path", "label", "probability", "similarity", "logit", "top"]
+    assert list(line) == ["path", "status", "label", "probability", "similarity", "logit", "top"]
     top = line["top"]
     assert isinstance(top, list)
     assert [list(ranked) for ranked in top] == [["label", "probability", "similarity", "logit"]] * 2

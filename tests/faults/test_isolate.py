@@ -254,9 +254,9 @@ def test_a_run_over_images_that_crash_and_hang(
     lines = stdout.splitlines()
     (crashed, hung, again) = (lines.pop(8), lines.pop(10), lines.pop(10))
     assert lines == whole
-    assert b'7a.png", "error": "its decoder crashed (SIGSEGV)"}' in crashed
-    assert b'9a.png", "error": "took longer than 0.2 s (--image-timeout raises the limit)"}' in hung
-    assert b'9b.png", "error": "its decoder crashed (SIGSEGV)"}' in again
+    assert b'7a.png", "status": "failed", "error": "its decoder crashed (SIGSEGV)"}' in crashed
+    assert b'9a.png", "status": "failed", "error": "took longer than 0.2 s (--image-timeout raises the limit)"}' in hung
+    assert b'9b.png", "status": "failed", "error": "its decoder crashed (SIGSEGV)"}' in again
     assert "6 of 23 inputs could not be read" in stderr
 
 

@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_a_record_with_an_error(tmp_path: Path) -> None:
         records = zeroshot.classify([b"", b"no image", cut, "nowhere.jpg", png("red")], COLOURS, FakeEncoder())
     assert [record.label for record in records] == [None, None, None, None, "red"]
     assert [bool(record.error) for record in records] == [True, True, True, True, False]
-    assert records[3].to_dict() == {"path": "nowhere.jpg", "error": "no such file"}
+    assert records[3].to_dict() == {"path": "nowhere.jpg", "status": "failed", "error": "no such file"}
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_records_are_what_the_command_line_writes(images: SaveImage) -> None:
     """`to_dict` gives the keys of the JSON lines, with more numbers where they are asked for."""
     (record,) = zeroshot.classify(images("red.png", "red"), COLOURS, FakeEncoder())
     document = json.loads(to_json(record.to_dict()))
-    assert list(document) == ["path", "label", "probability", "top"]
+    assert list(document) == ["path", "status", "label", "probability", "top"]
     assert list(record.to_dict(("similarity", "logit"))["top"][0]) == ["label", "similarity", "logit"]
 
 

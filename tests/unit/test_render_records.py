@@ -53,9 +53,9 @@ def test_contract_of_a_line() -> None:
     )
     top = '[{"label": "cat", "probability": 0.75}, {"label": "dog", "probability": 0.25}]'
     assert lines == [
-        f'{{"path": "a", "label": "cat", "probability": 0.75, "top": {top}}}',
-        f'{{"path": "b", "label": null, "probability": 0.75, "top": {top}}}',
-        '{"path": "c", "error": "why"}',
+        f'{{"path": "a", "status": "ok", "label": "cat", "probability": 0.75, "top": {top}}}',
+        f'{{"path": "b", "status": "unknown", "label": null, "probability": 0.75, "top": {top}}}',
+        '{"path": "c", "status": "failed", "error": "why"}',
     ]
 
 
@@ -73,7 +73,7 @@ def test_contract_of_the_document() -> None:
 def test_more_fields() -> None:
     """Similarities and logits stand beside the probability, in the record and in each of its labels."""
     found = prediction("a").to_dict(ALL)
-    assert list(found) == ["path", "label", "probability", "similarity", "logit", "top"]
+    assert list(found) == ["path", "status", "label", "probability", "similarity", "logit", "top"]
     assert found["top"][1] == {"label": "dog", "probability": 0.25, "similarity": 0.25, "logit": -1.5}
 
 
@@ -244,9 +244,9 @@ def test_table_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the table is coloured, unless $NO_COLOR is set."""
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert b"\x1b[32m" in write(Format.TABLE, [prediction("a")], colour=True)
+    assert b"\x1b[32m" in write(Format.TABLE, [prediction("a")], terminal=True)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert b"\x1b[32m" not in write(Format.TABLE, [prediction("a")], colour=True)
+    assert b"\x1b[32m" not in write(Format.TABLE, [prediction("a")], terminal=True)
 
 
 @pytest.mark.parametrize("form", Format)

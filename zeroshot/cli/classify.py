@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +14,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ExitCode, UsageError
+from ..enums import Format
+from ..errors import ExitCode, UsageError, nearest
 from ..results import Failure, Record
+from ..strings import some_of
 from . import console, groups, options
 from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
 
 if TYPE_CHECKING:
     from ..features.pipeline import Pipeline
+    from ..output.render.records import Layout
     from ..output.report import ClassifyReport
     from ..output.sinks import RecordFile
+    from ..prompts.labels import LabelSet
     from ..results import Manifest
 
 
@@ -40,23 +46,100 @@ class OutputOptions:
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = False
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="With --output: add the inputs that have no record yet, also to a file that --resume finished.",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = False
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="Write only the records of images that get this label; repeatable.",
+            metavar="LABEL",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = None
+    paths_only: Annotated[
+        bool,
+        typer.Option(
+            "--paths",
+            help="Write only the paths of the images that get a label, one a line.",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = False
+    print0: Annotated[
+        bool,
+        typer.Option(
+            "--print0", help="As --paths, each path ended by NUL, for `xargs -0`.", rich_help_panel=options.Panel.OUTPUT
+        ),
+    ] = False
     report: options.Report = None
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            "-q",
+            help="Print nothing but warnings and errors on stderr: no progress, no summary.",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = False
 
-    def check(self) -> None:
+    @property
+    def form(self) -> Format:
+        """The format of the records."""
+        return options.choose_record_format(self.format_, self.output)
+
+    @property
+    def continued(self) -> bool:
+        """Whether records that are there already are kept."""
+        return self.resume or self.append
+
+    @property
+    def to_terminal(self) -> bool:
+        """Whether the records are shown on a terminal."""
+        return self.output is None and sys.stdout.isatty()
+
+    def check(self, labels: LabelSet) -> None:
         """Refuse what cannot be written, before the work whose results it is for.
 
         Raises:
             OutputError: A file cannot be written, or not be continued.
-            UsageError: Options contradict each other.
+            UsageError: Options contradict each other, or name a label that is no answer.
         """
         from ..output.destination import check_output
         from ..output.sinks import check_target
 
         options.parse_fields(self.fields)
-        if self.resume and (self.output is None or self.report is not None):
-            raise UsageError("--resume continues the file of --output, without --report", "--output FILE --resume")
-        check_target(self.output, options.choose_record_format(self.format_, self.output), resume=self.resume)
+        way = "--append" if self.append else "--resume"
+        if self.continued and (self.output is None or self.report is not None):
+            raise UsageError(f"{way} continues the file of --output, without --report", f"--output FILE {way}")
+        if self.continued and (self.only or self.paths_only or self.print0):
+            raise UsageError(f"{way} needs a record of every input", "leave out --only, --paths and --print0")
+        if (self.paths_only or self.print0) and (self.format_ or self.fields):
+            raise UsageError("--paths and --print0 write paths alone", "leave out --format and --fields")
+        names = [name for name, _ in labels.answers]
+        for label in self.only or []:
+            if label not in names:
+                raise UsageError(f"--only: no label {label!r}{nearest(label, names)}", "name one of --labels")
+        check_target(self.output, self.form, resume=self.continued)
         check_output(self.report)
+
+    def layout(self, n_answers: int) -> Layout:
+        """Return what of a record is written."""
+        from ..output.render.records import Layout
+
+        return Layout(
+            options.parse_fields(self.fields),
+            min(self.top_k, n_answers),
+            shutil.get_terminal_size().columns,
+            terminal=self.to_terminal,
+            only=tuple(self.only or ()),
+            path_end=b"\0" if self.print0 else b"\n" if self.paths_only else b"",
+        )
 
 
 @console.reports_errors
@@ -77,55 +160,60 @@ def classify(
     Exactly one record per input, in input order. Exit codes: 0 all well, 1 error, 2 usage, 3 results complete
     but some images could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
+    begin = time.monotonic()
+    if output.quiet:
+        console.be_quiet()
     label_set, template_set = labels.read()
     inputs.check()
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
-    output.check()
+    output.check(label_set)
 
     from ..classifier import Decision, build_manifest, classify_paths
-    from ..output.render.records import Layout
     from ..output.resume import Recipe
-    from ..output.sinks import open_records, write_records
+    from ..output.sinks import Renamed, open_records, write_records
 
     pipeline = images.pipeline()
     encoder = model.load()
     classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
     classifier, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
-    answers, to_terminal = len(label_set.answers), output.output is None and sys.stdout.isatty()
-    shown = options.parse_fields(output.fields)
-    layout = Layout(shown, min(output.top_k, answers), shutil.get_terminal_size().columns, colour=to_terminal)
+    layout = output.layout(len(label_set.answers))
     chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen
-    form = options.choose_record_format(output.format_, output.output)
-    recipe = Recipe(build_manifest(encoder.spec, classifier, chosen), form, layout, pipeline.batch_size)
+    recipe = Recipe(build_manifest(encoder.spec, classifier, chosen), output.form, layout, pipeline.batch_size)
     page = _new_report() if output.report else None
     # The page shows every label of an image; the records only as many as were asked for.
-    decision = Decision(answers if page else layout.top_k, least)
+    decision = Decision(len(label_set.answers) if page else layout.top_k, least)
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
-        with open_records(output.output, recipe, resume=output.resume, screen=bar.above) as file:
-            tally = _Tally(bar, file.done, file.failed, quiet=to_terminal)
+        with open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file:
+            tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
             with _telling(file, tally, output):
-                paths = file.skip(inputs.find({"--output": output.output, "--report": output.report}))
-                fed = replace(pipeline, fixed_batches=output.resume)
+                spooled: dict[str, str] = {}
+                written = {"--output": output.output, "--report": output.report}
+                paths = file.skip(inputs.find(written, spooled))
+                fed = replace(pipeline, fixed_batches=output.continued)
                 records = classify_paths(encoder, classifier, paths, decision, fed)
-                write_records(records, [page, file, tally] if page else [file, tally])
+                named = Renamed([file, tally], spooled)  # the page reads its images once more
+                write_records(records, [page, named] if page else [named])
     if page and output.report:
         _write_report(page, output.report, recipe.manifest, pipeline)
-    return tally.summarise()
+    code = tally.finish()
+    if sys.stderr.isatty():
+        console.note(tally.summary(time.monotonic() - begin, [output.output, output.report]))
+    return code
 
 
 @contextmanager
 def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator[None]:
     """Say what an earlier run left, and after an interrupt how to go on."""
     if file.begun and file.begun.complete:
-        console.say(f"zeroshot: {output.output} is complete already; remove it to begin anew")
+        console.note(f"{output.output} is complete already; --append adds new inputs, removing it begins anew")
     elif file.done:
-        console.say(f"zeroshot: continuing after {file.done} records")
+        console.note(f"continuing after {file.done} records")
     try:
         yield
     except KeyboardInterrupt:
         if file.begun:
-            command = "the same command" if output.resume else "the same command with --resume"
+            command = "the same command" if output.continued else "the same command with --resume"
             console.say(f"zeroshot: {tally.written} records so far; {command} continues after them")
         elif output.output:
             console.say(f"zeroshot: the {tally.written} records so far are in {output.output}.partial")
@@ -145,6 +233,8 @@ class _Tally:
     def __init__(self, bar: console.Bar, written: int, failed: int, *, quiet: bool) -> None:
         self._bar = bar
         self._failures = console.Few(quiet=quiet)
+        self._before = (written, failed)
+        self._labels: Counter[str | None] = Counter()
         self.written = written
         self.failed = failed
         bar.begin_at(written)
@@ -155,18 +245,29 @@ class _Tally:
         if isinstance(record, Failure):
             self.failed += 1
             self._failures.say(f"{record.path}: {record.error}")
+        else:
+            self._labels[record.label] += 1
         self._bar.advance()
 
-    def summarise(self) -> ExitCode:
+    def finish(self) -> ExitCode:
         """Say how many inputs could not be read, and return the exit code for that."""
         self._failures.say_rest()
         if self.failed:
-            console.say(
-                f"zeroshot: {self.failed} of {self.written} inputs could not be read; each has a record with its reason"
-            )
+            console.note(f"{self.failed} of {self.written} inputs could not be read; each has a record with its reason")
         if not self.written:
             console.warn("no paths were given, so there are no records")
         return ExitCode.INCOMPLETE if self.failed else ExitCode.OK
+
+    def summary(self, seconds: float, targets: Sequence[Path | None]) -> str:
+        """Return one line about this run: counts by label, unknown, failed, seconds, where the results are."""
+        before, failed_before = self._before
+        found = [f"{label} {count}" for label, count in self._labels.most_common() if label is not None]
+        parts = [f"{self.written - before} images in {seconds:.1f} s: {some_of(found, 8) or 'no label'}"]
+        parts += [f"{self._labels[None]} unknown"] if self._labels[None] else []
+        parts += [f"{self.failed - failed_before} failed"] if self.failed > failed_before else []
+        named = [str(target) for target in targets if target]
+        parts += [f"in {' and '.join(named)}"] if named else []
+        return "; ".join(parts)
 
 
 def _new_report() -> ClassifyReport:

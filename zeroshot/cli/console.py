@@ -41,6 +41,17 @@ def say(message: str) -> None:
     status_line.print_error(printable(message).encode(sys.stderr.encoding or "utf-8", "backslashreplace") + b"\n")
 
 
+def note(message: str) -> None:
+    """Print what is neither a warning nor an error, unless --quiet."""
+    if not status_line.quiet:
+        say(f"zeroshot: {message}")
+
+
+def be_quiet() -> None:
+    """Print only warnings and errors until the command ends."""
+    status_line.quiet = True
+
+
 def warn(message: str) -> None:
     """Print a warning."""
     say(f"zeroshot: warning: {message}")
@@ -64,12 +75,12 @@ class Few:
         """Print one line, if it is one of the first."""
         self._count += 1
         if not self._quiet and self._count <= self.MOST:
-            say(f"zeroshot: {message}")
+            note(message)
 
     def say_rest(self) -> None:
         """Say how many were not printed."""
         if not self._quiet and self._count > self.MOST:
-            say(f"zeroshot: ... {and_more(self._count - self.MOST)}")
+            note(f"... {and_more(self._count - self.MOST)}")
 
 
 def say_few(messages: Iterable[str]) -> None:
@@ -90,6 +101,7 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
     @functools.wraps(command)
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         signals.handle_stops()
+        status_line.quiet = False
         code: int
         try:
             code = command(*args, **kwargs) or ExitCode.OK

@@ -181,7 +181,13 @@ class ModelOptions:
         read_preprocess(self.preprocess)
 
     def load(self) -> Encoder:
-        """Load the model, with a progress bar for its download."""
+        """Load the model, with a progress bar for its download.
+
+        Raises:
+            ModelError: It cannot be had.
+            UsageError: Options contradict each other, or there is no such device.
+        """
+        self._check_device()
         from ..engines.choose import load_encoder
         from .console import loading, say, warn
 
@@ -204,6 +210,14 @@ class ModelOptions:
             pull = f"zeroshot models pull {resolve(self.model, self.pretrained, overrides).arguments}"
             say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")
         return encoder
+
+    def _check_device(self) -> None:
+        """Refuse a device that cannot be there before PyTorch is imported, which takes many seconds."""
+        from ..system.devices import missing_cuda, missing_mps
+
+        check = {Device.CUDA: missing_cuda, Device.MPS: missing_mps}.get(self.device)
+        if check and self.engine is not Engine.ONNX and (reason := check()):
+            raise UsageError(f"--device {self.device}: {reason}", "--device auto; `zeroshot doctor` lists the devices")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from ..enums import Score
 from ..errors import ExitCode, InputError, LabelError, PromptError, UsageError
+from ..strings import some_of
 from . import console, options
 
 if TYPE_CHECKING:
@@ -24,22 +28,33 @@ if TYPE_CHECKING:
     from ..results import Failure
 
 
-def read_labels(labels: str | None, labels_file: str | None) -> LabelSet:
+def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> LabelSet:
     """Read the labels from whichever option gave them.
+
+    Args:
+        labels: As typed, each separated by commas.
+        labels_file: The file that holds them.
 
     Raises:
         UsageError: None or both did, or the labels typed cannot be used.
     """
-    from ..prompts.labels import load_labels, parse_labels
+    from ..prompts.labels import IMAGENET, load_labels, parse_labels
 
-    if labels is not None and labels_file is not None:
+    if labels and labels_file is not None:
         raise UsageError("both --labels and --labels-file are given", "put all labels in the file")
-    if labels is None and labels_file is None:
+    if not labels and labels_file is None:
         raise UsageError("no labels", "--labels cat,dog or --labels-file FILE")
-    if labels is None:
+    if not labels:
+        if Path(labels_file or "").suffix.lower() in (".csv", ".tsv"):
+            raise UsageError(
+                f"--labels-file {labels_file} is a table, not a list of labels", "give a file with one label a line"
+            )
         return load_labels(labels_file or "")
+    for given in labels:
+        if given == IMAGENET or (Path(given).suffix and os.path.isfile(given)):  # noqa: PTH113 - False for any other text
+            raise UsageError(f"--labels {given}: this names a list of labels, not a label", f"--labels-file {given}")
     try:
-        return parse_labels(labels)
+        return parse_labels(*labels)
     except LabelError as error:  # typed, not read from a file
         raise UsageError(error.message, error.hint) from error
 
@@ -123,6 +138,10 @@ class InputOptions:
     paths: options.Paths = None
     files_from: options.FilesFrom = None
     from0: options.From0 = False
+    exclude: options.Exclude = None
+    limit: options.Limit = None
+    sample: options.Sample = None
+    sample_seed: options.SampleSeed = 0
 
     def check(self) -> None:
         """Refuse inputs that cannot be used, before the model is loaded.
@@ -147,28 +166,50 @@ class InputOptions:
         if self.files_from and self.files_from != STDIN and not _is_pipe(self.files_from):
             open_list(self.files_from).close()
 
-    def find(self, outputs: Mapping[str, Path | None] | None = None) -> Iterator[str]:
+    def find(
+        self, outputs: Mapping[str, Path | None] | None = None, spooled: dict[str, str] | None = None
+    ) -> Iterator[str]:
         """Yield the path of every image, in the order of the command line.
 
         Args:
             outputs: Files that the command writes, by option.
+            spooled: Takes the file that an image on stdin is copied to, and what to call it; without it such an
+                image is refused.
 
         Raises:
+            InputError: Stdin holds an image where a list of paths is expected.
             OutputError: A list of paths names one of the outputs.
         """
-        return (path for path, _ in self.find_with_origin(outputs))
+        return (path for path, _ in self.find_with_origin(outputs, spooled))
 
-    def find_with_origin(self, outputs: Mapping[str, Path | None] | None = None) -> Iterator[tuple[str, str]]:
+    def find_with_origin(
+        self, outputs: Mapping[str, Path | None] | None = None, spooled: dict[str, str] | None = None
+    ) -> Iterator[tuple[str, str]]:
         """Yield as `find`, each path with the file or folder under which it was found; say what was passed over."""
         from ..images.camera import describe_passed_over
 
         skipped: Counter[str] = Counter()
-        yield from self._find(outputs, skipped)
+        yield from self._choose(self._find(outputs, skipped, spooled))
         if skipped:
-            console.say(f"zeroshot: {describe_passed_over(skipped)}")
+            console.note(describe_passed_over(skipped))
+
+    def _choose(self, found: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        """Leave out what --exclude names, then take a sample, then the first --limit of that."""
+        if self.exclude:
+            found = (item for item in found if not _is_excluded(item, self.exclude))
+        if self.sample is not None:
+            import random
+
+            everything = list(found)
+            chosen = random.Random(self.sample_seed).sample(range(len(everything)), min(self.sample, len(everything)))
+            found = (everything[index] for index in sorted(chosen))
+        return found if self.limit is None else islice(found, self.limit)
 
     def _find(
-        self, outputs: Mapping[str, Path | None] | None, skipped: Counter[str] | None
+        self,
+        outputs: Mapping[str, Path | None] | None,
+        skipped: Counter[str] | None,
+        spooled: dict[str, str] | None = None,
     ) -> Iterator[tuple[str, str]]:
         from ..images.paths import STDIN, find_images, open_list, read_list
         from ..output.destination import check_apart
@@ -180,7 +221,13 @@ class InputOptions:
                 yield from ((path, source) for path in find_images([source], skipped))
                 continue
             with open_list(source) as stream:
-                for path, origin in _expand(read_list(stream, nul=self.from0), skipped):
+                lines: BinaryIO = stream
+                if source == STDIN and not self.from0:
+                    lines, image = _look_for_image(stream, spooled)
+                    if image:
+                        yield image, image
+                        continue
+                for path, origin in _expand(read_list(lines, nul=self.from0), skipped):
                     if existing:
                         check_apart(existing, [path])
                     yield path, origin
@@ -191,32 +238,99 @@ class InputOptions:
 
         streamed = STDIN in (self.paths or []) or (self.files_from and not Path(self.files_from).is_file())
         if sys.stderr.isatty() and not streamed:
-            threading.Thread(target=lambda: bar.expect(sum(1 for _ in self._find(None, None))), daemon=True).start()
+
+            def count() -> None:
+                bar.expect(sum(1 for _ in self._choose(self._find(None, None))))
+
+            threading.Thread(target=count, daemon=True).start()
+
+
+def _is_excluded(item: tuple[str, str], patterns: Sequence[str]) -> bool:
+    """Whether the path below its input, one of its parts or the whole path matches a pattern, as in a shell."""
+    path, origin = item
+    below = path[len(origin) :] if path != origin and path.startswith(origin) else path
+    names = [path, below.lstrip("/\\"), *Path(below).parts]
+    return any(fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in names)
+
+
+def _look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[BinaryIO, str]:
+    """Find out whether stdin holds an image instead of a list of paths.
+
+    Args:
+        stream: Stdin.
+        spooled: As in `InputOptions.find`.
+
+    Returns:
+        A stream of all that stdin holds, and the file that an image was copied to, which goes as the program ends;
+        empty where there is none.
+
+    Raises:
+        InputError: It is an image, and the command takes none there.
+    """
+    import atexit
+    import tempfile
+
+    from ..images.decode import looks_like_image
+    from ..images.paths import STDIN
+
+    head = getattr(stream, "read1", stream.read)(65536)
+    if not looks_like_image(head):
+        return cast(BinaryIO, _Joined(head, stream)), ""
+    if spooled is None:
+        raise InputError("stdin holds an image, not a list of paths", "name the file, or give a list of paths")
+    with tempfile.NamedTemporaryFile(prefix="zeroshot-", delete=False) as copy:
+        atexit.register(Path(copy.name).unlink, missing_ok=True)
+        copy.write(head)
+        shutil.copyfileobj(stream, copy)
+    spooled[copy.name] = STDIN
+    return stream, copy.name
+
+
+class _Joined:
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, head: bytes, stream: BinaryIO) -> None:
+        self._head = head
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        """Return some of the bytes that follow, as they come; nothing at the end."""
+        head, self._head = self._head, b""
+        chunk: bytes = head or getattr(self._stream, "read1", self._stream.read)(size)
+        return chunk
 
 
 def _expand(entries: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[tuple[str, str]]:
-    """Yield the images that a list names, each with its entry; those below a folder of the list only once."""
+    """Yield the images that a list names, each with its entry; those below a folder of the list only once.
+
+    Says, unless nothing is counted in `skipped`, that this was so, and which folders hold no image.
+    """
     from ..images.paths import find_images, names_folder
 
     below: set[str] = set()
-    told = False
+    told = skipped is None
+    empty: list[str] = []
     for entry in entries:
         folder = names_folder(entry)
+        count = 0
         for path in find_images([entry], skipped):
+            count += 1
             if path not in below:
                 yield path, entry
             elif not told:
                 told = True
-                console.say(
-                    f"zeroshot: the list names folders and also what is in them, such as {path}: each is read once"
-                )
+                console.note(f"the list names folders and also what is in them, such as {path}: each is read once")
             if folder:
                 below.add(path)
+        if not count:
+            empty.append(entry)
+    if empty and skipped is not None:
+        console.warn(f"no images in {some_of(empty)}")
 
 
 def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
     """Name the images that could not be read, the first ones of many, and return the exit code for them."""
     console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
     if failures:
-        console.say(f"zeroshot: {len(failures)} of {total} inputs could not be read")
+        console.note(f"{len(failures)} of {total} inputs could not be read")
     return ExitCode.INCOMPLETE if failures else ExitCode.OK

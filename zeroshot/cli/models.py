@@ -8,6 +8,7 @@ import typer
 
 from ..enums import ReportFormat
 from . import console, groups, options
+from .completion import complete_model
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -17,7 +18,10 @@ LIST_VERSION = 1
 Name = Annotated[
     str | None,
     typer.Argument(
-        help="As --model takes it. [default: $ZEROSHOT_MODEL, else base]", metavar="MODEL", show_default=False
+        help="As --model takes it. [default: $ZEROSHOT_MODEL, else base]",
+        metavar="MODEL",
+        show_default=False,
+        autocompletion=complete_model,
     ),
 ]
 
@@ -28,7 +32,7 @@ def list_(
     every: Annotated[
         bool, typer.Option("--all", help="Also every architecture and weight tag that open_clip knows.")
     ] = False,
-    format_: options.PrintedFormatOption = ReportFormat.TABLE,
+    format_: options.PrintedFormatOption = None,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
     from ..models.catalogue import ALIASES
@@ -123,7 +127,7 @@ def pull(
 def info(
     model: Name = None,
     pretrained: options.Pretrained = None,
-    format_: options.PrintedFormatOption = ReportFormat.TABLE,
+    format_: options.PrintedFormatOption = None,
     preprocess: options.Preprocess = None,
 ) -> None:
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""

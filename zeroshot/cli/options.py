@@ -11,6 +11,7 @@ import typer
 
 from ..enums import Device, Engine, Field, Format, Precision, ReportFormat, Score
 from ..errors import UsageError, nearest
+from . import completion
 
 
 class Panel(StrEnum):
@@ -37,10 +38,10 @@ Paths = Annotated[
     Use.READ,
 ]
 Labels = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--labels",
-        help=r"The labels, separated by commas; \, is a comma inside one.",
+        help=r"The labels, separated by commas; \, is a comma inside one; repeatable.",
         metavar="A,B,...",
         rich_help_panel=Panel.LABELS,
     ),
@@ -51,6 +52,7 @@ LabelsFile = Annotated[
         "--labels-file",
         help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
         metavar="FILE",
+        autocompletion=completion.complete_labels_file,
         rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
@@ -61,6 +63,7 @@ Prompts = Annotated[
         "--prompts",
         help="A template set by name, or a YAML file. [default: general]",
         metavar="NAME|FILE",
+        autocompletion=completion.complete_prompts,
         rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
@@ -71,6 +74,7 @@ SeveralPrompts = Annotated[
         "--prompts",
         help="A template set by name, or a YAML file; repeatable, to compare. [default: general]",
         metavar="NAME|FILE",
+        autocompletion=completion.complete_prompts,
         rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
@@ -92,6 +96,7 @@ Model = Annotated[
         help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. "
         "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
+        autocompletion=completion.complete_model,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ_FOLDER,
@@ -102,6 +107,7 @@ Pretrained = Annotated[
         "--pretrained",
         help="With an architecture: open_clip's weight tag, or a weights file.",
         metavar="TAG|FILE",
+        autocompletion=completion.complete_pretrained,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ,
@@ -114,6 +120,7 @@ Models = Annotated[
         help="An alias, an architecture, hf-hub:ORG/REPO or a folder; repeatable, to compare. "
         "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
+        autocompletion=completion.complete_model,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ_FOLDER,
@@ -125,6 +132,7 @@ Pretraineds = Annotated[
         help="With an architecture: open_clip's weight tag, or a weights file. "
         "With several --model: one for each, in order; '' for an alias.",
         metavar="TAG|FILE",
+        autocompletion=completion.complete_pretrained,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ,
@@ -310,6 +318,33 @@ FilesFrom = Annotated[
     ),
     Use.READ,
 ]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        help="Leave out images whose path, or a folder or name in it, matches, such as thumbs or '*.gif'; repeatable.",
+        metavar="PATTERN",
+        rich_help_panel=Panel.INPUTS,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Read only the first images.", metavar="N", rich_help_panel=Panel.INPUTS),
+]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        min=1,
+        help="Read only so many images, chosen at random, in their order; all are listed first.",
+        metavar="N",
+        rich_help_panel=Panel.INPUTS,
+    ),
+]
+SampleSeed = Annotated[
+    int,
+    typer.Option("--seed", min=0, help="Decides which --sample is chosen.", metavar="N", rich_help_panel=Panel.INPUTS),
+]
 FormatOption = Annotated[
     Format | None,
     typer.Option(
@@ -329,7 +364,8 @@ ReportFormatOption = Annotated[
     ),
 ]
 PrintedFormatOption = Annotated[
-    ReportFormat, typer.Option("--format", "-f", help="How to print it; json: one document.")
+    ReportFormat | None,  # not a default of table: typer would import pydantic to make one of it (0.1 s)
+    typer.Option("--format", "-f", help="How to print it; json: one document. [default: table]"),
 ]
 NoCache = Annotated[
     bool,

@@ -8,6 +8,7 @@ import typer
 
 from ..errors import ExitCode
 from . import console, options, tune
+from .completion import complete_prompts
 from .inputs import read_labels
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -27,7 +28,11 @@ def list_() -> None:
 
 @app.command("show")
 @console.reports_errors
-def show(name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE")]) -> None:
+def show(
+    name: Annotated[
+        str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE", autocompletion=complete_prompts)
+    ],
+) -> None:
     """Print a template set."""
     from ..prompts import template_sets
 
@@ -46,7 +51,9 @@ def show(name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.
 @app.command("check", short_help="Look for faults in a template set, and in labels with it.")
 @console.reports_errors
 def check(
-    name: Annotated[str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE")] = "general",
+    name: Annotated[
+        str, typer.Argument(help="A set's name, or a YAML file.", metavar="NAME|FILE", autocompletion=complete_prompts)
+    ] = "general",
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
     model: options.Model = None,
@@ -59,7 +66,7 @@ def check(
     from ..prompts import checks as checks
     from ..prompts.template_sets import load_unchecked
 
-    label_set = read_labels(labels, labels_file) if (labels, labels_file) != (None, None) else None
+    label_set = read_labels(labels, labels_file) if labels or labels_file else None
     templates = load_unchecked(name)
     findings = checks.check_templates(templates)
     broken = any(finding.severity is checks.Severity.ERROR for finding in findings)

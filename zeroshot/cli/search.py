@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -69,6 +71,7 @@ def search(
         *paths, text = named or [""]
         inputs = replace(inputs, paths=paths)
         _check_text(text, alone=not paths and not inputs.files_from)
+        _check_words(paths, text)
     inputs.check()
     for image in like or []:
         check_readable(image, "--like takes an image")
@@ -88,7 +91,8 @@ def search(
         found = find(encoder, query, inputs.find({"--output": output}), top, pipeline, bar.advance)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
-        write_hits(found, form, stream, encoder.spec, query_shown, images.choices(pipeline))
+        choices, terminal = images.choices(pipeline), output is None and sys.stdout.isatty()
+        write_hits(found, form, stream, encoder.spec, query_shown, choices, terminal=terminal)
     return _summarise(found.failures, found.searched)
 
 
@@ -113,6 +117,26 @@ def _check_text(text: str, *, alone: bool) -> None:
         raise UsageError("the last argument is the text, but `-` stands for paths on stdin", "put the text last")
     if os.path.lexists(text):
         console.say(f"zeroshot: {text!r} is taken as the text, not as the path of that name (--like takes an image)")
+
+
+def _check_words(paths: Sequence[str], text: str) -> None:
+    """Refuse a text whose words were typed without quotes: those before the last one would be taken for paths.
+
+    Raises:
+        UsageError: Gives the command with quotes.
+    """
+    first = len(paths)
+    while first and not os.path.lexists(paths[first - 1]) and not set("/\\.") & set(paths[first - 1]):
+        first -= 1
+        if paths[first] == "-":
+            return
+    if words := paths[first:]:
+        whole = shlex.quote(" ".join([*words, text]))
+        places = " ".join(map(shlex.quote, paths[:first])) or "./imgs"
+        raise UsageError(
+            f"no such file or folder: {', '.join(words)}; a text of several words needs quotes",
+            f"zeroshot search {places} {whole}",
+        )
 
 
 @console.reports_errors

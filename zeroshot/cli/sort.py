@@ -6,6 +6,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,6 +14,7 @@ import typer
 
 from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
+from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..strings import printable
 from ..system.signals import held_back
@@ -46,6 +48,16 @@ def sort(
             metavar="DIR",
             rich_help_panel=options.Panel.OUTPUT,
         ),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Sort by the labels in a results file of `classify`, reviewed or not, instead of by a model.",
+            metavar="FILE.jsonl|csv",
+            rich_help_panel=options.Panel.INPUTS,
+        ),
+        options.Use.READ,
     ] = None,
     copy: Annotated[
         bool,
@@ -90,42 +102,61 @@ def sort(
     """Sort images into a folder for each label.
 
     All images are classified before the first one is touched. Nothing is overwritten; images that cannot be read
-    stay where they are. A journal is written before each step: `zeroshot undo JOURNAL` takes everything back. The
+    stay where they are. A journal is written before each step: `zeroshot undo DIR` takes everything back. The
     journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some images,
     130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
+    from ..classifier import Decision, classify_paths
+    from ..sort.names import folder_names
+
     placement = _placement(copy=copy, move=move)
     target = _check_target(into)
     if format_ and not dry_run:
         raise UsageError("--format is how a plan is printed, which only --dry-run shows", "add --dry-run")
-    label_set, template_set = labels.read()
-    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
-    inputs.check()
-
-    from ..sort.names import folder_names
-
-    if not dry_run:
-        _settle(target)
-    folders = folder_names(name for name, _ in label_set.answers)
-    # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
-    paths = list(select_inputs(inputs.find_with_origin(), target, folders.values()))
-    if not paths:
-        console.warn("there is nothing to sort")
-        return ExitCode.OK
-
-    from ..classifier import Decision, classify_paths
-
-    pipeline = images.pipeline()
-    encoder = model.load()
-    classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
-    classifier, least, _ = apply_calibration(classifier, encoder.spec, calibration, threshold)
-    with console.Bar("images", len(paths)) as bar:
-        records = _counted(classify_paths(encoder, classifier, paths, Decision(1, least), pipeline), bar)
-        plan = list(make_plan(records, target, folders, placement))
+    if from_:
+        if inputs.paths or inputs.files_from or labels.labels or labels.labels_file:
+            raise UsageError("--from says which images and which labels there are", "leave out images and labels")
+        records = _reviewed(from_, threshold or 0.0)
+        names = dict.fromkeys(record.label for record in records if isinstance(record, Prediction) and record.label)
+        if not dry_run:
+            _settle(target)
+        plan = list(make_plan(records, target, folder_names(names), placement))
+    else:
+        label_set, template_set = labels.read()
+        check_readable(calibration, "`zeroshot calibrate DIR` writes one")
+        inputs.check()
+        if not dry_run:
+            _settle(target)
+        folders = folder_names(name for name, _ in label_set.answers)
+        # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
+        paths = list(select_inputs(inputs.find_with_origin(), target, folders.values()))
+        if not paths:
+            console.warn("there is nothing to sort")
+            return ExitCode.OK
+        pipeline = images.pipeline()
+        encoder = model.load()
+        classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
+        classifier, least, _ = apply_calibration(classifier, encoder.spec, calibration, threshold)
+        with console.Bar("images", len(paths)) as bar:
+            found = classify_paths(encoder, classifier, paths, Decision(1, least), pipeline)
+            plan = list(make_plan(_counted(found, bar), target, folders, placement))
     if dry_run:
         _print_plan(plan, format_ or PlanFormat.TABLE)
         return _say_stays([item for item in plan if isinstance(item, Stay)])
     return _carry_out(plan, target)
+
+
+def _reviewed(file: Path, threshold: float) -> list[Record]:
+    """Read a results file; labels below the threshold are unknown, as if they had just been found."""
+    from ..output.records_file import read_records
+
+    records = read_records(file)
+    if not records:
+        console.warn(f"{file} holds no records")
+    return [
+        replace(record, label=None) if isinstance(record, Prediction) and record.probability < threshold else record
+        for record in records
+    ]
 
 
 def _check_target(into: Path | None) -> Path:
@@ -161,7 +192,10 @@ def _settle(target: Path) -> None:
 @console.reports_errors
 def undo(
     journal: Annotated[
-        Path, typer.Argument(help="The journal that `sort` named: DIR/.zeroshot/....jsonl.", metavar="JOURNAL")
+        Path,
+        typer.Argument(
+            help="The folder that `sort` filled, for its last run; or a journal in it.", metavar="DIR|JOURNAL"
+        ),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be taken back.")] = False,
 ) -> ExitCode:
@@ -172,15 +206,11 @@ def undo(
     moves files: undo your own only.
     """
     from ..images.paths import names_folder
-    from ..sort.journal import Journal, find_journals
+    from ..sort.journal import Journal
     from ..sort.mover import undo as take_back
 
     if names_folder(str(journal)):
-        found = list(find_journals(journal))
-        raise UsageError(
-            f"{journal} is a folder" + ("" if found else " without a journal"),
-            f"zeroshot undo {found[-1] if found else 'DIR/.zeroshot/....jsonl'}",
-        )
+        journal = _last_journal(journal)
     kept = done = 0
     with Journal.open(journal) as opened:
         entries = opened.history.open_entries
@@ -198,6 +228,24 @@ def undo(
                     console.say(f"zeroshot: not undone: {outcome.reason}")
     console.say(f"zeroshot: {done} taken back" + (f", {kept} not" if kept else ""))
     return ExitCode.INCOMPLETE if kept else ExitCode.OK
+
+
+def _last_journal(folder: Path) -> Path:
+    """Return the newest journal of a sorted folder that still has something to take back; else the newest one.
+
+    Raises:
+        UsageError: There is none.
+    """
+    from ..sort.journal import Journal, find_journals
+
+    found = list(find_journals(folder))
+    if not found:
+        raise UsageError(f"{folder} is a folder without a journal", "name the folder that `sort --into` filled")
+    for path in reversed(found):
+        with Journal.open(path) as opened:
+            if opened.history.open_entries:
+                return path
+    return found[-1]
 
 
 def _placement(*, copy: bool, move: bool) -> Placement:
@@ -243,7 +291,6 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     done: Counter[str] = Counter()
     methods: Counter[str] = Counter()
     with Journal.create(into) as journal:
-        console.say(f"zeroshot: the journal is {journal.path}")
         try:
             with console.Bar("images", len(steps)) as bar:
                 for outcome in _one_by_one(carry_out(steps, journal)):
@@ -260,7 +307,7 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
             console.say(f"zeroshot: {sum(done.values())} of {len(plan)} sorted" + (f": {folders}" if folders else ""))
             if symbolic := methods[Method.SYMBOLIC_LINK]:
                 console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
-            console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(journal.path))}")
+            console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(into))}")
     return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
 
 

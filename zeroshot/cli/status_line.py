@@ -17,6 +17,9 @@ _ERASE = b"\r\x1b[2K"
 
 _active: StatusLine | None = None
 
+quiet = False
+"""Whether no line is shown at all."""
+
 
 class StatusLine:
     """Shows a text on stderr as long as the block lasts, painted at most ten times a second.
@@ -39,7 +42,7 @@ class StatusLine:
 
     def __enter__(self) -> StatusLine:
         global _active
-        if _active is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if _active is None and not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
             _active = self
             self.paint()
             self._thread = threading.Thread(target=self._keep_painting, name="status", daemon=True)

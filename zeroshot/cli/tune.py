@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode
-from . import console, groups, labelled, options
+from . import completion, console, groups, labelled, options
 from .inputs import prepare_classifier, read_templates
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def tune(
             "--prompts",
             help="The set to start from and compare with. [default: general]",
             metavar="NAME|FILE",
+            autocompletion=completion.complete_prompts,
             rich_help_panel=options.Panel.LABELS,
         ),
         options.Use.READ,
@@ -34,6 +35,7 @@ def tune(
             "--candidates",
             help="A set whose templates may be chosen; repeatable. [default: every shipped set]",
             metavar="NAME|FILE",
+            autocompletion=completion.complete_prompts,
             rich_help_panel=options.Panel.LABELS,
         ),
         options.Use.READ,

@@ -8,13 +8,13 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ..encoder import Encoder
 from ..errors import ZeroshotError
 from ..models import resolvers
+from ..models.hub.errors import cache_folder
 
 REFERENCE_FEATURES = "reference_features.json"
 """Features of fixed inputs, stored beside the built-in checkpoint when it was made."""
@@ -84,9 +84,7 @@ def examine() -> Iterator[Check]:
                 "not installed" + (" (only SigLIP and multilingual models need it)" if optional else ""),
                 "" if optional else f"pip install {package}",
             )
-    cache = Path(
-        os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser() / "hub"
-    )
+    cache = cache_folder()
     place = next((parent for parent in (cache, *cache.parents) if parent.exists()), cache)
     writable = os.access(place, os.W_OK)
     yield Check("model cache", writable, str(cache), "" if writable else "set HF_HOME to a folder that can be written")

@@ -127,6 +127,16 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")
+"""What files of common formats begin with."""
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether bytes are the beginning of an image, rather than of a list of paths, which holds no NUL."""
+    riff = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    return b"\0" in head and (head.startswith(_MAGIC) or riff or head[4:8] == b"ftyp" or is_raw(head))
+
+
 def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
     """Decode an open file to an upright 8-bit RGB image.
 

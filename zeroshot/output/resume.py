@@ -12,6 +12,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,7 +24,7 @@ from ..errors import InputError, OutputError
 from ..results import Failure, Manifest
 from ..system.disk import BusyError, open_locked, sync_folder
 from .destination import check_not_continued, check_writable, final_path, partial_path
-from .render.records import Layout, make_writer
+from .render.records import Layout, format_row, make_writer
 from .resume_manifest import (
     FORMAT,
     VERSION,
@@ -80,6 +81,7 @@ class Resumed:
         done: Records that it holds already.
         failed: How many of those are failures.
         complete: The file was finished by an earlier run; there is nothing to do.
+        append: Paths without a record are added, wherever they stand among the inputs.
         source: The partial file, for `skip`.
         recipe: What the records are made by.
     """
@@ -90,6 +92,7 @@ class Resumed:
     complete: bool
     source: Path
     recipe: Recipe
+    append: bool = False
 
     def skip(self, paths: Iterator[str]) -> Iterator[str]:
         """Yield the paths that have no record yet, once those that have one are the first of the paths.
@@ -97,6 +100,12 @@ class Resumed:
         Raises:
             InputError: A recorded path is not the one in its place now, or a complete file lacks one.
         """
+        if self.append:
+            with self.source.open("rb") as file:
+                rows = zip(range(self.done), _records(file, self.recipe.form), strict=False)
+                known = {_beginning_of(record, self.recipe.form) for _, (record, _) in rows}
+            yield from (path for path in paths if _beginning(path, self.recipe) not in known)
+            return
         if self.done:
             with self.source.open("rb") as file:
                 for number, (record, _) in zip(range(1, self.done + 1), _records(file, self.recipe.form), strict=False):
@@ -111,7 +120,7 @@ class Resumed:
         if self.complete and (more := next(paths, None)) is not None:
             raise InputError(
                 f"the file is complete with {self.done} records, and {more} is not among their inputs",
-                "give the inputs that it was made from, or another --output",
+                "--append adds the new ones; else give the inputs that it was made from, or another --output",
             )
         yield from paths
 
@@ -156,13 +165,14 @@ def _continuable(target: Path, form: Format) -> Path:
 
 
 @contextmanager
-def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False) -> Iterator[Resumed]:
+def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False, append: bool = False) -> Iterator[Resumed]:
     """Open a results file to begin or continue it; it gets its name when the block ends well, and stays otherwise.
 
     Args:
         target: The file.
         recipe: What decides its bytes.
         anew: Begin it, in place of a file of that name; records that can be continued are not lost for it.
+        append: Add to it whatever has no record yet, also where it is complete; it stays whole until that is done.
 
     Raises:
         OutputError: It cannot be written, another run is writing it, or it was made by something else.
@@ -179,8 +189,12 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False) -> Itera
         if anew:
             _begin_anew(target, descriptor, recipe)
         complete = not anew and _prepare(target, partial, descriptor, recipe)
+        if complete and append:
+            with target.open("rb") as whole, partial.open("wb") as copy:
+                shutil.copyfileobj(whole, copy)
+            complete = False
         with (target if complete else partial).open("rb") as file:
-            done, failed, end = _count(file, recipe, whole_batches=not complete)
+            done, failed, end = _count(file, recipe, whole_batches=not (complete or append))
         if complete:
             partial.unlink()
             yield Resumed(io.BytesIO(), done, failed, True, target, recipe)
@@ -188,7 +202,7 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False) -> Itera
         os.ftruncate(descriptor, end)
         os.lseek(descriptor, end, os.SEEK_SET)
         stream: Any = _Appender(descriptor)
-        yield Resumed(stream, done, failed, False, partial, recipe)
+        yield Resumed(stream, done, failed, False, partial, recipe, append)
         os.fsync(descriptor)
         partial.replace(target)
         sync_folder(target.parent)
@@ -246,11 +260,17 @@ def _beginning(path: str, recipe: Recipe) -> bytes:
     """Return what every record of a path begins with."""
     buffer = io.BytesIO()
     make_writer(recipe.form, buffer, recipe.layout).write(Failure(path, ""))
-    separator = {Format.JSONL: b'"error"', Format.TSV: b"\t"}.get(recipe.form)
-    row = buffer.getvalue()
-    if separator:
-        return row[: row.index(separator)] + separator.removesuffix(b'"error"')
-    return row.rstrip(b",\n") + b","  # only the path of this row is not empty
+    return _beginning_of(buffer.getvalue(), recipe.form)
+
+
+def _beginning_of(record: bytes, form: Format) -> bytes:
+    """Return the part of a record that tells its path."""
+    if form is Format.JSONL:
+        return record[: record.index(b'"status"')]
+    if form is Format.TSV:
+        return record[: record.index(b"\t") + 1]
+    cell = next(csv.reader(io.StringIO(record.decode("utf-8"), newline="")))[0]
+    return format_row([cell], form).removesuffix(b"\n") + b","
 
 
 def _records(file: BinaryIO, form: Format) -> Iterator[tuple[bytes, bool]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -27,6 +27,26 @@ def write_records(records: Iterable[Record], sinks: Iterable[Sink]) -> None:
     takers = tuple(sinks)
     for record in records:
         for sink in takers:
+            sink.write(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """Hands records on under the names that users know images by.
+
+    Attributes:
+        sinks: Take the records.
+        names: What to call a path; others keep theirs. It may fill while records come.
+    """
+
+    sinks: Sequence[Sink]
+    names: Mapping[str, str]
+
+    def write(self, record: Record) -> None:
+        """Hand one record on."""
+        if record.path in self.names:
+            record = replace(record, path=self.names[record.path])
+        for sink in self.sinks:
             sink.write(record)
 
 
@@ -83,6 +103,7 @@ def open_records(
     recipe: Recipe,
     *,
     resume: bool = False,
+    append: bool = False,
     screen: Callable[[BinaryIO], BinaryIO] = lambda stream: stream,
 ) -> Iterator[RecordFile]:
     """Open stdout, a new results file, or one to continue.
@@ -93,12 +114,14 @@ def open_records(
         target: The file; None for stdout.
         recipe: What decides the bytes.
         resume: Continue what an earlier run left.
+        append: Add the paths that have no record yet, also to a file that is complete.
         screen: Wraps stdout where something else is on the same terminal.
 
     Raises:
         OutputError: It cannot be written, or was made by something else.
     """
-    if target is None or not (resume or (recipe.form in FORMATS and not is_device(target))):
+    lines = recipe.form in FORMATS and not recipe.layout.only and not recipe.layout.path_end
+    if target is None or not (resume or append or (lines and not is_device(target))):
         with open_output(target) as stream:
             writer = make_writer(recipe.form, stream if target else screen(stream), recipe.layout)
             writer.begin(recipe.manifest)
@@ -109,7 +132,7 @@ def open_records(
                 raise
             writer.end(complete=True)
         return
-    with open_resumable(target, recipe, anew=not resume) as begun:
+    with open_resumable(target, recipe, anew=not (resume or append), append=append) as begun:
         writer = make_writer(recipe.form, begun.stream, recipe.layout)
         if not begun.done:
             writer.begin(recipe.manifest)

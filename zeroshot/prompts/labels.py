@@ -94,13 +94,13 @@ def normalise(text: str) -> str:
     return " ".join(folded.split())
 
 
-def parse_labels(text: str) -> LabelSet:
-    r"""Parse ``cat,dog``; ``\,`` is a comma inside a label and ``\\`` a backslash.
+def parse_labels(*texts: str) -> LabelSet:
+    r"""Parse ``cat,dog``, once or several times; ``\,`` is a comma inside a label and ``\\`` a backslash.
 
     Raises:
         LabelError: A label is empty or stands twice, or there are none.
     """
-    return check_labels(LabelSet(tuple(Label(name) for name in _split(text)) if text.strip() else ()))
+    return check_labels(LabelSet(tuple(Label(name) for text in texts if text.strip() for name in _split(text))))
 
 
 def as_labels(given: LabelSet | str | Iterable[str | Label]) -> LabelSet:

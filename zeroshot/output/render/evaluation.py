@@ -18,23 +18,24 @@ from ...evaluation.label_issues import LabelIssue
 from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
 from ...results import Manifest
-from ...strings import and_more, printable
+from ...strings import and_more, printable, some_of
 from .records import significant, to_json
 
 GRID_FORMAT = "zeroshot-eval-grid"
 
-_SHOWN_MAPPINGS = 30
+_SHOWN_MAPPINGS = 8
 _SHOWN_LABELS = 40
 
 
 def mapping_lines(dataset: Dataset) -> Iterator[str]:
-    """Yield the mapping from folders to labels, a line each, the first ones of many."""
+    """Yield how many labels and images there are, and a line on the first labels, with what a folder stands for."""
     counts = [int((dataset.targets == index).sum()) for index in range(len(dataset.keys))]
-    yield f"{len(dataset.keys)} labels, {len(dataset.paths)} images:"
-    for key, label, count in list(zip(dataset.keys, dataset.labels.labels, counts, strict=True))[:_SHOWN_MAPPINGS]:
-        yield f"  {key} -> {', '.join(label.words)} ({count})"
-    if len(dataset.keys) > _SHOWN_MAPPINGS:
-        yield f"  ... and {len(dataset.keys) - _SHOWN_MAPPINGS} more; the JSON has all of them"
+    yield f"{len(dataset.keys)} labels, {len(dataset.paths)} images (the JSON has the whole mapping):"
+    shown = [
+        f"{key if label.words == (key,) else f'{key} -> ' + ' or '.join(label.words)} ({count})"
+        for key, label, count in zip(dataset.keys, dataset.labels.labels, counts, strict=True)
+    ]
+    yield f"  {some_of(shown, _SHOWN_MAPPINGS)}"
 
 
 def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -> dict[str, Any]:

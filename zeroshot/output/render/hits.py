@@ -16,7 +16,14 @@ JSON_VERSION = 1
 
 
 def write_hits(
-    found: Found, form: Format, stream: BinaryIO, spec: EncoderSpec, query: dict[str, Any], options: dict[str, Any]
+    found: Found,
+    form: Format,
+    stream: BinaryIO,
+    spec: EncoderSpec,
+    query: dict[str, Any],
+    options: dict[str, Any],
+    *,
+    terminal: bool = False,
 ) -> None:
     """Write what was found, nearest first: ``path`` and ``similarity``; in JSON also what decided that.
 
@@ -27,6 +34,7 @@ def write_hits(
         spec: The model.
         query: The text or the images that were searched for.
         options: How images were opened.
+        terminal: Whether it is shown on a terminal: nothing is printed that the terminal would act on.
     """
     rows = [{"path": hit.path, "similarity": significant(hit.similarity)} for hit in found.hits]
     if form is Format.JSON:
@@ -49,4 +57,5 @@ def write_hits(
     else:
         stream.write(format_row(["path", "similarity"], form))
         for hit in found.hits:
-            stream.write(format_row([guard_cell(hit.path, "./", form), f"{hit.similarity:.6g}"], form))
+            cells = [guard_cell(hit.path, "./", form), f"{hit.similarity:.6g}"]
+            stream.write(format_row(cells, form, terminal=terminal))

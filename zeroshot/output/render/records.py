@@ -54,13 +54,17 @@ class Layout:
         fields: Numbers given for each label; the probability is always among them.
         top_k: Labels listed for each image.
         width: Columns of the terminal, for tables.
-        colour: Whether the table may be coloured.
+        terminal: Whether it is shown on a terminal: in colours, and nothing is printed that the terminal would act on.
+        only: Labels whose records are written; all records where there are none.
+        path_end: What ends each path where nothing but paths is written, those of images that got a label.
     """
 
     fields: tuple[Field, ...] = (Field.PROBABILITY,)
     top_k: int = 5
     width: int = 80
-    colour: bool = False
+    terminal: bool = False
+    only: tuple[str, ...] = ()
+    path_end: bytes = b""
 
 
 class Writer(ABC):
@@ -74,7 +78,9 @@ class Writer(ABC):
         """Write what stands before the first record."""
 
     def write(self, record: Record) -> None:
-        """Write one record, with as many ranked labels as the layout shows."""
+        """Write one record, if it is wanted, with as many ranked labels as the layout shows."""
+        if self._layout.only and (isinstance(record, Failure) or record.label not in self._layout.only):
+            return
         self._write(record if isinstance(record, Failure) else replace(record, top=record.top[: self._layout.top_k]))
 
     @abstractmethod
@@ -145,7 +151,7 @@ class SeparatedWriter(Writer):
         self._row(row)
 
     def _row(self, cells: Sequence[str]) -> None:
-        self._stream.write(format_row(cells, self._dialect))
+        self._stream.write(format_row(cells, self._dialect, terminal=self._layout.terminal))
         self._stream.flush()
 
 
@@ -157,12 +163,19 @@ def guard_cell(text: str, prefix: str, form: Format) -> str:
     return prefix + text if form is Format.CSV and text.startswith(_FORMULA) else text
 
 
-def format_row(cells: Sequence[str], form: Format) -> bytes:
-    """Return one line of CSV or TSV."""
+def unguard_cell(text: str) -> str:
+    """Return a label as it was before `guard_cell`."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
+
+
+def format_row(cells: Sequence[str], form: Format, *, terminal: bool = False) -> bytes:
+    """Return one line of CSV or TSV; for a terminal, without what that would act on."""
     if form is Format.TSV:
         # As the tabular conventions have it: no quoting, the separators themselves escaped.
-        line = "\t".join(cell.translate(_TSV_ESCAPES) for cell in cells)
+        escaped = (cell.translate(_TSV_ESCAPES) for cell in cells)
+        line = "\t".join(printable(cell) if terminal else cell for cell in escaped)
     else:
+        cells = [printable(cell) for cell in cells] if terminal else cells
         # Rows end in LF, for the tools of a shell; the writer quotes a CR in a cell only where CR ends its rows.
         text = io.StringIO()
         csv.writer(text, lineterminator="\r\n").writerow(cells)
@@ -174,12 +187,25 @@ def _formatted(ranked: Ranked, fields: Sequence[Field]) -> list[str]:
     return [f"{value:.6g}" for value in ranked.numbers(fields).values()]
 
 
+class PathWriter(Writer):
+    """The path of each image that got a label, for ``xargs`` and the like."""
+
+    def _write(self, record: Record) -> None:
+        """Write one path, byte for byte as the file is called."""
+        if isinstance(record, Failure) or record.label is None:
+            return
+        shown = self._layout.terminal and self._layout.path_end == b"\n"
+        path = printable(record.path).encode("utf-8", "backslashreplace") if shown else os.fsencode(record.path)
+        self._stream.write(path + self._layout.path_end)
+        self._stream.flush()
+
+
 class TableWriter(Writer):
     """Aligned rows for users: path, label, probability with a bar, runners-up."""
 
     def __init__(self, stream: BinaryIO, layout: Layout) -> None:
         super().__init__(stream, layout)
-        self._coloured = layout.colour and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self._coloured = layout.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._width = usable = max(layout.width, 40)
         self._cells = 8 if usable >= _BARS_FROM else 0
         self._label_width = max(10, min(24, usable // 5))
@@ -249,7 +275,9 @@ def _fit(text: str, width: int) -> str:
 
 
 def make_writer(form: Format, stream: BinaryIO, layout: Layout) -> Writer:
-    """Return the writer of a format."""
+    """Return the writer of a format, or of paths alone where the layout asks for those."""
+    if layout.path_end:
+        return PathWriter(stream, layout)
     if form in (Format.CSV, Format.TSV):
         return SeparatedWriter(stream, layout, form)
     if form is Format.TABLE:

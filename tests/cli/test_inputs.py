@@ -1,0 +1,155 @@
+"""What is typed by mistake is named, and what stdin holds is read for what it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from support.commands import run
+from support.fakes import FakeModel
+from zeroshot.cli import classify as classify_command
+from zeroshot.cli import console
+from zeroshot.system import devices
+
+
+def test_labels_add_up(folder: Path) -> None:
+    """The second `--labels` does not replace the first."""
+    line = run("classify", folder / "1.png", "--labels", r"red,blue\, dark", "--labels", "blue").stdout
+    assert {entry["label"] for entry in json.loads(line)["top"]} == {"red", "blue, dark", "blue"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--labels", "FILE.txt"], "--labels-file"),
+        (["--labels", "imagenet"], "--labels-file imagenet"),
+        (["--labels-file", "FILE.csv"], "is a table"),
+    ],
+)
+def test_a_list_of_labels_in_the_wrong_option_is_named(
+    folder: Path, fake_model: FakeModel, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    """A file or `imagenet` is no label, and a table no list; nothing is loaded."""
+    for name in ("FILE.txt", "FILE.csv"):
+        (tmp_path / name).write_text("red\nblue\n")
+    given = [str(tmp_path / word) if word.startswith("FILE") else word for word in arguments]
+    refused = run("classify", folder, *given)
+    assert (refused.exit_code, fake_model.calls, said in refused.stderr) == (2, [], True)
+
+
+def test_a_text_without_quotes_is_named(folder: Path, fake_model: FakeModel) -> None:
+    """`search DIR a red car` would search for `car`; the command with quotes is given."""
+    refused = run("search", folder, "a", "red", "car")
+    assert (refused.exit_code, fake_model.calls) == (2, [])
+    assert f"zeroshot search {folder} 'a red car'" in refused.stderr
+    assert run("search", folder, "red").exit_code == 0
+    assert run("search", folder, folder / "missing.png", "red").exit_code == 3
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_an_image_on_stdin_is_classified(folder: Path, tmp_path: Path, form: str) -> None:
+    """As `-`; commands that want paths there say so."""
+    from PIL import Image
+
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(tmp_path / "x", form)
+    data = (tmp_path / "x").read_bytes()
+    found = run("classify", "-", "--labels", "red,blue", stdin=data)
+    assert found.exit_code == 0, found.stderr
+    assert {key: json.loads(found.stdout)[key] for key in ("path", "label")} == {"path": "-", "label": "red"}
+    refused = run("search", "-", "red", stdin=data)
+    assert (refused.exit_code, "stdin holds an image, not a list of paths" in refused.stderr) == (1, True)
+
+
+def test_a_list_on_stdin_is_still_a_list(folder: Path) -> None:
+    """Also one whose first path begins like an image's name, or that is NUL-separated."""
+    listed = run("classify", "-", "--labels", "red,blue", stdin=b"BM.png\n" + bytes(folder / "2.png") + b"\n")
+    assert [json.loads(line)["path"] for line in listed.stdout.splitlines()] == ["BM.png", str(folder / "2.png")]
+    listed = run("classify", "-", "--from0", "--labels", "red,blue", stdin=bytes(folder / "2.png") + b"\0")
+    assert len(listed.stdout.splitlines()) == 1
+    mistaken = run("classify", "-", "--labels", "red,blue", stdin=bytes(folder / "2.png") + b"\0")
+    assert "--from0" in mistaken.stderr
+
+
+def test_a_folder_without_images_in_a_list_is_named(folder: Path, tmp_path: Path) -> None:
+    """One warning names the first of them."""
+    for name in ("e1", "e2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "list").write_text(f"{tmp_path / 'e1'}\n{folder}\n{tmp_path / 'e2'}\n")
+    result = run("classify", "--files-from", tmp_path / "list", "--labels", "red,blue")
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 3)
+    assert f"warning: no images in {tmp_path / 'e1'}, {tmp_path / 'e2'}" in result.stderr
+
+
+def test_a_device_that_is_not_there_is_refused_without_torch(
+    folder: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the model is loaded."""
+    monkeypatch.setattr(devices, "_torch_built_for", lambda: "")
+    refused = run("classify", folder, "--labels", "red,blue", "--device", "cuda")
+    assert (refused.exit_code, fake_model.calls) == (2, [])
+    assert "--device cuda: the PyTorch that is installed is built without CUDA" in refused.stderr
+
+
+def test_a_version_has_a_short_option() -> None:
+    """As most programs have it."""
+    assert run("-V").stdout == run("--version").stdout
+    assert run("-V").stdout.startswith("zeroshot ")
+
+
+def test_a_run_ends_with_a_summary_on_a_terminal(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts by label, unknown, failed, seconds, where the file is; nowhere else, and not with --quiet."""
+    (folder / "3.png").write_text("no image")
+    output = tmp_path / "out.jsonl"
+    command = ["classify", folder, "--labels", "red,blue,green", "--output", output]
+    assert " images in " not in run(*command).stderr
+    stderr = SimpleNamespace(isatty=lambda: True)
+    monkeypatch.setattr(classify_command, "sys", SimpleNamespace(stderr=stderr, stdout=sys.stdout))
+    summary = next(line for line in run(*command).stderr.splitlines() if " images in " in line)
+    assert summary.startswith("zeroshot: 4 images in ")
+    assert "1 failed" in summary
+    assert summary.endswith(f"in {output}")
+    assert run(*command, "--quiet").stderr == ""
+    assert run("classify", "missing.png", folder, "--labels", "red,blue", "-q").exit_code == 3
+    console.note("this is said again")
+
+
+def test_a_terminal_is_spared_what_file_names_hold(
+    images: Callable[..., Path], fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CSV, TSV and paths escape control characters there, and only there."""
+    path = images("a\x1b[31m.png", "red")
+    for form in (["--format", "csv"], ["--format", "tsv"], ["--paths"]):
+        command = ["classify", path, "--labels", "red,blue", *form]
+        assert "\x1b" in run(*command).stdout
+        with monkeypatch.context() as patched:
+            patched.setattr(classify_command.OutputOptions, "to_terminal", True)
+            shown = run(*command).stdout
+            assert "\x1b" not in shown
+            assert "a\\x1b[31m.png" in shown
+
+
+def test_eval_says_the_mapping_in_one_line(images: Callable[..., Path], fake_model: FakeModel, tmp_path: Path) -> None:
+    """However many labels there are."""
+    for number in range(12):
+        images(f"val/label{number}/1.png", "red")
+    told = run("eval", tmp_path / "val").stderr.splitlines()
+    assert told[0].startswith("12 labels, 12 images")
+    assert told[1].count("(1)") == 8
+    assert told[1].endswith("and 4 more")
+
+
+def test_the_doctor_names_the_hub_folder_that_the_loader_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever variable decides it: huggingface_hub's own answer is taken."""
+    from huggingface_hub import constants
+
+    from zeroshot.engines import self_test
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", "/somewhere/else/hub")
+    monkeypatch.setattr(self_test, "_PACKAGES", ())
+    checks = self_test.examine()
+    assert next(check for check in checks if check.name == "model cache").detail == "/somewhere/else/hub"
