@@ -56,7 +56,7 @@ def test_architectures_are_offered_too() -> None:
 @pytest.fixture
 def installed(tmp_path: Path) -> dict[str, str]:
     """An environment in which `zeroshot` is this program."""
-    (tmp_path / "zeroshot").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m zeroshot "$@"\n')
+    (tmp_path / "zeroshot").write_text(f"#!{sys.executable}\nfrom zeroshot.__main__ import main\n\nmain()\n")
     (tmp_path / "zeroshot").chmod(0o755)
     return os.environ | {
         "PATH": f"{tmp_path}:{os.environ['PATH']}",

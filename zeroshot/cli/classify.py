@@ -216,7 +216,7 @@ def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator
             command = "the same command" if output.continued else "the same command with --resume"
             console.say(f"zeroshot: {tally.written} records so far; {command} continues after them")
         elif output.output:
-            console.say(f"zeroshot: the {tally.written} records so far are in {output.output}.partial")
+            console.say(f"zeroshot: the records so far are in {output.output}.partial")
         raise
 
 

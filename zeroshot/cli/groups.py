@@ -167,7 +167,7 @@ class ModelOptions:
     """Which model is loaded, and where and how it runs.
 
     Raises:
-        UsageError: The preprocessing cannot be used.
+        UsageError: The preprocessing cannot be used, or there is no such device.
     """
 
     model: options.Model = None
@@ -178,6 +178,7 @@ class ModelOptions:
     engine: options.EngineOption = Engine.AUTO
 
     def __post_init__(self) -> None:
+        self._check_device()
         read_preprocess(self.preprocess)
 
     def load(self) -> Encoder:
@@ -185,9 +186,8 @@ class ModelOptions:
 
         Raises:
             ModelError: It cannot be had.
-            UsageError: Options contradict each other, or there is no such device.
+            UsageError: Options contradict each other.
         """
-        self._check_device()
         from ..engines.choose import load_encoder
         from .console import loading, say, warn
 
