@@ -6,8 +6,9 @@ import importlib
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_group
+
+from .help import PanelCommand, QuickGroup
 
 _COMMANDS = {
     "classify": ("classify:classify", "Say which label fits each image best."),
@@ -25,17 +26,8 @@ _COMMANDS = {
 }
 """Each command's module and the name it has there, and a line about it."""
 
-_UNASKED = {"help": False}
-_DEFAULTS: dict[str, Any] = {
-    **_UNASKED,
-    "install_completion": False,
-    "show_completion": False,
-    **{group: {**_UNASKED, "list": _UNASKED} for group in ("prompts", "models")},
-}
-"""Flags that typer itself adds, whose default is None; to make a bool of that it would import pydantic (0.1 s)."""
 
-
-class _Commands(TyperGroup):
+class _Commands(QuickGroup):
     """The commands; only the one that is called is imported, the others show one line of help."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -55,15 +47,13 @@ class _Commands(TyperGroup):
 
 def _load(name: str) -> Any:
     """Import a command or a group of them."""
-    from .help import PanelCommand
-
     module, _, attribute = _COMMANDS[name][0].partition(":")
     found = getattr(importlib.import_module(f".{module}", __name__), attribute)
     alone = typer.Typer(rich_markup_mode=None)
     if isinstance(found, typer.Typer):
         for below in found.registered_commands:
             below.cls = PanelCommand
-        alone.add_typer(found, name=name, help=_COMMANDS[name][1])
+        alone.add_typer(found, name=name, cls=QuickGroup, help=_COMMANDS[name][1])
     else:
         alone.command(name, cls=PanelCommand)(found)
     return get_group(alone).commands[name]
@@ -81,7 +71,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={
-        "default_map": _DEFAULTS,
         "help_option_names": ["-h", "--help"],
         "max_content_width": 1000,  # typer's own limit is 80; the terminal's width is the one to keep to
     },
