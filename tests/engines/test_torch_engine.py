@@ -240,6 +240,59 @@ def test_half_precision_keeps_its_distance(small_folder: Path) -> None:
         load(small_folder, precision=Precision.FP16)
 
 
+@pytest.mark.parametrize("precision", [Precision.AUTO, Precision.FP16, Precision.BF16])
+def test_coca_runs_in_fp32_and_says_so_once(precision: Precision) -> None:
+    """On CUDA, where the default is fp16, and wherever half precision is asked for; other models keep theirs."""
+    coca = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}, "multimodal_cfg": {}}
+    assert torch_engine.choose_precision(precision, "cuda", coca) is Precision.FP32
+    other = torch_engine.choose_precision(precision, "cuda", {})
+    assert other is (Precision.FP16 if precision is Precision.AUTO else precision)
+
+
+@pytest.mark.slow
+def test_coca_answers_where_half_precision_is_asked_for(family_folder: tuple[Family, Path]) -> None:
+    """open_clip's own CoCa fails in bf16; here it answers as in fp32, and one line says why."""
+    family, folder = family_folder
+    if family.architecture != "coca_ViT-B-32":
+        pytest.skip("another family")
+    warnings: list[str] = []
+    half, full = load(folder, precision=Precision.BF16, warn=warnings.append), load(folder, warn=warnings.append)
+    assert half.spec.precision is Precision.FP32
+    assert np.array_equal(half.encode_texts(LABELS), full.encode_texts(LABELS))
+    (warning,) = warnings
+    assert "runs in no half precision; it runs in fp32" in warning
+
+
+def test_a_tower_that_does_not_run_is_one_error_before_the_first_row(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One dummy row goes first, once for each tower and only when something is encoded; what it raises is named."""
+    encoder = load(small_folder)
+    rows: list[int] = []
+
+    def encode_image(planes: torch.Tensor, normalize: bool) -> torch.Tensor:
+        rows.append(len(planes))
+        return torch.ones(len(planes), 16)
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("expected scalar type Float but found Half\nand more")
+
+    monkeypatch.setattr(encoder.model, "encode_image", encode_image)
+    pixels = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    assert rows == []
+    encoder.encode_images(pixels)
+    encoder.encode_images(pixels)
+    assert rows == [1, 3, 3]
+    failing = load(small_folder, precision=Precision.BF16)
+    monkeypatch.setattr(failing.model, "encode_image", fail)
+    monkeypatch.setattr(failing, "_text_tower", fail)
+    with pytest.raises(ModelError, match="encodes no image on cpu in bf16: expected scalar type Float") as error:
+        failing.encode_images(pixels)
+    assert error.value.hint == "--precision fp32"
+    with pytest.raises(ModelError, match="encodes no text on cpu in bf16"):
+        failing.encode_texts(["cat"])
+
+
 def test_tokens_are_counted_before_truncation(small_folder: Path) -> None:
     """The count is the whole sentence's, with both control tokens, also beyond the context length."""
     encoder = load(small_folder)

@@ -48,7 +48,8 @@ def load_encoder(
         preprocessing: For a weights file whose preprocessing is not known: ``mean``, ``std``, ``interpolation``,
             ``resize_mode``.
         on_progress: Told of downloads.
-        warn: Told, in one line, of an export that cannot be used, where PyTorch is taken instead.
+        warn: Told, in one line, of an export that cannot be used, where PyTorch is taken instead, and of a precision
+            that the model does not run in.
 
     Raises:
         ModelError: The model is unknown, cannot be had, or is unsafe or damaged.
@@ -90,7 +91,7 @@ def load_encoder(
             raise ModelError(f"{source.model} has no export for --engine onnx", _remedy(files, None))
     from . import torch_engine
 
-    return torch_engine.load(files, device, precision)
+    return torch_engine.load(files, device, precision, warn)
 
 
 def _load_int8(files: resolvers.Files) -> Encoder:

@@ -10,20 +10,21 @@ import importlib.metadata
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
-from ..errors import ModelError, UsageError
+from ..errors import MORE_MEMORY, ModelError, ResourceError, UsageError
 from ..images.preprocess import normalise
 from ..models.checkpoint_files import CONFIG_NAME
 from ..models.configuration import count_parameters
 from ..models.resolvers import Files
 from ..models.weights_file import hash_file
 from ..strings import as_many
+from ..system.memory import is_out_of_memory
 from .load_errors import explain_loading
 from .short_text import by_length, short_text_tower
 from .weights_check import check_weights
@@ -87,8 +88,35 @@ def choose_device(asked: Device) -> str:
     return str(asked)
 
 
-def load(files: Files, device: Device = Device.AUTO, precision: Precision = Precision.AUTO) -> TorchEncoder:
+def choose_precision(asked: Precision, device: str, config: dict[str, Any]) -> Precision:
+    """Return the arithmetic to run in: as asked, else fp16 on CUDA and fp32 elsewhere; CoCa runs in fp32 only.
+
+    Raises:
+        UsageError: The device does not have it.
+    """
+    if asked is Precision.FP16 and device == Device.CPU:
+        raise UsageError("--precision fp16 needs a GPU", "use fp32, or bf16 where the processor has it")
+    # open_clip builds the mask of CoCa's text tower in float32, which attention in half precision refuses.
+    if "multimodal_cfg" in config:
+        return Precision.FP32
+    if asked is Precision.AUTO:
+        return Precision.FP16 if device == Device.CUDA else Precision.FP32
+    return asked
+
+
+def load(
+    files: Files,
+    device: Device = Device.AUTO,
+    precision: Precision = Precision.AUTO,
+    warn: Callable[[str], None] = lambda _: None,
+) -> TorchEncoder:
     """Build a checkpoint's model, load its weights as tensors only, and make it ready to encode.
+
+    Args:
+        files: The checkpoint.
+        device: Where to run.
+        precision: Arithmetic of the towers.
+        warn: Told, in one line, of a precision that the model does not run in.
 
     Raises:
         ModelError: The weights are unsafe, damaged or of another architecture; or a package is missing.
@@ -96,11 +124,9 @@ def load(files: Files, device: Device = Device.AUTO, precision: Precision = Prec
     """
     open_clip = import_open_clip()
     where = choose_device(device)
-    chosen = precision
-    if precision is Precision.AUTO:
-        chosen = Precision.FP16 if where == Device.CUDA else Precision.FP32
-    elif precision is Precision.FP16 and where == Device.CPU:
-        raise UsageError("--precision fp16 needs a GPU", "use fp32, or bf16 where the processor has it")
+    chosen = choose_precision(precision, where, files.config)
+    if chosen is not (precision if precision is not Precision.AUTO else choose_precision(precision, where, {})):
+        warn(f"{files.source.model} is a CoCa model, which runs in no half precision; it runs in {chosen}")
     check_weights(files.weights)
     _check_fits(files)
     name = f"local-dir:{files.folder}" if files.folder is not None else files.source.architecture
@@ -202,6 +228,7 @@ class TorchEncoder:
         self._spec = spec
         self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
         self._text_tower = short_text_tower(model)
+        self._probed: set[str] = set()
         torch.set_num_threads(
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else torch.get_num_threads()
         )
@@ -221,11 +248,38 @@ class TorchEncoder:
         """open_clip's tokenizer, for exporting."""
         return self._tokenizer
 
+    def _probe(self, tower: str, encode: Callable[[], Features]) -> None:
+        """Let a tower encode one row before the first real ones: what does not run is one error, and soon.
+
+        Raises:
+            ModelError: The tower does not run.
+            ResourceError: It does not fit the memory.
+        """
+        if tower in self._probed:
+            return
+        try:
+            encode()
+        except Exception as error:  # torch, open_clip and timm raise anything; the cause is named, and chained
+            spec = self._spec
+            if is_out_of_memory(error):
+                raise ResourceError(
+                    f"{spec.model}: the memory of {spec.device} is not enough for one {tower}", MORE_MEMORY
+                ) from error
+            what = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ModelError(
+                f"{spec.model} encodes no {tower} on {spec.device} in {spec.precision}: {what}",
+                "--precision fp32"
+                if spec.precision is not Precision.FP32
+                else "check the sizes in the model's configuration, or --device cpu",
+            ) from error
+        self._probed.add(tower)
+
     def encode_images(self, pixels: Pixels) -> Features:
         """Encode ``(n_images, height, width, 3)`` pixels to unit rows ``(n_images, dim)``.
 
         A batch that runs out of a GPU's memory is halved and tried again.
         """
+        self._probe("image", lambda: self._encode_images(np.full_like(pixels[:1], 128)))
         try:
             return self._encode_images(pixels)
         except self._torch.OutOfMemoryError:
@@ -248,7 +302,11 @@ class TorchEncoder:
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Encode sentences to unit rows ``(n_texts, dim)``, long ones together and short ones together."""
         texts = list(as_many(texts))
-        tokens = self._tokenizer(list(texts)) if texts else self._torch.zeros(0, 1, dtype=self._torch.long)
+        self._probe("text", lambda: self._encode_texts([""]))
+        return self._encode_texts(texts)
+
+    def _encode_texts(self, texts: list[str]) -> Features:
+        tokens = self._tokenizer(texts) if texts else self._torch.zeros(0, 1, dtype=self._torch.long)
         order, lengths = by_length(tokens)
         features = np.empty((len(texts), self._spec.dim), dtype=np.float32)
         with self._torch.inference_mode():
