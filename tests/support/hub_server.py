@@ -46,6 +46,10 @@ class Faults:
         ignore_range: Send the whole file whatever range is asked for.
         elsewhere: Redirect large files to another host, as the hub does to its storage.
         page: Answer everything with a web page, as the login page of a hotel's network does.
+        endless: Send zeros behind the body of a large file for as long as somebody reads; `Server.sent` counts them.
+        no_size: State the size of no file.
+        listing: Answer the question which files there are with this.
+        headers: Headers of files that replace the right ones.
     """
 
     cut_after: int | None = None
@@ -59,6 +63,10 @@ class Faults:
     ignore_range: bool = False
     elsewhere: bool = False
     page: bool = False
+    endless: bool = False
+    no_size: bool = False
+    listing: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -70,6 +78,7 @@ class Server:
     requests: list[Request] = field(default_factory=list)
     faults: Faults = field(default_factory=Faults)
     stop: threading.Event = field(default_factory=threading.Event)
+    sent: int = 0
 
     def bodies(self, name: str) -> list[Request]:
         """The requests for a file's content, redirects not counted."""
@@ -152,6 +161,9 @@ class _Handler(BaseHTTPRequestHandler):
         if files is None:
             self._send(401, b"", {"X-Error-Code": "RepoNotFound"})
             return
+        if self.hub.faults.listing is not None:
+            self._send(200, self.hub.faults.listing, {"Content-Type": "application/json"})
+            return
         listing = {"id": repo, "sha": COMMIT, "siblings": [{"rfilename": name} for name in files]}
         self._send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
 
@@ -176,6 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
                 host = self.hub.url.replace("127.0.0.1", "localhost")
                 self._send(302, b"", headers | {"Location": f"{host}/{repo}/storage/{revision}/{name}"})
                 return
+        if faults.no_size:
+            headers.pop("X-Linked-Size", None)
+        headers |= faults.headers
         if faults.corrupt:
             content = bytes(255 - byte for byte in content)
         asked = self.headers.get("Range")
@@ -191,12 +206,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        large = "X-Linked-Etag" in headers and status != 302
+        if large and (faults.endless or faults.no_size):
+            self.send_header("Connection", "close")
+        else:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command == "HEAD":
             return
-        large = "X-Linked-Etag" in headers and status != 302
-        if large and faults.stall_after is not None:
+        if large and faults.endless:
+            self.wfile.write(body)
+            while not self.hub.stop.is_set() and self.hub.sent < 10**9:
+                self.wfile.write(bytes(1 << 20))
+                self.hub.sent += 1 << 20
+        elif large and faults.stall_after is not None:
             self.wfile.write(body[: faults.stall_after])
             self.wfile.flush()
             self.hub.stop.wait(60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -242,6 +243,80 @@ class TestDamage:
         server.faults.cut_after, server.faults.cuts = 0, 99
         assert "stopped at 0 bytes of 512 kB" in refused().message
         assert download.find_cached(REPO, WEIGHTS) is None
+
+
+class TestMore:
+    """More than was stated, and answers that are no hub's: one error, and soon."""
+
+    def test_what_goes_on_beyond_its_size_is_stopped(self, server: Server) -> None:
+        server.faults.endless = True
+        assert "more than the 512 kB came that the hub stated" in refused().message
+        assert not partial().exists()
+        assert server.sent < 10**8
+
+    def test_a_file_of_no_stated_size_is_had(self, server: Server) -> None:
+        server.faults.no_size = True
+        assert download.fetch(REPO, WEIGHTS).read_bytes() == CONTENT
+
+    def test_a_file_of_no_stated_size_is_stopped_at_a_limit(
+        self, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server.faults.endless = server.faults.no_size = True
+        monkeypatch.setattr(download, "largest", lambda _: 2 * len(CONTENT))
+        assert "more than the 1.02 MB came that any open_clip_pytorch_model.bin has" in refused().message
+        assert not partial().exists()
+        assert server.sent < 10**8
+
+    @pytest.mark.parametrize(
+        "listing",
+        [
+            b"[" * 50_000_000,
+            b"[" * 100_000,
+            b"{}",
+            b"[]",
+            b"null",
+            b'{"siblings": null}',
+            b'{"siblings": [{}]}',
+            b'{"siblings": [3]}',
+            b'{"siblings": [{"rfilename": 3}]}',
+            b"\xff\xfe",
+        ],
+        ids=range(10),
+    )
+    def test_a_list_of_files_of_another_shape(self, server: Server, listing: bytes) -> None:
+        server.faults.listing = listing
+        with pytest.raises(ModelError, match="is no Hugging Face hub"):
+            download.fetch_snapshot(REPO)
+
+    def test_names_that_lead_elsewhere_are_left_out(self, server: Server) -> None:
+        names = [
+            "../token.json",
+            "a/tokenizer.json",
+            "..\\token.json",
+            "/etc/token.json",
+            "x" * 300 + "token.json",
+            PICKLE,
+        ]
+        server.faults.listing = json.dumps({"siblings": [{"rfilename": name} for name in names]}).encode()
+        folder = download.fetch_snapshot(REPO)
+        assert {path.name for path in folder.iterdir()} == {"open_clip_config.json", PICKLE}
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"X-Linked-Size": "-1"},
+            {"X-Linked-Size": str(10**15)},
+            {"X-Repo-Commit": "../.."},
+            {"X-Repo-Commit": "c" * 300},
+            {"X-Linked-Etag": '"../../x"'},
+            {"X-Linked-Etag": '""', "ETag": '""'},
+        ],
+        ids=str,
+    )
+    def test_facts_about_a_file_that_cannot_be(self, server: Server, headers: dict[str, str]) -> None:
+        server.faults.headers = headers
+        assert "is no Hugging Face hub" in refused().message
+        assert not list(Path(constants.HF_HUB_CACHE).rglob("*"))
 
 
 class TestNoNetwork:

@@ -20,3 +20,8 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 
 # What a tokenizer or a text tower from transformers may need beside them.
 TOKENIZER_PATTERNS = ("*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "config.json")
+
+
+def largest(name: str) -> int:
+    """Return the bytes beyond which a file of this name is something else: weights, or what stands beside them."""
+    return 200 * 10**9 if name.endswith(WEIGHT_SUFFIXES) else 10**9

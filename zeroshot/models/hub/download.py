@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelError
 from ...system.sizes import in_bytes
-from ..checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHTS
+from ..checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHTS, largest
 from . import questions
-from .errors import cache_folder, endpoint, full, no_hub, one_line, refused
+from .errors import cache_folder, endpoint, full, one_line, refused
 from .questions import ask, list_names, metadata, transport_error
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def fetch_snapshot(
         config, commit = _fetch_first(repo, [CONFIG_NAME], revision or "main", on_progress)
         names = ask(repo, partial(list_names, repo, commit))
         for name in names:
-            if "/" not in name and any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):
+            if any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):
                 _fetch_first(repo, [name], commit, on_progress)
         _fetch_first(repo, [name for name in WEIGHTS if name in names] or WEIGHTS, commit, on_progress)
         _remember(repo, revision or "main", commit)
@@ -132,10 +132,7 @@ def _fetch_first(repo: str, names: Sequence[str], revision: str, on_progress: Re
         known = ask(repo, partial(metadata, repo, name, revision))
         if known is None:
             continue
-        commit, etag = known.commit_hash or "", known.etag or ""
-        # Both become names on disk.
-        if not re.fullmatch(r"\w[\w.-]*", commit) or not re.fullmatch(r"\w[\w.-]*", etag):
-            raise no_hub(repo)
+        commit = str(known.commit_hash)
         path = _repo_folder(repo) / "snapshots" / commit / name
         if not path.is_file():
             _place(repo, name, known, path, on_progress)
@@ -173,10 +170,12 @@ def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progr
     """Download a file, continuing a partial one, until it has its full size.
 
     A dropped connection is taken up again for as long as each attempt brings something new.
+
+    Raises:
+        ModelError: The hub refuses, the connection brings nothing more, or more comes than was stated.
     """
-    from huggingface_hub import constants, get_session, hf_hub_url
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # likewise
 
     # Pinned to the commit, so that a resumed file is the same file. The client follows the redirect to the storage host
     # and keeps the token to itself.
@@ -186,30 +185,16 @@ def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progr
         begun.unlink(missing_ok=True)
     begun.touch()
     done = begun.stat().st_size
+    most = largest(name) if size is None else size
     report = on_progress or (lambda _: None)
     report(Progress(repo, name, done, size))
     _check_space(begun, (size or 0) - done)
     while size is None or done < size:
         start, reason = done, "the server ended it early"
-        headers = {**build_hf_headers(library_name="zeroshot"), "Accept-Encoding": "identity"}
-        if start:
-            headers["Range"] = f"bytes={start}-"
         try:
-            with (
-                get_session().stream(
-                    "GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, follow_redirects=True
-                ) as response,
-                begun.open("ab") as file,
-            ):
-                hf_raise_for_status(response)
-                if start and response.status_code != 206:  # the server sends all of it again
-                    file.truncate(0)
-                    done = 0
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-                    done += len(chunk)
-                    report(Progress(repo, name, done, size))
-            if size is None:
+            for done in _append(url, begun, start, most):
+                report(Progress(repo, name, done, size))
+            if size is None and done <= most:
                 return
         except HfHubHTTPError as error:
             if error.response.status_code < 500 or retried:
@@ -219,12 +204,47 @@ def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progr
             continue
         except transport_error() as error:
             reason = str(error) or type(error).__name__
+        if done > most:
+            begun.unlink()
+            what = "the hub stated" if size is not None else f"any {name} has"
+            raise ModelError(
+                f"{repo}/{name} was stopped and removed: more than the {in_bytes(most)} came that {what}",
+                "a proxy or mirror (HF_ENDPOINT) sends something else",
+            )
         if done <= start:
             raise ModelError(
                 f"the download of {repo}/{name} stopped at {in_bytes(done)} of {in_bytes(size or 0)}:"
                 f" {one_line(reason)}",
                 "run the same command again: it continues where this one stopped",
             )
+
+
+def _append(url: str, begun: Path, start: int, most: int) -> Iterator[int]:
+    """Append what the server sends to a partial file; yield its size after each piece, the last time beyond `most`."""
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]  # likewise
+
+    headers = {**build_hf_headers(library_name="zeroshot"), "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
+    with (
+        get_session().stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response,
+        begun.open("ab") as file,
+    ):
+        hf_raise_for_status(response)
+        done = start
+        if start and response.status_code != 206:  # the server sends all of it again
+            file.truncate(0)
+            done = 0
+            yield done
+        for chunk in response.iter_bytes():
+            done += len(chunk)
+            if done <= most:
+                file.write(chunk)
+            yield done
+            if done > most:
+                return
 
 
 def _verify(repo: str, name: str, known: HfFileMetadata, begun: Path) -> None:
