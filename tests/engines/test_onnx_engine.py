@@ -16,6 +16,7 @@ from support.models import vit
 from zeroshot.engines import export_manifest, onnx_engine
 from zeroshot.engines.export import graphs
 from zeroshot.errors import ModelError
+from zeroshot.models.resolvers import builtin_folder
 
 TEXTS = [f"a photo of {'very ' * (i % 23)}big thing number {i}!" for i in range(700)]
 
@@ -156,3 +157,65 @@ def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None
     assert export_manifest.is_export(folder)
     assert not export_manifest.is_export(tmp_path)
     assert not export_manifest.is_export(tmp_path / ("n" * 300))
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("spec", "dim"), -1),
+        (("spec", "dim"), 0),
+        (("spec", "dim"), "256"),
+        (("spec", "dim"), 10**9),
+        (("spec", "dim"), 255),
+        (("spec", "context_length"), -32),
+        (("spec", "context_length"), 31),
+        (("spec", "logit_scale"), "nan"),
+        (("spec", "logit_scale"), float("nan")),
+        (("spec", "logit_scale"), -1.0),
+        (("spec", "logit_scale"), True),
+        (("spec", "logit_bias"), "none"),
+        (("spec", "special_tokens"), 3),
+        (("spec", "versions"), None),
+        (("spec", "model"), 7),
+        (("spec", "weights_sha256"), "x"),
+        (("spec", "score"), "best"),
+        (("spec", "more"), 1),
+        (("spec", "preprocessing"), []),
+        (("spec", "preprocessing", "size"), [224, -224]),
+        (("spec", "preprocessing", "size"), [224]),
+        (("spec", "preprocessing", "size"), [64, 64]),
+        (("spec", "preprocessing", "mean"), "nan"),
+        (("spec", "preprocessing", "std"), [0, 0, 0]),
+        (("spec", "preprocessing", "fill_color"), 256),
+        (("text", "spare"), -1),
+        (("text", "dynamic"), "yes"),
+        (("tokenizer", "context_length"), "32"),
+        (("tokenizer", "clean"), ["lower"]),
+        (("tokenizer", "kind"), "unknown"),
+        (("tokenizer", "surplus"), 1),
+        (("files",), []),
+        (("files", "image.onnx", "size"), -1),
+        (("files", "image.onnx", "sha256"), 3),
+        (("files", "../x"), {"size": 1, "sha256": "0" * 64}),
+        (("weights_file",), "/etc/passwd"),
+        (("agreement",), "good"),
+        (("agreement", "image"), "1"),
+        (("int8",), 5),
+        (("format",), "2"),
+    ],
+    ids=str,
+)
+def test_an_altered_manifest_is_one_error(tmp_path: Path, keys: tuple[str, ...], value: object) -> None:
+    """Whatever stands in a manifest, loading or encoding raises an error with the remedy, and never anything else."""
+    folder = shutil.copytree(builtin_folder(), tmp_path / "tiny")
+    document = json.loads((folder / export_manifest.MANIFEST_NAME).read_text())
+    place = document
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    (folder / export_manifest.MANIFEST_NAME).write_text(json.dumps(document))
+    with pytest.raises(ModelError) as refused:
+        encoder = onnx_engine.load(folder, remedy="the remedy")
+        encoder.encode_texts(["a cat"])
+        encoder.encode_images(np.zeros((1, *encoder.spec.preprocessing.size, 3), dtype=np.uint8))
+    assert refused.value.hint == "the remedy"

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..encoder import EncoderSpec, Preprocessing
-from ..enums import Engine, Interpolation, Precision, ResizeMode, Score
+from ..encoder import EncoderSpec
 from ..errors import ModelError
+from . import export_fields as fields
 
 MANIFEST_NAME = "zeroshot.json"
 IMAGE_GRAPH = "image.onnx"
@@ -142,17 +142,28 @@ def read_manifest(folder: Path, remedy: str = REMAKE) -> ExportManifest:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document.pop("format") != FORMAT:
             raise ModelError(f"{folder} was exported by another version of zeroshot", remedy)
+        spec, stored = fields.spec(document["spec"]), document["files"]
+        spare = fields.whole(document["text"], "spare", 0, spec.context_length)
+        weights_file = fields.text(document, "weights_file")
         return ExportManifest(
-            spec=_read_spec(document["spec"]),
-            text=TextGraph(dynamic=bool(document["text"]["dynamic"]), spare=int(document["text"]["spare"])),
-            tokenizer=dict(document["tokenizer"]),
-            files={name: _read_file(document["files"][name]) for name in (IMAGE_GRAPH, TEXT_GRAPH, *document["files"])},
-            weights_file=str(document["weights_file"]),
+            spec=spec,
+            text=TextGraph(dynamic=fields.truth(document["text"], "dynamic"), spare=spare),
+            tokenizer=fields.tokenizer(document["tokenizer"], spec.context_length),
+            files={fields.file_name(name): _read_file(stored[name]) for name in (IMAGE_GRAPH, TEXT_GRAPH, *stored)},
+            weights_file=fields.file_name(weights_file) if weights_file else "",
             agreement=_read_agreement(document["agreement"]),
             int8=_read_agreement(document["int8"]) if document.get("int8") else None,
         )
     except (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {error!r}", remedy) from error
+        raise ModelError(f"{path} cannot be read: {_explained(error)}", remedy) from error
+    except ModelError as error:
+        if error.hint == remedy:
+            raise
+        raise ModelError(f"{path} cannot be read: {error.message}", remedy) from error
+
+
+def _explained(error: Exception) -> str:
+    return str(error) if isinstance(error, ValueError) else repr(error)
 
 
 def check_at_load(manifest: ExportManifest, folder: Path, *, int8: bool = False, remedy: str = REMAKE) -> None:
@@ -222,36 +233,12 @@ def _hash(path: Path) -> str:
 
 
 def _read_file(document: dict[str, Any]) -> StoredFile:
-    return StoredFile(size=int(document["size"]), sha256=str(document["sha256"]))
+    return StoredFile(size=fields.whole(document, "size", 0, 2**50), sha256=fields.sha256(document, "sha256"))
 
 
 def _read_agreement(document: dict[str, Any]) -> Agreement:
-    image, text, difference = (float(document[key]) for key in ("image", "text", "difference"))
-    return Agreement(image=image, text=text, difference=difference, torch=str(document["torch"]))
-
-
-def _read_spec(document: dict[str, Any]) -> EncoderSpec:
-    shape = document["preprocessing"]
-    preprocessing = Preprocessing(
-        size=(int(shape["size"][0]), int(shape["size"][1])),
-        mean=tuple(shape["mean"]),
-        std=tuple(shape["std"]),
-        interpolation=Interpolation(shape["interpolation"]),
-        resize_mode=ResizeMode(shape["resize_mode"]),
-        fill_color=int(shape["fill_color"]),
-    )
-    return EncoderSpec(
-        **{
-            **document,
-            "preprocessing": preprocessing,
-            "dim": int(document["dim"]),
-            "context_length": int(document["context_length"]),
-            "special_tokens": tuple(document["special_tokens"]),
-            "score": Score(document["score"]),
-            "engine": Engine(document["engine"]),
-            "precision": Precision(document["precision"]),
-        }
-    )
+    image, text, difference = (fields.number(document, key) for key in ("image", "text", "difference"))
+    return Agreement(image=image, text=text, difference=difference, torch=fields.text(document, "torch"))
 
 
 def is_export(folder: Path) -> bool:

@@ -192,7 +192,14 @@ class OnnxEncoder:
         except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
             if is_out_of_memory(error):
                 raise ResourceError(f"{self.spec.model}: the memory at hand is not enough", MORE_MEMORY) from error
-            raise
+            what = " ".join(str(error).split())[:200]
+            raise ModelError(f"{self._folder / graph} does not run: {what}", self._remedy) from error
+        if features.shape != (len(values), self.spec.dim):
+            raise ModelError(
+                f"{self._folder / graph} gives features of length {features.shape[-1]}, and {MANIFEST_NAME} says"
+                f" {self.spec.dim}",
+                self._remedy,
+            )
         # As torch.nn.functional.normalize, with its guard against a row of zeros.
         norms = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.float32(1e-12))
         return np.asarray(features / norms, dtype=np.float32)
