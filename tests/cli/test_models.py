@@ -21,7 +21,7 @@ from support.models import PREPROCESS, flip_a_bit
 from zeroshot.cli import app
 from zeroshot.engines import choose
 from zeroshot.enums import Interpolation, ResizeMode
-from zeroshot.models import resolvers
+from zeroshot.models import checkpoint, resolvers
 
 REPO, WEIGHTS = "org/model", b"weights" * 1000
 CONFIG = {
@@ -92,7 +92,7 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     """A file whose preprocessing open_clip does not know can be exported once it is named, as it can be used."""
     weights = tmp_path / "mine.pt"
     weights.write_bytes(b"weights")
-    exported: list[resolvers.Source] = []
+    exported: list[checkpoint.Source] = []
     monkeypatch.setattr(choose, "export_model", lambda source: exported.append(source) or tmp_path / "export")
     monkeypatch.setattr(choose, "find_export", lambda files: tmp_path / "export")
     pull = ["models", "pull", "ViT-S-32-alt", "--pretrained", str(weights)]

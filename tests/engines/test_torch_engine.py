@@ -22,7 +22,7 @@ from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.engines import torch_engine
 from zeroshot.errors import ModelError, UsageError
 from zeroshot.images.preprocess import fit, normalise
-from zeroshot.models import resolvers, weights_file
+from zeroshot.models import checkpoint, resolvers, weights_file
 from zeroshot.models.configuration import read_config
 
 LABELS = ["cat", "a rather long name of a dog", "bus"]
@@ -394,7 +394,7 @@ def test_quickgelu_follows_the_weight_tag(
 
     assert source.preprocessing is not None
     weights.write_bytes((2).to_bytes(8, "little") + b"{}")
-    files = resolvers.Files(source, open_clip.get_model_config("ViT-B-32"), source.preprocessing, weights, None)
+    files = checkpoint.Files(source, open_clip.get_model_config("ViT-B-32"), source.preprocessing, weights, None)
     monkeypatch.setattr(open_clip, "create_model", create_model)
     with pytest.raises(ModelError):
         torch_engine.load(files, Device.CPU)

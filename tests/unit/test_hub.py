@@ -19,10 +19,15 @@ from huggingface_hub import constants
 
 from support.hub_server import COMMIT, Server, etag, serve
 from zeroshot.errors import ModelError
+from zeroshot.models import resolvers
 from zeroshot.models.checkpoint_files import WEIGHTS
 from zeroshot.models.hub import download, questions
 
 REPO = "org/model"
+CONFIGURATION = {
+    "model_cfg": {"embed_dim": 8, "vision_cfg": {"image_size": 32}, "text_cfg": {}},
+    "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3},
+}
 SAFE, OTHER_SAFE, PICKLE = WEIGHTS[0], WEIGHTS[1], WEIGHTS[3]
 CONTENT = bytes(range(256)) * 2000
 FILES = {
@@ -167,6 +172,24 @@ class TestFetchSnapshot:
     def test_a_repository_without_a_model_is_refused(self, server: Server) -> None:
         with pytest.raises(ModelError, match=r"org/none has none of these files.*open_clip_config.json"):
             download.fetch_snapshot("org/none")
+
+    def test_a_repository_in_the_format_of_transformers(self, server: Server) -> None:
+        names = ("config.json", "preprocessor_config.json", "tokenizer.json", "model.safetensors")
+        server.repos["org/other"] = dict.fromkeys((*names, "README.md"), b"{}")
+        folder = download.fetch_snapshot("org/other")
+        assert {path.name for path in folder.iterdir()} == set(names)
+        server.requests.clear()
+        assert download.fetch_snapshot("org/other") == folder
+        assert server.requests == []
+
+    def test_a_revision_is_asked_for_and_named_by_the_manifest(self, server: Server) -> None:
+        name = f"hf-hub:{REPO}@{COMMIT}"
+        server.repos[REPO] = server.repos[REPO] | {"open_clip_config.json": json.dumps(CONFIGURATION).encode()}
+        files = resolvers.obtain(resolvers.resolve(name))
+        assert files.origin == name
+        assert files.weights.parent.name == COMMIT
+        with pytest.raises(ModelError, match="no such revision"):
+            resolvers.obtain(resolvers.resolve(f"hf-hub:{REPO}@v9"))
 
 
 class TestResume:

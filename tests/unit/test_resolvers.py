@@ -132,6 +132,71 @@ def test_preprocessing_is_not_taken_where_a_configuration_says_it(tmp_path: Path
             resolvers.resolve(name, None, {"interpolation": "bilinear"})
 
 
+RESOLVED_BY = {
+    "built_in": (("tiny", None),),
+    "alias": (("base", None), ("openai", None)),
+    "hub": (("hf-hub:org/repo", None), ("hf-hub:org/repo@v1.0", None), ("hf-hub:org/repo@refs/pr/3", None)),
+    "folder": (("{folder}", None), ("local-dir:{folder}", None)),
+    "tag": (("ViT-B-32", "openai"), ("ViT-B/32", "openai"), ("base", "datacomp_s34b_b86k")),
+    "file": (("ViT-B-32-256", "{file}"), ("base", "{file}")),
+}
+
+
+def test_each_name_is_resolved_by_one(tmp_path: Path) -> None:
+    """The table of resolvers in its order; the others leave a name alone, and the first that knows it decides."""
+    folder, file = make_folder(tmp_path / "m"), tmp_path / "w.pt"
+    file.write_bytes(b"weights")
+    assert [resolver.__name__.removeprefix("_resolve_") for resolver in resolvers.RESOLVERS] == list(RESOLVED_BY)
+    for index, (expected, requests) in enumerate(RESOLVED_BY.items()):
+        for name, pretrained in requests:
+            given = [text.format(folder=folder, file=file) for text in (name, pretrained or "")]
+            request = resolvers.Request(*given)
+            assert all(resolver(request) is None for resolver in resolvers.RESOLVERS[:index]), (expected, name)
+            source = resolvers.RESOLVERS[index](request)
+            assert source == resolvers.resolve(*given)
+            assert source is not None
+
+
+def test_a_revision_is_part_of_a_name() -> None:
+    """What stands behind the @ is the revision; neither part may lead out of the cache's folder."""
+    source = resolvers.resolve("hf-hub:org/repo@v1")
+    assert (source.repository, source.revision) == ("org/repo", "v1")
+    assert resolvers.resolve("hf-hub:org/repo").revision == ""
+    for name in (
+        "org/repo@",
+        "org/repo@../../x",
+        "org/repo@/x",
+        "../x",
+        "org/..",
+        "org/repo@a@b",
+        "org/repo/x",
+        "o/r e",
+    ):
+        with pytest.raises(ModelError, match="names no repository"):
+            resolvers.resolve(f"hf-hub:{name}")
+
+
+def test_an_architecture_gets_one_recommendation() -> None:
+    """Of ViT-B-32's many weights one is named, the way to the others beside it, also for a mistyped tag."""
+    for pretrained in (None, "openaii"):
+        with pytest.raises((UsageError, ModelError)) as refused:
+            resolvers.resolve("ViT-B-32", pretrained)
+        assert refused.value.hint.startswith("--pretrained datacomp_xl_s13b_b90k; `zeroshot models list --all`")
+        assert "laion" not in refused.value.hint
+    for architecture in open_clip_tables.list_architectures():
+        with pytest.raises(UsageError) as refused:
+            resolvers.resolve(architecture)
+        tags = [tag for known, tag in open_clip_tables.list_pretrained() if known == architecture]
+        assert not tags or any(refused.value.hint.startswith(f"--pretrained {tag}") for tag in tags)
+
+
+def test_a_repository_without_its_prefix_is_told_so() -> None:
+    """The hint is the whole option."""
+    with pytest.raises(ModelError) as refused:
+        resolvers.resolve("laion/CLIP-ViT-B-32-laion2B-s34B-b79K")
+    assert "--model hf-hub:laion/CLIP-ViT-B-32-laion2B-s34B-b79K for" in refused.value.hint
+
+
 def test_names_that_are_nearly_right_are_corrected() -> None:
     """A mistyped model or tag is answered with the nearest known one."""
     with pytest.raises(ModelError, match="did you mean 'ViT-B-32-256'"):

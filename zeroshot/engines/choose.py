@@ -19,6 +19,7 @@ from typing import Any
 from ..encoder import Device, Encoder, Engine, Precision
 from ..errors import ModelError, UsageError
 from ..models import resolvers
+from ..models.checkpoint import Files, Source
 from ..models.hub import download
 from ..models.weights_file import hash_file
 from ..system.folders import exports_folder
@@ -94,7 +95,7 @@ def load_encoder(
     return torch_engine.load(files, device, precision, warn)
 
 
-def _load_int8(files: resolvers.Files) -> Encoder:
+def _load_int8(files: Files) -> Encoder:
     """Load the 8-bit graphs of a model's export, making them on first use."""
     folder = find_export(files)
     if folder is None:
@@ -116,7 +117,7 @@ def _load_int8(files: resolvers.Files) -> Encoder:
     )
 
 
-def _check_belongs(files: resolvers.Files, folder: Path) -> None:
+def _check_belongs(files: Files, folder: Path) -> None:
     """Refuse an export in a model's own folder whose weights or configuration have changed since.
 
     The name of one in the cache holds all that decides its graphs, and the package's own does not change.
@@ -133,7 +134,7 @@ def _check_belongs(files: resolvers.Files, folder: Path) -> None:
         raise ModelError(f"the export in {folder} was made of other weights or another configuration", remedy)
 
 
-def _remedy(files: resolvers.Files, folder: Path | None) -> str:
+def _remedy(files: Files, folder: Path | None) -> str:
     """Return the hint that fixes a model's export in a folder, or the lack of one (None)."""
     if files.folder == resolvers.builtin_folder():
         return "install zeroshot again: a file of the package is missing or damaged"
@@ -147,20 +148,20 @@ def _remedy(files: resolvers.Files, folder: Path | None) -> str:
     return f"{pull} exports it again"
 
 
-def find_export(files: resolvers.Files) -> Path | None:
+def find_export(files: Files) -> Path | None:
     """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
     candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
     return next((folder for folder in candidates if export_manifest.is_export(folder)), None)
 
 
-def export_folder(files: resolvers.Files) -> Path:
+def export_folder(files: Files) -> Path:
     """Return the place in the cache for a model's export, named by a hash of everything that decides its graphs."""
     decisive = [hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]
     decisive += [files.tokenizer] if files.tokenizer else []
     return exports_folder() / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def export_model(source: resolvers.Source, on_progress: Callable[[download.Progress], None] | None = None) -> Path:
+def export_model(source: Source, on_progress: Callable[[download.Progress], None] | None = None) -> Path:
     """Download a model with everything it needs, and export it for the torch-free engine.
 
     Returns:

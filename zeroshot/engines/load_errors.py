@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import MORE_MEMORY, ModelError, ResourceError, ZeroshotError
-from ..models.resolvers import Files
+from ..models.checkpoint import Files
 from ..system.memory import is_out_of_memory
 
 

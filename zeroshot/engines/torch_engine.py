@@ -19,14 +19,15 @@ import numpy as np
 from ..encoder import Device, EncoderSpec, Engine, Features, Pixels, Precision, Preprocessing, Score
 from ..errors import MORE_MEMORY, ModelError, ResourceError, UsageError
 from ..images.preprocess import normalise
-from ..models.checkpoint_files import CONFIG_NAME
+from ..models.checkpoint import Files
 from ..models.configuration import count_parameters
-from ..models.resolvers import Files
+from ..models.transformers_folder import is_transformers_folder
 from ..models.weights_file import hash_file
 from ..strings import as_many
 from ..system.memory import is_out_of_memory
 from .load_errors import explain_loading
 from .short_text import by_length, short_text_tower
+from .transformers_weights import as_open_clip_folder, to_open_clip
 from .weights_check import check_weights
 
 _TEXT_BATCH = 256
@@ -129,22 +130,9 @@ def load(
         warn(f"{files.source.model} is a CoCa model, which runs in no half precision; it runs in {chosen}")
     check_weights(files.weights)
     _check_fits(files)
-    name = f"local-dir:{files.folder}" if files.folder is not None else files.source.architecture
-    options: dict[str, Any] = {}
-    if files.source.quick_gelu is not None:
-        options["quick_gelu"] = files.source.quick_gelu
     try:
         with _quiet():
-            model = open_clip.create_model(
-                name,
-                load_weights=False,
-                pretrained_text=False,
-                precision=str(chosen),
-                device=where,
-                **options,
-            )
-            open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
-            tokenizer = open_clip.get_tokenizer(name)
+            model, tokenizer = _build(open_clip, files, str(chosen), where)
     except Exception as error:  # open_clip, timm and transformers raise anything; the cause is named, and chained
         raise explain_loading(error, files) from error
     # open_clip creates models in training mode: dropout on, batch statistics used.
@@ -156,6 +144,27 @@ def load(
 
         model.to(memory_format=torch.channels_last)  # what half-precision convolutions are quick with
     return TorchEncoder(model, tokenizer, _describe(model, tokenizer, files, where, chosen))
+
+
+def _build(open_clip: Any, files: Files, precision: str, device: str) -> tuple[Any, Any]:
+    """Return a checkpoint's model with its weights, and its tokenizer."""
+    if files.folder is not None and is_transformers_folder(files.folder):
+        with as_open_clip_folder(files) as folder:
+            name = f"local-dir:{folder}"
+            model = open_clip.create_model(
+                name, load_weights=False, pretrained_text=False, precision=precision, device=device
+            )
+            tokenizer = open_clip.get_tokenizer(name)
+        tensors = open_clip.factory.load_state_dict(str(files.weights), weights_only=True)
+        model.load_state_dict(to_open_clip(tensors, siglip="init_logit_bias" in files.config), strict=True)
+        return model, tokenizer
+    name = f"local-dir:{files.folder}" if files.folder is not None else files.source.architecture
+    options = {} if files.source.quick_gelu is None else {"quick_gelu": files.source.quick_gelu}
+    model = open_clip.create_model(
+        name, load_weights=False, pretrained_text=False, precision=precision, device=device, **options
+    )
+    open_clip.load_checkpoint(model, str(files.weights), strict=True, weights_only=True)
+    return model, open_clip.get_tokenizer(name)
 
 
 def _check_fits(files: Files) -> None:
@@ -171,7 +180,7 @@ def _check_fits(files: Files) -> None:
         raise ModelError(
             f"{files.weights.name} does not fit the architecture {files.source.architecture}: the configuration"
             f" describes {needed:,} parameters or more, and the file has {there:,} bytes",
-            f"see the layers and widths in {files.folder / CONFIG_NAME}",
+            f"see the layers and widths in {files.folder}",
         )
 
 

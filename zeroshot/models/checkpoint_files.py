@@ -4,6 +4,11 @@ from __future__ import annotations
 
 CONFIG_NAME = "open_clip_config.json"
 """open_clip's configuration."""
+TRANSFORMERS_CONFIG = "config.json"
+"""That of transformers, in folders that hold no other."""
+CONFIGS = (CONFIG_NAME, TRANSFORMERS_CONFIG)
+PREPROCESSOR_NAMES = ("preprocessor_config.json", "processor_config.json")
+"""How images are prepared, in folders of transformers."""
 
 # Safetensors first: they cannot carry code.
 WEIGHTS = (
@@ -19,7 +24,7 @@ WEIGHTS = (
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz")
 
 # What a tokenizer or a text tower from transformers may need beside them.
-TOKENIZER_PATTERNS = ("*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "config.json")
+TOKENIZER_PATTERNS = ("*token*.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", TRANSFORMERS_CONFIG)
 
 
 def largest(name: str) -> int:

@@ -21,6 +21,9 @@ _DEFAULT_IMAGE_SIZE = 224
 _LARGEST_FILE = 16_000_000
 """Bytes; a configuration has a few thousand."""
 
+SIGLIP_TOWER = "zeroshot_siglip"
+"""How the name of SigLIP's vision tower in ``timm_model_name`` begins; its sizes follow. See `transformers_folder`."""
+
 _PARTS = ("vision_cfg", "text_cfg", "multimodal_cfg")
 # The largest model that open_clip knows has 56 layers of 1792 and 901,629 tokens.
 _LIMITS = {
@@ -127,7 +130,8 @@ def count_parameters(config: Mapping[str, Any]) -> int:
     total = 0
     for part in _PARTS:
         values = config.get(part)
-        if values is None or values.get("timm_model_name") or values.get("hf_model_name"):
+        others = "" if values is None else str(values.get("timm_model_name") or values.get("hf_model_name") or "")
+        if values is None or (others and not others.startswith(SIGLIP_TOWER)):
             continue
         width = values.get("width", 768 if part == "vision_cfg" else 512)
         layers = values.get("layers", 12)

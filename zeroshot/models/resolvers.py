@@ -5,108 +5,29 @@ Nothing here imports torch: whether a checkpoint is known, cached or unreachable
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..encoder import Preprocessing
-from ..errors import ModelError, UsageError, nearest
+from ..errors import ModelError, UsageError, ZeroshotError, nearest
 from . import open_clip_tables
-from .catalogue import ALIASES
-from .checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHT_SUFFIXES, WEIGHTS
+from .catalogue import ALIASES, Alias
+from .checkpoint import HUB_PREFIX, Files, Source
+from .checkpoint_files import CONFIG_NAME, CONFIGS, WEIGHT_SUFFIXES, WEIGHTS
 from .configuration import read_config, read_preprocessing
 from .hub import download
-from .weights_file import check_download, hash_file
+from .transformers_folder import is_transformers_folder, read_transformers_config
+from .weights_file import check_download
 
 DEFAULT_ALIAS = "base"
 ENVIRONMENT = "ZEROSHOT_MODEL"
-HUB_PREFIX = "hf-hub:"
 FOLDER_PREFIX = "local-dir:"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a checkpoint's parts are, before anything is downloaded.
-
-    Attributes:
-        model: As the user named it.
-        architecture: open_clip's architecture, or a name for the folder.
-        pretrained: The weight tag; empty where there is none.
-        folder: An open_clip folder; None for an architecture with a weights file.
-        weights: The weights file; None while it is still on the hub.
-        repository: Hub repository that holds the weights or the folder; empty for local ones.
-        weight_names: Names of the weights in the repository, in order of preference.
-        whole_folder: The repository is an open_clip folder of its own.
-        quick_gelu: Activation override of the weight tag; None where the configuration decides.
-        preprocessing: Known preprocessing; None where the folder's configuration has it.
-    """
-
-    model: str
-    architecture: str
-    pretrained: str = ""
-    folder: Path | None = None
-    weights: Path | None = None
-    repository: str = ""
-    weight_names: tuple[str, ...] = ()
-    whole_folder: bool = False
-    quick_gelu: bool | None = None
-    preprocessing: Preprocessing | None = None
-
-    @property
-    def arguments(self) -> str:
-        """What names this checkpoint to ``zeroshot models pull``, quoted for a shell: model, and tag or file."""
-        import shlex  # for hints only, and starting is to be quick
-
-        words = [self.model]
-        if self.pretrained and not any(
-            (alias.name, alias.pretrained) == (self.model, self.pretrained) for alias in ALIASES
-        ):
-            words += ["--pretrained", self.pretrained]
-        elif self.weights is not None and self.folder is None:
-            words += ["--pretrained", str(self.weights)]
-        return shlex.join(words)
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """A checkpoint on this disk, ready for an engine.
-
-    Attributes:
-        source: Where it came from.
-        config: open_clip's ``model_cfg``.
-        preprocessing: How images are prepared.
-        weights: The weights file.
-        folder: The open_clip folder, or None for an architecture with a weights file.
-    """
-
-    source: Source
-    config: dict[str, Any]
-    preprocessing: Preprocessing
-    weights: Path
-    folder: Path | None
-
-    @property
-    def origin(self) -> str:
-        """Where the weights came from, for manifests: a repository, or a file's name."""
-        return f"{HUB_PREFIX}{self.source.repository}" if self.source.repository else str(self.folder or self.weights)
-
-    @property
-    def configuration(self) -> str:
-        """SHA-256 over what decides a feature beside weights and images: heads, pooling, tokens and the like."""
-        decisive = json.dumps([self.config, self.tokenizer], sort_keys=True)
-        return hashlib.sha256(decisive.encode()).hexdigest()
-
-    @property
-    def tokenizer(self) -> dict[str, str]:
-        """The SHA-256 of each file in the folder that a tokenizer may read; empty for CLIP's own."""
-        if self.folder is None:
-            return {}
-        names = {path for pattern in TOKENIZER_PATTERNS for path in self.folder.glob(pattern)}
-        return {path.name: hash_file(path) for path in sorted(names) if path.is_file()}
+_REPOSITORY = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>[\w-][\w./-]*))?", re.ASCII)
+_PREFERRED = ("datacomp_xl", "datacomp_s34b", "dfn", "dfndr", "webli", "laion2b", "metaclip", "openai")
+"""How the weight tags begin that are recommended, the preferred one first: by published ImageNet accuracy."""
 
 
 def default_model() -> str:
@@ -119,8 +40,55 @@ def builtin_folder() -> Path:
     return Path(__file__).parent / "checkpoints" / "tiny"
 
 
-def resolve(model: str | None, pretrained: str | None = None, overrides: dict[str, Any] | None = None) -> Source:
-    """Work out what a model's name means.
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        name: The model.
+        pretrained: A weight tag or a weights file; empty for none.
+        overrides: Preprocessing given by the user (keys of open_clip's ``preprocess_cfg``).
+    """
+
+    name: str
+    pretrained: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def alias(self) -> Alias | None:
+        """The short name that it is, if it is one."""
+        return next((alias for alias in ALIASES if alias.name == self.name), None)
+
+    @property
+    def architecture(self) -> str:
+        """The architecture that it would be; an alias is that of its own."""
+        return (self.alias.architecture if self.alias else "") or self.name.replace("/", "-")
+
+    @property
+    def folder(self) -> Path:
+        """The folder that it would be."""
+        # os.path: a home of an unknown user is no error.
+        return Path(os.path.expanduser(self.name.removeprefix(FOLDER_PREFIX)))  # noqa: PTH111
+
+    def refuse_options(self) -> None:
+        """Refuse a tag and preprocessing, where the model itself says both.
+
+        Raises:
+            UsageError: One was given.
+        """
+        if self.pretrained:
+            raise UsageError(
+                f"--pretrained {self.pretrained}: {self.name} says already which weights", "leave --pretrained out"
+            )
+        if self.overrides:
+            raise UsageError(
+                f"{self.name} says itself how images are prepared; {', '.join(self.overrides)} cannot be given",
+                "leave out --preprocess",
+            )
+
+
+def resolve(model: str | None, pretrained: str | None = None, overrides: Mapping[str, Any] | None = None) -> Source:
+    """Work out what a model's name means: the first of `RESOLVERS` that knows it says so.
 
     Args:
         model: An alias, an architecture, ``hf-hub:ORG/REPO``, a folder; None for the default.
@@ -131,63 +99,100 @@ def resolve(model: str | None, pretrained: str | None = None, overrides: dict[st
         ModelError: There is no such model, tag or file.
         UsageError: A tag where the model already says which weights, or the lack of one where it does not.
     """
-    name = model or default_model()
-    alias = next((alias for alias in ALIASES if alias.name == name), None)
-    if alias and not alias.architecture:
-        _refuse_pretrained(name, pretrained)
-        _refuse_overrides(name, overrides)
-        return _resolve_folder(name, builtin_folder(), alias.name)
-    if alias and not pretrained:
-        return _resolve_tag(name, alias.architecture, alias.pretrained, overrides)
-    if name.startswith(HUB_PREFIX):
-        _refuse_pretrained(name, pretrained)
-        _refuse_overrides(name, overrides)
-        repository = name.removeprefix(HUB_PREFIX)
-        if repository.count("/") != 1 or not all(repository.split("/")):
-            raise ModelError(f"{name!r} names no repository", "write hf-hub:ORG/REPO")
-        return Source(name, repository, repository=repository, weight_names=WEIGHTS, whole_folder=True)
-    folder = Path(os.path.expanduser(name.removeprefix(FOLDER_PREFIX)))  # noqa: PTH111 (an unknown user's is no error)
-    if name.startswith(FOLDER_PREFIX) or _is_folder(folder):
-        _refuse_pretrained(name, pretrained)
-        _refuse_overrides(name, overrides)
-        return _resolve_folder(name, folder, folder.resolve().name)
-    architecture = alias.architecture if alias else name.replace("/", "-")
-    known = open_clip_tables.list_architectures()
-    if architecture not in known:
-        if folder.suffix in WEIGHT_SUFFIXES and _is_file(folder):
-            raise UsageError(
-                f"{name} is a weights file, which does not say its architecture",
-                f"--model ARCHITECTURE --pretrained {name}",
-            )
+    request = Request(model or default_model(), pretrained or "", overrides or {})
+    for resolver in RESOLVERS:
+        if source := resolver(request):
+            return source
+    raise _explain_unknown(request)
+
+
+def _resolve_built_in(request: Request) -> Source | None:
+    if request.alias is None or request.alias.architecture:
+        return None
+    request.refuse_options()
+    return _open_folder(request.name, builtin_folder(), request.alias.name)
+
+
+def _resolve_alias(request: Request) -> Source | None:
+    if request.alias is None or request.pretrained:
+        return None
+    return _open_tag(request, request.alias.pretrained)
+
+
+def _resolve_hub(request: Request) -> Source | None:
+    if not request.name.startswith(HUB_PREFIX):
+        return None
+    request.refuse_options()
+    found = _REPOSITORY.fullmatch(request.name.removeprefix(HUB_PREFIX))
+    if not found or ".." in request.name:
         raise ModelError(
-            f"no model {name!r}{nearest(name, [*known, *(alias.name for alias in ALIASES)])}",
-            f"`zeroshot models list` shows them; a folder needs {CONFIG_NAME}; hf-hub:ORG/REPO names a repository",
+            f"{request.name[:200]!r} names no repository", "write hf-hub:ORG/REPO or hf-hub:ORG/REPO@REVISION"
         )
-    if not pretrained:
-        tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
-        raise UsageError(
-            f"{name} is an architecture without weights", f"--pretrained one of: {', '.join(tags) or 'a weights file'}"
+    repository, revision = found["repository"], found["revision"] or ""
+    return Source(
+        request.name, repository, repository=repository, revision=revision, weight_names=WEIGHTS, whole_folder=True
+    )
+
+
+def _resolve_folder(request: Request) -> Source | None:
+    if not request.name.startswith(FOLDER_PREFIX) and not _is_folder(request.folder):
+        return None
+    request.refuse_options()
+    return _open_folder(request.name, request.folder, request.folder.resolve().name)
+
+
+def _resolve_tag(request: Request) -> Source | None:
+    if not request.pretrained or not open_clip_tables.pretrained_config(request.architecture, request.pretrained):
+        return None
+    return _open_tag(request, request.pretrained)
+
+
+def _resolve_file(request: Request) -> Source | None:
+    if not request.pretrained or request.architecture not in open_clip_tables.list_architectures():
+        return None
+    return _open_file(request)
+
+
+RESOLVERS: tuple[Callable[[Request], Source | None], ...] = (
+    _resolve_built_in,
+    _resolve_alias,
+    _resolve_hub,
+    _resolve_folder,
+    _resolve_tag,
+    _resolve_file,
+)
+"""In order; each returns None for a request that is not its own, and raises where its own cannot be met."""
+
+
+def _explain_unknown(request: Request) -> ZeroshotError:
+    """Return the error for a request that no resolver knows: an architecture without weights, or nothing at all."""
+    name, known = request.name, open_clip_tables.list_architectures()
+    if request.architecture in known:
+        return UsageError(f"{name} is an architecture without weights", _recommend(request.architecture))
+    if request.folder.suffix in WEIGHT_SUFFIXES and _is_file(request.folder):
+        return UsageError(
+            f"{name} is a weights file, which does not say its architecture",
+            f"--model ARCHITECTURE --pretrained {name}",
         )
-    if open_clip_tables.pretrained_config(architecture, pretrained):
-        return _resolve_tag(name, architecture, pretrained, overrides)
-    return _resolve_file(name, architecture, pretrained, overrides)
+    hint = f"`zeroshot models list` shows them; a folder needs {CONFIG_NAME}; hf-hub:ORG/REPO names a repository"
+    if _REPOSITORY.fullmatch(name):
+        hint = f"--model {HUB_PREFIX}{name} for that repository on the hub; `zeroshot models list` shows short names"
+    return ModelError(f"no model {name!r}{nearest(name, [*known, *(alias.name for alias in ALIASES)])}", hint)
 
 
-def _refuse_pretrained(name: str, pretrained: str | None) -> None:
-    if pretrained:
-        raise UsageError(f"--pretrained {pretrained}: {name} says already which weights", "leave --pretrained out")
+def _recommend(architecture: str) -> str:
+    """Return the hint that names one weight tag of an architecture, and how to see the others."""
+    tags = [tag for known, tag in open_clip_tables.list_pretrained() if known == architecture]
+    if not tags:
+        return "--pretrained FILE: open_clip has no weights of its own for it"
+    best = min(tags, key=lambda tag: next((i for i, start in enumerate(_PREFERRED) if tag.startswith(start)), 99))
+    others = f"; `zeroshot models list --all` shows all {len(tags)}" if len(tags) > 1 else ""
+    return f"--pretrained {best}{others}; or the path of a weights file"
 
 
-def _refuse_overrides(name: str, overrides: dict[str, Any] | None) -> None:
-    if overrides:
-        raise UsageError(
-            f"{name} says itself how images are prepared; {', '.join(overrides)} cannot be given",
-            "leave out --preprocess",
-        )
-
-
-def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, Any] | None) -> Source:
+def _open_tag(request: Request, tag: str) -> Source:
     """Resolve an architecture with one of open_clip's weight tags."""
+    architecture = request.architecture
     config = open_clip_tables.pretrained_config(architecture, tag)
     repository, _, filename = str(config.get("hf_hub", "")).rpartition("/")
     if filename:
@@ -199,27 +204,28 @@ def _resolve_tag(name: str, architecture: str, tag: str, overrides: dict[str, An
     # An architecture or a tag that says QuickGELU was trained with it; open_clip only warns where they disagree.
     quick = bool(config.get("quick_gelu")) or bool(model.get("quick_gelu"))
     return Source(
-        name,
+        request.name,
         architecture,
         pretrained=tag,
         repository=repository,
         weight_names=names,
         quick_gelu=quick,
-        preprocessing=read_preprocessing({**config, **(overrides or {})}, model),
+        preprocessing=read_preprocessing({**config, **request.overrides}, model),
     )
 
 
-def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict[str, Any] | None) -> Source:
+def _open_file(request: Request) -> Source:
     """Resolve an architecture with a weights file: its preprocessing has to be named or agreed upon."""
-    path = Path(os.path.expanduser(pretrained))  # noqa: PTH111 (an unknown user's is no error)
+    architecture = request.architecture
+    path = Path(os.path.expanduser(request.pretrained))  # noqa: PTH111 (an unknown user's is no error)
     tags = [tag for arch, tag in open_clip_tables.list_pretrained() if arch == architecture]
     if not _is_file(path):
         raise ModelError(
-            f"{architecture} has no weights {pretrained!r}{nearest(pretrained, tags)}",
-            f"tags: {', '.join(tags) or 'none'}; or give the path of a weights file",
+            f"{architecture} has no weights {request.pretrained!r}{nearest(request.pretrained, tags)}",
+            _recommend(architecture),
         )
     model = open_clip_tables.model_config(architecture)
-    given = overrides or {}
+    given = request.overrides
     configs = [open_clip_tables.pretrained_config(architecture, tag) for tag in tags]
     gelus = {bool(config.get("quick_gelu")) or bool(model.get("quick_gelu")) for config in configs}
     known = {read_preprocessing({**config, **given}, model) for config in configs}
@@ -238,13 +244,13 @@ def _resolve_file(name: str, architecture: str, pretrained: str, overrides: dict
             f"{path.name}: {architecture} was trained both with GELU and QuickGELU, and the file does not say which",
             f"--model {architecture}-quickgelu for QuickGELU; a folder with {CONFIG_NAME} settles it",
         )
-    return Source(name, architecture, weights=path, quick_gelu=gelus.pop(), preprocessing=known.pop())
+    return Source(request.name, architecture, weights=path, quick_gelu=gelus.pop(), preprocessing=known.pop())
 
 
-def _resolve_folder(name: str, folder: Path, architecture: str) -> Source:
+def _open_folder(name: str, folder: Path, architecture: str) -> Source:
     if not _is_folder(folder):
         raise ModelError(f"no such folder: {folder}", f"a model's folder holds {CONFIG_NAME} and weights")
-    if not (folder / CONFIG_NAME).is_file():
+    if not any((folder / name).is_file() for name in CONFIGS):
         raise ModelError(
             f"{folder} has no {CONFIG_NAME}",
             "save the model with open_clip.push_to_hf_hub.save_for_hf, or give --model ARCHITECTURE --pretrained FILE",
@@ -289,7 +295,9 @@ def obtain(
     """
     folder, weights = source.folder, source.weights
     if source.whole_folder:
-        folder = download.fetch_snapshot(source.repository, refresh=refresh, on_progress=on_progress)
+        folder = download.fetch_snapshot(
+            source.repository, revision=source.revision or None, refresh=refresh, on_progress=on_progress
+        )
         weights = _find_weights(folder)
     elif weights is None:
         weights = download.fetch(source.repository, source.weight_names, on_progress=on_progress)
@@ -297,7 +305,8 @@ def obtain(
     if refresh:
         check_download(weights)
     if folder is not None:
-        config, preprocessing = read_config(folder)
+        read = read_transformers_config if is_transformers_folder(folder) else read_config
+        config, preprocessing = read(folder)
         return Files(source, config, preprocessing, weights, folder)
     assert source.preprocessing is not None
     return Files(source, open_clip_tables.model_config(source.architecture), source.preprocessing, weights, None)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ModelError
 from ...system.sizes import in_bytes
-from ..checkpoint_files import CONFIG_NAME, TOKENIZER_PATTERNS, WEIGHTS, largest
+from ..checkpoint_files import CONFIGS, PREPROCESSOR_NAMES, TOKENIZER_PATTERNS, WEIGHTS, largest
 from . import questions
 from .errors import cache_folder, endpoint, full, one_line, refused
 from .questions import ask, list_names, metadata, transport_error
@@ -99,7 +99,7 @@ def fetch(repo: str, names: Sequence[str], *, revision: str | None = None, on_pr
 def fetch_snapshot(
     repo: str, *, revision: str | None = None, refresh: bool = False, on_progress: Report | None = None
 ) -> Path:
-    """Return a local folder with a repository's open_clip config, one weights file and its tokenizer, if it has one.
+    """Return a local folder with a repository's configuration, one weights file and its tokenizer, if it has one.
 
     The weights come last, so a cached folder that has them is complete.
 
@@ -110,16 +110,16 @@ def fetch_snapshot(
         on_progress: As in `fetch`.
 
     Raises:
-        ModelError: As in `fetch`, or the repository holds no open_clip model.
+        ModelError: As in `fetch`, or the repository holds no model that is read.
     """
     with _guarded():
-        config = find_cached(repo, [CONFIG_NAME], revision=revision)
+        config = find_cached(repo, CONFIGS, revision=revision)
         if config and not refresh and find_cached(repo, WEIGHTS, revision=revision):
             return config.parent
-        config, commit = _fetch_first(repo, [CONFIG_NAME], revision or "main", on_progress)
+        config, commit = _fetch_first(repo, CONFIGS, revision or "main", on_progress)
         names = ask(repo, partial(list_names, repo, commit))
         for name in names:
-            if any(fnmatch.fnmatch(name, pattern) for pattern in TOKENIZER_PATTERNS):
+            if any(fnmatch.fnmatch(name, pattern) for pattern in (*TOKENIZER_PATTERNS, *PREPROCESSOR_NAMES)):
                 _fetch_first(repo, [name], commit, on_progress)
         _fetch_first(repo, [name for name in WEIGHTS if name in names] or WEIGHTS, commit, on_progress)
         _remember(repo, revision or "main", commit)

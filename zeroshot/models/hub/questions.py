@@ -78,7 +78,8 @@ def ask(repo: str, question: Callable[[], _T]) -> _T:
     It runs in a thread of its own, because no timeout of the client bounds the whole: looking up a name has none, and
     connecting has one for each of the host's addresses.
     """
-    from huggingface_hub import constants
+    # The client is imported before the clock runs: a slow disk is not the hub's fault.
+    from huggingface_hub import constants, get_hf_file_metadata  # noqa: F401
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     answers: list[_T] = []
