@@ -97,7 +97,7 @@ def test_search(data: Path) -> None:
 
 def test_plans(data: Path, tmp_path: Path) -> None:
     """Lines of a dry run: images that go and images that stay."""
-    options = ("--into", tmp_path / "sorted", "--dry-run", "--json", "--threshold", "0.9")
+    options = ("--into", tmp_path / "sorted", "--dry-run", "--format", "jsonl", "--threshold", "0.9")
     found = list(lines(run("sort", data, *LABELS, *options)))
     assert {"stay", "link"} == {line["action"] for line in found}
     for line in found:
@@ -106,7 +106,7 @@ def test_plans(data: Path, tmp_path: Path) -> None:
 
 def test_evaluations(data: Path, tmp_path: Path) -> None:
     """The documents of `eval`, of several runs, of `compare` and of `calibrate`."""
-    document = parse(run("eval", data, "--format", "json", "--suspects", "3"))
+    document = parse(run("eval", data, "--format", "json", "--label-issues", "3"))
     assert document["suspects"]
     check("eval", document)
     grid = parse(run("eval", data, "--format", "json", "--prompts", "plain", "--prompts", "general"))
@@ -134,9 +134,9 @@ def swap(text: str) -> str:
 
 def test_models_and_features(data: Path, tmp_path: Path) -> None:
     """The list of models, with and without every pair, the facts of one, and the manifest inside a features file."""
-    check("models", parse(run("models", "list", "--json")))
-    check("models", parse(run("models", "list", "--json", "--all")))
-    check("model", parse(run("models", "info", "tiny", "--json")))
+    check("models", parse(run("models", "list", "--format", "json")))
+    check("models", parse(run("models", "list", "--all", "--format", "json")))
+    check("model", parse(run("models", "info", "tiny", "--format", "json")))
     run("features", data, "--output", tmp_path / "f.npz")
     with np.load(tmp_path / "f.npz") as arrays:
         check("features", json.loads(str(arrays["manifest"])))
