@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -224,6 +225,48 @@ def test_the_hint_for_a_damaged_package_is_to_install_it_again(tmp_path: Path, m
     with pytest.raises(ModelError, match="no export") as caught:
         engines.load_encoder("tiny", engine=Engine.ONNX)
     assert caught.value.hint.startswith("install zeroshot again")
+
+
+AUTO, ALWAYS = (Device.AUTO, Precision.AUTO, Engine.AUTO), (False, True)
+
+
+@pytest.mark.parametrize(
+    ("request_", "exports", "built_in", "gpus", "chosen"),
+    [
+        # Left to choose: the export on a CPU, PyTorch on a GPU or where there is no export.
+        (AUTO, (False,), (False,), ALWAYS, engines.Choice.TORCH),
+        (AUTO, (True,), (False,), (False,), engines.Choice.ONNX_ELSE_TORCH),
+        (AUTO, (True,), (False,), (True,), engines.Choice.TORCH),
+        # The built-in checkpoint is done before torch is imported; without its graphs the package is damaged.
+        (AUTO, (True,), (True,), ALWAYS, engines.Choice.ONNX),
+        ((Device.CPU, Precision.AUTO, Engine.AUTO), (True,), (False,), ALWAYS, engines.Choice.ONNX_ELSE_TORCH),
+        ((Device.CPU, Precision.FP32, Engine.AUTO), (True,), (False,), ALWAYS, engines.Choice.ONNX_ELSE_TORCH),
+        ((Device.CPU, Precision.FP32, Engine.AUTO), (False,), (False,), ALWAYS, engines.Choice.TORCH),
+        # What only PyTorch has.
+        ((Device.CUDA, Precision.AUTO, Engine.AUTO), ALWAYS, ALWAYS, ALWAYS, engines.Choice.TORCH),
+        ((Device.MPS, Precision.FP32, Engine.AUTO), ALWAYS, ALWAYS, ALWAYS, engines.Choice.TORCH),
+        ((Device.CPU, Precision.BF16, Engine.AUTO), ALWAYS, ALWAYS, ALWAYS, engines.Choice.TORCH),
+        ((Device.AUTO, Precision.FP16, Engine.AUTO), ALWAYS, ALWAYS, ALWAYS, engines.Choice.TORCH),
+        # What was asked for is done, or an error.
+        ((Device.CPU, Precision.AUTO, Engine.TORCH), ALWAYS, ALWAYS, ALWAYS, engines.Choice.TORCH),
+        ((Device.AUTO, Precision.AUTO, Engine.ONNX), ALWAYS, ALWAYS, ALWAYS, engines.Choice.ONNX),
+        ((Device.CPU, Precision.FP32, Engine.ONNX), ALWAYS, ALWAYS, ALWAYS, engines.Choice.ONNX),
+        ((Device.AUTO, Precision.INT8, Engine.AUTO), ALWAYS, ALWAYS, ALWAYS, engines.Choice.INT8),
+        ((Device.CPU, Precision.INT8, Engine.ONNX), ALWAYS, ALWAYS, ALWAYS, engines.Choice.INT8),
+    ],
+)
+def test_the_engine_follows_from_the_request_and_the_files(
+    request_: tuple[Device, Precision, Engine],
+    exports: tuple[bool, ...],
+    built_in: tuple[bool, ...],
+    gpus: tuple[bool, ...],
+    chosen: engines.Choice,
+) -> None:
+    """The choice as a table: options, whether there is an export, whether it is the package's, whether a GPU."""
+    engines.check_request(*request_)
+    for export, package, gpu in itertools.product(exports, built_in, gpus):
+        found = engines.choose_engine(*request_, export=export, built_in=package, gpu=gpu)
+        assert found is chosen, (export, package, gpu)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ built-in checkpoint, in the cache for those that `zeroshot models pull` has expo
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
 import platform
@@ -24,6 +25,8 @@ from ..models.hub import download
 from ..models.weights_file import hash_file
 from ..system.folders import exports_folder
 from . import export_manifest, onnx_engine
+
+_ONNX_PRECISIONS = (Precision.AUTO, Precision.FP32, Precision.INT8)
 
 
 def load_encoder(
@@ -56,10 +59,53 @@ def load_encoder(
         ModelError: The model is unknown, cannot be had, or is unsafe or damaged.
         UsageError: The options contradict each other.
     """
+    check_request(device, precision, engine)
     source = resolvers.resolve(model, pretrained, preprocessing)
+    files = resolvers.obtain(source, on_progress)
+    folder = None if engine is Engine.TORCH else find_export(files)
+    built_in = files.folder == resolvers.builtin_folder()
+    gpu = device is Device.AUTO and _has_gpu()
+    chosen = choose_engine(device, precision, engine, export=folder is not None, built_in=built_in, gpu=gpu)
+    if chosen is Choice.INT8:
+        return _load_int8(files)
+    if folder is None and chosen is Choice.ONNX:
+        raise ModelError(f"{source.model} has no export for --engine onnx", _remedy(files, None))
+    if folder is not None and chosen in (Choice.ONNX, Choice.ONNX_ELSE_TORCH):
+        try:
+            _check_belongs(files, folder)
+            return onnx_engine.load(
+                folder,
+                model=source.model,
+                source=files.origin,
+                configuration=files.configuration,
+                remedy=_remedy(files, folder) + ("" if built_in else ", or use --engine torch"),
+            )
+        except ModelError as error:
+            if chosen is Choice.ONNX:
+                raise
+            warn(f"{error.message}; going on with PyTorch ({_remedy(files, folder)})")
+    from . import torch_engine
+
+    return torch_engine.load(files, device, precision, warn)
+
+
+class Choice(enum.Enum):
+    """What a model is loaded into."""
+
+    TORCH = enum.auto()
+    ONNX = enum.auto()
+    ONNX_ELSE_TORCH = enum.auto()  # with a warning, where the export cannot be used
+    INT8 = enum.auto()
+
+
+def check_request(device: Device, precision: Precision, engine: Engine) -> None:
+    """Refuse options that contradict each other, before anything is looked up.
+
+    Raises:
+        UsageError: They do.
+    """
     on_cpu = device in (Device.AUTO, Device.CPU)
-    suits_onnx = on_cpu and precision in (Precision.AUTO, Precision.FP32, Precision.INT8)
-    if engine is Engine.ONNX and not suits_onnx:
+    if engine is Engine.ONNX and not (on_cpu and precision in _ONNX_PRECISIONS):
         raise UsageError(
             "--engine onnx runs on the CPU in fp32 or int8", "leave out --device and --precision, or --engine torch"
         )
@@ -67,32 +113,31 @@ def load_encoder(
         raise UsageError(
             "--precision int8 is for the torch-free engine, on the CPU", "leave out --engine and --device, or use fp32"
         )
-    files = resolvers.obtain(source, on_progress)
-    if precision is Precision.INT8:
-        return _load_int8(files)
-    if engine is not Engine.TORCH and suits_onnx:
-        folder = find_export(files)
-        built_in = folder == resolvers.builtin_folder()
-        # A GPU beats the torch-free engine, except for the small model that is done before torch is imported.
-        if folder and (engine is Engine.ONNX or built_in or device is Device.CPU or not _has_gpu()):
-            try:
-                _check_belongs(files, folder)
-                return onnx_engine.load(
-                    folder,
-                    model=source.model,
-                    source=files.origin,
-                    configuration=files.configuration,
-                    remedy=_remedy(files, folder) + ("" if built_in else ", or use --engine torch"),
-                )
-            except ModelError as error:
-                if engine is Engine.ONNX or built_in:
-                    raise
-                warn(f"{error.message}; going on with PyTorch ({_remedy(files, folder)})")
-        elif engine is Engine.ONNX:
-            raise ModelError(f"{source.model} has no export for --engine onnx", _remedy(files, None))
-    from . import torch_engine
 
-    return torch_engine.load(files, device, precision, warn)
+
+def choose_engine(
+    device: Device, precision: Precision, engine: Engine, *, export: bool, built_in: bool, gpu: bool
+) -> Choice:
+    """Return what a model is loaded into, by options that `check_request` let pass and by what there is.
+
+    Args:
+        device: As asked.
+        precision: As asked.
+        engine: As asked.
+        export: There are graphs of the model.
+        built_in: It is the checkpoint inside the package, whose graphs are part of the installation.
+        gpu: PyTorch is likely to find a GPU.
+    """
+    if precision is Precision.INT8:
+        return Choice.INT8
+    if engine is Engine.ONNX:
+        return Choice.ONNX
+    suits = device in (Device.AUTO, Device.CPU) and precision in _ONNX_PRECISIONS
+    if engine is Engine.TORCH or not suits or not export:
+        return Choice.TORCH
+    if built_in:  # done before torch is imported, GPU or not
+        return Choice.ONNX
+    return Choice.TORCH if device is Device.AUTO and gpu else Choice.ONNX_ELSE_TORCH
 
 
 def _load_int8(files: Files) -> Encoder:
