@@ -75,9 +75,10 @@ def text(material: Material, quick: bool) -> Iterator[Row]:
 def images(material: Material, _: bool) -> Iterator[Row]:
     """End to end against the encoder alone, and against decoding alone."""
     from zeroshot import load_encoder
-    from zeroshot.features.pipeline import Pipeline, available_cores
+    from zeroshot.features.pipeline import Pipeline
     from zeroshot.images.decode import DecodeOptions
     from zeroshot.images.isolate import Isolation
+    from zeroshot.system.installed import available_cores
 
     pipeline = Pipeline(_BATCH, available_cores())
     yield from _parts(load_encoder(str(material.vit)), "ViT-B-32", material.paths(300), pipeline, "encode", ">= 0.95")
@@ -127,7 +128,8 @@ def gpu(material: Material, _: bool) -> Iterator[Row]:
 
     from zeroshot import load_encoder
     from zeroshot.encoder import Device
-    from zeroshot.features.pipeline import Pipeline, available_cores
+    from zeroshot.features.pipeline import Pipeline
+    from zeroshot.system.installed import available_cores
 
     if not torch.cuda.is_available():
         print("no GPU at hand: row skipped", file=sys.stderr)

@@ -112,9 +112,10 @@ class ImageOptions:
             as_stored: Leave images as stored, whatever was asked for.
         """
         from ..features.cache import FeatureCache
-        from ..features.pipeline import Pipeline, available_cores
+        from ..features.pipeline import Pipeline
         from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, DecodeOptions
         from ..images.isolate import DEFAULT_SECONDS, Isolation
+        from ..system.installed import available_cores
         from ..system.memory import available_memory
         from .console import warn
 

@@ -67,7 +67,7 @@ def load_encoder(
     gpu = device is Device.AUTO and _has_gpu()
     chosen = choose_engine(device, precision, engine, export=folder is not None, built_in=built_in, gpu=gpu)
     if chosen is Choice.INT8:
-        return _load_int8(files)
+        return _load_int8(files, folder)
     if folder is None and chosen is Choice.ONNX:
         raise ModelError(f"{source.model} has no export for --engine onnx", _remedy(files, None))
     if folder is not None and chosen in (Choice.ONNX, Choice.ONNX_ELSE_TORCH):
@@ -140,9 +140,8 @@ def choose_engine(
     return Choice.TORCH if device is Device.AUTO and gpu else Choice.ONNX_ELSE_TORCH
 
 
-def _load_int8(files: Files) -> Encoder:
+def _load_int8(files: Files, folder: Path | None) -> Encoder:
     """Load the 8-bit graphs of a model's export, making them on first use."""
-    folder = find_export(files)
     if folder is None:
         raise ModelError(f"{files.source.model} has no export to make 8-bit graphs of", _remedy(files, None))
     remedy = _remedy(files, folder)

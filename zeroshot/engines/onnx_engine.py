@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from ..encoder import EncoderSpec, Features, Pixels
 from ..enums import Engine, Precision
 from ..errors import MORE_MEMORY, ModelError, ResourceError
 from ..strings import as_many
+from ..system.installed import available_cores, versions
 from ..system.memory import is_out_of_memory
 from .export_manifest import (
     IMAGE_GRAPH,
@@ -75,23 +74,9 @@ def load(
         device="cpu",
         precision=Precision.INT8 if int8 else manifest.spec.precision,
         agreement=asdict(manifest.int8 if int8 and manifest.int8 else manifest.agreement),
-        versions={name: _version(name) for name in ("zeroshot", "onnxruntime", "numpy", "pillow")},
+        versions=versions(("zeroshot", "onnxruntime", "numpy", "pillow")),
     )
-    return OnnxEncoder(folder, replace(manifest, spec=spec), threads or usable_cores(), remedy)
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may run on, which a container or taskset can limit."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return OnnxEncoder(folder, replace(manifest, spec=spec), threads or available_cores(), remedy)
 
 
 def open_tokenizer(manifest: ExportManifest, folder: Path, remedy: str = REMAKE) -> Tokenizer:

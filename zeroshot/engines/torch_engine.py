@@ -6,9 +6,7 @@ It is the reference, the engine for GPUs, and the one that reads every family op
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from ..models.configuration import count_parameters
 from ..models.transformers_folder import is_transformers_folder
 from ..models.weights_file import hash_file
 from ..strings import as_many
+from ..system.installed import available_cores, versions
 from ..system.memory import is_out_of_memory
 from .load_errors import explain_loading
 from .short_text import by_length, short_text_tower
@@ -43,19 +42,13 @@ def import_open_clip() -> Any:
     try:
         import open_clip
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        found = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "open_clip_torch"))
+        there = versions(("torch", "torchvision", "open_clip_torch"))
+        found = ", ".join(f"{name} {version}" for name, version in there.items())
         what = " ".join(str(error).split())
         if "torchvision::" in what or "torchvision" in what:
             what = f"torch and torchvision are of different builds ({what})"
         raise ModelError(f"open_clip cannot be imported: {what}; installed: {found}", _MEND_TORCH) from error
     return open_clip
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
 
 
 @contextmanager
@@ -215,7 +208,7 @@ def _describe(model: Any, tokenizer: Any, files: Files, device: str, precision: 
         device=device,
         precision=precision,
         configuration=files.configuration,
-        versions={name: _version(name) for name in ("zeroshot", "torch", "open_clip_torch", "timm", "pillow", "numpy")},
+        versions=versions(("zeroshot", "torch", "open_clip_torch", "timm", "pillow", "numpy")),
     )
 
 
@@ -238,9 +231,7 @@ class TorchEncoder:
         self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
         self._text_tower = short_text_tower(model)
         self._probed: set[str] = set()
-        torch.set_num_threads(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else torch.get_num_threads()
-        )
+        torch.set_num_threads(available_cores())
 
     @property
     def spec(self) -> EncoderSpec:

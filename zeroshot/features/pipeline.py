@@ -30,16 +30,12 @@ from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
 from ..strings import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
+from ..system.installed import available_cores
 from .cache import FeatureCache
 from .keys import FileState
 
 _IDLE_SECONDS = 0.02
 """How long a batch that is not full waits for the next path before it is encoded."""
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)

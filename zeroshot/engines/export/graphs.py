@@ -22,6 +22,7 @@ from ...encoder import Encoder, EncoderSpec
 from ...enums import Precision
 from ...errors import ModelError
 from ...system.disk import sync_file
+from ...system.installed import available_cores
 from ..export_manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
@@ -32,7 +33,7 @@ from ..export_manifest import (
     TextGraph,
     write_manifest,
 )
-from ..onnx_engine import OnnxEncoder, open_tokenizer, usable_cores
+from ..onnx_engine import OnnxEncoder, open_tokenizer
 from .export_cache import marked_busy, open_to_others, put_in_place
 from .reference_inputs import REFERENCE_TEXTS, measure_agreement, reference_images
 
@@ -189,7 +190,7 @@ def _check(
         open_tokenizer(manifest, folder).encode(REFERENCE_TEXTS) != reference.tokenizer(list(REFERENCE_TEXTS)).numpy()
     ).any():
         raise ModelError(f"{reference.spec.model}: the exported tokenizer gives other ids", _KEEP_TORCH)
-    agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, usable_cores()), unchecked.torch)
+    agreement = measure_agreement(reference, OnnxEncoder(folder, manifest, available_cores()), unchecked.torch)
     if not agreement.passes:
         raise ModelError(
             f"{reference.spec.model}: the exported graphs differ from PyTorch (cosine {agreement.image:.6f} for "

@@ -16,6 +16,7 @@ from typing import Any
 
 from ...enums import Precision
 from ...errors import ModelError
+from ...system.installed import available_cores
 from ..export_manifest import (
     IMAGE_GRAPH,
     REMAKE,
@@ -28,7 +29,7 @@ from ..export_manifest import (
     read_manifest,
     write_manifest,
 )
-from ..onnx_engine import OnnxEncoder, load, usable_cores
+from ..onnx_engine import OnnxEncoder, load
 from .export_cache import marked_busy, open_to_others
 from .reference_inputs import measure_agreement
 
@@ -84,7 +85,7 @@ def quantise(folder: Path, remedy: str = REMAKE) -> ExportManifest:
             path.replace(folder / path.name)
     manifest = replace(manifest, files={**manifest.files, **files})
     small = replace(manifest, spec=replace(manifest.spec, precision=Precision.INT8))
-    encoder = OnnxEncoder(folder, small, usable_cores())
+    encoder = OnnxEncoder(folder, small, available_cores())
     agreement = measure_agreement(load(folder), encoder, manifest.agreement.torch)
     manifest = replace(manifest, int8=agreement)
     write_manifest(manifest, folder)
