@@ -150,6 +150,12 @@ class TestPlots:
             assert names[:2] == ["title", "desc"]
             assert not root.findall(".//{http://www.w3.org/2000/svg}script")
 
+    def test_bars_that_are_too_sure_and_unsure_differ(self) -> None:
+        """A bin that is less often right than it says is drawn otherwise than one that is more often right."""
+        for right, kind in ((False, "gap"), (True, "under")):
+            drawing = plots.reliability(statistics.reliability(np.full(8, 0.7), np.full(8, right)))
+            assert re.findall(r'<g><title>.*?</title>.*?class="(gap|under)"', drawing) == [kind]
+
 
 class TestFile:
     """What stands in the file."""
@@ -264,8 +270,18 @@ class TestClassifyReport:
         """The table has every label, those that no image was given too."""
         report = ClassifyReport()
         report.write(Prediction("a.png", "red", 0.9, (Ranked("red", 0.9, 0.3, 1.0), Ranked("blue", 0.1, 0.2, 1.0))))
-        rows = re.findall(r'<tr><th scope="row"><a [^>]*>(\w+)</a></th>.*?>(\d+)<', self.page(report))
-        assert rows == [("red", "1"), ("blue", "0")]
+        rows = re.findall(r'<tr><th scope="row">(<a [^>]*>)?(\w+)(?:</a>)?</th>.*?>(\d+)<', self.page(report))
+        assert [(bool(link), *rest) for link, *rest in rows] == [(True, "red", "1"), (False, "blue", "0")]
+
+    def test_failures_only(self) -> None:
+        """Where no image could be read there is no gallery, and nothing leads to one."""
+        report = ClassifyReport()
+        report.write(Failure("gone.png", "no such file"))
+        text = self.page(report)
+        assert "1 input, 2 labels" in text
+        assert 'id="failures"' in text
+        assert "#images" not in text
+        assert 'id="images"' not in text
 
 
 class CountedCalls:

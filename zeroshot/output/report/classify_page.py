@@ -10,7 +10,7 @@ from ...features.pipeline import Pipeline
 from ...results import Failure, Manifest, Prediction, Record
 from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View
 from .matrix import build_matrix
-from .page import Cell, Section, Table, Tile, build_page, failures_section, manifest_section
+from .page import Cell, Section, Table, Tile, build_page, count, failures_section, manifest_section
 from .thumbnails import make_thumbnails
 
 MATRIX_IMAGES = 50
@@ -82,11 +82,13 @@ class ClassifyReport:
         lead = "The least sure first."
         if len(shown) < self._n_read:
             lead = f"{len(shown)} of {self._n_read}: a sample of each label. " + lead
-        sections.append(Section("images", "Images", "gallery.html", self._gallery(shown, keys, thumbnails), lead))
+        if shown:
+            sections.append(Section("images", "Images", "gallery.html", self._gallery(shown, keys, thumbnails), lead))
         if self._failures:
             sections.append(failures_section(self._failures))
         sections.append(manifest_section(manifest))
-        summary = f"{total} inputs, {len(manifest.labels['labels'])} labels, model {manifest.model['model']}."
+        labels = count(len(manifest.labels["labels"]), "label")
+        summary = f"{count(total, 'input')}, {labels}, model {manifest.model['model']}."
         return build_page("Classification", summary, sections)
 
     def _summary(self, keys: Mapping[str, int], total: int) -> dict[str, object]:
@@ -101,7 +103,9 @@ class ClassifyReport:
             return name, replace(name, text=count), Cell(f"{100 * count / max(total, 1):.1f}%")
 
         by_count = sorted(keys, key=lambda name: -self._known[name])
-        rows = [row(Cell(name, answer=keys[name]), self._known[name]) for name in by_count]
+        rows = [
+            row(Cell(name, answer=keys[name] if self._known[name] else None), self._known[name]) for name in by_count
+        ]
         if self._unknown:
             rows.append(row(Cell("(unknown)", view="unknown"), self._unknown))
         table = Table("Images by label", ("label", "images", "share"), rows, numbers=1, sortable=True)

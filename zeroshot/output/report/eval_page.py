@@ -17,7 +17,7 @@ from ..render.evaluation import percent
 from . import plots
 from .confusion import build_confusion, describe_mistakes
 from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View
-from .page import Cell, Section, Table, Tile, build_page, failures_section, manifest_section
+from .page import Cell, Section, Table, Tile, build_page, count, failures_section, manifest_section
 from .thumbnails import make_thumbnails
 
 FEATURED = 24
@@ -63,7 +63,8 @@ def eval_report(
         sections.append(failures_section(result.data.failures, "These count in no number."))
     sections.append(manifest_section(run.manifest))
     model = run.manifest.model["model"]
-    summary = f"{total} images, {len(names)} labels, model {model}, prompts {run.manifest.prompts['name']}."
+    measured = f"{count(total, 'image')}, {count(len(names), 'label')}"
+    summary = f"{measured}, model {model}, prompts {run.manifest.prompts['name']}."
     top1 = result.metrics.top1
     headline = (percent(top1.value), f"top-1 {_between(top1)}", describe_mistakes(result, names))
     return build_page(f"Evaluation: {run.manifest.options.get('data') or model}", summary, sections, headline)

@@ -116,6 +116,11 @@ def build_page(title: str, summary: str, sections: Sequence[Section], headline: 
     return (page + "\n").encode("utf-8", "backslashreplace")
 
 
+def count(number: int, noun: str) -> str:
+    """Return ``1 image``, ``2 images``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def failures_section(failures: Sequence[Failure], lead: str = "") -> Section:
     """Return the section of the images that could not be read."""
     rows = [(Cell(failure.path), Cell(failure.error)) for failure in failures]

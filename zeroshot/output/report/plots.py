@@ -24,6 +24,7 @@ svg.plot .curve { stroke: var(--hit); stroke-width: 2; fill: none; }
 svg.plot .marker { stroke: var(--ink); stroke-dasharray: 2 3; fill: none; }
 svg.plot .bar { fill: var(--hit); }
 svg.plot .gap { fill: var(--miss); }
+svg.plot .under { fill: var(--hit); }
 """
 """Colours for light and dark; a page that holds the plots inside itself includes this in its own style sheet."""
 
@@ -46,8 +47,8 @@ def reliability(bins: Sequence[Bin]) -> Safe:
             tag(
                 "g",
                 tag("title", words),
-                _box("bar", b.low, 0, b.high, b.accuracy, 0.75),
-                _box("gap", b.low, low, b.high, high, 0.4),
+                _box("bar", b.low, 0, b.high, low, 0.75),
+                _box("gap" if b.accuracy < b.confidence else "under", b.low, low, b.high, high, 0.4),
                 tag(
                     "text",
                     _short(b.count),
@@ -118,7 +119,8 @@ def _frame(x_title: str, y_title: str, top: float = 1.0) -> list[Safe]:
 def _legend() -> list[Safe]:
     """Say below a reliability diagram what its colours and numbers are."""
     shapes: list[Safe] = []
-    for left, kind, opacity, words in ((0.0, "bar", 0.75, "accuracy"), (0.3, "gap", 0.4, "gap")):
+    entries = ((0.0, "bar", 0.75, "accuracy"), (0.26, "gap", 0.4, "too sure"), (0.5, "under", 0.4, "unsure"))
+    for left, kind, opacity, words in entries:
         x, y = f"{_x(left):.1f}", f"{_y(0) + 49:.1f}"
         shapes.append(tag("rect", class_=kind, fill_opacity=opacity, x=x, y=y, width=10, height=10))
         shapes.append(tag("text", words, x=f"{_x(left) + 15:.1f}", y=f"{_y(0) + 58:.1f}"))
