@@ -15,29 +15,22 @@ RANKING = np.array([[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [1, 0
 CONFUSION = np.array([[2, 1, 0], [0, 1, 1], [0, 1, 0]])
 
 
-def test_accuracy() -> None:
-    """Three of six are right at first sight, four within two guesses, all within three, and more ranks add nothing."""
-    assert [metrics.accuracy_at(RANKING, TARGETS, k) for k in (1, 2, 3, 5)] == [3 / 6, 4 / 6, 1, 1]
-
-
 def test_confusion() -> None:
     """Rows are targets, columns predictions."""
     assert metrics.confusion_matrix(RANKING[:, 0], TARGETS, 3).tolist() == CONFUSION.tolist()
     assert metrics.confusion_matrix(RANKING[:0, 0], TARGETS[:0], 2).tolist() == [[0, 0], [0, 0]]
 
 
-def test_recall_and_precision() -> None:
-    """Recall divides by the row, precision by the column; the mean of the recalls weighs labels alike."""
+def test_recall() -> None:
+    """Recall divides by the row; the mean of the recalls weighs labels alike."""
     assert metrics.recall_per_label(CONFUSION).tolist() == pytest.approx([2 / 3, 1 / 2, 0])
-    assert metrics.precision_per_label(CONFUSION).tolist() == pytest.approx([1, 1 / 3, 0])
     assert metrics.mean_recall(CONFUSION) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
 def test_labels_without_images() -> None:
-    """A label without images has no recall and is not in the mean; one never predicted has no precision."""
+    """A label without images has no recall and is not in the mean."""
     counts = np.array([[3, 0], [0, 0]])
     assert math.isnan(metrics.recall_per_label(counts)[1])
-    assert math.isnan(metrics.precision_per_label(counts)[1])
     assert metrics.mean_recall(counts) == 1
 
 

@@ -10,17 +10,6 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 
-def accuracy_at(ranking: Indices, targets: Indices, k: int) -> float:
-    """Return the share of images whose target is among the first k ranked labels.
-
-    Args:
-        ranking: Label indices, best first, shape ``(n_images, >= k)``.
-        targets: True label index of each image, shape ``(n_images,)``.
-        k: How many ranks count.
-    """
-    return float((ranking[:, :k] == targets[:, None]).any(axis=1).mean())
-
-
 def confusion_matrix(predicted: Indices, targets: Indices, n_labels: int) -> Indices:
     """Count predictions: entry ``[target, predicted]``, shape ``(n_labels, n_labels)``."""
     counts = np.zeros((n_labels, n_labels), dtype=np.int64)
@@ -30,12 +19,8 @@ def confusion_matrix(predicted: Indices, targets: Indices, n_labels: int) -> Ind
 
 def recall_per_label(confusion: Indices) -> npt.NDArray[np.float64]:
     """Return the share of each label's images that were given it; NaN for a label without images."""
-    return _ratio(confusion.diagonal(), confusion.sum(axis=1))
-
-
-def precision_per_label(confusion: Indices) -> npt.NDArray[np.float64]:
-    """Return the share of each label's predictions that are right; NaN for a label never predicted."""
-    return _ratio(confusion.diagonal(), confusion.sum(axis=0))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(confusion.diagonal() / confusion.sum(axis=1), dtype=np.float64)
 
 
 def mean_recall(confusion: Indices) -> float:
@@ -55,8 +40,3 @@ def confused_pairs(confusion: Indices, count: int) -> list[tuple[int, int, int]]
     order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
     pairs = [divmod(int(flat), len(confusion)) for flat in order]
     return [(i, j, int(mistakes[i, j])) for i, j in pairs if mistakes[i, j]]
-
-
-def _ratio(part: Indices, whole: Indices) -> npt.NDArray[np.float64]:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(part / whole, dtype=np.float64)
