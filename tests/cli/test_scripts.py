@@ -173,8 +173,8 @@ def test_a_sort_takes_a_calibration_and_undo_a_folder(
     calibration = tmp_path / "calibration.json"
     fitted = run("calibrate", tmp_path / "val", "--output", calibration, "--force")
     assert fitted.exit_code == 0, fitted.stderr
-    others = run("sort", folder, *LABELS, "--into", tmp_path / "a", "--calibration", calibration)
-    assert (others.exit_code, "other labels" in others.stderr or "labels" in others.stderr) == (1, True)
+    fewer = run("sort", folder, "--labels", "red,blue", "--into", tmp_path / "a", "--calibration", calibration)
+    assert (fewer.exit_code, "other labels" in fewer.stderr) == (1, True)
     same = ["--labels", "blue,magenta,red", "--calibration", calibration]
     assert run("sort", folder, *same, "--into", tmp_path / "a").exit_code == 0
     into = tmp_path / "b"
