@@ -25,14 +25,11 @@ class _PlainLoader(yaml.BaseLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
+        start: Any = event.start_mark  # the stubs of some versions name two kinds of it
         if isinstance(event, yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "anchors and aliases (&, *) are not read here", event.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, "anchors and aliases (&, *) are not read here", start)
         if getattr(event, "tag", None) is not None:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the tag {event.tag!r} is not read here", event.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"the tag {event.tag!r} is not read here", start)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
