@@ -54,3 +54,22 @@ def test_torch_stays_out() -> None:
         "import huggingface_hub; assert huggingface_hub.__version__"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_threads_still_import_what_the_tables_go_without() -> None:
+    """While the tables are read, nothing that threads share is masked: another thread imports the hub's client."""
+    code = (
+        "import sys, threading, zeroshot.models.open_clip_tables as tables\n"
+        "seen = []\n"
+        "light = tables._import_light\n"
+        "def watched(name, *how, **named):\n"
+        "    if name == 'huggingface_hub':\n"
+        "        thread = threading.Thread(target=lambda: seen.append(__import__('huggingface_hub')))\n"
+        "        thread.start(), thread.join()\n"
+        "    return light(name, *how, **named)\n"
+        "tables._import_light = watched\n"
+        "tables.list_pretrained()\n"
+        "print(len(seen))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 1

@@ -7,7 +7,7 @@ that hold those tables need neither: they are imported here under a second packa
 
 from __future__ import annotations
 
-import importlib
+import builtins
 import importlib.util
 import json
 import sys
@@ -33,23 +33,27 @@ def package_folder(name: str) -> Path:
 
 @cache
 def _module(name: str) -> types.ModuleType:
-    """Import ``open_clip.<name>`` under the alias package, with its heavy optional imports masked."""
-    if _ALIAS not in sys.modules:
-        package = types.ModuleType(_ALIAS)
-        package.__path__ = [str(package_folder("open_clip"))]
-        sys.modules[_ALIAS] = package
-    absent = object()
-    kept = {heavy: sys.modules.get(heavy, absent) for heavy in _HEAVY}
-    try:
-        for heavy in _HEAVY:
-            sys.modules[heavy] = None  # type: ignore[assignment]  # None makes the import statement fail
-        return importlib.import_module(f"{_ALIAS}.{name}")
-    finally:
-        for heavy, module in kept.items():
-            if module is absent:
-                del sys.modules[heavy]
-            else:
-                sys.modules[heavy] = module  # type: ignore[assignment]
+    """Import ``open_clip.<name>`` under the alias package.
+
+    The module gets an ``__import__`` of its own, which does not find the heavy packages: nothing that other threads
+    share is changed. Its relative imports go through the alias package, so that ``open_clip/__init__`` is never run.
+    """
+    package = types.ModuleType(_ALIAS)
+    package.__path__ = [str(package_folder("open_clip"))]
+    sys.modules.setdefault(_ALIAS, package)
+    spec = importlib.util.find_spec(f"{_ALIAS}.{name}")
+    if spec is None or spec.loader is None:
+        raise ModelError(f"open_clip has no module {name!r}", "pip install 'open_clip_torch>=3.2,<4'")
+    module = importlib.util.module_from_spec(spec)
+    module.__dict__["__builtins__"] = {**vars(builtins), "__import__": _import_light}
+    spec.loader.exec_module(module)
+    return module
+
+
+def _import_light(name: str, *how: Any, **named: Any) -> types.ModuleType:
+    if name in _HEAVY:
+        raise ImportError(f"{name} is not wanted here")
+    return builtins.__import__(name, *how, **named)
 
 
 def list_pretrained() -> list[tuple[str, str]]:
