@@ -13,8 +13,8 @@ import pytest
 from rich.cells import cell_len
 
 from zeroshot.enums import Field, Format
-from zeroshot.output.render.records import Layout, make_writer, printable, significant, to_json
-from zeroshot.results import Failure, Manifest, Prediction, Ranked, Record
+from zeroshot.output.render.records import Layout, make_writer, printable, to_json
+from zeroshot.results import Failure, Manifest, Prediction, Ranked, Record, significant
 
 MANIFEST = Manifest({"model": "fake"}, {"name": "plain"}, {"labels": []}, {"score": "softmax"})
 ALL = tuple(Field)

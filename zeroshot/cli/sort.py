@@ -322,7 +322,8 @@ def _say_stays(stays: list[Stay]) -> ExitCode:
 
 def _print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
     from ..output.destination import open_output
-    from ..output.render.records import significant, to_json
+    from ..output.render.records import to_json
+    from ..results import significant
 
     rows: list[dict[str, Any]] = []
     lines: list[str] = []

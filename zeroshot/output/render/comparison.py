@@ -8,9 +8,9 @@ from typing import Any
 
 from ...evaluation.compare import Comparison, Paired
 from ...evaluation.run_file import Answer, RunFile
+from ...results import significant
 from ...strings import and_more, printable
 from .evaluation import p_value, with_interval
-from .records import significant
 
 COMPARE_FORMAT = "zeroshot-compare"
 JSON_VERSION = 1

@@ -17,9 +17,9 @@ from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
 from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
-from ...results import Manifest
+from ...results import Manifest, significant
 from ...strings import and_more, printable, some_of
-from .records import significant, to_json
+from .records import to_json
 
 GRID_FORMAT = "zeroshot-eval-grid"
 

@@ -7,9 +7,10 @@ from typing import Any, BinaryIO
 
 from ...encoder import EncoderSpec
 from ...enums import Format
+from ...results import significant
 from ...search import Found
 from ...strings import printable
-from .records import format_row, guard_cell, significant, to_json
+from .records import format_row, guard_cell, to_json
 
 SEARCH_FORMAT = "zeroshot-search"
 JSON_VERSION = 1

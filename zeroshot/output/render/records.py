@@ -19,7 +19,6 @@ from rich.cells import cell_len, set_cell_size
 
 from ...enums import Field, Format
 from ...results import Failure, Manifest, Ranked, Record
-from ...results import significant as significant
 from ...strings import printable
 
 CLASSIFY_FORMAT = "zeroshot-classify"
