@@ -161,7 +161,7 @@ def _probabilities(encoder: Encoder, image: str, labels: str, templates: Sequenc
     """Return an image's probabilities in the order of the labels, without any cache."""
     parsed = parse_labels(labels)
     classifier = build_classifier(encoder, parsed, from_templates(templates))
-    (record,) = classify_paths(encoder, classifier, [image], Decision(top=len(parsed.labels)))
+    (record,) = classify_paths(encoder, classifier, [image], Decision(top_k=len(parsed.labels)))
     if not isinstance(record, Prediction):
         raise OSError(f"{image}: {record.error}")
     found = {ranked.label: ranked.probability for ranked in record.top}

@@ -19,6 +19,7 @@ from support.hub_server import serve
 from support.models import CONFIG as SMALL
 from support.models import PREPROCESS, flip_a_bit
 from zeroshot.cli import app
+from zeroshot.encoder import Preprocessing
 from zeroshot.engines import choose
 from zeroshot.enums import Interpolation, ResizeMode
 from zeroshot.models import checkpoint, resolvers
@@ -106,7 +107,7 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     done = CliRunner().invoke(app, [*pull, "--preprocess", str(tmp_path / "how.json")])
     assert done.exit_code == 0, done.stderr
     (source,) = exported
-    assert source.preprocessing == resolvers.Preprocessing(
+    assert source.preprocessing == Preprocessing(
         (224, 224), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), Interpolation.BILINEAR, ResizeMode.SQUASH
     )
 
