@@ -171,7 +171,7 @@ def test_a_limit_is_one_with_a_cache_too(
 
     What either allows is kept.
     """
-    for module in ("zeroshot.features.pipeline", "zeroshot.images.decode"):
+    for module in ("zeroshot.features.keys", "zeroshot.images.decode"):
         monkeypatch.setattr(f"{module}.DEFAULT_MAX_PIXELS", default)
     asked = ["classify", folder, "--labels", "red,blue"]  # images of 192 pixels
     commands = {default: asked, limit: [*asked, "--max-pixels", limit]}

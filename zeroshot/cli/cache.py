@@ -75,7 +75,7 @@ def clear(
         typer.echo(f"{size:.1f} MB of exports stay; `zeroshot cache clear --exports` removes them")
 
 
-@app.command("prune")
+@app.command("prune", short_help="Remove what is old, or too much.")
 @console.reports_errors
 def prune(
     days: Annotated[
