@@ -32,8 +32,9 @@ def images(tmp_path: Path) -> SaveImage:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes the features and exports of the user who runs it."""
+    """No test reads or writes the features, exports and corrections of the user who runs it."""
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("ZEROSHOT_DATA", str(tmp_path_factory.mktemp("data")))
 
 
 @pytest.fixture

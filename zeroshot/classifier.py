@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from .encoder import Encoder, EncoderSpec, Features, Score, average, check_rows
 from .errors import ModelError, UsageError
-from .features.cache import FeatureCache
 from .features.keys import hash_prompts, text_key
 from .features.pipeline import Encoded, Pipeline, encode_batches
 from .prompts.labels import Label, LabelSet, as_labels
@@ -25,6 +24,18 @@ from .prompts.validation import check_control_tokens, check_encodable, check_pro
 from .results import Failure, Manifest, Prediction, Ranked, Record
 
 Floats = npt.NDArray[np.float32]
+
+
+class TextRows(Protocol):
+    """Where labels' rows are kept: the feature cache, or anything that is asked alike."""
+
+    def find(self, model: bytes, content: bytes, dim: int, /) -> Features | None:
+        """Return a row, shape ``(dim,)``, or None."""
+        ...
+
+    def add(self, model: bytes, name: str, rows: Iterable[tuple[bytes, Features]], /) -> None:
+        """Keep rows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +99,10 @@ class Classifier:
             InputError: The rows are of another shape.
         """
         check_rows(image_features, self.weights.shape[1], "image_features")
-        similarities = np.asarray(image_features, dtype=np.float32) @ self.weights.T
+        return self.from_similarities(np.asarray(image_features, dtype=np.float32) @ self.weights.T)
+
+    def from_similarities(self, similarities: Floats) -> Scores:
+        """Score images whose cosines to every label are known, shape ``(n_images, n_labels)``."""
         logits = np.float32(self.logit_scale) * similarities + np.float32(self.logit_bias)
         probabilities = softmax(logits) if self.score is Score.SOFTMAX else sigmoid(logits)
         return Scores(similarities, logits, probabilities)
@@ -103,6 +117,8 @@ class Classifier:
         members = [list(indices) for _, indices in self.labels.answers]
         if all(len(indices) == 1 for indices in members):
             kept = [indices[0] for indices in members]
+            if len(kept) == len(self.labels.labels):
+                return scores
             return Scores(scores.similarities[:, kept], scores.logits[:, kept], scores.probabilities[:, kept])
         return Scores(
             np.stack([scores.similarities[:, indices].max(axis=1) for indices in members], axis=1),
@@ -180,7 +196,7 @@ def build_classifier(
     labels: LabelSet | str | Iterable[str | Label],
     templates: TemplateSet | str | Sequence[str] = DEFAULT,
     score: Score | None = None,
-    cache: FeatureCache | None = None,
+    cache: TextRows | None = None,
 ) -> Classifier:
     """Encode every label's prompts and average them to the classifier's rows.
 
@@ -211,7 +227,7 @@ def build_classifier(
     return Classifier(weights, labels, templates, spec.logit_scale, spec.logit_bias or 0.0, chosen, warnings)
 
 
-def _encode_labels(encoder: Encoder, prompts: Sequence[tuple[str, ...]], cache: FeatureCache | None) -> Features:
+def _encode_labels(encoder: Encoder, prompts: Sequence[tuple[str, ...]], cache: TextRows | None) -> Features:
     """Return each label's averaged row, shape ``(n_labels, dim)``; only what the cache does not know is encoded."""
     key = text_key(encoder.spec)
     names = [hash_prompts(group) for group in prompts]

@@ -1,4 +1,4 @@
-"""The cache folder: exports and features, all of which can be made again."""
+"""Where this program keeps things: what it can make again (exports, features), and what a user has said."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 ENVIRONMENT = "ZEROSHOT_CACHE"
+DATA_ENVIRONMENT = "ZEROSHOT_DATA"
 
 
 def cache_folder() -> Path:
@@ -20,3 +21,12 @@ def cache_folder() -> Path:
 def exports_folder() -> Path:
     """Return the folder that holds a folder for each exported model; it need not exist yet."""
     return cache_folder() / "exports"
+
+
+def data_folder() -> Path:
+    """Return ``$ZEROSHOT_DATA``, else the platform's folder for a user's data; it may not exist yet."""
+    if chosen := os.environ.get(DATA_ENVIRONMENT):
+        return Path(os.path.expanduser(chosen))  # noqa: PTH111 (leaves the name of an unknown user as it is)
+    import platformdirs
+
+    return platformdirs.user_data_path("zeroshot", appauthor=False)

@@ -1,0 +1,202 @@
+"""``zeroshot explore``: a page on which labels are typed and the images of a folder sort themselves."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import ExitCode, InputError, UsageError, ZeroshotError
+from . import console, groups, options
+from .inputs import check_readable, read_labels, read_templates
+
+if TYPE_CHECKING:
+    from ..prompts.labels import LabelSet
+
+_EXTRA = "pip install 'zeroshot[explore]'"
+
+
+@console.reports_errors
+@groups.expand_option_groups
+def explore(
+    folder: Annotated[str, typer.Argument(help="The folder of images.", metavar="DIR", show_default=False)],
+    threshold: options.Threshold = None,
+    calibration: options.Calibration = None,
+    score: options.ScoreOption = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            "--corrections",
+            help="Append corrections to this table, which `eval --targets` reads. [default: in the user's data folder]",
+            metavar="FILE.csv",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = None,
+    no_open: Annotated[
+        bool,
+        typer.Option("--no-open", help="Print the address, and open no browser.", rich_help_panel=options.Panel.OUTPUT),
+    ] = False,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            min=0,
+            max=65535,
+            help="Listen here; 0 takes a free port.",
+            rich_help_panel=options.Panel.ADVANCED,
+        ),
+    ] = 0,
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host",
+            help="Listen on another address than 127.0.0.1; needs --token.",
+            metavar="HOST",
+            rich_help_panel=options.Panel.ADVANCED,
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            help="The secret in the address, instead of a random one.",
+            envvar="ZEROSHOT_TOKEN",
+            show_envvar=False,
+            metavar="SECRET",
+            rich_help_panel=options.Panel.ADVANCED,
+        ),
+    ] = None,
+    *,
+    labels: groups.LabelOptions,
+    model: groups.ModelOptions,
+    images: groups.ImageOptions,
+) -> ExitCode:
+    """Open a page on which the images of a folder sort themselves as labels are typed.
+
+    It prints one address, opens the browser, and serves until Ctrl-C. Only this machine can reach it, and only with
+    the address that is printed. Images are encoded while the page is open. Nothing is written but corrections, and
+    what the page is told to: exports, and sorting into folders, which can be taken back.
+    """
+    _check_server()
+    _check_token(host, token)
+    _check_folder(folder)
+    named = labels.labels is not None or labels.labels_file is not None
+    label_set = read_labels(labels.labels, labels.labels_file) if named else None
+    template_set = read_templates(labels.prompts, labels.template)
+    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
+
+    from ..explore.app import Application, Beginning
+    from ..explore.collection import Collection
+    from ..explore.corrections import Corrections
+    from ..explore.instance import Instance, state_folder
+    from ..explore.security import Token
+    from ..explore.server import bind, serving
+    from ..explore.session import Session
+
+    with ExitStack() as stack:
+        instance = Instance(folder)
+        stack.callback(instance.close)
+        kept = Corrections(corrections or state_folder(folder) / "corrections.csv")
+        stack.callback(kept.close)
+        place = bind(host or "127.0.0.1", port)
+        stack.callback(place.listener.close)
+        pipeline = images.pipeline()
+        encoder = model.load()
+        collection = Collection(folder, encoder.spec.dim)
+        session = Session(encoder, collection, kept, pipeline, score, calibration)
+        beginning = Beginning(
+            _as_typed(label_set),
+            labels.prompts or "general",
+            template_set.templates if labels.template else (),
+            threshold or 0.0,
+            tuple(_model_words(model)),
+        )
+        secret = Token(token)
+        stopped = threading.Event()
+        worker = threading.Thread(
+            target=collection.encode, args=(encoder, pipeline, stopped), name="encode", daemon=True
+        )
+        stack.callback(stopped.set)
+        try:
+            stack.enter_context(serving(Application(session, secret, beginning), place))
+            worker.start()
+            address = f"{place.address}#token={secret.value}"
+            instance.publish(address)
+            typer.echo(address)
+            console.say("zeroshot: Ctrl-C ends it")
+            if not no_open:
+                import webbrowser
+
+                webbrowser.open(address)
+            _show_progress(worker, collection)
+            threading.Event().wait()
+        except KeyboardInterrupt as stop:
+            if type(stop) is not KeyboardInterrupt:  # SIGTERM, a hang-up
+                raise
+            console.say(f"zeroshot: ended; corrections are in {kept.path}" if kept.all() else "zeroshot: ended")
+    return ExitCode.OK
+
+
+def _check_server() -> None:
+    """Refuse to begin without what serves the page.
+
+    Raises:
+        ZeroshotError: It is not installed.
+    """
+    try:
+        import starlette  # noqa: F401 - only whether it is there
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ZeroshotError(f"the live page needs a package that is missing: {error.name}", _EXTRA) from error
+
+
+def _check_token(host: str | None, token: str | None) -> None:
+    from ..explore.security import MIN_TOKEN
+
+    if host is not None and token is None:
+        raise UsageError(f"--host {host} lets other machines in, and needs a secret", "--token SECRET")
+    plain = token is None or (token.isascii() and token.replace("-", "").replace("_", "").isalnum())
+    if token is not None and (len(token) < MIN_TOKEN or not plain):
+        raise UsageError(
+            f"--token: at least {MIN_TOKEN} letters, digits, hyphens and underscores are needed", "leave it out"
+        )
+
+
+def _check_folder(folder: str) -> None:
+    from ..images.paths import names_folder
+
+    if not names_folder(folder):
+        raise InputError(f"{folder} is not a folder", "name a folder of images")
+
+
+def _as_typed(labels: LabelSet | None) -> str:
+    """Return labels as they would be typed on the page."""
+    from ..explore.label_text import to_option, to_yaml
+
+    if labels is None:
+        return ""
+    if to_option(labels) is None or any(":" in name for name in labels.names):
+        return to_yaml(labels)
+    return "\n".join(to_option(type(labels)((label,))) or "" for label in labels.labels)
+
+
+def _model_words(model: groups.ModelOptions) -> list[str]:
+    given = {"--model": model.model, "--pretrained": model.pretrained}
+    return [word for option, value in given.items() if value for word in (option, value)]
+
+
+def _show_progress(worker: threading.Thread, collection: Any) -> None:
+    """Show on a terminal how far encoding is, until it is done."""
+    with console.Bar("images") as bar:
+        done = 0
+        while worker.is_alive():
+            worker.join(0.2)
+            progress = collection.progress
+            bar.advance(progress.encoded + progress.failed - done)
+            done = progress.encoded + progress.failed
+    progress = collection.progress
+    failed = f", {progress.failed} could not be read" if progress.failed else ""
+    console.say(f"zeroshot: {progress.encoded} images{failed}" + (f"; {progress.note}" if progress.note else ""))

@@ -1,0 +1,160 @@
+"""The images of a folder and their features, growing while the page is open."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..encoder import Encoder, Features
+from ..errors import ZeroshotError
+from ..features.pipeline import Encoded, Pipeline, encode_batches
+from ..images.camera import describe_passed_over
+from ..images.paths import walk
+from ..results import Failure
+
+_FIRST_CAPACITY = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far encoding is.
+
+    Attributes:
+        encoded: Images that have features.
+        failed: Images that could not be read.
+        found: Images found so far.
+        finished: Nothing is left to encode.
+        note: What the user should know; empty for nothing.
+    """
+
+    encoded: int
+    failed: int
+    found: int
+    finished: bool
+    note: str
+
+
+class Collection:
+    """Images by id: the running number in which they were encoded. Safe to use from many threads.
+
+    Args:
+        folder: Where the images are.
+        dim: Length of a feature row.
+    """
+
+    def __init__(self, folder: str, dim: int) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._paths: list[str] = []
+        self._ids: dict[str, int] = {}
+        self._features = np.empty((_FIRST_CAPACITY, dim), dtype=np.float32)
+        self._failures: list[Failure] = []
+        self._found = 0
+        self._finished = False
+        self._note = ""
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def features(self) -> Features:
+        """Unit rows by id, shape ``(n_images, dim)``; a view that later images do not change."""
+        with self._lock:
+            return self._features[: len(self._paths)]
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The images that could not be read."""
+        with self._lock:
+            return list(self._failures)
+
+    @property
+    def progress(self) -> Progress:
+        """How far encoding is."""
+        with self._lock:
+            return Progress(len(self._paths), len(self._failures), self._found, self._finished, self._note)
+
+    def path(self, image: int) -> str:
+        """Return an image's path as it was found.
+
+        Raises:
+            IndexError: There is no such image.
+        """
+        if image < 0:
+            raise IndexError(image)
+        return self._paths[image]
+
+    def find(self, path: str) -> int | None:
+        """Return the id of an image by its absolute path, or None."""
+        return self._ids.get(path)
+
+    def add(self, batch: list[Encoded]) -> None:
+        """Add images that were encoded."""
+        with self._lock:
+            for item in batch:
+                if item.features is None:
+                    self._failures.append(Failure(item.path, item.error))
+                    continue
+                n = len(self._paths)
+                if n == len(self._features):
+                    grown = np.empty((2 * n, self._features.shape[1]), dtype=np.float32)
+                    grown[:n] = self._features
+                    self._features = grown  # views of the old one stay as they are
+                self._features[n] = item.features
+                self._ids[absolute(item.path)] = n
+                self._paths.append(item.path)
+
+    def move(self, places: Mapping[str, str]) -> None:
+        """Note that images were moved, from one absolute path to another."""
+        with self._lock:
+            for source, target in places.items():
+                image = self._ids.pop(source, None)
+                if image is not None:
+                    self._ids[target] = image
+                    self._paths[image] = target
+
+    def encode(self, encoder: Encoder, pipeline: Pipeline, stopped: threading.Event) -> None:
+        """Find and encode the folder's images, until all are done or it is told to stop."""
+        skipped: Counter[str] = Counter()
+
+        def paths() -> Iterator[str]:
+            for path in walk(self.folder, skipped):
+                if stopped.is_set():
+                    return
+                with self._lock:
+                    self._found += 1
+                yield path
+
+        note = ""
+        try:
+            for batch in encode_batches(encoder, paths(), pipeline):
+                self.add(batch)
+                if stopped.is_set():
+                    break
+            note = describe_passed_over(skipped) if skipped else ""
+        except ZeroshotError as error:
+            note = f"encoding has stopped: {error.message}"
+        except MemoryError:
+            note = "encoding has stopped: the memory at hand is not enough"
+        finally:
+            with self._lock:
+                self._finished, self._note = True, note
+
+
+def absolute(path: str) -> str:
+    """Return what an image is known by: its absolute path, links as they are named."""
+    return os.path.abspath(path)  # noqa: PTH100 - links stay as they are named
+
+
+def folder_is_there(folder: str) -> bool:
+    """Say whether a folder can still be looked into."""
+    try:
+        return Path(folder).is_dir()
+    except OSError:
+        return False

@@ -1,0 +1,53 @@
+// Requests to the server. The token came in the address; it lives in this tab, and travels in a header.
+const KEY = "zeroshot-token";
+
+export const takeToken = () => {
+  const found = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (found) {
+    sessionStorage.setItem(KEY, found);
+    history.replaceState(null, "", location.pathname);
+  }
+  return sessionStorage.getItem(KEY);
+};
+
+export class Refused extends Error {
+  constructor(answer, status) {
+    super(answer.error ?? `the server answered ${status}`);
+    this.hint = answer.hint ?? "";
+    this.status = status;
+  }
+}
+
+const send = async (name, body, headers = {}) => {
+  const authorization = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
+  const response = await fetch(`/api/${name}`, { method: "POST", body, headers: { ...authorization, ...headers } });
+  if (response.ok) return response;
+  let answer = {};
+  try { answer = await response.json(); } catch { answer = { error: await response.text().catch(() => "") || undefined }; }
+  throw new Refused(answer, response.status);
+};
+
+export const post = async (name, asked = {}) =>
+  (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" })).json();
+export const postForBlob = async (name, asked) =>
+  (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" })).blob();
+export const postImage = async (file) => (await send("drop", file, { "Content-Type": "application/octet-stream" })).json();
+
+// Of calls that come faster than they are answered, only the newest waits.
+export const latest = (work) => {
+  let running = false, waiting = null;
+  const run = async (args) => {
+    if (running) { waiting = args; return; }
+    running = true;
+    try { await work(...args); } finally {
+      running = false;
+      if (waiting) { const next = waiting; waiting = null; run(next); }
+    }
+  };
+  return (...args) => run(args);
+};
+
+export const debounce = (work, milliseconds) => {
+  let timer = 0;
+  return (...args) => { clearTimeout(timer); timer = setTimeout(() => work(...args), milliseconds); };
+};

@@ -1,0 +1,340 @@
+// The page: what is typed, shown and pressed comes together here.
+import { debounce, latest, post, takeToken } from "./api.js";
+import { Acting } from "./acting.js";
+import { Board } from "./board.js";
+import { cosine, images, keyOf, labelOf, number, percent } from "./format.js";
+import { Search, search as ask } from "./search.js";
+import { Side } from "./side.js";
+import { Viewer } from "./viewer.js";
+
+const $ = (id) => document.getElementById(id);
+const TYPING = 40; // milliseconds without a key, until what is typed is sorted by
+const POLL = 1500, POLL_HIDDEN = 15000;
+
+const state = { start: null, described: null, found: null, grid: null, version: -1, images: -1, moved: "" };
+
+const toast = (text, undo = false) => {
+  $("toast").hidden = false;
+  $("toast").querySelector("span").textContent = text;
+  $("toast").querySelector("button").hidden = !undo;
+  clearTimeout(toast.timer);
+  toast.timer = setTimeout(() => { $("toast").hidden = true; }, undo ? 6000 : 4000);
+};
+
+// Run what may be refused; what was refused is said, and gives null. A view that is gone is made anew.
+const trying = async (work) => {
+  try { return await work(); } catch (error) {
+    if (error.status === 410) { resort(); return null; }
+    if (error.status === 401) stop("Open the address that the terminal printed: it holds the token.");
+    else if (error.status === undefined) $("status").textContent = "the server does not answer";
+    else toast([error.message, error.hint].filter(Boolean).join(" – "));
+    return null;
+  }
+};
+
+const stop = (text) => {
+  $("status").textContent = "";
+  $("space").replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: text }));
+  clearTimeout(poll.timer);
+  poll.ended = true;
+};
+
+const current = () => state.found ?? state.described;
+const threshold = () => (state.found ? search.cutoff : side.threshold());
+
+const board = new Board($("board"), $("space"), {
+  windows: async (windows) => {
+    const shown = await trying(() => post("rows", { view: current().view, sorting: state.described?.view, threshold: threshold(), windows, whole: false }));
+    return shown?.rows ?? null;
+  },
+  opened: () => viewer.open(),
+  picked: () => showPicked(),
+  grid: (row) => openGrid(board.source.rows[row]),
+  caption: (item) => {
+    const answers = state.described?.answers;
+    const name = answers && item[4] >= 0 ? answers[item[4]] : "";
+    if (state.found) return [cosine(item[1]), name].filter(Boolean).join(" · ");
+    if (!answers) return item[3];
+    return state.grid && !/^\d+$/.test(state.grid.name) ? [percent(item[1]), name].filter(Boolean).join(" · ") : percent(item[1]);
+  },
+});
+
+const side = new Side({ sort: () => typed(), threshold: () => moveThreshold(), pair: (first, second) => openPair(first, second) });
+const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying });
+const viewer = new Viewer({ board, trying, viewKey: () => state.described.view, key: (event) => pressed(event), like: () => like() });
+const acting = new Acting({ asked: () => ({ view: state.described.view, threshold: side.threshold() }), changed: (changes) => changed(changes) });
+
+// Rows of what is sorted: the unknown ones first, so that they are seen to fill.
+const rowsOf = (described) => {
+  if (!described.answers) return [{ name: "all", title: "All images", key: "", total: described.all, share: 1, kind: "all" }];
+  const most = Math.max(1, described.unknown, ...described.counts);
+  const rows = described.answers.map((title, index) => ({ name: String(index), title, key: keyOf(index), total: described.counts[index], share: described.counts[index] / most, kind: "label" }));
+  if (described.unknown) rows.unshift({ name: "unknown", title: "unknown", key: "", total: described.unknown, share: described.unknown / most, kind: "unknown" });
+  return rows;
+};
+
+const layout = () => {
+  if (state.found) return { rows: [{ name: "hits", title: "found", key: "", total: state.found.total, kind: "hits" }], single: true };
+  const rows = rowsOf(state.described);
+  if (!state.described.answers) return { rows, single: true };
+  if (!state.grid) return { rows, single: false };
+  return { rows: [{ ...(rows.find((row) => row.name === state.grid.name) ?? state.grid) }], single: true };
+};
+
+const wanted = () => {
+  if (!state.described) return [["all", 0, 300], ["unknown", 0, 40], ...Array.from({ length: 8 }, (_, index) => [String(index), 0, 40])];
+  const { rows, single } = layout();
+  // What is typed may make the number of labels another one; rows that do not exist are left out by the server.
+  const all = single ? rows : [...rows, ...Array.from({ length: 12 }, (_, index) => ({ name: String(rows.length + index) }))];
+  const found = board.wanted(all, single);
+  return single ? found : [["unknown", 0, found[0]?.[2] ?? 20], ...found.filter(([name]) => name !== "unknown")];
+};
+
+const show = (windows, fly = false) => {
+  const before = fly ? board.positions() : null;
+  const { rows, single } = layout();
+  const counted = new Map(windows.map((window) => [window.row, window.total]));
+  for (const row of rows) if (row.total === undefined) row.total = counted.get(row.name) ?? 0;
+  board.show({ rows, single }, windows);
+  if (before) board.fly(before);
+  showHead(rows);
+  showPicked();
+};
+
+const showHead = (rows) => {
+  const small = document.createElement("small");
+  const [row] = rows;
+  $("back").hidden = !(state.grid || state.found);
+  $("cutoff-field").hidden = !state.found;
+  $("back").textContent = state.described?.answers ? "← All labels" : "← All images";
+  if (state.found) { small.textContent = ` ${images(row.total)} nearest first`; $("title").replaceChildren("Search", small); }
+  else if (state.grid) { small.textContent = ` ${images(row.total)}`; $("title").replaceChildren(row.title, small); }
+  else if (!state.described.answers) { small.textContent = " type labels to sort them"; $("title").replaceChildren(images(state.described.images), small); }
+  else { small.textContent = ` in ${number(state.described.answers.length)} labels`; $("title").replaceChildren(images(state.described.images), small); }
+};
+
+const sort = async (fly = true) => {
+  try {
+    const described = await post("sort", { ...side.asked(), threshold: side.threshold(), windows: state.found ? [] : wanted() });
+    const hadAnswers = Boolean(state.described?.answers);
+    state.described = described;
+    state.version = described.version;
+    state.images = described.images;
+    side.show(described);
+    if (state.grid && /^\d+$/.test(state.grid.name) && !(described.answers ?? [])[Number(state.grid.name)]) state.grid = null;
+    if (state.grid && !described.answers) state.grid = null;
+    if (state.found) await runSearch();
+    else show(described.rows, fly && hadAnswers);
+    document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
+  } catch (error) {
+    if (error.status === 400) side.showProblem(error);
+    else await trying(() => { throw error; });
+  }
+};
+const sortNow = latest(sort);
+const resort = () => sortNow(false);
+const typed = debounce(() => sortNow(true), TYPING);
+
+const moveThreshold = latest(async () => {
+  side.draw();
+  if (!state.described?.answers) return;
+  const described = await trying(() => post("rows", { view: state.described.view, threshold: side.threshold(), windows: state.found ? [] : wanted() }));
+  if (!described) return;
+  state.described = { ...state.described, ...described };
+  side.show(state.described);
+  if (!state.found) show(described.rows);
+});
+
+const runSearch = latest(async () => {
+  if (!search.active) { endSearch(); return; }
+  const found = await trying(() => ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]] }));
+  if (!found) return;
+  const fresh = !state.found;
+  state.found = { ...found, total: found.images };
+  search.showScores(found.scores);
+  if (fresh) { board.focus = board.anchor = null; $("board").scrollTop = 0; }
+  if (search.cutoff > Number($("cutoff").min)) cut();
+  else show(found.rows);
+});
+const typedSearch = debounce(() => runSearch(), 120);
+
+const cut = latest(async () => {
+  if (!state.found) return;
+  const shown = await trying(() => post("rows", { view: state.found.view, sorting: state.described?.view, threshold: search.cutoff, windows: board.wanted([{ name: "hits" }], true), whole: false }));
+  if (!shown || !state.found) return;
+  state.found.total = shown.rows[0].total;
+  show(shown.rows);
+});
+
+const endSearch = () => {
+  search.clear();
+  if (!state.found) return;
+  state.found = null;
+  board.focus = board.anchor = null;
+  $("board").scrollTop = 0;
+  resort();
+};
+
+const openGrid = (row) => {
+  if (!row) return;
+  state.scroll = $("board").scrollTop;
+  state.grid = { name: row.name, title: row.title, key: row.key, kind: row.kind };
+  board.focus = board.anchor = null;
+  $("board").scrollTop = 0;
+  resort();
+};
+const openPair = (first, second) => {
+  const names = state.described.answers;
+  openGrid({ name: `pair-${first}-${second}`, title: `${names[first]} or ${names[second]}, closest first`, key: "", kind: "pair" });
+};
+const closeGrid = () => {
+  state.grid = null;
+  board.focus = board.anchor = null;
+  show([]);
+  $("board").scrollTop = state.scroll ?? 0;
+  resort();
+};
+
+const like = () => {
+  const item = board.focus && board.item(board.focus.row, board.focus.index);
+  if (item) search.like(item);
+};
+
+// The selected images are `what`: { label }, or {} for "not this", or { clear: true }.
+const correct = async (what) => {
+  const range = board.range();
+  if (!range || !state.described) return;
+  const row = board.source.rows[range.row];
+  const next = board.item(range.row, range.to + 1)?.[0];
+  const answer = await trying(() => post("correct", { view: current().view, sorting: state.described.view, threshold: threshold(), row: row.name, ranges: [[range.from, range.to + 1]], ...what }));
+  if (!answer) return;
+  const said = what.label ? `${images(answer.images)} labelled ${what.label}` : what.clear ? `forgot what was said about ${images(answer.images)}` : `${images(answer.images)}: not this`;
+  toast(said, answer.images > 0);
+  await sort(false);
+  // Go on with the image that followed, wherever it stands now.
+  const kept = board.items.get(row.name);
+  const at = next === undefined ? -1 : [...(kept ?? [])].find(([, item]) => item[0] === next)?.[0] ?? -1;
+  const index = board.source.rows.findIndex((one) => one.name === row.name);
+  if (index >= 0 && board.source.rows[index].total) board.go(index, at >= 0 ? at : Math.min(range.from, board.source.rows[index].total - 1));
+  if (viewer.isOpen) viewer.open();
+};
+
+const undo = async () => {
+  const answer = await trying(() => post("uncorrect"));
+  if (!answer) return;
+  toast(answer.images ? `undone for ${images(answer.images)}` : "there is nothing to undo");
+  await sort(false);
+  if (viewer.isOpen) viewer.open();
+};
+
+const showPicked = () => {
+  const range = board.range();
+  $("picked").hidden = !range;
+  if (!range) return;
+  const answers = state.described?.answers ?? [];
+  $("picked-count").textContent = images(range.to - range.from + 1);
+  if (showPicked.answers === answers) return;
+  showPicked.answers = answers;
+  $("picked-keys").replaceChildren(...answers.slice(0, 29).map((name, index) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(Object.assign(document.createElement("kbd"), { textContent: keyOf(index) }), ` ${name}`);
+    button.addEventListener("click", () => correct({ label: name }));
+    return button;
+  }));
+  $("picked-labels").replaceChildren(...answers.slice(0, 1000).map((name) => new Option(name)));
+};
+
+// A key that was pressed outside of any field; true if it was one of ours.
+const pressed = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return false;
+  const answers = state.described?.answers ?? [];
+  const does = {
+    x: () => correct({}), c: () => correct({ clear: true }), u: () => undo(), m: () => { if (viewer.isOpen) $("viewer").close(); like(); },
+  }[event.key];
+  if (does) { does(); return true; }
+  const label = labelOf(event.key, answers.length);
+  if (label >= 0 && board.focus) { correct({ label: answers[label] }); return true; }
+  return false;
+};
+
+document.addEventListener("keydown", (event) => {
+  if (document.querySelector("dialog[open]")) return;
+  const typing = event.target.matches("input:not([type=range]):not([type=radio]), textarea, select");
+  if (event.key === "Escape") {
+    if (event.target.id === "query" || state.found) { endSearch(); $("board").focus(); }
+    else if (typing) { event.target.blur(); $("board").focus(); }
+    else if (state.grid) closeGrid();
+    else board.release();
+    return;
+  }
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const ours = {
+    l: () => $("labels").focus(), "/": () => $("query").focus(), "?": () => $("keys").showModal(),
+    g: () => (state.grid ? closeGrid() : board.focus && openGrid(board.source.rows[board.focus.row])),
+    "[": () => side.nudge(-0.02), "]": () => side.nudge(0.02),
+  }[event.key];
+  const onBoard = !event.target.closest("button, summary, a, [type=range], [type=radio]") || event.target.closest("#board");
+  if (ours) ours();
+  else if (onBoard && event.key.startsWith("Arrow")) board.step(event.key, event.shiftKey);
+  else if (onBoard && event.key === "Enter" && board.focus) viewer.open();
+  else if (onBoard && event.key === " " && board.focus) viewer.open();
+  else if (!pressed(event)) return;
+  event.preventDefault();
+});
+
+$("back").addEventListener("click", () => (state.found ? endSearch() : closeGrid()));
+$("size").addEventListener("input", () => board.resize(Number($("size").value)));
+$("toast").querySelector("button").addEventListener("click", () => undo());
+$("open-keys").addEventListener("click", () => $("keys").showModal());
+$("keys").addEventListener("click", (event) => { if (event.target === $("keys") || "close" in event.target.dataset) $("keys").close(); });
+$("picked").addEventListener("click", (event) => {
+  const what = event.target.closest("button")?.dataset.do;
+  if (what === "not") correct({});
+  else if (what === "clear") correct({ clear: true });
+  else if (what === "like") like();
+});
+$("picked-label").addEventListener("change", () => {
+  const label = $("picked-label").value.trim();
+  $("picked-label").value = "";
+  if (label) correct({ label });
+});
+document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("board").focus(); board.step("ArrowRight", false); });
+
+const changed = (changes) => {
+  const { progress, version, there, job } = changes;
+  const failed = progress.failed ? `, ${number(progress.failed)} cannot be read` : "";
+  const working = !progress.finished;
+  $("status").classList.toggle("working", working);
+  $("status").textContent = there ? `${working ? `${number(progress.encoded)} of ${number(progress.found)} encoded` : images(progress.encoded)}${failed}` : "the folder is gone; what was encoded stays";
+  $("status").title = progress.note;
+  acting.showJob(job);
+  const moved = job && !job.running ? `${job.journal}${job.kind}` : "";
+  if (version !== state.version || progress.encoded !== state.images || moved !== state.moved) { state.moved = moved; resort(); }
+};
+
+const poll = async () => {
+  clearTimeout(poll.timer);
+  const changes = await trying(() => post("changes"));
+  if (changes) changed(changes);
+  if (!poll.ended) poll.timer = setTimeout(poll, document.hidden ? POLL_HIDDEN : acting.job?.running ? 400 : POLL);
+};
+document.addEventListener("visibilitychange", () => { if (!document.hidden && !poll.ended) poll(); });
+
+const begin = async () => {
+  if (!takeToken()) { stop("Open the address that the terminal printed: it holds the token."); return; }
+  state.start = await trying(() => post("start"));
+  if (!state.start) return;
+  const { folder, model, corrections, into } = state.start;
+  $("folder").textContent = folder;
+  $("folder").title = `${folder}, model ${model}`;
+  document.title = `${folder} – zeroshot explore`;
+  $("kept").textContent = `Corrections are kept in ${corrections}, which zeroshot eval --targets reads.`;
+  $("into").value = into;
+  side.begin(state.start);
+  if (innerWidth < 600) { $("size").value = 96; board.size = 96; }
+  if (innerWidth > 1900) { $("size").value = 152; board.size = 152; }
+  await sort(false);
+  poll();
+};
+begin();

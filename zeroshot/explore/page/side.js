@@ -1,0 +1,99 @@
+// Labels, templates, threshold: what is typed on the left, and the numbers that belong to it.
+import { accuracy, images, number, percent, short } from "./format.js";
+
+const $ = (id) => document.getElementById(id);
+const item = (text) => Object.assign(document.createElement("li"), { textContent: text });
+
+export class Side {
+  constructor(page) {
+    this.page = page; // { sort(), threshold(), pair(first, second) }
+    this.histogram = [];
+    this.answers = [];
+    $("labels").addEventListener("input", () => page.sort());
+    $("templates").addEventListener("input", () => page.sort());
+    $("set").addEventListener("change", () => { this.showTemplates(); page.sort(); });
+    $("threshold").addEventListener("input", () => { this.showThreshold(); page.threshold(); });
+    new ResizeObserver(() => this.draw()).observe($("histogram"));
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
+    if (matchMedia("(max-width: 56rem)").matches) $("more").open = false;
+  }
+
+  begin(start) {
+    $("labels").value = start.labels;
+    $("set").replaceChildren(...start.sets.map((name) => new Option(name, name)), new Option("write your own …", ""));
+    $("set").value = start.templates.length ? "" : start.set;
+    $("templates").value = start.templates.join("\n");
+    $("threshold").value = start.threshold;
+    this.showTemplates();
+    this.showThreshold();
+  }
+
+  asked() {
+    const own = $("set").value === "" ? $("templates").value.split("\n").map((line) => line.trim()).filter(Boolean) : [];
+    return { labels: $("labels").value, set: $("set").value || "general", templates: own };
+  }
+
+  threshold() { return Number($("threshold").value); }
+
+  nudge(by) {
+    $("threshold").value = this.threshold() + by;
+    this.showThreshold();
+    this.page.threshold();
+  }
+
+  showTemplates() { $("templates").hidden = $("set").value !== ""; }
+  showThreshold() { $("threshold-value").textContent = short(this.threshold()); }
+
+  showProblem(error) {
+    $("problem").hidden = !error;
+    $("problem").textContent = error ? [error.message, error.hint].filter(Boolean).join(" – ") : "";
+  }
+
+  show(described) {
+    this.showProblem(null);
+    const sorted = Boolean(described.answers);
+    this.answers = described.answers ?? [];
+    this.histogram = described.histogram ?? [];
+    $("warnings").replaceChildren(...[...(described.warnings ?? []), described.note].filter(Boolean).map(item));
+    $("threshold-field").hidden = !sorted;
+    if (!sorted) { $("accuracy-field").hidden = $("pairs-field").hidden = true; return; }
+    const answered = described.images - described.unknown;
+    $("at-threshold").textContent = `${number(answered)} of ${images(described.images)} answered, ${number(described.unknown)} unknown`;
+    $("precision").hidden = described.precision === null;
+    $("precision").textContent = described.precision === null ? "" : `Calibrated: expect ${percent(described.precision)} of the answers to be right`;
+    $("accuracy-field").hidden = !described.accuracy;
+    if (described.accuracy) {
+      const found = accuracy(described.accuracy);
+      $("accuracy").replaceChildren(Object.assign(document.createElement("b"), { textContent: found.value }), ` ${found.whole}; ${found.answered}`);
+    }
+    $("pairs-field").hidden = !described.pairs.length;
+    $("pairs").replaceChildren(...described.pairs.map(([first, second, count]) => {
+      const line = document.createElement("li"), button = document.createElement("button"), many = document.createElement("span");
+      button.type = "button";
+      many.textContent = number(count);
+      many.title = `${images(count)} with both near each other`;
+      button.append(`${described.answers[first]} or ${described.answers[second]}`, many);
+      button.addEventListener("click", () => this.page.pair(first, second));
+      line.append(button);
+      return line;
+    }));
+    this.draw();
+  }
+
+  // Probabilities of the best answers, those below the threshold pale.
+  draw() {
+    const canvas = $("histogram"), width = canvas.clientWidth, height = 48, scale = window.devicePixelRatio || 1;
+    if (!width) return;
+    canvas.width = width * scale;
+    canvas.height = height * scale;
+    const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
+    pen.scale(scale, scale);
+    const most = Math.max(1, ...this.histogram), step = width / Math.max(1, this.histogram.length);
+    this.histogram.forEach((count, index) => {
+      const tall = count ? Math.max(1.5, Math.sqrt(count / most) * (height - 4)) : 0;
+      pen.globalAlpha = (index + 0.5) / this.histogram.length < this.threshold() ? 0.3 : 1;
+      pen.fillStyle = style.getPropertyValue("--accent");
+      pen.fillRect(index * step + 0.5, height - tall, Math.max(1, step - 1), tall);
+    });
+  }
+}

@@ -1,0 +1,77 @@
+// One image large, with everything that is known about it.
+import { post } from "./api.js";
+import { cosine, percent } from "./format.js";
+
+const $ = (id) => document.getElementById(id);
+const cell = (name, text) => Object.assign(document.createElement(name), { textContent: text });
+
+export class Viewer {
+  constructor(page) {
+    this.page = page; // { board, viewKey(), correctKey(key), like(item) }
+    this.dialog = $("viewer");
+    this.asked = 0;
+    this.dialog.addEventListener("click", (event) => {
+      const data = event.target.closest("button")?.dataset ?? {};
+      if (event.target === this.dialog || "close" in data) this.dialog.close();
+      else if (data.step) this.step(Number(data.step));
+      else if ("like" in data) { this.dialog.close(); page.like(); }
+    });
+    this.dialog.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, summary")) return;
+      if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); this.step(event.key === "ArrowLeft" ? -1 : 1); }
+      else if (page.key(event)) event.preventDefault();
+    });
+    this.dialog.addEventListener("close", () => { $("viewer-image").removeAttribute("src"); });
+  }
+
+  get isOpen() { return this.dialog.open; }
+
+  step(by) {
+    const { focus } = this.page.board;
+    if (!focus) return;
+    this.page.board.go(focus.row, focus.index + by);
+    this.open();
+  }
+
+  // Show the image that the board's focus is on; it may still be on its way.
+  async open(tries = 20) {
+    const { board } = this.page;
+    const item = board.focus && board.item(board.focus.row, board.focus.index);
+    if (!item) {
+      if (tries && board.focus) setTimeout(() => this.open(tries - 1), 100);
+      else if (this.isOpen) this.dialog.close();
+      return;
+    }
+    if (!this.isOpen) this.dialog.showModal();
+    const asked = (this.asked += 1);
+    const shown = await this.page.trying(() => post("image", { image: item[0], view: this.page.viewKey() }));
+    if (!shown || asked !== this.asked || !this.isOpen) return;
+    this.fill(shown);
+  }
+
+  fill(shown) {
+    const image = $("viewer-image");
+    image.src = shown.large;
+    image.alt = shown.name;
+    $("viewer-title").textContent = shown.top ? `${shown.top[0][0]} ${percent(shown.top[0][1])}` : shown.name;
+    $("viewer-path").textContent = shown.path;
+    const said = [shown.problem && `It cannot be shown: ${shown.problem}.`, shown.label && `You said: ${shown.label}.`, shown.refused.length && `You said it is not: ${shown.refused.join(", ")}.`];
+    $("viewer-said").textContent = said.filter(Boolean).join(" ");
+    const rows = [...(shown.top ?? []), ...(shown.background ?? []).map(([name, ...rest]) => [`${name} (background)`, ...rest])];
+    $("viewer-top").replaceChildren(...rows.map(([name, probability, similarity]) => {
+      const row = document.createElement("tr");
+      const head = cell("th", name), bar = document.createElement("td");
+      head.scope = "row";
+      bar.append(Object.assign(document.createElement("meter"), { max: 1, value: probability }));
+      row.append(head, Object.assign(cell("td", percent(probability)), { className: "number" }), bar, Object.assign(cell("td", cosine(similarity)), { className: "number" }));
+      return row;
+    }));
+    $("viewer-top").closest("table").hidden = !rows.length;
+    const more = (shown.labels ?? 0) - (shown.top ?? []).length;
+    $("viewer-rest").textContent = more > 0 ? `and ${more} more labels with less` : "";
+    $("viewer-prompts").closest("details").hidden = !shown.prompts;
+    $("viewer-prompts-title").textContent = shown.prompts ? `Prompts behind ${shown.prompts_of}` : "";
+    $("viewer-prompts").replaceChildren(...(shown.prompts ?? []).map((prompt) => cell("li", prompt)));
+    $("viewer-facts").replaceChildren(...Object.entries(shown.facts).flatMap(([name, value]) => [cell("dt", name), cell("dd", value)]));
+  }
+}

@@ -1,0 +1,95 @@
+"""The server: bound to this machine, in a thread of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..errors import InputError, ZeroshotError
+from .app import Application
+from .security import Guard, allowed_hosts, is_any_address
+
+_MOST_CONNECTIONS = 400
+_GRACE_SECONDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server listens.
+
+    Attributes:
+        host: As bound.
+        port: As bound.
+        listener: The bound socket.
+    """
+
+    host: str
+    port: int
+    listener: socket.socket
+
+    @property
+    def address(self) -> str:
+        """The page's address, without the token."""
+        host = "127.0.0.1" if is_any_address(self.host) else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+
+def bind(host: str, port: int) -> Place:
+    """Bind a port; 0 takes a free one.
+
+    Raises:
+        InputError: It is taken, or there is no such host.
+    """
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}", "--port N, or none") from error
+    return Place(host, listener.getsockname()[1], listener)
+
+
+@contextmanager
+def serving(application: Application, place: Place) -> Iterator[None]:
+    """Serve as long as the block lasts.
+
+    Raises:
+        ZeroshotError: The server does not start.
+    """
+    import uvicorn
+
+    guard = Guard(application.build(), allowed_hosts(place.host, place.port), addresses=is_any_address(place.host))
+    config = uvicorn.Config(
+        guard,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([place.listener],), name="server", daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise ZeroshotError("the page's server did not start")
+            thread.join(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_GRACE_SECONDS + 3)
+        application.close()
+        place.listener.close()

@@ -1,0 +1,316 @@
+"""What the page asks for, answered: the one place where images, labels, searches and corrections meet."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..classifier import Classifier, build_classifier
+from ..encoder import Encoder, Features
+from ..enums import Score
+from ..errors import InputError, ZeroshotError
+from ..evaluation.calibration_file import load_calibration
+from ..features.pipeline import Pipeline
+from ..prompts.labels import LabelSet
+from ..prompts.template_sets import TemplateSet, from_templates, load_templates
+from ..search import build_query
+from .collection import Collection, absolute
+from .corrections import Corrections, Said
+from .label_text import read_label_text
+from .queries import add_up, parse_terms
+from .sorting import Columns, Marks, Ranking, Scored, Sorting, rank, score
+
+_MOST_VIEWS = 12
+_MOST_DROPS = 32
+_MOST_UNDO = 200
+_MOST_ROWS = 20_000
+"""Labels whose features are kept from key press to key press."""
+
+
+class GoneError(Exception):
+    """A view that was made too long ago; the page asks for it anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the page wants sorted.
+
+    Attributes:
+        text: The labels as typed.
+        set_name: A template set; not looked at where there are templates.
+        templates: Templates as typed.
+    """
+
+    text: str = ""
+    set_name: str = "general"
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Images in order, as one tab sees them; it never changes.
+
+    Attributes:
+        key: What the page calls it by.
+        n: Images that there were.
+        sorting: Them in rows; None where no labels are typed, or this is a search.
+        hits: A search's images, nearest first, or all images where there are no labels.
+        asked: What it was made of.
+        note: Why probabilities are not calibrated though that was asked for; empty otherwise.
+        calibrated: Whether they are.
+    """
+
+    key: str
+    n: int
+    sorting: Sorting | None = None
+    hits: Ranking | None = None
+    asked: Asked = field(default_factory=Asked)
+    note: str = ""
+    calibrated: bool = False
+
+    def row(self, name: str, threshold: float) -> Ranking:
+        """Return a row by its name: an answer's index, ``unknown``, ``all``, ``hits`` or ``pair-0-1``.
+
+        Args:
+            name: The row.
+            threshold: Least probability, or for ``hits`` least cosine.
+
+        Raises:
+            LookupError: There is no such row.
+        """
+        if name in ("hits", "all") and self.hits is not None:
+            return self.hits.reaching(threshold) if name == "hits" else self.hits
+        if self.sorting is None:
+            raise LookupError(name)
+        if name == "unknown":
+            return self.sorting.unknown(threshold)
+        if name == "all":
+            return self.sorting.everything()
+        numbers = [int(part) for part in name.removeprefix("pair-").split("-") if part.isdecimal()]
+        if not numbers or not all(number < self.sorting.n_answers for number in numbers):
+            raise LookupError(name)
+        if name.startswith("pair-") and len(numbers) == 2:
+            return self.sorting.pair(*numbers)
+        return self.sorting.row(numbers[0], threshold)
+
+
+class RowMemory:
+    """Text features of this run: what is typed letter by letter is not worth keeping on the disk."""
+
+    def __init__(self) -> None:
+        self._rows: OrderedDict[bytes, Features] = OrderedDict()
+
+    def find(self, model: bytes, content: bytes, dim: int) -> Features | None:
+        """Return a label's row, or None."""
+        row = self._rows.get(model + content)
+        return row if row is not None and len(row) == dim else None
+
+    def add(self, model: bytes, _name: str, rows: Iterable[tuple[bytes, Features]]) -> None:
+        """Keep rows."""
+        for content, row in rows:
+            self._rows[model + content] = row
+        while len(self._rows) > _MOST_ROWS:
+            self._rows.popitem(last=False)
+
+
+class Session:
+    """One folder, one model, any number of tabs.
+
+    Args:
+        encoder: The model.
+        collection: The images.
+        corrections: What the user has said.
+        pipeline: How images are opened.
+        score: How logits become probabilities; None for softmax.
+        calibration: A calibration file, applied to the labels and templates that it was fitted for.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        collection: Collection,
+        corrections: Corrections,
+        pipeline: Pipeline,
+        score: Score | None = None,
+        calibration: Path | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.collection = collection
+        self.corrections = corrections
+        self.pipeline = pipeline
+        self.score = score
+        self.calibration = calibration
+        self._lock = threading.RLock()
+        self._columns = Columns()
+        self._rows = RowMemory()
+        self._views: OrderedDict[str, View] = OrderedDict()
+        self._scored: tuple[object, Classifier, Scored] | None = None
+        self._drops: OrderedDict[str, Features] = OrderedDict()
+        self._undo: deque[dict[str, Said]] = deque(maxlen=_MOST_UNDO)
+        self._number = 0
+
+    def view(self, key: str) -> View:
+        """Return a view that was made before.
+
+        Raises:
+            GoneError: It was made too long ago.
+        """
+        with self._lock:
+            if key not in self._views:
+                raise GoneError(key)
+            self._views.move_to_end(key)
+            return self._views[key]
+
+    def sort(self, asked: Asked) -> View:
+        """Sort all images by the labels asked for.
+
+        Raises:
+            ZeroshotError: The labels or templates cannot be used; one line says why.
+        """
+        labels = read_label_text(asked.text)
+        with self._lock:
+            features = self.collection.features
+            if labels is None:
+                everything = Ranking(np.arange(len(features), dtype=np.int32), np.zeros(len(features), np.float32))
+                return self._keep(View(self._next(), len(features), hits=everything, asked=asked))
+            classifier, note, calibrated = self._classifier(labels, asked)
+            sorting = self._sorting(classifier, features)
+            return self._keep(View(self._next(), len(features), sorting, None, asked, note, calibrated))
+
+    def _sorting(self, classifier: Classifier, features: Features) -> Sorting:
+        columns = self._columns.similarities(features, classifier.weights)
+        # A correction changes rows, not scores: the last ones are at hand.
+        key = (classifier.weights.tobytes(), classifier.logit_scale, classifier.labels, len(features))
+        if self._scored is None or self._scored[0] != key:
+            self._scored = (key, classifier, score(classifier, columns))
+        return Sorting(classifier, self._scored[2], self.marks(classifier.labels), features)
+
+    def _classifier(self, labels: LabelSet, asked: Asked) -> tuple[Classifier, str, bool]:
+        templates = read_templates(asked)
+        classifier = build_classifier(self.encoder, labels, templates, self.score, self._rows)
+        if self.calibration is None:
+            return classifier, "", False
+        try:
+            fitted = load_calibration(self.calibration, self.encoder.spec, classifier)
+        except InputError as error:
+            return classifier, f"not calibrated: {error.message}", False
+        return fitted.apply(classifier), "", True
+
+    def marks(self, labels: LabelSet) -> Marks:
+        """Return what was said about the images that are here, in terms of the answers of a label list."""
+        index = {name: answer for answer, (name, _) in enumerate(labels.answers)}
+        given: dict[int, int] = {}
+        refused: dict[int, frozenset[int]] = {}
+        for path, said in self.corrections.all().items():
+            image = self.collection.find(path)
+            if image is None:
+                continue
+            if said.label in index:
+                given[image] = index[said.label]
+            if some := frozenset(index[name] for name in said.refused if name in index):
+                refused[image] = some
+        return Marks(given, refused)
+
+    def search(self, text: str, images: Sequence[tuple[float, int]], drops: Sequence[tuple[float, str]]) -> View:
+        """Rank all images by their cosine to a sum of texts, images of the folder, and dropped images.
+
+        Raises:
+            ZeroshotError: There is nothing to search for, or it cannot be read.
+            LookupError: There is no such image.
+        """
+        terms = parse_terms(text)
+        features = self.collection.features
+        with self._lock:
+            parts = [(weight, features[image]) for weight, image in images if 0 <= image < len(features)]
+            if len(parts) < len(images):
+                raise LookupError("no such image")
+            parts += [(weight, self._drops[key]) for weight, key in drops]
+        query = add_up(parts, lambda words: build_query(self.encoder, [words], [], self.pipeline), terms)
+        hits = rank(features, query)
+        with self._lock:
+            return self._keep(View(self._next(), len(features), hits=hits))
+
+    def keep_drop(self, features: Features) -> str:
+        """Keep the features of an image that was dropped, and return what it is called by."""
+        with self._lock:
+            key = self._next()
+            self._drops[key] = features
+            while len(self._drops) > _MOST_DROPS:
+                self._drops.popitem(last=False)
+            return key
+
+    def correct(self, images: Iterable[int], change: Callable[[int, Said], Said]) -> int:
+        """Say something about images.
+
+        Args:
+            images: Their ids.
+            change: Gives what is said now for an image and what was said before.
+
+        Returns:
+            How many images it changed something for.
+
+        Raises:
+            ZeroshotError: It cannot be kept; nothing has changed.
+        """
+        with self._lock:
+            changes: dict[str, Said] = {}
+            for image in images:
+                path = absolute(self.collection.path(image))
+                before = self.corrections.of(path)
+                if (now := change(image, before)) != before:
+                    changes[path] = now
+            if changes:
+                self._undo.append(self.corrections.say(changes))
+            return len(changes)
+
+    def uncorrect(self) -> int:
+        """Take back what was said last, whichever tab said it; return for how many images."""
+        with self._lock:
+            if not self._undo:
+                return 0
+            last = self._undo[-1]
+            self.corrections.say(last)
+            self._undo.pop()
+            return len(last)
+
+    def moved(self, places: dict[str, str]) -> None:
+        """Note that images have another place; what was said about them follows.
+
+        Raises:
+            ZeroshotError: That cannot be kept.
+        """
+        with self._lock:
+            self.collection.move(places)
+            self._undo.clear()  # it names the old places
+            said = {source: what for source in places if (what := self.corrections.of(source))}
+            if said:
+                self.corrections.say(
+                    {source: Said() for source in said} | {places[source]: what for source, what in said.items()}
+                )
+
+    def _next(self) -> str:
+        self._number += 1
+        return f"v{self._number}"
+
+    def _keep(self, view: View) -> View:
+        self._views[view.key] = view
+        while len(self._views) > _MOST_VIEWS:
+            self._views.popitem(last=False)
+        return view
+
+
+def read_templates(asked: Asked) -> TemplateSet:
+    """Return the templates that the page asked for.
+
+    Raises:
+        ZeroshotError: They cannot be used.
+    """
+    try:
+        return from_templates(asked.templates) if asked.templates else load_templates(asked.set_name)
+    except ZeroshotError as error:
+        raise InputError(error.message.removeprefix("--template: "), error.hint) from error

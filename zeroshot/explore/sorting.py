@@ -1,0 +1,334 @@
+"""What a classifier says of every image, in columns of numbers; rows of images, most confident first.
+
+Everything here is a handful of numpy calls over all images: nothing grows with the number of labels but the time of
+one matrix product, of which only the labels that are new since the last key press are computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ..classifier import Classifier
+from ..encoder import Features
+from ..features.pipeline import available_cores
+
+Indices = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+
+_BLOCK = 4096
+"""Images scored at a time: what is between fits into a core's cache."""
+
+_MOST_COLUMNS = 512
+_MOST_COLUMN_BYTES = 256_000_000
+"""Limits of the cosines that are kept from one key press to the next."""
+
+_NEAR = 0.2
+"""Difference of probability up to which two labels compete for an image."""
+
+_BINS = 50
+_CORRECTED = 2.0
+"""Added to the confidence of a corrected image: it stands before every other in its row, above any threshold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Images in an order, with the number that the order is by.
+
+    Attributes:
+        ids: Shape ``(n,)``.
+        values: Probability or cosine of each, same shape.
+    """
+
+    ids: Indices
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def reaching(self, least: float) -> Ranking:
+        """Return the images whose value, descending, is not below a number."""
+        end = _reaching(self.values, least)
+        return Ranking(self.ids[:end], self.values[:end])
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers that compete.
+
+    Attributes:
+        first: Index of the answer.
+        second: Index of the other; above `first`.
+        count: Images on which they are the best two, and near each other.
+    """
+
+    first: int
+    second: int
+    count: int
+
+
+class Columns:
+    """Cosines of every image to the labels typed last, one column a label; not safe for several threads."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, Floats] = OrderedDict()
+
+    def similarities(self, features: Features, weights: Features) -> list[Floats]:
+        """Return a column for each label, shape ``(n_images,)`` each.
+
+        Args:
+            features: Unit rows, shape ``(n_images, dim)``; rows are only ever added at the end.
+            weights: Unit rows, shape ``(n_labels, dim)``.
+        """
+        names = [hashlib.sha256(row.tobytes()).digest() for row in weights]
+        n = len(features)
+        for name in names:
+            if name in self._kept:
+                self._kept.move_to_end(name)
+            else:
+                self._kept[name] = np.empty(0, dtype=np.float32)
+        lengths = {len(self._kept[name]) for name in names if len(self._kept[name]) < n}
+        for length in lengths:
+            # Columns that end at the same image are made longer by one product.
+            short = [index for index, name in enumerate(names) if len(self._kept[name]) == length]
+            added = weights[short] @ features[length:n].T
+            for index, column in zip(short, added, strict=True):
+                self._kept[names[index]] = np.concatenate([self._kept[names[index]], column])
+        columns = [self._kept[name][:n] for name in names]
+        most = max(len(names), min(_MOST_COLUMNS, _MOST_COLUMN_BYTES // (4 * max(n, 1))))
+        while len(self._kept) > most:
+            self._kept.popitem(last=False)
+        return columns
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The best two answers for each image; arrays of shape ``(n_images,)``.
+
+    Attributes:
+        best: Index of the best answer.
+        probability: Its probability.
+        second: Index of the second best; the best again where there is one answer only.
+        runner_up: Its probability.
+        outdone: Whether a background label is above the best answer.
+    """
+
+    best: Indices
+    probability: Floats
+    second: Indices
+    runner_up: Floats
+    outdone: npt.NDArray[np.bool_]
+
+
+def score(classifier: Classifier, columns: Sequence[Floats]) -> Scored:
+    """Find the best two answers for each image, as `Classifier.decide` ranks them.
+
+    Args:
+        classifier: Its labels are those of the columns.
+        columns: Cosines, one column a label.
+    """
+    n = len(columns[0])
+    found = Scored(
+        np.empty(n, np.int32), np.empty(n, np.float32), np.empty(n, np.int32), np.empty(n, np.float32),
+        np.zeros(n, np.bool_),
+    )  # fmt: skip
+
+    def one(start: int) -> None:
+        part = slice(start, min(start + _BLOCK, n))
+        _score_block(classifier, np.stack([column[part] for column in columns], axis=1), found, part)
+
+    starts = range(0, n, _BLOCK)
+    if len(starts) < 4:
+        for start in starts:
+            one(start)
+    else:
+        with ThreadPoolExecutor(available_cores()) as pool:
+            list(pool.map(one, starts))
+    return found
+
+
+def _score_block(classifier: Classifier, similarities: Floats, found: Scored, part: slice) -> None:
+    scores = classifier.from_similarities(similarities)
+    answers = classifier.answers(scores)
+    p, rows = answers.probabilities, np.arange(len(similarities))
+    best = p.argmax(axis=1)
+    top = p[rows, best]
+    found.best[part], found.probability[part] = best, top
+    background = [index for index, label in enumerate(classifier.labels.labels) if label.background]
+    if background:
+        found.outdone[part] = scores.probabilities[:, background].max(axis=1) > top
+    if p.shape[1] == 1:
+        found.second[part], found.runner_up[part] = best, 0.0
+        return
+    rest = p if p.flags.owndata else p.copy()
+    rest[rows, best] = -1.0
+    second = rest.argmax(axis=1)
+    found.second[part], found.runner_up[part] = second, rest[rows, second]
+    # Logits decide among probabilities that float32 rounds to the same number.
+    rest[rows, best] = top
+    for row in np.flatnonzero(found.runner_up[part] == top):
+        equal = np.flatnonzero(rest[row] == top[row])
+        order = equal[np.argsort(-answers.logits[row, equal], kind="stable")]
+        found.best[part.start + row], found.second[part.start + row] = order[:2]
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a user has said about images, in terms of one label list.
+
+    Attributes:
+        labels: The answer that each corrected image was given, by id.
+        refused: The answers that each image was said not to be, by id.
+    """
+
+    labels: Mapping[int, int] = field(default_factory=dict)
+    refused: Mapping[int, frozenset[int]] = field(default_factory=dict)
+
+
+class Sorting:
+    """Every image in the row of its answer. It never changes: what was asked of it stays true.
+
+    Args:
+        classifier: What scored them.
+        scored: The best answers.
+        marks: What a user has said.
+        features: Unit rows, shape ``(n_images, dim)``; only those of images with refused answers are looked at.
+    """
+
+    def __init__(self, classifier: Classifier, scored: Scored, marks: Marks, features: Features) -> None:
+        self.classifier = classifier
+        self.scored = scored
+        self.marks = marks
+        self.n_answers = len(classifier.labels.answers)
+        self.answer = scored.best.copy()
+        self.probability = scored.probability.copy()
+        self.answer[scored.outdone] = self.n_answers
+        confidence = self.probability.copy()
+        self._apply_refusals(confidence, features)
+        for image, label in marks.labels.items():
+            self.answer[image] = label
+            confidence[image] = min(1.0, float(self.probability[image])) + _CORRECTED
+        confidence[self.answer == self.n_answers] -= 2 * _CORRECTED  # below everything
+        # Stable: images of equal confidence stay in the order in which they were found.
+        self._by_confidence = np.argsort(-confidence, kind="stable").astype(np.int32)
+        self._confidence = confidence[self._by_confidence]
+        order = np.argsort(self.answer[self._by_confidence], kind="stable")
+        self._rows = self._by_confidence[order]
+        self._row_confidence = self._confidence[order]
+        self._starts = np.searchsorted(self.answer[self._rows], np.arange(self.n_answers + 2))
+
+    def _apply_refusals(self, confidence: Floats, features: Features) -> None:
+        images = [image for image in self.marks.refused if image not in self.marks.labels]
+        if not images:
+            return
+        scores = self.classifier.scores(features[images])
+        answers = np.array(self.classifier.answers(scores).probabilities)
+        for row, image in enumerate(images):
+            answers[row, list(self.marks.refused[image])] = -1.0
+            best = int(answers[row].argmax())
+            if answers[row, best] < 0:  # every answer was refused
+                self.answer[image] = self.n_answers
+            elif not self.scored.outdone[image]:
+                self.answer[image] = best
+                self.probability[image] = confidence[image] = answers[row, best]
+
+    def __len__(self) -> int:
+        return len(self.answer)
+
+    def counts(self, threshold: float) -> list[int]:
+        """Return how many images each answer's row holds."""
+        return [self._end(row, threshold) - int(self._starts[row]) for row in range(self.n_answers)]
+
+    def row(self, answer: int, threshold: float) -> Ranking:
+        """Return the images of an answer that reach the threshold, corrected ones first, then most confident first."""
+        ids = self._rows[self._starts[answer] : self._end(answer, threshold)]
+        return Ranking(ids, self.probability[ids])
+
+    def unknown(self, threshold: float) -> Ranking:
+        """Return the images below the threshold, most confident first, then those where a background label won."""
+        ids = self._by_confidence[_reaching(self._confidence, threshold) :]
+        return Ranking(ids, self.probability[ids])
+
+    def everything(self) -> Ranking:
+        """Return all images, least confident first: where corrections tell most."""
+        ids = self._by_confidence[::-1]
+        return Ranking(ids, self.probability[ids])
+
+    def _end(self, row: int, threshold: float) -> int:
+        start, end = int(self._starts[row]), int(self._starts[row + 1])
+        return start + _reaching(self._row_confidence[start:end], threshold)
+
+    def pairs(self, most: int = 6) -> list[Pair]:
+        """Return the pairs of answers that compete for the most images."""
+        near = self._competing()
+        first = np.minimum(self.scored.best, self.scored.second)[near].astype(np.int64)
+        second = np.maximum(self.scored.best, self.scored.second)[near].astype(np.int64)
+        codes, counts = np.unique(first * self.n_answers + second, return_counts=True)
+        largest = np.argsort(-counts, kind="stable")[:most]
+        return [
+            Pair(int(code) // self.n_answers, int(code) % self.n_answers, int(count))
+            for code, count in zip(codes[largest], counts[largest], strict=True)
+        ]
+
+    def pair(self, first: int, second: int) -> Ranking:
+        """Return the images that two answers compete for, closest first."""
+        of_both = ((self.scored.best == first) & (self.scored.second == second)) | (
+            (self.scored.best == second) & (self.scored.second == first)
+        )
+        ids = np.flatnonzero(of_both & self._competing()).astype(np.int32)
+        margins = (self.scored.probability - self.scored.runner_up)[ids]
+        ids = ids[np.argsort(margins, kind="stable")]
+        return Ranking(ids, self.probability[ids])
+
+    def _competing(self) -> npt.NDArray[np.bool_]:
+        near = (self.scored.probability - self.scored.runner_up < _NEAR) & (self.scored.best != self.scored.second)
+        near &= ~self.scored.outdone
+        near[list(self.marks.labels)] = False
+        return np.asarray(near)
+
+    def histogram(self) -> list[int]:
+        """Return how many images have their best probability in each of 50 bins from 0 to 1."""
+        counts, _ = np.histogram(self.probability, bins=_BINS, range=(0.0, 1.0))
+        return [int(count) for count in counts]
+
+    def expected_precision(self, threshold: float) -> float | None:
+        """Return the mean probability of what is answered: with calibrated probabilities, the precision to expect."""
+        answered = (self.probability >= threshold) & (self.answer < self.n_answers)
+        return float(self.probability[answered].mean()) if answered.any() else None
+
+    def right(self) -> list[tuple[bool, float]]:
+        """Return, for each image that says something about it, whether the model's own answer was right, and how sure.
+
+        An image that was given a label says so, and one whose own answer was refused says that it was wrong.
+        """
+        said: list[tuple[bool, float]] = []
+        for image, label in self.marks.labels.items():
+            own = -1 if self.scored.outdone[image] else int(self.scored.best[image])
+            said.append((own == label, float(self.scored.probability[image])))
+        for image, refused in self.marks.refused.items():
+            if image not in self.marks.labels and int(self.scored.best[image]) in refused:
+                said.append((False, float(self.scored.probability[image])))
+        return said
+
+
+def _reaching(descending: Floats, threshold: float) -> int:
+    """Return how many of descending numbers reach a threshold; 0 is reached by whatever is not below everything."""
+    return int(np.searchsorted(-descending, -np.float32(threshold), side="right"))
+
+
+def rank(features: Features, query: Features) -> Ranking:
+    """Return all images by their cosine to a query, nearest first.
+
+    Args:
+        features: Unit rows, shape ``(n_images, dim)``.
+        query: Unit row, shape ``(dim,)``.
+    """
+    cosines = features @ query
+    ids = np.argsort(-cosines, kind="stable").astype(np.int32)
+    return Ranking(ids, cosines[ids])
