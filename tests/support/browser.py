@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,9 @@ FLAGS = (
 )
 PATIENCE_SECONDS = 300
 """A browser that is silent for so long hangs; a busy machine makes it slow, and that is no failure."""
+
+_CODES = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+"""Keys that are no characters, with their numbers."""
 
 
 def find_chromium() -> str | None:
@@ -60,17 +64,22 @@ class Page:
         return answer["result"]
 
     def open(
-        self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False, script: bool = True
+        self, page: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False, script: bool = True
     ) -> None:
-        """Load a file and wait until it has loaded."""
-        self.events.clear()
+        """Load a file or an address and wait until it has loaded."""
+        if isinstance(page, str):  # an address that differs in its fragment only would not be loaded anew
+            self._navigate("about:blank")
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.send("Emulation.setEmulatedMedia", features=features)
         self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self.send("Emulation.setScriptExecutionDisabled", value=not script)
-        self.send("Page.navigate", url=path.resolve().as_uri())
+        self._navigate(page if isinstance(page, str) else page.resolve().as_uri())
+
+    def _navigate(self, address: str) -> None:
+        self.events.clear()
+        self.send("Page.navigate", url=address)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 
@@ -80,13 +89,30 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def press(self, key: str) -> None:
-        """Press a key: Tab, Enter."""
-        code = {"Tab": 9, "Enter": 13}[key]
-        text = {"text": "\r"} if key == "Enter" else {}
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Press a key: a character, or one of `_CODES`."""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
+        code = _CODES.get(key) or ord(key.upper())
         for kind in ("keyDown", "keyUp"):
-            extra = text if kind == "keyDown" else {}
+            extra = {"text": text} if text and kind == "keyDown" else {}
+            extra |= {"modifiers": 8} if shift else {}
             self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **extra)
+
+    def type(self, text: str) -> None:
+        """Type a text into what has the focus, a key at a time."""
+        for character in text:
+            self.press("Enter" if character == "\n" else character)
+
+    def wait(self, expression: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until an expression of JavaScript is true.
+
+        Raises:
+            AssertionError: It never was.
+        """
+        end = time.monotonic() + seconds
+        while not self.run(expression):
+            assert time.monotonic() < end, f"never true: {expression}; the page says {self.complaints}"
+            self.run("new Promise((done) => setTimeout(done, 20))")
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Save what is shown as PNG; the whole page, or the window."""

@@ -159,6 +159,9 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
 def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
     """Read a CSV table with the columns ``path`` and ``label``; relative paths are resolved beside the table.
 
+    A table with the column ``not`` is one of the corrections that ``explore`` appends to: the last line of a path
+    counts, and one without a label says nothing.
+
     Raises:
         InputError: The table cannot be read, or lacks a column.
         LabelError: A label has no entry in ``names``.
@@ -174,9 +177,10 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
         raise InputError(f"{source}: the first line names no columns path and label", "write `path,label` there")
     path_column, label_column = header.index("path"), header.index("label")
     base = Path(source).parent
+    lines = _last_corrections(rows[1:], header, source) if "not" in header else rows[1:]
     paths: list[str] = []
     keys: list[str] = []
-    for number, row in rows[1:]:
+    for number, row in lines:
         if not row:
             continue
         if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
@@ -195,6 +199,24 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
     index_of = {key: index for index, key in enumerate(distinct)}
     targets = np.asarray([index_of[key] for key in keys], dtype=np.int64)
     return Dataset(tuple(paths), targets, LabelSet(tuple(labels)), tuple(distinct), tuple(_repeats(labels)))
+
+
+def _last_corrections(
+    rows: list[tuple[int, list[str]]], header: list[str], source: str
+) -> list[tuple[int, list[str]]]:
+    """Return the lines of corrections that hold: for each path the last that names a label and was not taken back."""
+    path, label, refused = header.index("path"), header.index("label"), header.index("not")
+    held: dict[str, tuple[int, list[str]]] = {}
+    for number, row in rows:
+        if not row:
+            continue
+        if len(row) < len(header):
+            raise InputError(f"{source}, line {number}: a column is missing", "fix or remove the line")
+        if row[label].strip():
+            held[row[path]] = (number, row)
+        elif not row[refused].strip():
+            held.pop(row[path], None)
+    return list(held.values())
 
 
 def _repeats(labels: list[Label]) -> list[str]:

@@ -78,7 +78,7 @@ export class Acting {
     this.plan = plan.plan;
     $("plan").hidden = false;
     $("carry-out").disabled = plan.steps === 0;
-    $("plan-summary").textContent = `Nothing is changed yet. ${plan.placement} ${images(plan.steps)} into ${plan.into}` + (plan.stays ? `; ${number(plan.stays)} stay where they are` : "") + ".";
+    $("plan-summary").textContent = `Nothing is changed yet. This would ${plan.placement} ${images(plan.steps)} into ${plan.into}` + (plan.stays ? `; ${number(plan.stays)} stay where they are` : "") + ".";
     $("plan-folders").replaceChildren(...plan.folders.map(([name, count]) => Object.assign(document.createElement("li"), { textContent: `${name}: ${number(count)}` })));
     const more = plan.steps - plan.lines.length;
     $("plan-lines").textContent = [...plan.lines, ...(more > 0 ? [`... and ${number(more)} more`] : []), ...plan.staying].join("\n");

@@ -2,7 +2,7 @@
 export const percent = (value) => {
   const hundredths = 100 * value;
   if (hundredths > 0 && hundredths < 0.1) return "<0.1 %";
-  return hundredths < 99.95 && hundredths > 99.9 ? ">99.9 %" : `${hundredths.toFixed(1)} %`;
+  return `${hundredths.toFixed(1)} %`;
 };
 export const short = (value) => `${Math.round(100 * value)} %`;
 export const cosine = (value) => value.toFixed(3);

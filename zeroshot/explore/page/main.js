@@ -61,7 +61,8 @@ const board = new Board($("board"), $("space"), {
 
 const side = new Side({ sort: () => typed(), threshold: () => moveThreshold(), pair: (first, second) => openPair(first, second) });
 const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying });
-const viewer = new Viewer({ board, trying, viewKey: () => state.described.view, key: (event) => pressed(event), like: () => like() });
+const viewer = new Viewer({ board, trying, viewKey: () => state.described.view, key: (event) => pressed(event), like: () => like(), say: (label) => correct({ label }),
+  keyOf: (label) => { const index = (state.described?.answers ?? []).indexOf(label); return index < 0 ? null : keyOf(index); } });
 const acting = new Acting({ asked: () => ({ view: state.described.view, threshold: side.threshold() }), changed: (changes) => changed(changes) });
 
 // Rows of what is sorted: the unknown ones first, so that they are seen to fill.

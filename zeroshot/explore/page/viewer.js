@@ -7,7 +7,7 @@ const cell = (name, text) => Object.assign(document.createElement(name), { textC
 
 export class Viewer {
   constructor(page) {
-    this.page = page; // { board, viewKey(), correctKey(key), like(item) }
+    this.page = page; // { board, trying(work), viewKey(), key(event), like(), say(label), keyOf(label) }
     this.dialog = $("viewer");
     this.asked = 0;
     this.dialog.addEventListener("click", (event) => {
@@ -49,6 +49,19 @@ export class Viewer {
     this.fill(shown);
   }
 
+  // A label's name, which says when pressed that the image is this.
+  sayer(name) {
+    const key = this.page.keyOf(name);
+    if (key === null) return name;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.title = `Label it ${name}`;
+    if (key) button.append(cell("kbd", key), " ");
+    button.append(name);
+    button.addEventListener("click", () => this.page.say(name));
+    return button;
+  }
+
   fill(shown) {
     const image = $("viewer-image");
     image.src = shown.large;
@@ -60,8 +73,9 @@ export class Viewer {
     const rows = [...(shown.top ?? []), ...(shown.background ?? []).map(([name, ...rest]) => [`${name} (background)`, ...rest])];
     $("viewer-top").replaceChildren(...rows.map(([name, probability, similarity]) => {
       const row = document.createElement("tr");
-      const head = cell("th", name), bar = document.createElement("td");
+      const head = document.createElement("th"), bar = document.createElement("td");
       head.scope = "row";
+      head.append(this.sayer(name));
       bar.append(Object.assign(document.createElement("meter"), { max: 1, value: probability }));
       row.append(head, Object.assign(cell("td", percent(probability)), { className: "number" }), bar, Object.assign(cell("td", cosine(similarity)), { className: "number" }));
       return row;

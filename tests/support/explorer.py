@@ -1,0 +1,135 @@
+"""A live page served in this process: an encoder, images or made-up features, and a server on a free port."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zeroshot.encoder import Encoder, Features
+from zeroshot.explore.app import Application, Beginning
+from zeroshot.explore.collection import Collection
+from zeroshot.explore.corrections import Corrections
+from zeroshot.explore.security import Token
+from zeroshot.explore.server import bind, serving
+from zeroshot.explore.session import Session
+from zeroshot.features.pipeline import Encoded, Pipeline
+
+HEADERS = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """A page that is being served.
+
+    Attributes:
+        session: What is behind it.
+        token: What its address holds.
+        address: Without the token.
+        port: Where it listens.
+        application: The routes.
+    """
+
+    session: Session
+    token: Token
+    address: str
+    port: int
+    application: Application
+
+    @property
+    def url(self) -> str:
+        """The address that the terminal would print."""
+        return f"{self.address}#token={self.token.value}"
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+        """Send a request as it is; return status, body and headers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body or None, named)
+            answer = connection.getresponse()
+            return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+        finally:
+            connection.close()
+
+    def post(self, name: str, **asked: Any) -> dict[str, Any]:
+        """Ask as the page does; the answer has the key `status` too."""
+        status, body, _ = self.ask(
+            "POST", f"/api/{name}", json.dumps(asked).encode(), Authorization=f"Bearer {self.token.value}", **HEADERS
+        )
+        found: dict[str, Any] = json.loads(body) if body.startswith(b"{") else {"text": body.decode()}
+        return found | {"status": status}
+
+
+@contextmanager
+def explore(
+    encoder: Encoder,
+    folder: Path,
+    corrections: Path,
+    *,
+    pipeline: Pipeline | None = None,
+    calibration: Path | None = None,
+    **beginning: Any,
+) -> Iterator[Explorer]:
+    """Encode a folder's images, then serve its page."""
+    pipeline = pipeline or Pipeline(16, 2)
+    collection = Collection(str(folder), encoder.spec.dim)
+    collection.encode(encoder, pipeline, threading.Event())
+    with served(encoder, collection, corrections, pipeline, calibration=calibration, **beginning) as explorer:
+        yield explorer
+
+
+@contextmanager
+def served(
+    encoder: Encoder,
+    collection: Collection,
+    corrections: Path,
+    pipeline: Pipeline,
+    *,
+    calibration: Path | None = None,
+    **beginning: Any,
+) -> Iterator[Explorer]:
+    """Serve the page of a collection."""
+    kept = Corrections(corrections)
+    session = Session(encoder, collection, kept, pipeline, None, calibration)
+    token = Token()
+    place = bind("127.0.0.1", 0)
+    application = Application(session, token, Beginning(**beginning))
+    try:
+        with serving(application, place):
+            yield Explorer(session, token, place.address, place.port, application)
+    finally:
+        kept.close()
+
+
+def made_up(folder: Path, files: list[Path], count: int, encoder: Encoder, towards: Features) -> Collection:
+    """Return a collection of made-up features, each nearest to one of some rows; its images are links to some files.
+
+    Args:
+        folder: Where the links are made.
+        files: Images that stand for all.
+        count: How many images.
+        encoder: The model.
+        towards: Unit rows, shape ``(n, dim)``, one of which each image is near.
+    """
+    generator = np.random.default_rng(0)
+    dim = towards.shape[1]
+    rows = towards[generator.integers(len(towards), size=count)]
+    rows = rows + generator.normal(scale=1.2 / np.sqrt(dim), size=(count, dim)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    paths = [folder / f"{index:06}{files[0].suffix}" for index in range(count)]
+    for index, path in enumerate(paths):
+        path.symlink_to(files[index % len(files)])
+    collection = Collection(str(folder), dim)
+    collection.add([Encoded(str(path), row) for path, row in zip(paths, rows.astype(np.float32), strict=True)])
+    stopped = threading.Event()
+    stopped.set()
+    collection.encode(encoder, Pipeline(), stopped)  # there is nothing to encode
+    return collection
