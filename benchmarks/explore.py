@@ -71,11 +71,15 @@ def measure(page: Page, count: int, photos: list[Path], rounds: int) -> None:
         folder = Path(work) / "images"
         folder.mkdir()
         collection = made_up(folder, photos, count, encoder, towards)
-        with served(encoder, collection, Path(work) / "corrections.csv", Pipeline(), text="\n".join(LABELS)) as explorer:
+        with served(
+            encoder, collection, Path(work) / "corrections.csv", Pipeline(), text="\n".join(LABELS)
+        ) as explorer:
             page.open(explorer.url, width=1280, height=900)
             page.wait("document.querySelectorAll('.tile img[src]').length > 20")
             page.run(WATCH)
-            page.run("document.getElementById('labels').focus(); document.getElementById('labels').setSelectionRange(1e6, 1e6)")
+            page.run(
+                "document.getElementById('labels').focus(); document.getElementById('labels').setSelectionRange(1e6, 1e6)"
+            )
             page.press("Enter")
             words = ["cat", "cup", "cow", "car", "cap", "can", "bus", "bed", "box", "bag"][:rounds]
             taken = []
@@ -83,30 +87,44 @@ def measure(page: Page, count: int, photos: list[Path], rounds: int) -> None:
                 page.wait("!window.pressed")
                 taken += [press(page, key) for key in word]
                 page.press("Enter")
-            print(f"{count:>8,} images x {len(LABELS)} labels, a letter: median {statistics.median(taken):.0f} ms, "
-                  f"best {min(taken):.0f}, worst {max(taken):.0f}, of {len(taken)}", flush=True)
+            print(
+                f"{count:>8,} images x {len(LABELS)} labels, a letter: median {statistics.median(taken):.0f} ms, "
+                f"best {min(taken):.0f}, worst {max(taken):.0f}, of {len(taken)}",
+                flush=True,
+            )
             page.run("document.getElementById('labels').select()")
             page.press("b")
             page.wait("window.times.length > 0")
-            page.run("""window.times.length = 0; document.getElementById('labels').focus();
-                document.execCommand('selectAll'); document.execCommand('insertText', false, %r)""" % "\n".join(
-                f"another {word}" for word in LABELS))
+            page.run(
+                """window.times.length = 0; document.getElementById('labels').focus();
+                document.execCommand('selectAll'); document.execCommand('insertText', false, %r)"""
+                % "\n".join(f"another {word}" for word in LABELS)
+            )
             page.wait("window.times.length > 0")
-            print(f"{'':>8} 50 labels pasted, none of them typed before: {page.run('window.times[0]'):.0f} ms", flush=True)
+            print(
+                f"{'':>8} 50 labels pasted, none of them typed before: {page.run('window.times[0]'):.0f} ms", flush=True
+            )
             for what, selector, side, by in (
-                ("rows", "#board", "scrollTop", 40), ("a strip", ".strip:not([hidden])", "scrollLeft", 60),
+                ("rows", "#board", "scrollTop", 40),
+                ("a strip", ".strip:not([hidden])", "scrollLeft", 60),
             ):
                 page.run("document.activeElement.blur()")
                 elements, longest, tasks = page.run(SCROLL % (selector, side, by))
-                print(f"{'':>8} scrolling {what}: {elements} elements, longest task {longest:.0f} ms, "
-                      f"{tasks} above 50 ms", flush=True)
+                print(
+                    f"{'':>8} scrolling {what}: {elements} elements, longest task {longest:.0f} ms, "
+                    f"{tasks} above 50 ms",
+                    flush=True,
+                )
             page.run("document.getElementById('labels').value = ''")
             page.run("document.getElementById('labels').dispatchEvent(new Event('input'))")
             page.wait("document.querySelectorAll('.row').length === 0")
             for by in (60, 900, 20000):
                 elements, longest, tasks = page.run(SCROLL % ("#board", "scrollTop", by))
-                print(f"{'':>8} scrolling all, {by} px a frame: {elements} elements, longest task {longest:.0f} ms, "
-                      f"{tasks} above 50 ms", flush=True)
+                print(
+                    f"{'':>8} scrolling all, {by} px a frame: {elements} elements, longest task {longest:.0f} ms, "
+                    f"{tasks} above 50 ms",
+                    flush=True,
+                )
 
 
 def main() -> None:

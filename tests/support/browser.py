@@ -22,7 +22,16 @@ FLAGS = (
 PATIENCE_SECONDS = 300
 """A browser that is silent for so long hangs; a busy machine makes it slow, and that is no failure."""
 
-_CODES = {"Tab": 9, "Enter": 13, "Escape": 27, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+_CODES = {
+    "Tab": 9,
+    "Enter": 13,
+    "Escape": 27,
+    " ": 32,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 """Keys that are no characters, with their numbers."""
 
 

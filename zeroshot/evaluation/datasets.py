@@ -201,9 +201,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
     return Dataset(tuple(paths), targets, LabelSet(tuple(labels)), tuple(distinct), tuple(_repeats(labels)))
 
 
-def _last_corrections(
-    rows: list[tuple[int, list[str]]], header: list[str], source: str
-) -> list[tuple[int, list[str]]]:
+def _last_corrections(rows: list[tuple[int, list[str]]], header: list[str], source: str) -> list[tuple[int, list[str]]]:
     """Return the lines of corrections that hold: for each path the last that names a label and was not taken back."""
     path, label, refused = header.index("path"), header.index("label"), header.index("not")
     held: dict[str, tuple[int, list[str]]] = {}

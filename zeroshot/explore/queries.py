@@ -11,7 +11,7 @@ import numpy as np
 from ..encoder import Features
 from ..errors import LabelError
 
-_SIGN = re.compile(r"(?:^|\s)([+-])\s*")
+_SIGN = re.compile(r"(?:^|\s)([+-])")
 _WEIGHT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)\s*[*×]\s*")
 _MOST_TERMS = 32
 

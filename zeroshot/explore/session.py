@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ from .label_text import read_label_text
 from .queries import add_up, parse_terms
 from .sorting import Columns, Marks, Ranking, Scored, Sorting, rank, score
 
+_ROW = re.compile(r"([0-9]{1,9})|pair-([0-9]{1,9})-([0-9]{1,9})")
 _MOST_VIEWS = 12
 _MOST_DROPS = 32
 _MOST_UNDO = 200
@@ -91,12 +93,11 @@ class View:
             return self.sorting.unknown(threshold)
         if name == "all":
             return self.sorting.everything()
-        numbers = [int(part) for part in name.removeprefix("pair-").split("-") if part.isdecimal()]
-        if not numbers or not all(number < self.sorting.n_answers for number in numbers):
+        found = _ROW.fullmatch(name)
+        numbers = [int(number) for number in found.groups() if number] if found else []
+        if not numbers or max(numbers) >= self.sorting.n_answers:
             raise LookupError(name)
-        if name.startswith("pair-") and len(numbers) == 2:
-            return self.sorting.pair(*numbers)
-        return self.sorting.row(numbers[0], threshold)
+        return self.sorting.row(numbers[0], threshold) if len(numbers) == 1 else self.sorting.pair(*numbers)
 
 
 class RowMemory:

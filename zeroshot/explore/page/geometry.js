@@ -48,6 +48,6 @@ export const rowRange = (tops, top, height, beyond = 120) => {
 export const CHUNK = 60;
 export const chunks = (first, last) => {
   const found = [];
-  for (let chunk = Math.floor(first / CHUNK); chunk * CHUNK < last; chunk += 1) found.push(chunk);
+  for (let chunk = Math.floor(first / CHUNK); first < last && chunk * CHUNK < last; chunk += 1) found.push(chunk);
   return found;
 };

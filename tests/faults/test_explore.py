@@ -1,0 +1,420 @@
+"""Attacks on the live page: strangers' requests, ids that are paths, floods, folders that vanish, disks that fill."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import json
+import os
+import resource
+import shutil
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from support.explorer import Explorer, explore
+from support.fakes import COLOURS, FakeEncoder
+from zeroshot.explore import actions
+from zeroshot.explore.security import Guard, Token, allowed_hosts
+
+ATTACK = "<img src=x onerror=document.title='owned'>"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Six images in three colours, one of them with markup in its name, and one that is damaged."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index, colour in enumerate(["red", "green", "blue"] * 2):
+        Image.new("RGB", (40, 30), COLOURS[colour]).save(folder / f"{index}{'<b>' if index == 3 else ''}.png")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "secret.png").write_bytes((folder / "0.png").read_bytes())
+    return folder
+
+
+@pytest.fixture
+def page(pictures: Path, tmp_path: Path) -> Iterator[Explorer]:
+    with explore(FakeEncoder(), pictures, tmp_path / "corrections.csv") as explorer:
+        yield explorer
+
+
+def sort(page: Explorer, labels: str = "red, green, blue", **more: Any) -> dict[str, Any]:
+    asked = {"labels": labels, "windows": [["0", 0, 50], ["all", 0, 50]], "threshold": 0}
+    return page.post("sort", **(asked | more))
+
+
+def wait_for_job(page: Explorer) -> dict[str, Any]:
+    page.application.actions._thread.join()  # type: ignore[union-attr]
+    found: dict[str, Any] = page.post("changes")["job"]
+    return found
+
+
+class TestStrangers:
+    """Who may not ask."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Host": "evil.example"},
+            {"Host": "evil.example:{port}"},
+            {"Host": "127.0.0.1"},
+            {"Host": "127.0.0.1:1"},
+            {"Host": "127.0.0.1:{port}@evil.example"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://127.0.0.1:1"},
+            {"Origin": "http://localhost:{port}"},
+            {"Origin": "http://127.0.0.1:{port}.evil.example"},
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Sec-Fetch-Site": "none"},
+        ],
+    )
+    def test_foreign_requests_are_refused(self, page: Explorer, headers: dict[str, str]) -> None:
+        """A foreign Host, Origin or site is refused even with the token, before anything is looked at."""
+        named = {name: value.format(port=page.port) for name, value in headers.items()}
+        status, body, _ = page.ask(
+            "POST", "/api/start", b"{}", **{"Authorization": f"Bearer {page.token.value}", **named}
+        )
+        assert status == 403
+        assert b"folder" not in body
+
+    def test_the_page_itself_may_be_opened_by_its_address_only(self, page: Explorer) -> None:
+        """Typed or opened by the terminal is well; a link, form or frame of another site is not."""
+        assert page.ask("GET", "/", **{"Sec-Fetch-Site": "none"})[0] == 200
+        assert page.ask("GET", "/", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+        form = {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"}
+        assert page.ask("POST", "/api/uncorrect", b"a=b", **form)[0] == 403
+
+    @pytest.mark.parametrize("name", ["start", "changes", "sort", "rows", "search", "correct", "uncorrect", "image"])
+    @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer ", "Basic {token}", "{token}", "Bearer é"])
+    def test_the_token_is_needed(self, page: Explorer, name: str, authorization: str | None) -> None:
+        """Without the token, or with another, nothing is answered; the token in the address or a cookie is none."""
+        headers = {} if authorization is None else {"Authorization": authorization.format(token=page.token.value)}
+        for path in (f"/api/{name}", f"/api/{name}?token={page.token.value}"):
+            status, body, _ = page.ask("POST", path, b"{}", Cookie=f"token={page.token.value}", **headers)
+            assert status == 401
+            assert b"images" not in body
+
+    @pytest.mark.parametrize("name", ["drop", "records", "plan", "carry-out", "undo", "command", "labels"])
+    def test_nothing_is_written_without_the_token(self, page: Explorer, name: str, pictures: Path) -> None:
+        """Neither uploads nor exports nor a sort begin."""
+        before = sorted(pictures.parent.rglob("*"))
+        assert page.ask("POST", f"/api/{name}", b"{}")[0] == 401
+        assert sorted(pictures.parent.rglob("*")) == before
+
+    def test_there_is_no_cookie_and_no_leave_for_others(self, page: Explorer) -> None:
+        """No answer sets a cookie or lets another origin read it; the page runs only what it brings."""
+        answers = [page.ask("GET", "/"), page.ask("OPTIONS", "/api/start", Origin="https://evil.example")]
+        answers += [page.ask("GET", "/page/main.js"), page.ask("POST", "/api/start"), page.ask("GET", "/nothing")]
+        for _, _, headers in answers:
+            assert "set-cookie" not in headers and "access-control-allow-origin" not in headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cross-origin-resource-policy"] == "same-origin"
+        first, second = (page.ask("GET", "/")[2]["content-security-policy"] for _ in range(2))
+        assert first.startswith("default-src 'none'; script-src 'nonce-") and "unsafe" not in first
+        assert first != second
+
+    def test_hosts_of_other_addresses(self) -> None:
+        """Bound to all addresses, a literal address is ours and a name that was made to point here is not."""
+        guard = Guard(None, allowed_hosts("0.0.0.0", 80), addresses=True)  # type: ignore[arg-type]
+        assert guard._is_ours("192.168.1.5:80")
+        assert not guard._is_ours("evil.example:80")
+        assert not guard._is_ours("192.168.1.5:81")
+        assert "example.org:8000" in allowed_hosts("example.org", 8000)
+        assert allowed_hosts("127.0.0.1", 1) == {"127.0.0.1:1", "localhost:1", "[::1]:1"}
+
+
+class TestIds:
+    """Images by id."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "../secret.png", "..%2fsecret.png", "%2e%2e/secret.png", "/etc/passwd", "0/../1", "-1", "1e0", "0x0", "",
+            "99", "99999999999999999999999999", "%00", "0%00", "٣",
+        ],
+    )  # fmt: skip
+    def test_paths_are_no_ids(self, page: Explorer, name: str) -> None:
+        """Nothing but the number of an image leads to one, even with a right signature."""
+        signature = page.token.sign(f"thumb/{name}")
+        for kind in ("thumb", "large"):
+            path = f"/{kind}/{name}?s={signature}".encode("ascii", "ignore").decode()
+            status, body, _ = page.ask("GET", path)
+            assert status in (401, 404, 307)
+            assert not body.startswith(b"RIFF")
+
+    def test_a_signature_is_for_one_address(self, page: Explorer) -> None:
+        """That of another image, of another kind, of another token, or a part of it opens nothing."""
+        good = page.token.sign("thumb/0")
+        status, body, headers = page.ask("GET", f"/thumb/0?s={good}")
+        assert (status, headers["content-type"], body[:4]) == (200, "image/webp", b"RIFF")
+        for path in (
+            *(f"/thumb/1?s={good}", f"/large/0?s={good}", f"/thumb/0?s={good[:-1]}", "/thumb/0", "/thumb/0?s="),
+            f"/thumb/0?s={Token().sign('thumb/0')}",
+        ):
+            assert page.ask("GET", path)[0] == 401
+        assert page.ask("GET", f"/thumb/0?s={good}", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
+
+    def test_modules_are_named_ones(self, page: Explorer) -> None:
+        """Only the page's own modules are served, whatever is asked for."""
+        assert page.ask("GET", "/page/main.js")[0] == 200
+        for name in ("../app.py", "..%2fapp.py", "index.html", "style", "explore.css", "%2e%2e%2f%2e%2e%2fapp.py"):
+            assert page.ask("GET", f"/page/{name}")[0] == 404
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            b"[]", b"null", b"{", b"\xff", b'{"labels": 3}', b'{"labels": "a", "windows": [[1]]}',
+            b'{"labels": "a", "windows": [["0", "x", 1]]}', b'{"labels": "a", "threshold": NaN}',
+            b'{"labels": "a", "threshold": 1e999}', b'{"labels": "a", "threshold": "1"}', b'{"set": "../../secret"}',
+            b'{"set": "/etc/passwd", "labels": "a"}', b'{"labels": "a", "templates": ["{}{}"]}', b"[" * 100000,
+            b'{"labels": "a", "windows": [["0", 1e400, 1]]}',
+        ],
+    )  # fmt: skip
+    def test_nonsense_is_refused_in_one_line(self, page: Explorer, asked: bytes) -> None:
+        """Whatever is not as expected is an error of the asker, never one of the server."""
+        status, body, _ = page.ask("POST", "/api/sort", asked, Authorization=f"Bearer {page.token.value}")
+        assert status == 400, body
+        assert sort(page)["status"] == 200
+
+    def test_rows_and_views_that_are_not_there(self, page: Explorer) -> None:
+        """They give an error or nothing; a view that is too old is to be made anew."""
+        view = sort(page)["view"]
+        rows = ["-1", "99", "pair-0-99", "pair-", "../x", "hits", ""]
+        assert page.post("rows", view=view, windows=[[row, 0, 9] for row in rows])["rows"] == []
+        assert page.post("rows", view="v999")["status"] == 410
+        for row in rows:
+            assert page.post("correct", view=view, row=row, ranges=[[0, 1]], label="x")["status"] == 400
+        assert page.post("image", view=view, image=99)["status"] == 404
+        assert page.post("search", images=[[1.0, 99]])["status"] == 400
+
+
+class TestMarkup:
+    """Names that a careless page would run; the browser's part is in tests/pages."""
+
+    def test_stays_text(self, page: Explorer) -> None:
+        """Labels and file names are data of JSON, which no browser takes for a page."""
+        found = sort(page, f"red {ATTACK}\ngreen")
+        assert found["answers"][0] == f"red {ATTACK}"
+        assert any("<b>" in item[3] for row in found["rows"] for item in row["items"])
+        status, body, headers = page.ask("POST", "/api/sort", b"{}", Authorization=f"Bearer {page.token.value}")
+        assert headers["content-type"] == "application/json" and status == 200 and body
+
+
+class TestFloods:
+    """Too much at once."""
+
+    def test_a_huge_image_is_refused(self, page: Explorer) -> None:
+        """More bytes than allowed are not read; a small file that unfolds to a giant is not decoded."""
+        headers = {"Authorization": f"Bearer {page.token.value}"}
+        assert page.ask("POST", "/api/drop", **headers, **{"Content-Length": "99000000000"})[0] == 413
+        raw = zlib.compress(bytes(30001) * 10)
+        giant = io.BytesIO()
+        Image.new("1", (1, 1)).save(giant, "PNG")
+        data = bytearray(giant.getvalue())
+        data[16:24] = (30000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+        status, body, _ = page.ask("POST", "/api/drop", bytes(data) + raw, **headers)
+        assert status == 400 and b"pixels" in body
+        assert page.ask("POST", "/api/drop", b"not an image", **headers)[0] == 400
+        whole = io.BytesIO()
+        Image.new("RGB", (20, 20), COLOURS["blue"]).save(whole, "PNG")
+        status, body, _ = page.ask("POST", "/api/drop", whole.getvalue(), **headers)
+        hits = page.post("search", drops=[[1.0, json.loads(body)["drop"]]], windows=[["hits", 0, 2]], threshold=-1)
+        assert [item[3] for item in hits["rows"][0]["items"]] == ["2.png", "5.png"]
+
+    def test_a_long_request_is_refused(self, page: Explorer) -> None:
+        """A body beyond the limit is not read to its end, announced or not."""
+        headers = {"Authorization": f"Bearer {page.token.value}"}
+        assert page.ask("POST", "/api/sort", b" " * 1_100_000, **headers)[0] == 413
+
+    @pytest.mark.slow
+    def test_ten_thousand_requests_at_once(self, page: Explorer) -> None:
+        """Each is answered or refused, and the server goes on."""
+        sort(page)
+        signature = page.token.sign("thumb/0")
+        request = f"GET /thumb/0?s={signature} HTTP/1.1\r\nHost: 127.0.0.1:{page.port}\r\nConnection: close\r\n\r\n"
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        at_once = min(10_000, limit // 3 if limit > 0 else 10_000)
+
+        async def one(gate: asyncio.Semaphore) -> str:
+            async with gate:
+                try:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+                    writer.write(request.encode())
+                    line = await reader.readline()
+                    writer.close()
+                    return line.split(b" ")[1].decode() if line else "closed"
+                except (OSError, IndexError):
+                    return "closed"
+
+        async def all_of_them() -> list[str]:
+            gate = asyncio.Semaphore(at_once)
+            return await asyncio.gather(*(one(gate) for _ in range(10_000)))
+
+        found = asyncio.run(all_of_them())
+        assert set(found) <= {"200", "503", "closed"}
+        assert "200" in found
+        assert sort(page)["status"] == 200
+
+    @pytest.mark.slow
+    def test_memory_is_flat_over_hours(self, page: Explorer) -> None:
+        """Thousands of sorts, searches, corrections and polls leave no more behind than some dozens."""
+        headers = {"Authorization": f"Bearer {page.token.value}"}
+        session = page.session
+        for index in range(300):
+            view = sort(page, f"red thing {index}, blue")["view"]
+            page.post("correct", view=view, row="all", ranges=[[0, 2]], label=f"l{index}")
+            session.keep_drop(session.collection.features[0])
+            session.search(f"word {index}", [], [])
+            page.post("changes")
+        assert page.ask("POST", "/api/changes", b"{}", **headers)[0] == 200
+        assert len(session._views) <= 12 and len(session._drops) <= 32 and len(session._undo) <= 200
+        assert len(session._columns._kept) <= 512
+
+
+class TestTrouble:
+    """What happens to folders and disks."""
+
+    def test_a_folder_that_disappears(self, page: Explorer, pictures: Path, tmp_path: Path) -> None:
+        """What was encoded can still be sorted and corrected; its images say that they are gone; a plan moves none."""
+        view = sort(page)["view"]
+        shutil.rmtree(pictures)
+        assert page.post("changes")["there"] is False
+        assert page.ask("GET", f"/thumb/1?s={page.token.sign('thumb/1')}")[0] == 404
+        assert page.post("image", view=view, image=1)["problem"] == "no such file"
+        assert page.post("correct", view=view, row="0", ranges=[[0, 1]], label="green")["images"] == 1
+        plan = page.post("plan", view=view, into=str(tmp_path / "out"), placement="move")
+        assert plan["steps"] == 0 and plan["stays"] == 7
+        assert not (tmp_path / "out").exists()
+
+    def test_a_disk_that_fills_during_a_sort(
+        self, page: Explorer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The sort stops and says so; what was moved is known, and the button takes it back."""
+        before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+        view = sort(page)["view"]
+        plan = page.post("plan", view=view, into=str(tmp_path / "out"), placement="move")
+        write, written = os.write, []
+
+        def full(descriptor: int, data: bytes) -> int:
+            if b'"begin"' in data:
+                written.append(data)
+                if len(written) == 4:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            return write(descriptor, data)
+
+        monkeypatch.setattr(os, "write", full)
+        assert page.post("carry-out", plan=plan["plan"])["status"] == 200
+        job = wait_for_job(page)
+        assert (job["done"], job["undoable"], job["running"]) == (3, True, False)
+        assert "cannot write the journal" in job["error"] and job["hint"]
+        assert page.session.collection.path(0).startswith(str(tmp_path / "out"))
+        assert page.ask("GET", f"/thumb/0?s={page.token.sign('thumb/0')}")[0] == 200
+        monkeypatch.undo()
+        page.post("undo")
+        job = wait_for_job(page)
+        assert (job["done"], job["error"]) == (3, "")
+        assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
+        assert page.session.collection.path(0) == str(pictures / "0.png")
+
+    def test_a_sort_follows_corrections_and_they_follow_the_images(
+        self, page: Explorer, pictures: Path, tmp_path: Path
+    ) -> None:
+        """Corrected images go to the folder that the user said; moved, they keep what was said, and back again."""
+        view = sort(page)["view"]
+        page.post("correct", view=view, row="0", ranges=[[0, 1]], label="blue")
+        found = sort(page)
+        corrected = str(pictures / "0.png")
+        assert found["accuracy"]["of"] == 1 and found["counts"] == [1, 2, 3]
+        plan = page.post("plan", view=found["view"], into=str(tmp_path / "out"), placement="move")
+        assert dict(plan["folders"]) == {"red": 1, "green": 2, "blue": 3}
+        assert page.post("carry-out", plan="p999")["status"] == 400
+        page.post("carry-out", plan=plan["plan"])
+        wait_for_job(page)
+        assert (tmp_path / "out/blue/0.png").exists() and not Path(corrected).exists()
+        assert page.session.corrections.of(str(tmp_path / "out/blue/0.png")).label == "blue"
+        assert not page.session.corrections.of(corrected)
+        assert sort(page)["counts"] == [1, 2, 3]
+        page.post("undo")
+        wait_for_job(page)
+        assert page.session.corrections.of(corrected).label == "blue"
+        assert page.post("undo")["status"] == 400
+
+    def test_nothing_is_overwritten(self, page: Explorer, pictures: Path, tmp_path: Path) -> None:
+        """A file where an image would go stays; a plan into a file, or none, is refused."""
+        (tmp_path / "out/red").mkdir(parents=True)
+        (tmp_path / "out/red/0.png").write_bytes(b"mine")
+        view = sort(page)["view"]
+        plan = page.post("plan", view=view, into=str(tmp_path / "out"), placement="copy")
+        page.post("carry-out", plan=plan["plan"])
+        wait_for_job(page)
+        assert (tmp_path / "out/red/0.png").read_bytes() == b"mine"
+        assert (tmp_path / "out/red/0 (2).png").exists()
+        for into in ("", " ", str(pictures / "0.png"), "\0", "x" * 5000):
+            assert page.post("plan", view=view, into=into, placement="move")["status"] == 400
+        assert page.post("plan", view=view, into="x", placement="shred")["status"] == 400
+
+    def test_a_full_disk_loses_no_earlier_correction(
+        self, page: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A correction that cannot be kept is an error that says so, and the next one works."""
+        view = sort(page)["view"]
+        page.post("correct", view=view, row="all", ranges=[[0, 1]], label="green")
+        kept = (tmp_path / "corrections.csv").read_bytes()
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        answer = page.post("correct", view=view, row="all", ranges=[[1, 3]], label="green")
+        assert answer["status"] == 400 and "No space left" in answer["error"] and answer["hint"]
+        monkeypatch.undo()
+        assert (tmp_path / "corrections.csv").read_bytes() == kept
+        assert page.post("correct", view=view, row="all", ranges=[[1, 3]], label="green")["images"] == 2
+
+    def test_two_at_once_correct_one_after_the_other(self, page: Explorer, tmp_path: Path) -> None:
+        """Tabs that correct at the same moment lose nothing, and see each other's."""
+        view = sort(page)["view"]
+
+        def tab(label: str) -> None:
+            for index in range(6):
+                page.post("correct", view=view, row="all", ranges=[[index, index + 1]], label=label)
+
+        tabs = [threading.Thread(target=tab, args=(name,)) for name in ("one", "two", "three")]
+        for thread in tabs:
+            thread.start()
+        for thread in tabs:
+            thread.join()
+        lines = (tmp_path / "corrections.csv").read_text().splitlines()
+        assert len(lines) == 1 + page.post("changes")["version"]
+        assert len(page.session.corrections.all()) == 6
+        while page.post("uncorrect")["images"]:
+            pass
+        assert page.session.corrections.all() == {}
+
+
+def test_exports_are_what_the_commands_read(page: Explorer, tmp_path: Path) -> None:
+    """Labels lead back to the same labels, records are those of `classify`, the command names what was typed."""
+    text = "red: crimson\ngreen\nbackground: blue"
+    view = sort(page, text)["view"]
+    from zeroshot.prompts.labels import parse_label_yaml
+
+    labels = parse_label_yaml(page.post("labels", view=view)["yaml"], "x")
+    assert labels.labels[0].aliases == ("crimson",) and labels.labels[2].background
+    status, body, _ = page.ask(
+        "POST", "/api/records", json.dumps({"view": view}).encode(), Authorization=f"Bearer {page.token.value}"
+    )
+    records = [json.loads(line) for line in body.splitlines()]
+    assert status == 200 and len(records) == 7
+    assert [record.get("label") for record in records] == ["red", "green", None, "red", "green", None, None]
+    assert set(records[0]) == {"path", "label", "probability", "top"} and set(records[-1]) == {"path", "error"}
+    command = page.post("command", view=view, threshold=0.25)
+    assert command["command"].startswith("zeroshot classify ") and command["needs_file"]
+    assert command["command"].endswith("--labels-file labels.yaml --threshold 0.25")
+    plain = page.post("command", view=sort(page, "red, it's green")["view"])
+    assert "--labels 'red,it'\"'\"'s green'" in plain["command"]
+    assert actions.export_labels(page.session.view(view)) == page.post("labels", view=view)["yaml"]

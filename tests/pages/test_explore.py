@@ -1,0 +1,282 @@
+"""The live page in a browser: what is typed, pressed, dragged and dropped, as a user does it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from support.browser import Page, find_chromium, open_browser
+from support.explorer import Explorer, explore, made_up, served
+from support.fakes import COLOURS, FakeEncoder
+from zeroshot.classifier import build_classifier
+from zeroshot.features.pipeline import Pipeline
+from zeroshot.prompts.labels import parse_labels
+from zeroshot.prompts.template_sets import from_templates
+
+needs_browser = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt-get install chromium")
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt-get install nodejs")
+
+PAGE = Path(__file__).parents[2] / "zeroshot/explore/page"
+HOSTILE = ("red <img src=x onerror=document.title='owned'>", "green\"><script>document.title='owned'</script>", "blue")
+
+COUNTS = "[...document.querySelectorAll('.row')].map((row) => row.getAttribute('aria-label'))"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Page]:
+    with open_browser() as page:
+        yield page
+
+
+@pytest.fixture
+def explorer(tmp_path: Path) -> Iterator[Explorer]:
+    """Nine images in three colours, with hostile names."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(9):
+        colour = [40 + 8 * index] * 3
+        colour[index % 3] = 255
+        name = f"{index}<img src=x onerror=document.title='owned'>.png" if index == 4 else f"{index}.png"
+        Image.new("RGB", (64, 48), tuple(colour)).save(folder / name)
+    with explore(FakeEncoder(logit_scale=4.0), folder, tmp_path / "corrections.csv") as found:
+        yield found
+
+
+@pytest.fixture
+def page(browser: Page, explorer: Explorer) -> Page:
+    browser.open(explorer.url)
+    browser.wait("document.querySelectorAll('.tile img[src]').length === 9")
+    return browser
+
+
+def type_labels(page: Page, text: str) -> None:
+    page.run("document.getElementById('labels').focus(); document.getElementById('labels').select()")
+    page.type(text)
+
+
+@needs_browser
+class TestPage:
+    """The page and a user."""
+
+    def test_sorts_as_labels_are_typed(self, page: Page) -> None:
+        """Rows appear with their counts, whatever is wrong is named meanwhile, and the token leaves the address."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        assert page.run("location.href").endswith("/") and "token" not in page.run("location.href")
+        page.type(", blue")
+        page.wait("!document.getElementById('problem').hidden")
+        assert "twice" in page.run("document.getElementById('problem').textContent")
+        assert page.run(COUNTS) == ["red: 3", "green: 3", "blue: 3"]
+        page.send("Page.reload")
+        page.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        assert page.complaints == []
+
+    def test_hostile_labels_stay_text(self, page: Page) -> None:
+        """Markup in labels and names is shown as written; nothing of it runs or is fetched."""
+        page.run(f"document.getElementById('labels').value = {json.dumps(chr(10).join(HOSTILE))}")
+        page.run("document.getElementById('labels').dispatchEvent(new Event('input'))")
+        page.wait(f"{COUNTS}.length === 3")
+        page.run("document.querySelectorAll('.tile')[1].click()")
+        page.press("Enter")
+        page.wait("document.getElementById('viewer-path').textContent !== ''")
+        page.press("Escape")
+        assert page.run("[...document.querySelectorAll('.row b')].map((b) => b.textContent)") == list(HOSTILE)
+        assert "owned" not in page.run("document.title")
+        assert all(address.startswith("http://127.0.0.1:") for address in page.requests if address != "about:blank")
+
+    def test_corrects_by_keys_and_takes_back(self, page: Page, explorer: Explorer, browser: Page) -> None:
+        """A range by shift, a key for a label, `x`, accuracy with its interval, `u`; another tab sees it."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.press("ArrowRight", shift=True)
+        assert page.run("document.getElementById('picked-count').textContent") == "2 images"
+        page.press("3")
+        page.wait(f"{COUNTS}.join() === 'red: 1,green: 3,blue: 5'")
+        assert page.run("document.getElementById('accuracy').textContent").startswith("0 % 0 of 2 right (0 to 66 %)")
+        page.press("x")
+        page.wait(f"!{COUNTS}.join().includes('red: 1')")
+        table = explorer.session.corrections.path.read_text().splitlines()
+        assert len(table) == 4 and table[3].endswith(",,red")
+        explorer.post("uncorrect")  # another tab
+        page.wait(f"{COUNTS}.join() === 'red: 1,green: 3,blue: 5'")
+        page.press("u")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        assert page.complaints == []
+
+    def test_threshold_fills_the_unknown(self, page: Page) -> None:
+        """Dragging the threshold moves images to the row of unknown ones, which stands first."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.length === 3")
+        page.run("const t = document.getElementById('threshold'); t.value = 1; t.dispatchEvent(new Event('input'))")
+        page.wait(f"{COUNTS}[0] === 'unknown: 9'")
+        assert "0 of 9 images answered" in page.run("document.getElementById('at-threshold').textContent")
+
+    def test_searches_by_text_and_more_like_this(self, page: Page) -> None:
+        """A sum of texts ranks all images with their cosines, a cut-off narrows them, Escape ends it."""
+        page.run("document.activeElement.blur()")
+        page.press("/")
+        page.type("red - blue")
+        page.wait("document.getElementById('title').textContent.startsWith('Search')")
+        page.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        first = page.run("document.querySelector('.tile').getAttribute('aria-label')")
+        assert first.startswith(("0.png", "3.png", "6.png"))
+        page.run(
+            "const c = document.getElementById('cutoff'); c.value = c.max - 0.02; c.dispatchEvent(new Event('input'))"
+        )
+        page.wait("/Search [1-8] image/.test(document.getElementById('title').textContent)")
+        page.press("Escape")
+        page.wait("document.getElementById('title').textContent.startsWith('9 images')")
+        page.run("document.querySelectorAll('.tile')[2].click()")
+        page.press("m")
+        page.wait("document.querySelectorAll('.chip').length === 1 && document.querySelectorAll('.tile').length === 9")
+        page.press("Escape")
+
+    def test_searches_by_a_dropped_image(self, page: Page) -> None:
+        """An image dropped onto the page, from anywhere, finds those like it."""
+        page.run("""(async () => {
+            const canvas = document.createElement('canvas');
+            canvas.getContext('2d').fillStyle = 'rgb(0,0,255)';
+            canvas.getContext('2d').fillRect(0, 0, 300, 150);
+            const blob = await new Promise((done) => canvas.toBlob(done, 'image/png'));
+            const data = new DataTransfer();
+            data.items.add(new File([blob], 'blue.png', { type: 'image/png' }));
+            window.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+        })()""")
+        page.wait("document.querySelectorAll('.chip img').length === 1")
+        page.wait(
+            "['2.png', '5.png', '8.png'].some((name) => document.querySelector('.tile').getAttribute('aria-label').startsWith(name))"
+        )
+        assert page.complaints == []
+
+    def test_opens_one_image(self, page: Page) -> None:
+        """Path, probabilities, cosines, prompts and facts; arrows go on."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.length === 3")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.press("Enter")
+        page.wait(
+            "document.querySelectorAll('#viewer-top tr').length === 3 && document.getElementById('viewer-image').naturalWidth === 64"
+        )
+        first = page.run("document.getElementById('viewer-path').textContent")
+        assert "64 × 48 pixels" in page.run("document.getElementById('viewer-facts').textContent")
+        assert page.run("document.getElementById('viewer-prompts').children.length") > 3
+        page.press("ArrowRight")
+        page.wait(f"document.getElementById('viewer-path').textContent !== {json.dumps(first)}")
+        page.press("Escape")
+
+    def test_sorts_into_folders_and_takes_back(self, page: Page, explorer: Explorer, tmp_path: Path) -> None:
+        """The plan first, then the sort, then its undo, all by buttons."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.length === 3")
+        page.run("document.getElementById('open-acting').click()")
+        page.run("document.querySelector('[value=move]').click(); document.getElementById('sorting').requestSubmit()")
+        page.wait("!document.getElementById('plan').hidden")
+        assert "Nothing is changed yet. This would move 9 images" in page.run(
+            "document.getElementById('plan').textContent"
+        )
+        assert not (tmp_path / "images-sorted").exists()
+        page.run("document.getElementById('carry-out').click()")
+        page.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images sorted')")
+        assert len(list((tmp_path / "images-sorted/red").iterdir())) == 3
+        page.wait("!document.getElementById('undo-sort').disabled")
+        page.run("document.getElementById('undo-sort').click()")
+        page.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images taken back')")
+        assert len(list((tmp_path / "images").iterdir())) == 9
+        page.run("document.querySelector('#acting [data-close]').click()")
+
+    @pytest.mark.parametrize("width", [390, 1280, 2560])
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_fits_every_window(self, browser: Page, explorer: Explorer, width: int, dark: bool) -> None:
+        """Nothing is wider than the window, every control has a name."""
+        browser.open(explorer.url, width=width, dark=dark)
+        browser.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        type_labels(browser, "red\ngreen\nblue")
+        browser.wait(f"{COUNTS}.length === 3")
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        unnamed = browser.run("""[...document.querySelectorAll('button, input, select, textarea')].filter((one) =>
+            one.checkVisibility() && !(one.labels?.length || one.getAttribute('aria-label') || one.textContent.trim()))
+            .map((one) => one.outerHTML.slice(0, 90))""")
+        assert unnamed == []
+
+    def test_without_the_token_says_what_to_do(self, browser: Page, explorer: Explorer) -> None:
+        """A page opened without its token, or with another one, shows nothing and says where to look."""
+        for address in (explorer.address, explorer.address + "#token=wrong"):
+            browser.open(address)
+            if "wrong" not in address:
+                browser.run("sessionStorage.clear()")
+            browser.open(address)
+            browser.wait("document.body.textContent.includes('the address that the terminal printed')")
+            assert browser.run("document.querySelectorAll('.tile').length") == 0
+
+
+@needs_browser
+def test_many_images_are_few_elements(browser: Page, tmp_path: Path) -> None:
+    """20,000 images in 40 rows, or all in one grid, are some hundreds of elements, wherever one scrolls to."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    colours = [name for name in COLOURS if name != "grey"]
+    for colour in colours:
+        Image.new("RGB", (16, 16), COLOURS[colour]).save(tmp_path / f"{colour}.png")
+    encoder = FakeEncoder()
+    labels = parse_labels(",".join(colours))
+    towards = build_classifier(encoder, labels, from_templates(["{}"])).weights
+    files = [tmp_path / f"{colour}.png" for colour in colours]
+    collection = made_up(folder, files, 20_000, encoder, towards)
+    names = "\n".join(
+        [*colours, *(f"{colour} {other}" for colour in colours[:5] for other in colours[:6] if colour != other)]
+    )
+    with served(encoder, collection, tmp_path / "c.csv", Pipeline(16, 2), text=names) as explorer:
+        browser.open(explorer.url, width=2560, height=1440)
+        browser.wait("document.querySelectorAll('.tile img[src]').length > 20")
+        most = []
+        for place in (0, 500, 3000, 1e9):
+            browser.run(f"document.getElementById('board').scrollTop = {place}")
+            browser.wait("[...document.querySelectorAll('.tile')].every((tile) => tile.tile.id !== null)")
+            most.append(browser.run("document.querySelectorAll('*').length"))
+        browser.run("document.querySelector('.row header button:not([hidden])').click()")
+        browser.wait("document.querySelectorAll('.row').length === 0")
+        for place in (0, 1e5, 1e9):
+            browser.run(f"document.getElementById('board').scrollTop = {place}")
+            browser.wait(
+                "document.querySelectorAll('.tile').length > 3 && [...document.querySelectorAll('.tile')].every((tile) => tile.tile.id !== null)"
+            )
+            most.append(browser.run("document.querySelectorAll('*').length"))
+        assert max(most) <= 2000
+        assert browser.complaints == []
+
+
+@needs_node
+def test_the_modules_are_sound() -> None:
+    """Each module is read by node, and those that know nothing of the page pass their own tests."""
+    for module in PAGE.glob("*.js"):
+        subprocess.run(["node", "--check", module], check=True)
+    done = subprocess.run(
+        ["node", "--test", Path(__file__).with_name("explore.test.mjs")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_modules_write_text_only() -> None:
+    """No module makes markup of a string, runs one, or asks another server."""
+    for module in PAGE.glob("*.js"):
+        source = module.read_text(encoding="utf-8")
+        for word in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "Function(",
+            "://",
+            "var ",
+        ):
+            assert word not in source, (module.name, word)
