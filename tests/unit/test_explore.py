@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +28,13 @@ def features(count: int, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def sort(labels: str | LabelSet, rows: np.ndarray, marks: Marks = Marks(), **options: object) -> Sorting:
+def sort(labels: str | LabelSet, rows: np.ndarray, marks: Marks | None = None, **options: object) -> Sorting:
     label_set = read_label_text(labels) if isinstance(labels, str) else labels
     assert label_set is not None
     classifier = build_classifier(FakeEncoder(**options), label_set, from_templates(["{}"]))
-    return Sorting(classifier, score(classifier, Columns().similarities(rows, classifier.weights)), marks, rows)
+    return Sorting(
+        classifier, score(classifier, Columns().similarities(rows, classifier.weights)), marks or Marks(), rows
+    )
 
 
 class TestSorting:
@@ -81,7 +82,7 @@ class TestSorting:
         assert other in nowhere.unknown(0.0).ids
 
     def test_accuracy_counts_what_was_said(self) -> None:
-        """A confirmed answer is right, another label or a refused answer is wrong, a refusal of another says nothing."""
+        """A confirmed answer is right, another label or a refused answer wrong; refusing another says nothing."""
         rows = features(50)
         before = sort("red, green, blue", rows)
         of_red, of_green = before.row(0, 0).ids.tolist(), before.row(1, 0).ids.tolist()
@@ -192,7 +193,7 @@ class TestCorrections:
                 Corrections(tmp_path / "other")
             assert (tmp_path / "other").read_bytes() == content
 
-    @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
     def test_a_full_disk_keeps_nothing(self) -> None:
         """A correction that the disk does not take is an error, and is not remembered either."""
         kept = Corrections(Path("/dev/full"))

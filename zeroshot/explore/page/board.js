@@ -206,7 +206,25 @@ export class Board {
       if (this.pool.length < POOL) this.pool.push(tile);
     }
     this.tiles = next;
+    this.order(places);
     this.mark();
+  }
+
+  // Keep tiles in the page in the order in which they are seen; moving one that has the focus would lose it.
+  order(places) {
+    const held = document.activeElement?.tile;
+    let before = null;
+    for (const place of places) {
+      const tile = this.tiles.get(place.key);
+      if (tile.parent !== place.parent) continue;
+      const previous = before?.parent === place.parent ? before.element : null;
+      const here = previous ? previous.nextElementSibling : place.parent.querySelector(".tile");
+      if (here !== tile.element) {
+        place.parent.insertBefore(tile.element, here);
+        if (tile === held && this.focus) this.grab = true;
+      }
+      before = tile;
+    }
   }
 
   put(tile, place) {
