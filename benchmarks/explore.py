@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from support.browser import Page, open_browser
 from support.explorer import made_up, served
-
 from zeroshot import build_classifier, load_encoder, load_templates, parse_labels
 from zeroshot.features.pipeline import Pipeline
 
@@ -108,7 +107,7 @@ def measure(page: Page, count: int, photos: list[Path]) -> None:
                 press(page, "Enter")
             clock, server, thread = (sorted(column) for column in zip(*found, strict=True))
             print(
-                f"{count:>8,} images, {len(LABELS)} labels and a letter more: median {statistics.median(clock):.0f} ms, "
+                f"{count:>8,} images, {len(LABELS)} labels and a letter: median {statistics.median(clock):.0f} ms, "
                 f"best {clock[0]:.0f}, worst {clock[-1]:.0f} of {len(clock)}; of the processor "
                 f"{statistics.median(server):.0f} ms in the server, {statistics.median(thread):.0f} in the page",
                 flush=True,
@@ -127,7 +126,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs that stand for all images")
     parser.add_argument("--counts", default="10000,100000", help="numbers of images")
     options = parser.parse_args()
-    photos = sorted(options.photos.rglob("*.jp*g"))
+    photos = sorted(path for path in options.photos.rglob("*") if path.suffix in (".jpg", ".jpeg", ".png"))
     with open_browser() as page:
         for count in map(int, options.counts.split(",")):
             print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)

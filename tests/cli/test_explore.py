@@ -1,0 +1,138 @@
+"""`zeroshot explore` as it is typed: one address, one process a folder, and errors in one line."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.commands import run
+from support.fakes import FakeModel
+from support.fixtures import SaveImage
+
+COMMAND = [sys.executable, "-m", "zeroshot", "explore"]
+
+
+@contextmanager
+def running(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command until the block ends; give it and the address that it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments), "--model", "tiny", "--no-open"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(address: str, name: str) -> dict[str, object]:
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    token = parts.fragment.removeprefix("token=")
+    connection.request("POST", f"/api/{name}", b"{}", {"Authorization": f"Bearer {token}"})
+    found: dict[str, object] = json.loads(connection.getresponse().read())
+    return found
+
+
+def test_serves_until_ctrl_c_and_one_process_a_folder(images: SaveImage, tmp_path: Path) -> None:
+    """One address on stdout; a second one on the same folder, however it is named, says it and stops."""
+    images("all/1.png", "red")
+    (tmp_path / "link").symlink_to(tmp_path / "all")
+    with running(tmp_path / "all", "--labels", r"red\, deep,blue") as (process, address):
+        assert urlsplit(address).hostname == "127.0.0.1"
+        assert ask(address, "start")["labels"] == "red\\, deep\nblue"
+        second = subprocess.run(
+            [*COMMAND, tmp_path / "link", "--model", "tiny", "--no-open"], capture_output=True, text=True
+        )
+        assert (second.returncode, second.stdout) == (1, "")
+        assert f"is being explored already at {address}" in second.stderr
+        kept = list(Path(os.environ["ZEROSHOT_DATA"]).rglob("address"))
+        assert len(kept) == 1 and kept[0].stat().st_mode & 0o077 == 0
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out) == (0, "")
+        assert "ended" in err and "Traceback" not in err
+        assert kept[0].read_text() == ""
+    with running(tmp_path / "all") as (process, again):
+        assert again and again != address
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+        assert process.returncode == 143
+
+
+def test_images_are_encoded_while_the_page_is_open(
+    images: SaveImage, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address is there before the first image has features, and what comes later is sorted too."""
+    from zeroshot.explore import collection
+
+    images("all/1.png", "red")
+    seen: list[int] = []
+    encode = collection.Collection.encode
+
+    def late(self: collection.Collection, *arguments: object) -> None:
+        seen.append(len(self))
+        encode(self, *arguments)  # type: ignore[arg-type]
+        seen.append(len(self))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(collection.Collection, "encode", late)
+    result = run("explore", tmp_path / "all", "--no-open")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("http://127.0.0.1:")
+    assert seen == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["gone"], 1, "is not a folder"),
+        ([".", "--host", "0.0.0.0"], 2, "--token"),
+        ([".", "--token", "short"], 2, "at least 16"),
+        ([".", "--token", "spaces and / slashes #"], 2, "at least 16"),
+        ([".", "--labels", "a,a"], 2, "twice"),
+        ([".", "--calibration", "gone.json"], 1, "cannot read gone.json"),
+        ([".", "--corrections", "all/1.png"], 1, "no table of corrections"),
+        ([".", "--host", "256.1.1.1", "--token", "0123456789abcdef"], 1, "cannot listen"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str],
+    code: int,
+    said: str,
+    images: SaveImage,
+    tmp_path: Path,
+    fake_model: FakeModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What cannot be is said before any model is loaded."""
+    images("all/1.png", "red")
+    monkeypatch.chdir(tmp_path)
+    result = run("explore", *arguments, "--no-open")
+    assert result.exit_code == code, result.stderr
+    assert said in result.stderr
+    assert not fake_model.calls
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without starlette and uvicorn there is one line that says what to install."""
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    result = run("explore", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].strip() == "try: pip install 'zeroshot[explore]'"
+    assert len(result.stderr.splitlines()) == 2
