@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..classifier import Decision
-from ..enums import Field, Placement
+from ..enums import Placement
 from ..errors import InputError, ZeroshotError
 from ..output.destination import check_folder
-from ..output.render.records import printable, record_to_dict, to_json
+from ..output.render.records import to_json
 from ..prompts.labels import LabelSet
 from ..results import Failure, Prediction, Record
 from ..sort.journal import Journal
 from ..sort.mover import carry_out, settle_earlier, undo
 from ..sort.names import folder_names
 from ..sort.plan import Stay, Step, make_plan, select_inputs
+from ..strings import printable
 from .collection import absolute
 from .label_text import to_option, to_yaml
 from .session import Session, View, read_templates
@@ -256,10 +257,10 @@ def export_jsonl(session: Session, view: View, threshold: float) -> Iterator[byt
             for (_, top, background), record in zip(decided, effective, strict=False):
                 assert isinstance(record, Prediction)
                 whole = Prediction(record.path, record.label, top[0].probability, top, background)
-                block.append(to_json(record_to_dict(whole, (Field.PROBABILITY,))) + b"\n")
+                block.append(to_json(whole.to_dict()) + b"\n")
             yield b"".join(block)
         for record in session.collection.failures:
-            yield to_json(record_to_dict(Failure(record.path, record.error), ())) + b"\n"
+            yield to_json(Failure(record.path, record.error).to_dict()) + b"\n"
 
     return lines()
 
