@@ -411,7 +411,8 @@ def test_exports_are_what_the_commands_read(page: Explorer, tmp_path: Path) -> N
     records = [json.loads(line) for line in body.splitlines()]
     assert status == 200 and len(records) == 7
     assert [record.get("label") for record in records] == ["red", "green", None, "red", "green", None, None]
-    assert set(records[0]) == {"path", "label", "probability", "top"} and set(records[-1]) == {"path", "error"}
+    assert set(records[0]) == {"path", "status", "label", "probability", "top"}
+    assert set(records[-1]) == {"path", "status", "error"}
     command = page.post("command", view=view, threshold=0.25)
     assert command["command"].startswith("zeroshot classify ") and command["needs_file"]
     assert command["command"].endswith("--labels-file labels.yaml --threshold 0.25")
