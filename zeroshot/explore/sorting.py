@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ..classifier import Classifier
 from ..encoder import Features
-from ..features.pipeline import available_cores
+from ..system.installed import available_cores
 
 Indices = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float32]
