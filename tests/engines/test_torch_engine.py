@@ -436,7 +436,7 @@ def test_a_batch_that_runs_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(torch_engine.TorchEncoder, "_encode_images", encode)
     encoder = torch_engine.TorchEncoder.__new__(torch_engine.TorchEncoder)
-    encoder._torch = torch
+    encoder._torch, encoder._probed = torch, {"image"}
     pixels = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), dtype=np.uint8)
     assert encoder.encode_images(pixels)[:, 0].tolist() == list(range(7))
     room = 0
