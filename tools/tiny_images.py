@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from tiny_features import Encoder, crop_centre, crop_random, export_trunk
-from tiny_photos import Photo, collect, held_out_words, read_manifest, read_photo, read_table, write_manifest
+from tiny_features import Encoder, crop_centre, export_trunk
+from tiny_photos import collect, held_out_words, read_manifest, read_table, write_manifest
+from tiny_sources import Photo, read_photo
 from tiny_space import Domain
 from tiny_words import Lexicon
 from torch import Tensor
 
-PER_CLASS, PER_CIFAR_CLASS = 200, 1000  # training thumbnails of a class
+PER_CLASS, PER_CIFAR_CLASS = 80, 400  # training thumbnails of a class
 HELD_BACK = 20  # one thumbnail in so many is for the logit scale and for decisions, and not trained on
 BREEDS = "ksara28/dog-breed-classification"
 
@@ -34,14 +35,14 @@ class Images:
     Attributes:
         thumbnails: of the training archives, ``classes`` ``(n,)`` their class keys.
         photos: what `photographs.yaml` lists, of every split.
-        views: of all ``photos``: whole; and of those of the split `train`, which come first, another crop.
+        features: of all ``photos``.
     """
 
     thumbnails: np.ndarray
     classes: list[str]
     index: dict[str, list[str]]
     photos: list[Photo]
-    views: tuple[np.ndarray, np.ndarray]
+    features: np.ndarray
 
     def photograph_words(self) -> dict[str, list[str]]:
         """Return the words of each class of training photographs."""
@@ -72,32 +73,32 @@ class Images:
         """
         found = []
         for name, rows, words in self._thumbnails(held_back=False):
-            found.append(_domain(name, (self.thumbnails,), rows, words, lexicon, imitates=False))
+            found.append(_domain(name, self.thumbnails, rows, words, lexicon, imitates=False))
             if name == "tiny imagenet":
                 groups = [group_of[self.classes[i]] for i in rows]
-                found.append(_domain("groups", (self.thumbnails,), rows, groups, lexicon, imitates=False))
+                found.append(_domain("groups", self.thumbnails, rows, groups, lexicon, imitates=False))
         for name, rows, words in self._photographs("train"):
-            found.append(_domain(name, self.views, rows, words, lexicon, imitates=True))
+            found.append(_domain(name, self.features, rows, words, lexicon, imitates=True))
         return found
 
     def held_back(self, lexicon: Lexicon) -> Iterator[tuple[str, Tensor, Tensor, list[str]]]:
         """Yield (domain, features, right columns, words) of the training images that no stage has seen."""
-        parts = [(self.thumbnails, self._thumbnails(held_back=True)), (self.views[0], self._photographs("val"))]
+        parts = [(self.thumbnails, self._thumbnails(held_back=True)), (self.features, self._photographs("val"))]
         for features, sets in parts:
             for name, rows, words in sets:
-                domain = _domain(name, (features,), rows, words, lexicon, imitates=False)
-                yield name, domain.views[0], domain.labels, [lexicon.phrases[i] for i in domain.phrases.tolist()]
+                domain = _domain(name, features, rows, words, lexicon, imitates=False)
+                yield name, domain.features, domain.labels, [lexicon.phrases[i] for i in domain.phrases.tolist()]
 
 
 def _domain(
-    name: str, views: tuple[np.ndarray, ...], rows: list[int], words: list[str], lexicon: Lexicon, imitates: bool
+    name: str, features: np.ndarray, rows: list[int], words: list[str], lexicon: Lexicon, imitates: bool
 ) -> Domain:
     at = {phrase: i for i, phrase in enumerate(lexicon.phrases)}
     known = [(row, at[word]) for row, word in zip(rows, words, strict=True) if word in at]
     phrases, labels = np.unique([phrase for _, phrase in known], return_inverse=True)
     kept = [row for row, _ in known]
-    tensors = tuple(torch.from_numpy(view[kept]) for view in views)
-    return Domain(name, tensors, torch.from_numpy(labels), torch.from_numpy(phrases), 1.0, imitates)
+    tensors = (torch.from_numpy(array) for array in (features[kept], labels, phrases))
+    return Domain(name, *tensors, 1.0, imitates)
 
 
 def load_images(data: Path, photographs: Path, work: Path) -> Images:
@@ -109,26 +110,24 @@ def load_images(data: Path, photographs: Path, work: Path) -> Images:
     names, thumbnails = _encode_thumbnails(data / "photos64", index, encoder, work)
     manifest = work / "manifest.jsonl"
     if not manifest.exists():
-        write_manifest(collect(photographs, data / "photos", read_table(), held_out_words()), manifest)
+        write_manifest(
+            collect(photographs, data / "photos", read_table(), held_out_words(), work / "thumbnails_grey.npz"),
+            manifest,
+        )
     photos = [photo for photo in read_manifest(manifest) if photo.split in ("train", "val", "everyday")]
-    n_train = sum(photo.split == "train" for photo in photos)
 
     def read(row: int) -> Image.Image:
-        return read_photo(photos[row].path, photos[row].crop_borders)
+        return read_photo(photos[row])
 
-    whole = encoder.encode_all(len(photos), lambda i: crop_centre(read(i)), work / "features_photos.npy")
-    crops = encoder.encode_all(
-        n_train, lambda i: crop_random(read(i), np.random.default_rng([0, i])), work / "features_photos_aug.npy"
+    whole = encoder.encode_named(
+        [f"{photo.repo}/{photo.name}" for photo in photos], lambda i: crop_centre(read(i)), work / "photographs"
     )
     classes = [name.partition("/")[0] for name in names]
-    return Images(thumbnails, classes, index["classes"], photos, (whole, crops))
+    return Images(thumbnails, classes, index["classes"], photos, whole)
 
 
 def _encode_thumbnails(folder: Path, index: dict, encoder: Encoder, work: Path) -> tuple[list[str], np.ndarray]:
     """Return member names and features of the training thumbnails, none of them equal to a test image."""
-    kept, target = work / "features_thumbs_train_ids.json", work / "features_thumbs_train.npy"
-    if kept.exists() and target.exists():
-        return json.loads(kept.read_text()), np.load(target)
     tests = [*index["val_tiny_imagenet"], *index["test_cifar10"]]
     assert not set(tests) & set(index["train"]), "a validation or test archive is listed as training data"
     forbidden = {hashlib.sha1(content).hexdigest() for _, content in _members(folder, tests)}
@@ -142,9 +141,8 @@ def _encode_thumbnails(folder: Path, index: dict, encoder: Encoder, work: Path) 
         ordered = sorted(members, key=lambda member: hashlib.sha1(f"0/{member[0]}".encode()).hexdigest())
         chosen += sorted(ordered[:most])
     names = [name for name, _ in chosen]
-    kept.write_text(json.dumps(names))
-    return names, encoder.encode_all(
-        len(chosen), lambda i: crop_centre(Image.open(io.BytesIO(chosen[i][1])).convert("RGB")), target
+    return names, encoder.encode_named(
+        names, lambda i: crop_centre(Image.open(io.BytesIO(chosen[i][1])).convert("RGB")), work / "thumbnails"
     )
 
 

@@ -6,45 +6,29 @@ Everything is drawn by the hash of a file's path, so that the same files give th
 
 from __future__ import annotations
 
-import csv
-import fnmatch
-import hashlib
 import json
-import pickletools
-import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 from PIL import Image, ImageOps
+from tiny_sources import Photo, hash_of, photos_of, without_borders
 from tqdm import tqdm
 
 TOOLS = Path(__file__).resolve().parent
 TABLE = TOOLS / "photographs.yaml"
 SIDE = 12  # pixels of the grey thumbnails that are compared
 ALIKE = 0.97  # correlation of two such thumbnails from which their photographs count as one
+OVERLAP = 0.03  # share of a source's photographs that are held back from which none of the source is used
 SPARE = 1.3  # how many more photographs than a class may have are looked at, since some are duplicates
 LEAST = 6  # a class with fewer photographs is left out
 VALIDATION = 0.08
 EVERYDAY = (0.15, 25, 60)  # share, least and most photographs of an everyday word's test set
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """One photograph: its file, whose it is, the words that name it (usual one first) and what it is used for."""
-
-    path: Path
-    name: str  # the path below the repository, or `label/name` where the labels are a file
-    repo: str
-    key: str  # `<folder of the repository>/<usual word>`
-    words: tuple[str, ...]
-    split: str
-    crop_borders: bool = False
 
 
 def read_table(path: Path = TABLE) -> dict:
@@ -75,119 +59,40 @@ def held_out_words(vocabulary: Path = TOOLS / "vocabulary.yaml") -> frozenset[st
     return frozenset(word for entry in classes for word in entry.get("held_out", []))
 
 
-def is_allowed(text: str, held_out: frozenset[str]) -> bool:
-    """Say whether ``text`` holds none of the held-out words, their plurals included."""
-    for word in re.findall(r"[a-z0-9]+", text.lower()):
-        singulars = {word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)}
-        if singulars & held_out:
-            return False
-    return True
-
-
-def photos_of(source: dict, root: Path, split: str, held_out: frozenset[str] = frozenset()) -> Iterator[list[Photo]]:
-    """Yield a source's photographs, a list for each class, in the order in which they are to be taken.
+def thumbnails(photos: list[Photo], kept: Path | None = None) -> np.ndarray:
+    """Return ``(n, 144)`` float32, grey thumbnails with mean 0 and norm 1; NaN where a photograph can't be read.
 
     Args:
-        source: an entry of the table.
-        root: the folder of all repositories.
-        split: what they are used for.
-        held_out: words that are dropped from the names; a class whose usual word is one of them is an error.
+        photos: what to make thumbnails of.
+        kept: a file that holds the thumbnails of earlier calls, and then those of this one too.
     """
-    folder = root / source["repo"].partition("/")[2]
-    if not folder.is_dir():
-        raise SystemExit(f"{folder} is missing: check out https://github.com/{source['repo']} there")
-    files = [
-        (name, path)
-        for name, path in (_labelled_files(source, folder) if "table" in source else _files(folder))
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in source.get("leave_out", []))
-    ]
-    for words, members in _classes(source, files):
-        names = tuple(word for word in words if is_allowed(word, held_out))
-        if names[:1] != tuple(words[:1]):
-            raise ValueError(f"{TABLE.name} trains {words[0]!r} from {source['repo']}, a word that is held out")
-        key = f"{folder.name}/{words[0]}"
-        ordered = sorted(members, key=lambda member: _hash(f"{folder.name}/{member[0]}"))
-        crop = source.get("crop_borders", False)
-        yield [Photo(path, name, source["repo"], key, names, split, crop) for name, path in ordered]
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha1(text.encode("utf-8", "surrogateescape")).digest()
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Return every file below ``folder`` as (path below it, path)."""
-    return [(str(path.relative_to(folder)), path) for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-def _labelled_files(source: dict, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (lower-case label/file name, path) of the photographs that a source's table of labels names."""
-    table = folder / source["table"]
-    if table.suffix == ".csv":
-        with table.open(newline="") as handle:
-            pairs = [(row.get("filename") or row["image"], row["label"]) for row in csv.DictReader(handle)]
-    else:  # a pickled dictionary from text to text: its strings are read, none of it is run
-        texts = [text for _, text, _ in pickletools.genops(table.read_bytes()) if isinstance(text, str)]
-        pairs = list(zip(texts[::2], texts[1::2], strict=True))
-    by_name = {path.name: path for path in sorted(folder.glob(source["images"].replace("{}", "*")))}
-    name_of = source["images"].rpartition("/")[2]
-    for image, label in pairs:
-        path = by_name.get(name_of.replace("{}", image))
-        if path is not None:
-            yield f"{label.lower()}/{path.name}", path
-
-
-def _classes(source: dict, files: list[tuple[str, Path]]) -> Iterator[tuple[list[str], list[tuple[str, Path]]]]:
-    """Yield the words of each class and its files."""
-    if "folders" in source:
-        groups = defaultdict(list)
-        for name, path in files:
-            if fnmatch.fnmatchcase(name, source["folders"]):
-                groups[path.parent.name.partition("-")[2].replace("_", " ")].append((name, path))
-        for name, members in sorted(groups.items()):
-            yield [source["rename"].get(name, name)], members
-        return
-    for words, patterns in source["classes"].items():
-        wanted = [patterns] if isinstance(patterns, str) else patterns
-        match = re.compile("|".join(fnmatch.translate(pattern) for pattern in wanted)).match
-        yield words.split(", "), [(name, path) for name, path in files if match(name)]
-
-
-def read_photo(path: Path, crop_borders: bool = False) -> Image.Image:
-    """Return a photograph as 8-bit RGB, upright; without its borders where asked."""
-    with Image.open(path) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGB")
-    return without_borders(image) if crop_borders else image
-
-
-def without_borders(image: Image.Image, white: int = 244, black: int = 12) -> Image.Image:
-    """Cut off rows and columns at the edges that are white or black throughout.
-
-    The image stays as it is where less than a third of either side would be left.
-    """
-    grey = np.asarray(image.convert("L"))
-    rows = np.flatnonzero((grey.min(1) < white) & (grey.max(1) > black))
-    columns = np.flatnonzero((grey.min(0) < white) & (grey.max(0) > black))
-    if 3 * len(rows) < grey.shape[0] or 3 * len(columns) < grey.shape[1]:
-        return image
-    return image.crop((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-
-
-def thumbnails(photos: list[Photo]) -> np.ndarray:
-    """Return ``(n, 144)`` float32, grey thumbnails with mean 0 and norm 1; NaN where a photograph can't be read."""
-
-    def thumbnail(photo: Photo) -> np.ndarray:
-        try:
-            small = read_photo(photo.path, photo.crop_borders).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-        except (OSError, ValueError, SyntaxError):
-            return np.full(SIDE * SIDE, np.nan, np.float32)
-        grey = np.asarray(small, np.float32).ravel()
-        grey -= grey.mean()
-        return grey / max(float(np.linalg.norm(grey)), 1e-6)
-
+    known: dict[str, np.ndarray] = {}
+    if kept and kept.exists():
+        with np.load(kept) as stored:
+            known = dict(zip(stored["names"].tolist(), stored["rows"], strict=True))
+    missing = [photo for photo in photos if f"{photo.repo}/{photo.name}" not in known]
     with ThreadPoolExecutor(2) as pool:
-        rows = list(tqdm(pool.map(thumbnail, photos), total=len(photos), desc="thumbnails", mininterval=10))
-    return np.stack(rows)
+        found = tqdm(pool.map(_thumbnail, missing), total=len(missing), desc="thumbnails", mininterval=10)
+        known |= {f"{photo.repo}/{photo.name}": row for photo, row in zip(missing, found, strict=True)}
+    if kept:
+        np.savez(kept, names=np.asarray(list(known)), rows=np.stack(list(known.values())))
+    return np.stack([known[f"{photo.repo}/{photo.name}"] for photo in photos])
+
+
+def _thumbnail(photo: Photo) -> np.ndarray:
+    try:
+        with Image.open(photo.path) as opened:
+            if not (photo.crop_borders or photo.box):
+                opened.draft("L", (8 * SIDE, 8 * SIDE))  # JPEG: decodes no more pixels than are needed
+            image = ImageOps.exif_transpose(opened).convert("L")
+        image = image.crop(photo.box) if photo.box else image
+        image = without_borders(image) if photo.crop_borders else image
+        small = image.resize((SIDE, SIDE), Image.Resampling.BOX)
+    except (OSError, ValueError, SyntaxError):
+        return np.full(SIDE * SIDE, np.nan, np.float32)
+    grey = np.asarray(small, np.float32).ravel()
+    grey -= grey.mean()
+    return grey / max(float(np.linalg.norm(grey)), 1e-6)
 
 
 def looks_like_any(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -209,7 +114,7 @@ def looks_like_earlier(rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def collect(root: Path, photos50: Path, table: dict, held_out: frozenset[str]) -> list[Photo]:
+def collect(root: Path, photos50: Path, table: dict, held_out: frozenset[str], kept: Path | None = None) -> list[Photo]:
     """Return every photograph that is trained on or measured with, each with its split.
 
     Args:
@@ -217,15 +122,18 @@ def collect(root: Path, photos50: Path, table: dict, held_out: frozenset[str]) -
         photos50: a folder of further photographs that none may equal.
         table: what `read_table` returned.
         held_out: words that must not name a training photograph.
+        kept: a file for thumbnails, so that a further source costs no more than its own.
+
+    Raises:
+        ValueError: naming the sources of which more than a few photographs are held back.
     """
     measured = [
         (photos, source["cap"])
         for split, source in table["held_back"].items()
         for photos in photos_of(source, root, split)
     ]
-    kept = [photo for photos, cap in measured for photo in photos[:cap]]
-    own = [Photo(path, "", "", "", (), "") for path in sorted(photos50.rglob("*.jpg"))]
-    foreign = thumbnails([*own, *(photo for photos, _ in measured for photo in photos)])
+    own = [Photo(path, path.name, "photos", "", (), "") for path in sorted(photos50.rglob("*.jpg"))]
+    foreign = thumbnails([*own, *(photo for photos, _ in measured for photo in photos)], kept)
     foreign = foreign[np.isfinite(foreign[:, 0])]
 
     classes = []
@@ -234,11 +142,12 @@ def collect(root: Path, photos50: Path, table: dict, held_out: frozenset[str]) -
             cap = source.get("caps", {}).get(photos[0].words[0], source["cap"]) if photos else 0
             classes.append((photos[: round(SPARE * cap)], cap))
     flat = [photo for photos, _ in classes for photo in photos]
-    rows = thumbnails(flat)
+    rows = thumbnails(flat, kept)
     unreadable = np.isnan(rows[:, 0])
     rows[unreadable] = 0
     copies, duplicates = looks_like_any(rows, foreign), looks_like_earlier(rows)
     _report(flat, {"unreadable": unreadable, "held back": copies, "duplicate": duplicates})
+    refuse_overlaps(flat, copies)
     usable = ~(unreadable | copies | duplicates)
     trained, start = [], 0
     for photos, cap in classes:
@@ -246,7 +155,27 @@ def collect(root: Path, photos50: Path, table: dict, held_out: frozenset[str]) -
         left = [photo for photo, use in zip(photos, usable[start:stop], strict=True) if use][:cap]
         trained += left if len(left) >= LEAST else []
         start = stop
-    return split_photos(trained, table["everyday"]) + kept
+    return split_photos(trained, table["everyday"]) + [photo for photos, cap in measured for photo in photos[:cap]]
+
+
+def refuse_overlaps(photos: list[Photo], copies: np.ndarray) -> None:
+    """Raise where a source holds more than a few of the photographs that are held back: it is a copy of their set.
+
+    Args:
+        photos: what the sources hold.
+        copies: ``(n,)`` whether each equals a photograph that is held back.
+
+    Raises:
+        ValueError: naming the sources.
+    """
+    wrong = []
+    for repo in dict.fromkeys(photo.repo for photo in photos):
+        own = np.asarray([photo.repo == repo for photo in photos])
+        share = float(copies[own].mean())
+        if share > OVERLAP:
+            wrong.append(f"{repo} ({share:.0%})")
+    if wrong:
+        raise ValueError(f"{TABLE.name}: of these sources too many photographs are held back: {', '.join(wrong)}")
 
 
 def _report(photos: list[Photo], why: dict[str, np.ndarray]) -> None:
@@ -264,7 +193,7 @@ def split_photos(photos: list[Photo], everyday: Iterable[str]) -> list[Photo]:
         everyday: words whose test set is drawn first, from all classes that a word names.
     """
     share, least, most = EVERYDAY
-    order = {photo.path: _hash(f"split/{photo.key}/{photo.name}") for photo in photos}
+    order = {photo.path: hash_of(f"split/{photo.key}/{photo.name}") for photo in photos}
     taken: dict[Path, Photo] = {}
     for word in everyday:
         of_word = sorted((p for p in photos if word in p.words), key=lambda p: order[p.path])
@@ -296,9 +225,14 @@ def write_manifest(photos: list[Photo], target: Path) -> None:
 def read_manifest(source: Path) -> list[Photo]:
     """Return the photographs of a manifest."""
     rows = (json.loads(line) for line in source.read_text().splitlines())
-    fields = ("repo", "key", "split", "crop_borders")
+    fields = ("name", "repo", "key", "split", "crop_borders")
     return [
-        Photo(Path(row["path"]), row.get("name", ""), words=tuple(row["words"]), **{f: row[f] for f in fields})
+        Photo(
+            Path(row["path"]),
+            words=tuple(row["words"]),
+            box=tuple(row["box"]) if row["box"] else None,
+            **{field: row[field] for field in fields},
+        )
         for row in rows
     ]
 

@@ -24,7 +24,7 @@ class Domain:
 
     Attributes:
         name: for the log.
-        views: image features ``(n, n_features)``, one or more of each image.
+        features: of the images, ``(n, n_features)``.
         labels: ``(n,)`` the row of ``phrases`` that names each image.
         phrases: ``(n_labels,)`` rows of the lexicon's mixtures.
         weight: of the domain's loss.
@@ -32,7 +32,7 @@ class Domain:
     """
 
     name: str
-    views: tuple[Tensor, ...]
+    features: Tensor
     labels: Tensor
     phrases: Tensor
     weight: float
@@ -41,8 +41,7 @@ class Domain:
     def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return ``count`` features, each label as often as any other if possible, and their labels."""
         rows = torch.multinomial(self.odds(), count, replacement=True, generator=generator)
-        view = self.views[torch.randint(len(self.views), (1,), generator=generator).item()]
-        return view[rows].float(), self.labels[rows]
+        return self.features[rows].float(), self.labels[rows]
 
     def draw_some(self, count: int, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``count`` features, labels ``(count,)`` among at most ``most`` phrases, and those phrases."""
@@ -51,8 +50,7 @@ class Domain:
         place[chosen] = torch.arange(len(chosen))
         weights = self.odds() * (place[self.labels] >= 0)
         rows = torch.multinomial(weights, count, replacement=True, generator=generator)
-        view = self.views[torch.randint(len(self.views), (1,), generator=generator).item()]
-        return view[rows].float(), place[self.labels[rows]], self.phrases[chosen]
+        return self.features[rows].float(), place[self.labels[rows]], self.phrases[chosen]
 
     def odds(self) -> Tensor:
         """Return each image's chance: inverse to the root of its label's count."""
@@ -121,7 +119,7 @@ class JointSpace(nn.Module):
     def set_means(self, domains: list[Domain], mixtures: Tensor) -> None:
         """Start each further anchor from the mean of the images whose label is nearest to it alone."""
         for domain in domains:
-            x = self.images(domain.views[0].float())
+            x = self.images(domain.features.float())
             for label, phrase in enumerate(domain.phrases.tolist()):
                 of_label = domain.labels == label
                 for column in mixtures[phrase, N_CLASSES:].nonzero()[:, 0].tolist():
@@ -139,16 +137,22 @@ def draw_images(classifier: Classifier, domains: list[Domain], count: int, gener
 
 
 def train_space(
-    space: JointSpace, classifier: Classifier, domains: list[Domain], mixtures: Tensor, steps: int, seed: int
+    space: JointSpace,
+    classifier: Classifier,
+    domains: list[Domain],
+    mixtures: Tensor,
+    steps: int,
+    seed: int,
+    rate: float = 2e-3,
 ) -> None:
     """Train projection, anchors and scale: each domain's own labels, and the classifier's answers."""
-    generator, batch = torch.Generator().manual_seed(seed), 512
+    generator, batch = torch.Generator().manual_seed(seed), 256
     optimizer = torch.optim.AdamW(space.parameters(), lr=1e-3, weight_decay=0.0)
     photographs = [domain for domain in domains if domain.imitates]
     bar = tqdm(range(steps), desc="anchors", mininterval=10)
     for step in bar:
         factor = min(1.0, 20 * (step + 1) / steps) * (1 - step / steps)
-        optimizer.param_groups[0]["lr"] = 2e-3 * factor
+        optimizer.param_groups[0]["lr"] = rate * factor
         anchors, scale = F.normalize(space.anchors[:N_CLASSES], dim=-1), space.log_scale.exp()
         loss, seen = 0.0, []
         for domain in domains:

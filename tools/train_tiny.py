@@ -36,7 +36,7 @@ from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from tiny_features import ARCHITECTURE, load_classifier
 from tiny_images import Images, load_images
-from tiny_space import Classifier, Domain, JointSpace, draw_images, train_space
+from tiny_space import N_CLASSES, Classifier, Domain, JointSpace, draw_images, train_space
 from tiny_text import (
     Captions,
     Schedule,
@@ -53,7 +53,7 @@ from tiny_text import (
     train_text,
 )
 from tiny_wordnet import WordNet
-from tiny_words import HeldOut, Lexicon, LexiconBuilder, held_out_words, read_tables
+from tiny_words import HeldOut, Lexicon, LexiconBuilder, clean_name, held_out_words, read_tables
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -92,12 +92,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder to write the checkpoint to")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="folder for intermediate results")
     parser.add_argument("--prompts", type=Path, default=TOOLS.parent / "prompts", help="folder with template sets")
-    parser.add_argument("--space-steps", type=int, default=1500)
-    parser.add_argument("--text-steps", type=int, default=4000)
-    parser.add_argument("--joint-steps", type=int, default=600)
-    parser.add_argument(
-        "--start", type=Path, help="begin with the text tower of this checkpoint, not with random weights"
-    )
+    parser.add_argument("--space-steps", type=int, default=1000)
+    parser.add_argument("--text-steps", type=int, default=2200)
+    parser.add_argument("--joint-steps", type=int, default=500)
+    parser.add_argument("--start", type=Path, help="begin with this checkpoint, not with random weights")
     parser.add_argument("--without-names", type=int, default=0, help="never show this many of Tiny ImageNet's names")
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -140,7 +138,7 @@ def collect(options: argparse.Namespace) -> Material:
     group_of = {key: entry["group"] for key, entry in tables.vocabulary["classes"].items()}
     domains = images.domains(lexicon, group_of)
     stored = np.load(options.work / "classifier.npz")
-    pool = torch.cat([domain.views[0] for domain in domains if domain.imitates]).float()
+    pool = torch.cat([domain.features for domain in domains if domain.imitates]).float()
     classifier = Classifier(torch.tensor(stored["weight"]), torch.tensor(stored["bias"]), pool)
     return Material(lexicon, torch.from_numpy(lexicon.mixtures), images, classifier, domains, held, left_out)
 
@@ -189,15 +187,20 @@ def read_templates(prompts: Path, own: list[str]) -> list[str]:
 class Towers:
     """The text tower with its table, the projection, and how texts and images are drawn for them."""
 
-    def __init__(
-        self, material: Material, tokens: Tensor, space: JointSpace, texts: TextTargets, wording: Wording
-    ) -> None:
-        self.material, self.space, self.texts, self.wording = material, space, texts, wording
+    texts: TextTargets
+    teacher: JointSpace
+
+    def __init__(self, material: Material, tokens: Tensor, space: JointSpace, wording: Wording) -> None:
+        self.material, self.space, self.wording = material, space, wording
         self.captions = Captions(CONFIG["model_cfg"]["text_cfg"]["context_length"])
         taught = self.captions([("{}", phrase) for phrase in material.lexicon.phrases]).unique()
         self.model, self.table = CLIP(**CONFIG["model_cfg"]), TokenTable(tokens, WIDTH, taught)
-        self.teacher = copy.deepcopy(space).eval()
         self.generator, self.chance = random.Random(0), torch.Generator().manual_seed(0)
+
+    def aim(self, vectors: Tensor) -> None:
+        """Fix where texts belong: in the space as it is now, by the sentence encoder's ``vectors``."""
+        self.texts = text_targets(self.material, self.space, vectors)
+        self.teacher = copy.deepcopy(self.space).eval()
 
     def encode(self, rows: list[int]) -> Tensor:
         """Return unit text features of the texts at ``rows``, in sentences drawn at random."""
@@ -214,17 +217,27 @@ class Towers:
         return self.teacher.log_scale.exp() * self.teacher.images(features)
 
 
+@torch.no_grad()
 def start_from(towers: Towers, folder: Path) -> None:
-    """Give the text tower the weights in ``folder``; its token table is fitted by the map and the tokens' own rows."""
+    """Begin with the checkpoint in ``folder``: its projection, its text tower, and anchors where it puts the names.
+
+    Its token table is fitted by the map, and by the taught tokens' own rows.
+    """
     stored = {name: value.float() for name, value in load_file(folder / "open_clip_model.safetensors").items()}
-    wanted = stored.pop("token_embedding.weight")
-    own = {name: value for name, value in stored.items() if not name.startswith(("visual", "logit"))}
+    space, table = towers.space, towers.table
+    space.projection.weight.copy_(stored["visual.head.proj.weight"])
+    space.projection.bias.copy_(stored["visual.head.proj.bias"])
+    space.log_scale.copy_(stored["logit_scale"])
+    wanted = stored["token_embedding.weight"]
+    own = {name: value for name, value in stored.items() if not name.startswith(("visual", "logit", "token"))}
     towers.model.load_state_dict(own, strict=False)
-    table = towers.table
-    with torch.no_grad():
-        table.map.copy_(torch.linalg.lstsq(table.vectors, wanted).solution)
-        taught = (table.place < len(table.own) - 1).nonzero()[:, 0]
-        table.own[table.place[taught]] = wanted[taught] - table.vectors[taught] @ table.map
+    table.map.copy_(torch.linalg.lstsq(table.vectors, wanted).solution)
+    taught = (table.place < len(table.own) - 1).nonzero()[:, 0]
+    table.own[table.place[taught]] = wanted[taught] - table.vectors[taught] @ table.map
+    names = [clean_name(name).split(" / ")[0] for name in open_clip.IMAGENET_CLASSNAMES]
+    table.eval()
+    space.anchors[:N_CLASSES] = 5 * class_rows(towers.model, table, towers.captions, names, ["{}", "a photo of a {}."])
+    table.train()
 
 
 def train_joint(towers: Towers, schedule: Schedule) -> None:
@@ -265,11 +278,13 @@ def train_joint(towers: Towers, schedule: Schedule) -> None:
 def validate(towers: Towers) -> dict[str, tuple[Tensor, Tensor]]:
     """Return cosines ``(n, n_labels)`` and right columns of the held-back training images of each domain."""
     found = {}
+    towers.table.eval()
     for name, features, labels, words in towers.material.images.held_back(towers.material.lexicon):
         rows = class_rows(towers.model, towers.table, towers.captions, words, ["{}", "a photo of a {}."])
         cosines = towers.space.images(features.float()) @ rows.T
         found[name] = (cosines, labels)
         print(f"{name}: {(cosines.argmax(1) == labels).float().mean():.4f} of {len(labels)}, {len(words)} labels")
+    towers.table.train()
     return found
 
 
@@ -305,29 +320,34 @@ def main() -> None:
     options = parse_arguments()
     options.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
+    torch.set_flush_denormal(True)  # answers of a thousand classes hold many, which are slow
     if options.threads:
         torch.set_num_threads(options.threads)
     material = collect(options)
     tokens, vectors = sentence_vectors(material, options.work)
-    space = JointSpace(material.classifier, material.mixtures.shape[1], DIM)
-    space.set_means(material.domains, material.mixtures)
-    train_space(space, material.classifier, material.domains, material.mixtures, options.space_steps, options.seed)
     own = yaml.safe_load((TOOLS / "vocabulary.yaml").read_text())["templates"]
     wording = Wording(read_templates(options.prompts, own), WordNet().plurals)
     material.held.check(wording.templates)
-    towers = Towers(material, tokens, space, text_targets(material, space, vectors), wording)
+    space = JointSpace(material.classifier, material.mixtures.shape[1], DIM)
+    towers = Towers(material, tokens, space, wording)
     if options.start:
         start_from(towers, options.start)
+    rates = (5e-4, 1e-3, 8e-4) if options.start else (2e-3, 2e-3, 1e-3)
+    space.set_means(material.domains, material.mixtures)
+    train_space(
+        space, material.classifier, material.domains, material.mixtures, options.space_steps, options.seed, rates[0]
+    )
+    towers.aim(vectors)
     train_text(
         towers.model,
         towers.table,
         towers.texts,
         towers.encode,
         lambda: towers.teach(towers.draw_images()),
-        Schedule(options.text_steps, 512, 2e-3, options.seed),
+        Schedule(options.text_steps, 384, rates[1], options.seed),
     )
     validate(towers)
-    train_joint(towers, Schedule(options.joint_steps, 256, 1e-3, options.seed))
+    train_joint(towers, Schedule(options.joint_steps, 192, rates[2], options.seed))
     write(towers, fit_scale(validate(towers)), options.out)
     (options.out / "open_clip_model.safetensors").chmod(0o644)
     (options.work / f"left_out_{options.without_names}.json").write_text(json.dumps(material.left_out))

@@ -16,7 +16,7 @@ from support import ROOT
 from zeroshot.cli import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
-OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--out"}
+OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}
 """Options of other programs and of tools/."""
 
 

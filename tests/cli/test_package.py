@@ -21,12 +21,16 @@ EXAMPLES = ROOT / "examples"
 SHOWN = {
     "bee": "bee",
     "bridge": "bridge",
+    "cat": "cat",
     "citrus": "orange",
     "coffee": "coffee",
     "goldfish": "goldfish",
+    "moose": "moose",
     "rocket": "rocket",
+    "tulips": "tulip",
 }
 CLASSIFY = ["classify", str(EXAMPLES), "--labels", ",".join(SHOWN.values()), "--model", "tiny"]
+FEW = ["bee", "cat", "goldfish", "orange"]
 
 
 def start(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
@@ -48,6 +52,26 @@ def test_the_readmes_images_are_recognised(tmp_path: Path) -> None:
     found = {Path(record["path"]).stem: record["label"] for record in map(json.loads, out.splitlines())}
     assert len(found) == len(list(EXAMPLES.glob("*.jpg")))
     assert {name: found[name] for name in SHOWN} == SHOWN
+
+
+def test_the_readmes_threshold_leaves_what_is_not_offered_unknown(tmp_path: Path) -> None:
+    """The second command of the README: of ten images four show an offered label and get it, the others get none."""
+    threshold = ["--labels", ",".join(FEW), "--threshold", "0.95", "--model", "tiny"]
+    code, out, _ = run("classify", str(EXAMPLES), *threshold, cwd=tmp_path)
+    assert code == 0
+    found = {Path(record["path"]).stem: record["label"] for record in map(json.loads, out.splitlines())}
+    assert {name: label for name, label in found.items() if label is not None} == {
+        name: label for name, label in SHOWN.items() if label in FEW
+    }
+
+
+def test_the_narrower_label_gives_way_where_it_is_wrong(tmp_path: Path) -> None:
+    """Among a kind, one of its breeds and another kind, a cat is a cat; the breed is no more likely than its kind."""
+    labels = ["--labels", "dog,golden retriever,cat", "--top-k", "3", "--model", "tiny"]
+    code, out, _ = run("classify", str(EXAMPLES / "cat.jpg"), *labels, cwd=tmp_path)
+    assert code == 0
+    ranked = [entry["label"] for entry in json.loads(out)["top"]]
+    assert ranked == ["cat", "dog", "golden retriever"]
 
 
 def imported(arguments: list[str], modules: set[str], cwd: Path) -> set[str]:
