@@ -64,14 +64,14 @@ def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 def cross_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every renaming of one name into another folder fail, as between two file systems."""
-    rename = os.rename
+    replace = os.replace
 
     def refuse(source: Path, target: Path) -> None:
         if Path(source).parent != Path(target).parent:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        rename(source, target)
+        replace(source, target)
 
-    monkeypatch.setattr(os, "rename", refuse)
+    monkeypatch.setattr(os, "replace", refuse)
     monkeypatch.setattr(os, "link", refuse)
 
 

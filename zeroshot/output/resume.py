@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from ..enums import Format
 from ..errors import InputError, OutputError
 from ..results import Failure, Manifest
-from ..system.disk import BusyError, open_locked, sync_folder
+from ..system.disk import BusyError, kept_locked, open_locked, sync_folder
 from .destination import check_not_continued, check_writable, final_path, partial_path
 from .render.records import Layout, format_row, make_writer
 from .resume_manifest import (
@@ -185,18 +185,20 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False, append: 
         raise OutputError(f"another run is writing {target}", "wait for it, or interrupt it") from error
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}", "give another --output") from error
+    # Windows renames and removes only what is closed; the lock outlasts that.
+    file = io.FileIO(descriptor, "r+")
     try:
         if anew:
             _begin_anew(target, descriptor, recipe)
-        complete = not anew and _prepare(target, partial, descriptor, recipe)
+        complete = not anew and _prepare(target, partial, file, recipe)
         if complete and append:
             with target.open("rb") as whole, partial.open("wb") as copy:
                 shutil.copyfileobj(whole, copy)
             complete = False
-        with (target if complete else partial).open("rb") as file:
-            done, failed, end = _count(file, recipe, whole_batches=not (complete or append))
+        with (target if complete else partial).open("rb") as read:
+            done, failed, end = _count(read, recipe, whole_batches=not (complete or append))
         if complete:
-            partial.unlink()
+            _remove(partial, file)
             yield Resumed(io.BytesIO(), done, failed, True, target, recipe)
             return
         os.ftruncate(descriptor, end)
@@ -204,7 +206,9 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False, append: 
         stream: Any = _Appender(descriptor)
         yield Resumed(stream, done, failed, False, partial, recipe, append)
         os.fsync(descriptor)
-        partial.replace(target)
+        with kept_locked(descriptor):
+            file.close()
+            partial.replace(target)
         sync_folder(target.parent)
         if anew:
             remove_resume_manifest(target)
@@ -215,7 +219,13 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False, append: 
             + ("with --resume" if anew else "again"),
         ) from error
     finally:
-        os.close(descriptor)
+        file.close()
+
+
+def _remove(partial: Path, file: io.FileIO) -> None:
+    with kept_locked(file.fileno()):
+        file.close()
+        partial.unlink()
 
 
 def _begin_anew(target: Path, descriptor: int, recipe: Recipe) -> None:
@@ -226,27 +236,27 @@ def _begin_anew(target: Path, descriptor: int, recipe: Recipe) -> None:
     write_resume_manifest(target, recipe.document())
 
 
-def _prepare(target: Path, partial: Path, descriptor: int, recipe: Recipe) -> bool:
+def _prepare(target: Path, partial: Path, file: io.FileIO, recipe: Recipe) -> bool:
     """Check what an earlier run left, or write the manifest of a new one.
 
     Returns:
         Whether the file is complete.
     """
     resume_manifest, document = resume_manifest_path(target), recipe.document()
-    begun = os.fstat(descriptor).st_size > 0
+    begun = os.fstat(file.fileno()).st_size > 0
     recorded = read_resume_manifest(target)
     if target.exists() or begun:
         place = partial if begun else target
         if recorded is None:
             if not begun:
-                partial.unlink()
+                _remove(partial, file)
             raise OutputError(
                 f"{place} exists, and no {resume_manifest.name} says how it was made, so it cannot be continued",
                 "move it out of the way, or give another --output",
             )
         if difference := first_difference(recorded, document):
             if not begun:
-                partial.unlink()
+                _remove(partial, file)
             raise OutputError(
                 f"{place} was made with something else: {difference}",
                 "run the command that it was made with, or give another --output",

@@ -23,12 +23,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import InputError, OutputError
-from ..system.disk import BusyError, lock, sync_folder
+from ..system.disk import BINARY, BusyError, lock, sync_folder
 from .placing import Method, Placed, Task
 
 FOLDER = ".zeroshot"
 """Folder inside the sorted one that holds the journals; hidden, so that no run looks for images there."""
 
+_MODE = os.O_RDWR | os.O_APPEND | BINARY
 _FORMAT = "zeroshot-journal"
 _VERSION = 1
 _BEGINNING = json.dumps({"format": _FORMAT})[:-1].encode()
@@ -106,7 +107,7 @@ class Journal:
             for number in range(1, 1_000_000):
                 path = folder / (f"{name}.jsonl" if number == 1 else f"{name}-{number}.jsonl")
                 try:
-                    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)
+                    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | _MODE, 0o600)
                 except FileExistsError:
                     continue
                 try:
@@ -134,7 +135,7 @@ class Journal:
             InputError: It cannot be read, is no journal, or its run is still going on.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
+            descriptor = os.open(path, _MODE)
         except OSError as error:
             raise InputError(
                 f"cannot open the journal {path}: {error.strerror}", "`sort` names it when it begins and ends"

@@ -102,7 +102,7 @@ def place(task: Task) -> Placed:
             case Method.MOVE:
                 with _claim(task.target):
                     try:
-                        task.source.rename(task.target)
+                        task.source.replace(task.target)  # the claim; Windows renames over nothing
                         return Placed(task.mtime_ns)
                     except OSError as error:
                         if error.errno != errno.EXDEV:
@@ -270,7 +270,7 @@ def _move_back(task: Task, placed: Placed | None, *, tried: bool) -> None:
     task.source.parent.mkdir(parents=True, exist_ok=True)
     with _claim(task.source):
         try:
-            task.target.rename(task.source)
+            task.target.replace(task.source)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise

@@ -14,6 +14,10 @@ except ImportError:  # Windows, which refuses to rename or remove a file that an
     fcntl = None  # type: ignore[assignment]
 
 
+BINARY = getattr(os, "O_BINARY", 0)
+"""Flag of `os.open` that keeps Windows from changing line ends."""
+
+
 class BusyError(Exception):
     """Another process holds the lock."""
 
@@ -58,7 +62,7 @@ def open_locked(path: Path) -> int:
         BusyError: Another process holds it.
     """
     while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | BINARY, 0o666)
         try:
             lock(descriptor)
             if os.path.samestat(os.fstat(descriptor), path.stat()):
@@ -73,7 +77,7 @@ def open_locked(path: Path) -> int:
 
 def sync_file(path: Path) -> None:
     """Flush a file's content to the disk."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())
 
 

@@ -1,4 +1,7 @@
-"""Signals that stop a run: Ctrl-C (SIGINT), SIGTERM, and SIGHUP when a terminal is closed. All are handled alike."""
+"""Signals that stop a run: Ctrl-C (SIGINT), SIGTERM, and SIGHUP when a terminal is closed. All are handled alike.
+
+On Windows SIGBREAK comes with Ctrl-Break and when the console is closed.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_NAMES = ("SIGTERM", "SIGHUP")
+_NAMES = ("SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 class Stopped(KeyboardInterrupt):
@@ -29,7 +32,7 @@ def exit_code(stopped: KeyboardInterrupt) -> int:
 
 
 def handle_stops() -> None:
-    """Have SIGTERM and SIGHUP raise `Stopped`, unless the user has had them ignored (``nohup``)."""
+    """Have them all but Ctrl-C raise `Stopped`, unless the user has had them ignored (``nohup``)."""
     if threading.current_thread() is not threading.main_thread():
         return
     for name in _NAMES:

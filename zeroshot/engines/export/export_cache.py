@@ -83,7 +83,7 @@ def put_in_place(work: Path, folder: Path) -> None:
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with suppress(FileNotFoundError):
-            folder.rename(old)
+            folder.rename(old / folder.name)  # a name that is free: Windows renames over nothing
         try:
             work.rename(folder)
         except OSError:
