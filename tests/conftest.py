@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,9 @@ from PIL import Image
 from support.fakes import COLOURS, FakeModel
 from support.fixtures import SaveImage, SaveModelFolder
 from zeroshot.engines import choose
+
+# They stop processes with fork, rlimits and signals that Windows has not, from their imports on.
+collect_ignore = [f"faults/test_{name}.py" for name in ("clock", "faults", "hostile")] if os.name == "nt" else []
 
 Colour = str | tuple[int, int, int]
 

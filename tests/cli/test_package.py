@@ -117,6 +117,7 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert process.wait() == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, code: int) -> None:
     """Records come out as paths come in; a signal then ends the run with its exit code and whole lines."""

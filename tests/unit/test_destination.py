@@ -83,6 +83,7 @@ def test_refused(tmp_path: Path, name: str, what: str) -> None:
         check_output(tmp_path / name)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks, and no FIFOs")
 def test_checking_leaves_everything_as_it_is(tmp_path: Path) -> None:
     """Whether a file can be written is found out without a trace; what another run has or left is not touched."""
     check_output(None)
@@ -125,6 +126,7 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     assert names(tmp_path) == ["loop"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
 def test_locked_until_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the partial file has its name, or is gone after an error, no other run can take it for its own."""
     tried = []
