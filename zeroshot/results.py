@@ -62,6 +62,11 @@ class Prediction:
         """None: the image could be read."""
         return None
 
+    @property
+    def status(self) -> str:
+        """``ok``, or ``unknown`` where there is no label."""
+        return "unknown" if self.label is None else "ok"
+
     def to_dict(self, fields: Sequence[str] = PROBABILITY) -> dict[str, Any]:
         """Return the record as the JSON contract has it.
 
@@ -69,9 +74,8 @@ class Prediction:
             fields: Numbers for each label: ``probability``, ``similarity``, ``logit``.
         """
         top = [ranked.to_dict(fields) for ranked in self.top]
-        status = "unknown" if self.label is None else "ok"
         numbers = self.top[0].numbers(fields)
-        return {"path": self.path, "status": status, "label": self.label, **numbers, "top": top}
+        return {"path": self.path, "status": self.status, "label": self.label, **numbers, "top": top}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,14 @@ class Failure:
         """None: there is no answer."""
         return None
 
+    @property
+    def status(self) -> str:
+        """``failed``."""
+        return "failed"
+
     def to_dict(self, fields: Sequence[str] = PROBABILITY) -> dict[str, Any]:  # noqa: ARG002 - as Prediction's
         """Return the record as the JSON contract has it."""
-        return {"path": self.path, "status": "failed", "error": self.error}
+        return {"path": self.path, "status": self.status, "error": self.error}
 
 
 Record = Prediction | Failure

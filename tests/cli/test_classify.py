@@ -162,7 +162,17 @@ def test_csv_and_tsv_have_a_row_a_record(fake_model: FakeModel, images: SaveImag
     red = images('a,"b.png', "red")
     result = run(red, "missing.png", "--labels", r"red\, bright,blue", "--format", "csv")
     header, answer, failure = csv.reader(io.StringIO(result.stdout))
-    assert header == ["path", "label", "probability", "error", "label_1", "probability_1", "label_2", "probability_2"]
+    assert header == [
+        "path",
+        "label",
+        "probability",
+        "error",
+        "status",
+        "label_1",
+        "probability_1",
+        "label_2",
+        "probability_2",
+    ]
     assert answer[:2] == [str(red), "red, bright"]
     assert failure[0] == "missing.png"
     assert failure[3] == "no such file"

@@ -118,6 +118,19 @@ def test_another_manifest_is_refused(target: Path, other: Recipe, difference: st
     assert target.with_name("out.partial").read_bytes() == before
 
 
+def test_a_table_with_other_columns_is_refused(target: Path) -> None:
+    """A partial CSV of a version that wrote fewer columns is not continued, and stays as it is."""
+    with pytest.raises(KeyboardInterrupt):
+        write(target, recipe(Format.CSV), PATHS, stop_after=5)
+    before = target.with_name("out.partial").read_bytes()
+    document = json.loads(resume_manifest_path(target).read_text())
+    del document["output"]["header"]
+    resume_manifest_path(target).write_text(json.dumps(document))
+    with pytest.raises(OutputError, match=r"output\.header was null"):
+        write(target, recipe(Format.CSV), PATHS)
+    assert target.with_name("out.partial").read_bytes() == before
+
+
 @pytest.mark.parametrize("paths", [["other.jpg", *PATHS], PATHS[1:], PATHS[:4], ["plain.jpg2", *PATHS[1:]]])
 def test_other_inputs_are_refused(target: Path, paths: list[str]) -> None:
     """Inputs that are not those of the records, in order, are refused, and the records stay."""

@@ -117,12 +117,13 @@ def test_csv_round_trip(fields: tuple[Field, ...]) -> None:
     records += [Failure("bad.jpg", "why, oh why"), prediction("u.jpg", label=None)]
     data = write(Format.CSV, records, fields=fields)
     header, *rows = csv.reader(io.StringIO(data.decode(), newline=""))
-    assert header[: 3 + len(fields)] == ["path", "label", *fields, "error"]
+    assert header[: 4 + len(fields)] == ["path", "label", *fields, "error", "status"]
     assert header[-1 - len(fields) :] == ["label_2", *(f"{field}_2" for field in fields)]
     assert {len(row) for row in rows} == {len(header)}
     assert [row[0] for row in rows] == [record.path for record in records]
     assert [row[1] for row in rows[: len(ODD)]] == ODD
     assert rows[-2][header.index("error")] == "why, oh why"
+    assert [row[header.index("status")] for row in rows] == ["ok"] * len(ODD) + ["failed", "unknown"]
     assert rows[-1][1] == ""
     assert rows[0][header.index("label_2")] == "b,c"
 
@@ -132,7 +133,17 @@ def test_tsv_round_trip() -> None:
     lines = write(Format.TSV, [prediction(path, (path, 0.5), ("b", 0.25)) for path in ODD]).decode().split("\n")
     assert lines.pop() == ""
     header, *rows = (line.split("\t") for line in lines)
-    assert header == ["path", "label", "probability", "error", "label_1", "probability_1", "label_2", "probability_2"]
+    assert header == [
+        "path",
+        "label",
+        "probability",
+        "error",
+        "status",
+        "label_1",
+        "probability_1",
+        "label_2",
+        "probability_2",
+    ]
     assert {len(row) for row in rows} == {len(header)}
     back = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
     for row, path in zip(rows, ODD, strict=True):

@@ -66,6 +66,7 @@ class Recipe:
                 "fields": [str(field) for field in self.layout.fields],
                 "top_k": self.layout.top_k,
                 "batch_size": self.batch_size,
+                "header": _header(self).decode() or None,
             },
         }
         document: dict[str, Any] = json.loads(json.dumps(plain))

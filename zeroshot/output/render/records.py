@@ -124,7 +124,7 @@ class JsonWriter(Writer):
 
 
 class SeparatedWriter(Writer):
-    """CSV or TSV: a header, then a row a record; the answer, the reason of a failure, then the ranked labels."""
+    """CSV or TSV: a header, then a row a record; answer, error, status, then the ranked labels."""
 
     def __init__(self, stream: BinaryIO, layout: Layout, dialect: Format) -> None:
         super().__init__(stream, layout)
@@ -134,7 +134,7 @@ class SeparatedWriter(Writer):
         """Write the header."""
         names = [str(field) for field in self._layout.fields]
         ranks = [f"{name}_{rank}" for rank in range(1, self._layout.top_k + 1) for name in ("label", *names)]
-        self._row(["path", "label", *names, "error", *ranks])
+        self._row(["path", "label", *names, "error", "status", *ranks])
 
     def _write(self, record: Record) -> None:
         """Write one row."""
@@ -142,9 +142,9 @@ class SeparatedWriter(Writer):
         path = guard_cell(record.path, "./", form)
         if isinstance(record, Failure):
             blank = [""] * (self._layout.top_k * (1 + len(fields)))
-            self._row([path, "", *[""] * len(fields), guard_cell(record.error, "'", form), *blank])
+            self._row([path, "", *[""] * len(fields), guard_cell(record.error, "'", form), record.status, *blank])
             return
-        row = [path, guard_cell(record.label or "", "'", form), *_formatted(record.top[0], fields), ""]
+        row = [path, guard_cell(record.label or "", "'", form), *_formatted(record.top[0], fields), "", record.status]
         for ranked in record.top:
             row += [guard_cell(ranked.label, "'", form), *_formatted(ranked, fields)]
         self._row(row)
