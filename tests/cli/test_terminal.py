@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import typer
 
 from support import ROOT
 from zeroshot.cli import console, status_line
@@ -88,6 +89,18 @@ def test_an_interrupt_leaves_no_bar_behind(tmp_path: Path) -> None:
     assert screen(shown)[-2:] == ["zeroshot: interrupted", ""]
 
 
+def test_an_interrupt_while_no_line_is_shown_begins_a_line(terminal: Terminal) -> None:
+    """The ``^C`` that the terminal itself shows is erased."""
+
+    @console.reports_errors
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(typer.Exit):
+        command()
+    assert terminal.shown == b"\r\x1b[2Kzeroshot: interrupted\n"
+
+
 def test_the_bar_is_painted_at_most_ten_times_a_second(terminal: Terminal) -> None:
     """However many records come: they are printed in batches, in order, each followed by one painting."""
     out = Screen()
@@ -110,7 +123,8 @@ def test_a_message_is_printed_above_the_bar(terminal: Terminal) -> None:
         console.say("something happened")
     assert b"\r\x1b[2Ksomething happened\n" in terminal.shown
     assert all(
-        len(line.decode().strip("\r")) < 60 for line in terminal.shown.replace(b"\n", b"\x1b[2K").split(b"\x1b[2K")
+        len(line.decode().strip("\r") + "^C") < 60
+        for line in terminal.shown.replace(b"\n", b"\x1b[2K").split(b"\x1b[2K")
     )
 
 

@@ -111,6 +111,7 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
                 say(f"  try: {error.hint}")
             code = error.exit_code
         except KeyboardInterrupt as stopped:
+            status_line.erase_echo()
             say("zeroshot: interrupted")
             code = signals.exit_code(stopped)
         except Exception as error:
@@ -196,7 +197,7 @@ class Bar:
         if rate and self._total is not None:
             parts.append(_clock(max(0, self._total - self._done) / rate))
         text = "  ".join(parts)
-        columns = columns_of_stderr() - 1
+        columns = columns_of_status()
         room = columns - len(text) - 2
         if self._total and room >= _LEAST_BAR:
             filled = round(room * min(1.0, self._done / self._total))
@@ -215,6 +216,11 @@ def columns_of_stderr() -> int:
         return 80
 
 
+def columns_of_status() -> int:
+    """Return how wide the status line can be, so that the ``^C`` that a terminal shows behind it wraps no line."""
+    return columns_of_stderr() - 3
+
+
 def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -225,7 +231,7 @@ def _clock(seconds: float) -> str:
 def doing(what: str) -> Iterator[None]:
     """Name on a terminal what is being done, and for how many seconds already, as long as the block lasts."""
     begin = time.monotonic()
-    with StatusLine(lambda: f"{what} ... {time.monotonic() - begin:.0f} s"[: columns_of_stderr() - 1]):
+    with StatusLine(lambda: f"{what} ... {time.monotonic() - begin:.0f} s"[: columns_of_status()]):
         yield
 
 
@@ -248,9 +254,9 @@ def loading(model: str | None) -> Iterator[Callable[[Download], None]]:
         for download in list(downloads.values()):
             if download.size and download.done < download.size:
                 share = 100 * download.done / download.size
-                return f"{share:.0f}% of {download.title} ... {seconds:.0f} s"[: columns_of_stderr() - 1]
+                return f"{share:.0f}% of {download.title} ... {seconds:.0f} s"[: columns_of_status()]
         engine = " with PyTorch" if "torch" in sys.modules else ""
-        return f"loading {name}{engine} ... {seconds:.0f} s"[: columns_of_stderr() - 1]
+        return f"loading {name}{engine} ... {seconds:.0f} s"[: columns_of_status()]
 
     with StatusLine(text):
         yield update

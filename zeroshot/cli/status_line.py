@@ -131,3 +131,9 @@ def print_error(data: bytes) -> None:
         sys.stderr.flush()
     else:
         _active.write(sys.stderr.buffer, data)
+
+
+def erase_echo() -> None:
+    """Erase the ``^C`` that a terminal shows for Ctrl-C, so that what is printed next begins a line."""
+    if _active is None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        sys.stderr.write(_ERASE.decode())
