@@ -61,6 +61,9 @@ def test_an_image_on_stdin_is_classified(folder: Path, tmp_path: Path, form: str
     found = run("classify", "-", "--labels", "red,blue", stdin=data)
     assert found.exit_code == 0, found.stderr
     assert {key: json.loads(found.stdout)[key] for key in ("path", "label")} == {"path": "-", "label": "red"}
+    run("classify", "-", "--labels", "red,blue", "--report", tmp_path / "page.html", stdin=data)
+    page = (tmp_path / "page.html").read_text()
+    assert ("zeroshot-" in page.split("Settings")[0].split("<body")[1], "data:image" in page) == (False, True)
     refused = run("search", "-", "red", stdin=data)
     assert (refused.exit_code, "stdin holds an image, not a list of paths" in refused.stderr) == (1, True)
 

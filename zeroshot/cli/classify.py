@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,7 +179,8 @@ def classify(
     layout = output.layout(len(label_set.answers))
     chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen
     recipe = Recipe(build_manifest(encoder.spec, classifier, chosen), output.form, layout, pipeline.batch_size)
-    page = _new_report() if output.report else None
+    spooled: dict[str, str] = {}
+    page = _new_report(spooled) if output.report else None
     # The page shows every label of an image; the records only as many as were asked for.
     decision = Decision(len(label_set.answers) if page else layout.top_k, least)
     with console.Bar("images") as bar:
@@ -187,7 +188,6 @@ def classify(
         with open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file:
             tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
             with _telling(file, tally, output):
-                spooled: dict[str, str] = {}
                 written = {"--output": output.output, "--report": output.report}
                 paths = file.skip(inputs.find(written, spooled))
                 fed = replace(pipeline, fixed_batches=output.continued)
@@ -270,10 +270,10 @@ class _Tally:
         return "; ".join(parts)
 
 
-def _new_report() -> ClassifyReport:
+def _new_report(names: Mapping[str, str]) -> ClassifyReport:
     from ..output.report import ClassifyReport
 
-    return ClassifyReport()
+    return ClassifyReport(names)
 
 
 def _write_report(page: ClassifyReport, target: Path, manifest: Manifest, pipeline: Pipeline) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import TypeVar
 
 from ...features.pipeline import Pipeline
 from ...results import Failure, Manifest, Prediction, Record
@@ -12,6 +14,8 @@ from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View
 from .matrix import build_matrix
 from .page import Cell, Section, Table, Tile, build_page, count, failures_section, manifest_section
 from .thumbnails import make_thumbnails
+
+Named = TypeVar("Named", Prediction, Failure)
 
 MATRIX_IMAGES = 50
 """Up to this many images, the page shows their similarity to every label."""
@@ -22,9 +26,13 @@ class ClassifyReport:
 
     Records should list every label (``Decision.top_k`` of all answers), for the similarity matrix; those of more
     images than `MATRIX_IMAGES` are cut and sampled, so that memory does not grow with the run.
+
+    Args:
+        names: What the page calls a path; others keep theirs. It may fill while records come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._names = names
         self._sample: Sample[Prediction] = Sample(MAX_IMAGES)
         self._whole: list[Prediction] = []
         self._failures: list[Failure] = []
@@ -69,15 +77,17 @@ class ClassifyReport:
             pipeline: How images are opened, for thumbnails.
             on_progress: Called with the number of thumbnails finished since the last call.
         """
-        shown = self._sample.items()
+        sample = self._sample.items()
         total = self._n_read + len(self._failures)
-        thumbnails = make_thumbnails((record.path for record in shown), pipeline, on_progress)
+        by_path = make_thumbnails((record.path for record in sample), pipeline, on_progress)
+        thumbnails = {self._names.get(path, path): address for path, address in by_path.items()}
+        shown = [self._named(record) for record in sample]
         names = list(dict.fromkeys([*_answers(manifest), *self._known]))
         keys = {name: index for index, name in enumerate(names)}
         sections = [Section("numbers", "Answers", "summary.html", self._summary(keys, total))]
         if self._whole:
             lead = "The outlined cell is the row's best label; shades run from the row's lowest number to its highest."
-            matrix = build_matrix(self._whole, thumbnails, names)
+            matrix = build_matrix([self._named(record) for record in self._whole], thumbnails, names)
             sections.append(Section("matrix", "Images and labels", "matrix.html", matrix, lead))
         lead = "The least sure first."
         if len(shown) < self._n_read:
@@ -85,11 +95,14 @@ class ClassifyReport:
         if shown:
             sections.append(Section("images", "Images", "gallery.html", self._gallery(shown, keys, thumbnails), lead))
         if self._failures:
-            sections.append(failures_section(self._failures))
+            sections.append(failures_section([self._named(failure) for failure in self._failures]))
         sections.append(manifest_section(manifest))
         labels = count(len(manifest.labels["labels"]), "label")
         summary = f"{count(total, 'input')}, {labels}, model {manifest.model['model']}."
         return build_page("Classification", summary, sections)
+
+    def _named(self, record: Named) -> Named:
+        return replace(record, path=self._names.get(record.path, record.path))
 
     def _summary(self, keys: Mapping[str, int], total: int) -> dict[str, object]:
         tiles = [
