@@ -119,3 +119,11 @@ def test_with_the_extra_only_videos_are_passed_over(tmp_path: Path) -> None:
     skipped: Counter[str] = Counter()
     assert list(paths.walk(str(tmp_path), skipped)) == [str(tmp_path / "a.heic")]
     assert camera.describe_passed_over(skipped) == "1 file was passed over: 1 .mov"
+
+
+def test_a_damaged_raw_file_is_named_in_words(tmp_path: Path) -> None:
+    """LibRaw's reason is text, not the bytes that it comes as."""
+    (tmp_path / "c.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0" + bytes(500))
+    with pytest.raises(ImageError) as refused:
+        open_image(str(tmp_path / "c.CR2"), AS_USUAL)
+    assert str(refused.value).startswith("damaged: Unsupported file format")

@@ -113,12 +113,14 @@ def open_preview(file: IO[bytes]) -> tuple[IO[bytes], Image.Transpose | None]:
     except ImportError as error:
         raise ImageError(f"camera RAW is not read by Pillow ({EXTRA} adds its previews)") from error
     file.seek(0)
-    with rawpy.imread(cast(BinaryIO, file)) as raw:
-        try:
+    try:
+        with rawpy.imread(cast(BinaryIO, file)) as raw:
             preview: Any = raw.extract_thumb()
-        except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
-            raise ImageError("a camera's RAW file without a preview that can be read") from error
-        turn = _TURNS.get(raw.sizes.flip)
+            turn = _TURNS.get(raw.sizes.flip)
+    except (rawpy.LibRawNoThumbnailError, rawpy.LibRawUnsupportedThumbnailError) as error:
+        raise ImageError("a camera's RAW file without a preview that can be read") from error
+    except rawpy.LibRawError as error:  # its text is bytes
+        raise ImageError(f"damaged: {error.args[0].decode('ascii', 'replace')}") from error
     if preview.format is rawpy.ThumbFormat.JPEG:
         with Image.open(io.BytesIO(preview.data)) as image:
             turn = None if 0x0112 in image.getexif() else turn
