@@ -71,13 +71,16 @@ class Classifier:
     """A linear classifier whose rows are averaged text features.
 
     Attributes:
-        weights: Unit rows, shape ``(n_labels, dim)``.
+        weights: Shape ``(n_labels, dim)``; unit rows, unless they were learned from examples.
         labels: What the rows stand for.
         templates: What they were built with.
         logit_scale: What similarities are multiplied by.
         logit_bias: What is added; it cancels in a softmax and matters in a sigmoid.
         score: How logits become probabilities.
         warnings: What a user should know about these labels, one line each.
+        learned: Hash of weights that were learned from examples; empty for those of the texts alone.
+        shifts: Added to each label's logit, shape ``(n_labels,)``: the logarithm of its share of the images over an
+            equal share; None where no shares are assumed.
     """
 
     weights: Features
@@ -87,6 +90,8 @@ class Classifier:
     logit_bias: float
     score: Score
     warnings: tuple[str, ...] = ()
+    learned: str = ""
+    shifts: Floats | None = None
 
     def scores(self, image_features: Features) -> Scores:
         """Score images against every label.
@@ -104,6 +109,8 @@ class Classifier:
     def from_similarities(self, similarities: Floats) -> Scores:
         """Score images whose cosines to every label are known, shape ``(n_images, n_labels)``."""
         logits = np.float32(self.logit_scale) * similarities + np.float32(self.logit_bias)
+        if self.shifts is not None:
+            logits += self.shifts
         probabilities = softmax(logits) if self.score is Score.SOFTMAX else sigmoid(logits)
         return Scores(similarities, logits, probabilities)
 
@@ -252,7 +259,14 @@ def classify_paths(
     pipeline: Pipeline = Pipeline(),
 ) -> Iterator[Record]:
     """Yield exactly one record per path, in order, each as soon as its batch is encoded."""
-    for batch in encode_batches(encoder, paths, pipeline):
+    yield from classify_batches(classifier, encode_batches(encoder, paths, pipeline), decision)
+
+
+def classify_batches(
+    classifier: Classifier, batches: Iterable[list[Encoded]], decision: Decision = Decision()
+) -> Iterator[Record]:
+    """Yield one record for each encoded image, in order."""
+    for batch in batches:
         yield from build_records(classifier, batch, decision)
 
 

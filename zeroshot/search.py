@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .encoder import Encoder, Features, average, check_rows
+from .encoder import Encoder, Features, check_rows
 from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches
 from .prompts.labels import Label, normalise
 from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
 from .strings import as_many
+
+_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*\*\s*(.+)", re.DOTALL)
+_SIGN_FIRST = re.compile(r"[+\-−](\s|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +49,95 @@ class Found:
     searched: int
 
 
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One part of a query.
+
+    Attributes:
+        weight: Of its unit row in the sum; negative to lead away from it.
+        text: What it says.
+    """
+
+    weight: float
+    text: str
+
+
+def parse_terms(query: str) -> tuple[Term, ...]:
+    """Parse ``0.5*beach + night - people``: texts with signs and weights.
+
+    A sign counts only between spaces, or at the beginning, and a weight only before ``*``: `black-and-white`, `C++`
+    and `5 people` are words. In quotes, ``"rock + roll"``, a sign is a word too.
+
+    Raises:
+        LabelError: A term is empty or its weight 0, or every term leads away from something.
+    """
+    parts = re.split(r"""\s+([+\-−])\s+(?=(?:[^"]*"[^"]*")*[^"]*$)""", query.strip())
+    if parts[0][:1] in ("+", "-", "−") and parts[0][1:2].isspace():
+        parts = [parts[0][1:], *parts[1:]]
+        signs = [query.strip()[0], *parts[1::2]]
+    else:
+        signs = ["+", *parts[1::2]]
+    terms = []
+    for sign, part in zip(signs, parts[::2], strict=True):
+        matched = _WEIGHTED.fullmatch(part.strip())
+        weight, text = (float(matched[1]), matched[2]) if matched else (1.0, part)
+        text = text.strip()
+        text = "" if _SIGN_FIRST.match(text) else text  # two signs in a row, or nothing but one
+        text = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+        if not normalise(text) or not weight:
+            wrong = "a weight of 0" if normalise(text) else "an empty part: + and - between spaces add and take away"
+            raise LabelError(
+                f"the query {query!r} has {wrong}",
+                "zeroshot search ./imgs '0.5*beach + night - people'",
+            )
+        terms.append(Term(weight if sign == "+" else -weight, text))
+    return tuple(terms)
+
+
 def build_query(
     encoder: Encoder,
-    texts: Sequence[str],
+    texts: Sequence[str | Term],
     images: Sequence[str],
     pipeline: Pipeline,
     warn: Callable[[str], None] = lambda _: None,
+    known: Mapping[str, Features] | None = None,
 ) -> Features:
-    """Return the unit mean of sentences and example images, shape ``(dim,)``.
+    """Return the weighted sum of the unit rows of sentences and example images, brought to unit length: ``(dim,)``.
+
+    Sums and differences of such rows follow words (Mikolov et al. 2013; for images and texts Couairon et al., arXiv
+    2112.03162): roughly, and least where a term says what is not there.
 
     Args:
         encoder: The model.
-        texts: Sentences, read as labels are.
-        images: Paths of the examples.
+        texts: Sentences, read as labels are, or terms with weights.
+        images: Paths of the examples, each of weight 1.
         pipeline: How those are read.
         warn: Told, in one line each, what the model does not read as it is written.
+        known: Rows that were learned, shape ``(dim,)``, by the name that stands for them, as `normalise` gives it.
 
     Raises:
-        InputError: There are neither, or an example cannot be read.
+        InputError: There are neither, an example cannot be read, or nothing is left of the sum.
         LabelError: A text is blank, or holds a control token or bytes that are no text.
         ModelError: The model gives no finite numbers for a text.
     """
-    texts, images = list(as_many(texts)), list(as_many(images))
-    if not texts and not images:
+    given = [texts] if isinstance(texts, (str, Term)) else list(texts)
+    terms = [term if isinstance(term, Term) else Term(1.0, term) for term in given]
+    images = list(as_many(images))
+    rows_known = {term.text: row for term in terms if (row := (known or {}).get(normalise(term.text))) is not None}
+    unknown = [term.text for term in terms if term.text not in rows_known]
+    if not terms and not images:
         raise InputError("nothing to search for", "give a text, or --like IMAGE")
-    if not all(normalise(text) for text in texts):
+    if not all(normalise(term.text) for term in terms):
         raise LabelError("the text to search for is empty", "zeroshot search ./imgs 'a dog on a beach'")
-    check_encodable(texts)
-    check_control_tokens(encoder.spec, [Label(text) for text in texts], kind="text")
-    for warning in validation_warnings(encoder.spec, texts, find_truncated(encoder, [[text] for text in texts])):
+    check_encodable(unknown)
+    check_control_tokens(encoder.spec, [Label(text) for text in unknown], kind="text")
+    for warning in validation_warnings(encoder.spec, unknown, find_truncated(encoder, [[text] for text in unknown])):
         warn(warning)
-    rows = list(encoder.encode_texts(texts)) if texts else []
+    encoded: Iterator[Features] = iter(encoder.encode_texts(unknown) if unknown else [])
+    rows = [
+        rows_known[term.text] / np.linalg.norm(rows_known[term.text]) if term.text in rows_known else next(encoded)
+        for term in terms
+    ]
     if not np.isfinite(rows).all():
         raise ModelError(
             f"{encoder.spec.model} gives no finite numbers for this text", "--precision fp32, or other weights"
@@ -84,7 +146,12 @@ def build_query(
         if item.features is None:
             raise InputError(f"--like {item.path}: {item.error}", "give an image that can be read")
         rows.append(item.features)
-    return average(np.stack(rows))
+    weights = np.asarray([term.weight for term in terms] + [1.0] * len(images), dtype=np.float32)
+    total = weights @ np.stack(rows).astype(np.float32)
+    length = float(np.linalg.norm(total))
+    if length < 1e-6:
+        raise InputError("the parts of the query cancel out", "leave one out, or change a weight")
+    return np.asarray(total / length, dtype=np.float32)
 
 
 def search(
@@ -94,6 +161,7 @@ def search(
     top: int,
     pipeline: Pipeline,
     on_progress: Callable[[int], None] = lambda _: None,
+    min_score: float = -1.0,
 ) -> Found:
     """Rank images by their cosine to a query.
 
@@ -104,6 +172,7 @@ def search(
         top: How many to keep; memory does not grow with the rest.
         pipeline: How they are read.
         on_progress: Called with the number of inputs finished since the last call.
+        min_score: Images with a lower cosine are left out, in [-1, 1].
 
     Raises:
         InputError: The query is of another shape.
@@ -119,8 +188,10 @@ def search(
                 if item.features is None:
                     failures.append(Failure(item.path, item.error))
                 else:
-                    # The running number makes equal images keep their order.
-                    yield float(item.features @ query), -seen, item.path
+                    similarity = float(item.features @ query)
+                    if similarity >= min_score:
+                        # The running number makes equal images keep their order.
+                        yield similarity, -seen, item.path
                     seen += 1
             on_progress(len(batch))
 

@@ -66,6 +66,16 @@ def lines(result: Any) -> Iterator[Any]:
 LABELS = ("--labels", "red,blue")
 
 
+def test_learned(data: Path, images: SaveImage, tmp_path: Path) -> None:
+    """The documents of `learn` and of `eval --few-shot`, which takes images that are no copies of each other."""
+    for index in range(12):
+        images(f"val/orange/{index}.png", (255, 60 + 35 * (index % 4), 45 * (index // 4)))
+        images(f"val/violet/{index}.png", (60 + 35 * (index % 4), 45 * (index // 4), 255))
+    check("learned", parse(run("learn", data, "--output", tmp_path / "l.json", "--force", "--format", "json")))
+    check("learned", json.loads((tmp_path / "l.json").read_text()))
+    check("few-shot", parse(run("eval", tmp_path / "val", "--few-shot", "1,2", "--seeds", "2", "--format", "json")))
+
+
 def test_every_schema_is_one() -> None:
     """Each file is a schema of the draft that it names, and has a title."""
     assert len(SCHEMAS) >= 14

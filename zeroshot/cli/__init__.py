@@ -19,6 +19,7 @@ _COMMANDS = {
     "explore": ("explore:explore", "Type labels on a live page, and watch the folder sort itself."),
     "compare": ("compare:compare", "Say whether one evaluation is better than another."),
     "calibrate": ("calibrate:calibrate", "Calibrate probabilities (temperature scaling) and find a threshold."),
+    "learn": ("learn:learn", "Refine a classifier by a few labelled images."),
     "features": ("search:features", "Write image features to a file."),
     "doctor": ("doctor:doctor", "Check the installation."),
     "prompts": ("prompts:app", "List, show, check and tune template sets."),

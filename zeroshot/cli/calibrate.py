@@ -10,7 +10,7 @@ import typer
 from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, groups, labelled, options
-from .inputs import prepare_classifier, read_templates
+from .inputs import prepare_classifier, read_learned, read_templates
 
 if TYPE_CHECKING:
     from ..evaluation.calibrate import Fit
@@ -31,6 +31,7 @@ def calibrate(
     prompts: options.Prompts = None,
     template: options.Template = None,
     score: options.ScoreOption = None,
+    learned: options.Learned = None,
     seed: labelled.Seed = 0,
     output: Annotated[
         Path,
@@ -60,28 +61,33 @@ def calibrate(
     """
     if target_precision is not None and not 0 < target_precision <= 1:
         raise UsageError(f"--target-precision {target_precision}: expected a share above 0, at most 1", "0.95, say")
-    template_set = read_templates(prompts, template)
+    weights = read_learned(learned)
+    template_set = read_templates(prompts, template, weights)
 
     from ..classifier import build_manifest
     from ..evaluation import calibration_file
     from ..evaluation.calibrate import calibrate as fit_both
     from ..evaluation.holdout import halve
+    from ..evaluation.identity import identify
     from ..output.destination import open_output
     from ..output.render.evaluation import encode
 
     with data.open() as source:
+        source = labelled.with_learned_labels(source, weights)
         dataset = source.dataset
-        if source.templates and not prompts and not template:
+        if source.templates and not prompts and not template and not weights:
             template_set = source.templates
         source.check_apart(output=output)
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load()
-        classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache)
+        classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache, weights)
         encoded = labelled.encode(encoder, source, pipeline)
+        labelled.warn_of_examples(encoded, weights)
         fit = fit_both(*halve(encoded, seed), classifier, dataset.keys, target_precision)
         choices = images.choices(pipeline) | {"data": data.named, "seed": seed}
+        choices |= {"learned": weights.manifest()} if weights else {}
         manifest = build_manifest(encoder.spec, classifier, choices)
-        document = calibration_file.to_document(fit, calibration_file.identify(encoder.spec, classifier), manifest)
+        document = calibration_file.to_document(fit, identify(encoder.spec, classifier), manifest)
         refused = bool(fit.problems) and not force
         if not refused:
             with open_output(output) as stream:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +18,11 @@ from ..enums import Format
 from ..errors import ExitCode, UsageError, nearest
 from ..results import Failure, Record
 from ..strings import some_of
-from . import console, groups, options
+from . import console, groups, options, priors
 from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
 
 if TYPE_CHECKING:
-    from ..features.pipeline import Pipeline
+    from ..features.pipeline import Encoded, Pipeline
     from ..output.render.records import Layout
     from ..output.report import ClassifyReport
     from ..output.sinks import RecordFile
@@ -148,9 +148,10 @@ def classify(
     threshold: options.Threshold = None,
     calibration: options.Calibration = None,
     score: options.ScoreOption = None,
+    prior: priors.Prior = None,
     *,
     inputs: InputOptions,
-    labels: groups.LabelOptions,
+    labels: groups.LearnedLabelOptions,
     model: groups.ModelOptions,
     output: OutputOptions,
     images: groups.ImageOptions,
@@ -163,21 +164,34 @@ def classify(
     begin = time.monotonic()
     if output.quiet:
         console.be_quiet()
-    label_set, template_set = labels.read()
+    label_set, template_set, learned = labels.read_all()
     inputs.check()
+    priors.check_prior(prior, inputs, resume=output.continued)
+    priors.load_prior(prior, label_set)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     output.check(label_set)
 
-    from ..classifier import Decision, build_manifest, classify_paths
+    from ..classifier import Decision, build_manifest, classify_batches
+    from ..features.pipeline import encode_batches
     from ..output.resume import Recipe
     from ..output.sinks import Renamed, open_records, write_records
 
     pipeline = images.pipeline()
     encoder = model.load()
-    classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
+    classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache, learned)
     classifier, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
+    written = {"--output": output.output, "--report": output.report}
+    seen = None
+    if prior == priors.AUTO:
+        with console.Bar("images") as bar:
+            inputs.count_ahead(bar)
+            seen = _encode_all(encode_batches(encoder, inputs.find(written), pipeline), bar)
+    classifier, shares = priors.apply_prior(
+        classifier, prior, priors.stack(seen or []), calibrated=calibration is not None
+    )
     layout = output.layout(len(label_set.answers))
-    chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen
+    chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen | shares
+    chosen |= {"learned": learned.manifest()} if learned else {}
     recipe = Recipe(build_manifest(encoder.spec, classifier, chosen), output.form, layout, pipeline.batch_size)
     spooled: dict[str, str] = {}
     page = _new_report(spooled) if output.report else None
@@ -188,10 +202,11 @@ def classify(
         with open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file:
             tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
             with _telling(file, tally, output):
-                written = {"--output": output.output, "--report": output.report}
-                paths = file.skip(inputs.find(written, spooled))
-                fed = replace(pipeline, fixed_batches=output.continued)
-                records = classify_paths(encoder, classifier, paths, decision, fed)
+                batches: Iterable[list[Encoded]] = seen or []
+                if seen is None:
+                    fed = replace(pipeline, fixed_batches=output.continued)
+                    batches = encode_batches(encoder, file.skip(inputs.find(written, spooled)), fed)
+                records = classify_batches(classifier, batches, decision)
                 named = Renamed([file, tally], spooled)  # the page reads its images once more
                 write_records(records, [page, named] if page else [named])
     if page and output.report:
@@ -200,6 +215,15 @@ def classify(
     if sys.stderr.isatty():
         console.note(tally.summary(time.monotonic() - begin, [output.output, output.report]))
     return code
+
+
+def _encode_all(batches: Iterator[list[Encoded]], bar: console.Bar) -> list[list[Encoded]]:
+    """Encode everything before the first record; the features stay in memory, so that nothing is read twice."""
+    kept = []
+    for batch in batches:
+        kept.append(batch)
+        bar.advance(len(batch))
+    return kept
 
 
 @contextmanager

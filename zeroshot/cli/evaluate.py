@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +12,18 @@ import typer
 
 from ..enums import ReportFormat, Score
 from ..errors import ExitCode, UsageError
-from . import console, groups, labelled, options
-from .inputs import check_readable, prepare_classifier, read_templates
+from . import console, groups, labelled, options, priors
+from .few_shot import parse_shots, write_curve
+from .inputs import check_readable, prepare_classifier, read_learned, read_templates
 
 if TYPE_CHECKING:
+    from ..classifier import Classifier
     from ..evaluation.datasets import Dataset
-    from ..evaluation.evaluate import Run
+    from ..evaluation.evaluate import EncodedDataset, Run
+    from ..evaluation.learned_file import LearnedFile
     from ..features.pipeline import Pipeline
     from ..prompts.template_sets import TemplateSet
+    from ..results import Manifest
 
 _METRICS = ("top1", "top5", "mean_recall")
 
@@ -30,6 +35,8 @@ def evaluate(
     template: options.Template = None,
     score: options.ScoreOption = None,
     calibration: options.Calibration = None,
+    learned: options.Learned = None,
+    prior: priors.Prior = None,
     format_: options.ReportFormatOption = None,
     output: options.Output = None,
     report: options.Report = None,
@@ -52,6 +59,26 @@ def evaluate(
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = None,
+    few_shot: Annotated[
+        str | None,
+        typer.Option(
+            "--few-shot",
+            help="Instead: accuracy of `learn` and others with so many examples a label, drawn from the images.",
+            metavar="1,2,4,...",
+            rich_help_panel=options.Panel.ADVANCED,
+        ),
+    ] = None,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            min=1,
+            max=100,
+            help="With --few-shot: how many draws.",
+            metavar="N",
+            rich_help_panel=options.Panel.ADVANCED,
+        ),
+    ] = 5,
     *,
     data: labelled.LabelledOptions,
     models: groups.ModelListOptions,
@@ -65,14 +92,30 @@ def evaluate(
     could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
     bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
-    chosen_models, template_sets = models.each(), _read_template_sets(prompts, template)
+    weights = read_learned(learned)
+    chosen_models, template_sets = models.each(), _read_template_sets(prompts, template, weights)
+    shots = parse_shots(few_shot) if few_shot else ()
+    if shots and (
+        any((learned, calibration, prior, report, bars, label_issues))
+        or max(len(chosen_models), len(template_sets)) > 1
+    ):
+        raise UsageError(
+            "--few-shot compares ways to learn for one model and template set; it takes no --learned, --calibration,"
+            " --prior, --report, --fail-under or --label-issues",
+            "zeroshot eval DIR --few-shot 1,2,4,8,16",
+        )
     form = options.choose_report_format(format_, output)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     with data.open() as source:
-        if source.templates and not prompts and not template:
+        source = labelled.with_learned_labels(source, weights)
+        if source.templates and not prompts and not template and not weights:
             template_sets = [source.templates]
         source.check_apart(output=output, report=report)
-        measuring = _Measuring(source, template_sets, score, calibration, images)
+        measuring = _Measuring(source, template_sets, images, _Applied(score, weights, calibration, prior))
+        if shots:
+            (one,) = measuring.encode(chosen_models[0], data.named)
+            write_curve(one.data, one.classifier, shots, seeds, one.manifest, form, output)
+            return ExitCode.INCOMPLETE if one.data.failures else ExitCode.OK
         runs = [run for model in chosen_models for run in measuring.measure(model, data.named)]
         runs.sort(key=lambda run: -run.result.metrics.top1.value)
         _write_result(runs, source.dataset, label_issues, form, output)
@@ -86,6 +129,25 @@ def evaluate(
     return ExitCode.INCOMPLETE if runs[0].result.data.failures else ExitCode.OK
 
 
+@dataclass(frozen=True, slots=True)
+class _Applied:
+    """What is applied to the classifier of the texts, in this order."""
+
+    score: Score | None
+    learned: LearnedFile | None
+    calibration: Path | None
+    prior: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Labelled images as a model sees them, and a classifier with everything but shares of the labels."""
+
+    data: EncodedDataset
+    classifier: Classifier
+    manifest: Manifest
+
+
 class _Measuring:
     """Measures one model after the other on the same labelled images, with every template set."""
 
@@ -93,38 +155,47 @@ class _Measuring:
         self,
         source: labelled.LabelledImages,
         template_sets: Sequence[TemplateSet],
-        score: Score | None,
-        calibration: Path | None,
         images: groups.ImageOptions,
+        applied: _Applied,
     ) -> None:
-        self._source, self._template_sets = source, template_sets
-        self._score, self._calibration = score, calibration
+        self._source, self._template_sets, self._applied = source, template_sets, applied
         self.pipeline: Pipeline = images.pipeline(as_stored=source.public)
         self._choices = images.choices(self.pipeline)
 
-    def measure(self, model: groups.ModelOptions, named: str | None) -> list[Run]:
-        """Return a run for each template set."""
+    def encode(self, model: groups.ModelOptions, named: str | None) -> list[_Encoded]:
+        """Return the images as the model sees them, with a classifier for each template set."""
         from ..classifier import build_manifest
         from ..evaluation.calibration_file import load_calibration
-        from ..evaluation.evaluate import Run
-        from ..evaluation.evaluate import evaluate as measure
 
-        dataset, choices = self._source.dataset, self._choices | {"data": named}
+        labels, applied, choices = self._source.dataset.labels, self._applied, self._choices | {"data": named}
+        choices |= {"learned": applied.learned.manifest()} if applied.learned else {}
         encoder = model.load()
         # Every classifier is built before an image is read, so that bad labels or prompts are named at once.
         classifiers = [
-            prepare_classifier(encoder, dataset.labels, templates, self._score, self.pipeline.cache)
+            prepare_classifier(encoder, labels, templates, applied.score, self.pipeline.cache, applied.learned)
             for templates in self._template_sets
         ]
-        if self._calibration:
-            fitted = [load_calibration(self._calibration, encoder.spec, classifier) for classifier in classifiers]
+        if applied.calibration:
+            fitted = [load_calibration(applied.calibration, encoder.spec, classifier) for classifier in classifiers]
             classifiers = [found.apply(each) for found, each in zip(fitted, classifiers, strict=True)]
             choices["calibration"] = fitted[0].manifest()
         data = labelled.encode(encoder, self._source, self.pipeline)
-        return [
-            Run(measure(data, classifier, dataset.keys), build_manifest(encoder.spec, classifier, choices))
-            for classifier in classifiers
-        ]
+        labelled.warn_of_examples(data, applied.learned)
+        return [_Encoded(data, each, build_manifest(encoder.spec, each, choices)) for each in classifiers]
+
+    def measure(self, model: groups.ModelOptions, named: str | None) -> list[Run]:
+        """Return a run for each template set."""
+        from ..evaluation.evaluate import Run
+        from ..evaluation.evaluate import evaluate as measure
+
+        runs = []
+        for one in self.encode(model, named):
+            classifier, shares = priors.apply_prior(
+                one.classifier, self._applied.prior, one.data.features, calibrated=self._applied.calibration is not None
+            )
+            manifest = replace(one.manifest, options=one.manifest.options | shares)
+            runs.append(Run(measure(one.data, classifier, self._source.dataset.keys), manifest))
+        return runs
 
 
 def _write_result(
@@ -168,7 +239,11 @@ def _value(run: Run, name: str) -> float:
     return float(getattr(run.result.metrics, name).value)
 
 
-def _read_template_sets(prompts: list[str] | None, template: list[str] | None) -> list[TemplateSet]:
+def _read_template_sets(
+    prompts: list[str] | None, template: list[str] | None, learned: LearnedFile | None
+) -> list[TemplateSet]:
     if prompts and len(set(prompts)) < len(prompts):
         raise UsageError("a set is given twice with --prompts", "name each once")
-    return [read_templates(name, template) for name in prompts] if prompts else [read_templates(None, template)]
+    if prompts:
+        return [read_templates(name, template) for name in prompts]
+    return [read_templates(None, template, learned)]

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from ..enums import Device, Engine, Precision
 from ..errors import ExitCode, UsageError, nearest
 from . import options
-from .inputs import read_labels, read_templates
+from .inputs import read_labels, read_learned, read_templates
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
+    from ..evaluation.learned_file import LearnedFile
     from ..features.pipeline import Pipeline
     from ..prompts.labels import LabelSet
     from ..prompts.template_sets import TemplateSet
@@ -161,6 +162,26 @@ class LabelOptions:
             UsageError: There are no labels, or the options contradict each other.
         """
         return read_labels(self.labels, self.labels_file), read_templates(self.prompts, self.template)
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedLabelOptions(LabelOptions):
+    """Labels and templates, or the weights that were learned for some, which bring both."""
+
+    learned: options.Learned = None
+
+    def read_all(self) -> tuple[LabelSet, TemplateSet, LearnedFile | None]:
+        """Read labels and templates, and the learned weights, if there are some.
+
+        Raises:
+            InputError: The learned weights cannot be used.
+            LabelError: The labels cannot be used.
+            PromptError: The templates cannot be used.
+            UsageError: There are no labels, or the options contradict each other.
+        """
+        learned = read_learned(self.learned)
+        labels = read_labels(self.labels, self.labels_file, learned)
+        return labels, read_templates(self.prompts, self.template, learned), learned
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,18 +22,33 @@ from . import console, options
 if TYPE_CHECKING:
     from ..classifier import Classifier
     from ..encoder import Encoder, EncoderSpec
+    from ..evaluation.learned_file import LearnedFile
     from ..features.cache import FeatureCache
     from ..prompts.labels import LabelSet
     from ..prompts.template_sets import TemplateSet
     from ..results import Failure
 
 
-def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> LabelSet:
-    """Read the labels from whichever option gave them.
+def read_learned(path: Path | None) -> LearnedFile | None:
+    """Read learned weights, if there are some, before a model is loaded.
+
+    Raises:
+        InputError: They cannot be used.
+    """
+    if path is None:
+        return None
+    from ..evaluation.learned_file import load_learned
+
+    return load_learned(path)
+
+
+def read_labels(labels: Sequence[str] | None, labels_file: str | None, learned: LearnedFile | None = None) -> LabelSet:
+    """Read the labels from whichever option gave them; those that were learned where none did.
 
     Args:
         labels: As typed, each separated by commas.
         labels_file: The file that holds them.
+        learned: Learned weights, which hold their labels.
 
     Raises:
         UsageError: None or both did, or the labels typed cannot be used.
@@ -42,6 +57,8 @@ def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> LabelS
 
     if labels and labels_file is not None:
         raise UsageError("both --labels and --labels-file are given", "put all labels in the file")
+    if not labels and labels_file is None and learned:
+        return learned.labels
     if not labels and labels_file is None:
         raise UsageError("no labels", "--labels cat,dog or --labels-file FILE")
     if not labels:
@@ -59,8 +76,8 @@ def read_labels(labels: Sequence[str] | None, labels_file: str | None) -> LabelS
         raise UsageError(error.message, error.hint) from error
 
 
-def read_templates(prompts: str | None, template: list[str] | None) -> TemplateSet:
-    """Read the template set from whichever option gave it; ``general`` where none did.
+def read_templates(prompts: str | None, template: list[str] | None, learned: LearnedFile | None = None) -> TemplateSet:
+    """Read the template set from whichever option gave it; where none did, that of learned weights, or ``general``.
 
     Raises:
         UsageError: Both did, or a template typed cannot be used.
@@ -72,7 +89,7 @@ def read_templates(prompts: str | None, template: list[str] | None) -> TemplateS
             "both --prompts and --template are given", "put the templates into a YAML set, or use one of the two"
         )
     if not template:
-        return load_templates(prompts or DEFAULT)
+        return learned.templates if learned and not prompts else load_templates(prompts or DEFAULT)
     try:
         return from_templates(template)
     except PromptError as error:
@@ -85,10 +102,13 @@ def prepare_classifier(
     templates: TemplateSet,
     score: Score | None,
     cache: FeatureCache | None = None,
+    learned: LearnedFile | None = None,
 ) -> Classifier:
-    """Build the classifier and tell what a user should know of it."""
+    """Build the classifier and tell what a user should know of it; with learned weights no text is encoded."""
     from ..classifier import build_classifier
 
+    if learned:
+        return learned.build(encoder.spec, labels, templates, score)
     with console.doing(f"encoding the prompts of {len(labels.labels)} labels"):
         classifier = build_classifier(encoder, labels, templates, score, cache)
     for warning in classifier.warnings:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import UsageError
+from ..errors import InputError, LabelError, UsageError
 from . import console, options
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..encoder import Encoder
     from ..evaluation.datasets import Dataset
     from ..evaluation.evaluate import EncodedDataset
+    from ..evaluation.learned_file import LearnedFile
     from ..features.pipeline import Pipeline
     from ..prompts.template_sets import TemplateSet
 
@@ -163,6 +164,36 @@ class LabelledOptions:
             dataset = load_folder(self.folder or "", names, all_labels=self.all_labels)
         _tell(dataset)
         yield LabelledImages(dataset, None, {})
+
+
+def with_learned_labels(source: LabelledImages, learned: LearnedFile | None) -> LabelledImages:
+    """Return the images with the labels of learned weights, where there are some, matched by name.
+
+    Raises:
+        InputError: An image has a label that was not learned.
+    """
+    if learned is None:
+        return source
+    from ..evaluation.datasets import match_labels
+
+    try:
+        dataset = match_labels(source.dataset, learned.labels, learned.source)
+    except LabelError as error:
+        raise InputError(
+            f"{learned.source} was learned for other labels: {error.message}", "run `zeroshot learn` for these labels"
+        ) from error
+    for note in dataset.notes[len(source.dataset.notes) :]:
+        console.warn(note)
+    return replace(source, dataset=dataset)
+
+
+def warn_of_examples(data: EncodedDataset, learned: LearnedFile | None) -> None:
+    """Say how many of the images were learned from: what is measured on them flatters."""
+    if learned and (count := learned.count_examples(data.features)):
+        console.warn(
+            f"{count} of the {len(data.paths)} images are examples that {learned.source} was learned from: what they"
+            " show flatters; measure on others"
+        )
 
 
 def _tell(dataset: Dataset) -> None:

@@ -279,6 +279,16 @@ Calibration = Annotated[
     ),
     Use.READ,
 ]
+Learned = Annotated[
+    Path | None,
+    typer.Option(
+        "--learned",
+        help="Use the weights that `learn` wrote, with their labels and templates unless these are given.",
+        metavar="FILE",
+        rich_help_panel=Panel.LABELS,
+    ),
+    Use.READ,
+]
 Fields = Annotated[
     str | None,
     typer.Option(

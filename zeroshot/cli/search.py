@@ -14,10 +14,11 @@ import typer
 
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
-from .inputs import InputOptions, check_readable, name_failures
+from .inputs import InputOptions, check_readable, name_failures, read_learned
 
 if TYPE_CHECKING:
     from ..results import Failure
+    from ..search import Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ def search(
         typer.Option("--like", help="Search for images like this one; repeatable.", metavar="IMAGE"),
         options.Use.READ,
     ] = None,
+    also: Annotated[
+        str | None, typer.Option("--text", help="With --like: add this text, or sum of texts, to it.", metavar="TEXT")
+    ] = None,
     top: Annotated[
         int,
         typer.Option(
@@ -52,6 +56,18 @@ def search(
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = 20,
+    min_score: Annotated[
+        float,
+        typer.Option(
+            "--min-score",
+            min=-1.0,
+            max=1.0,
+            help="Leave out images with a lower similarity.",
+            metavar="S",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = -1.0,
+    learned: options.Learned = None,
     format_: options.FormatOption = None,
     output: options.Output = None,
     *,
@@ -61,8 +77,10 @@ def search(
 ) -> ExitCode:
     """List the images nearest to a text, or to other images.
 
-    The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`. With --like there is none: every
-    argument is a place to look in.
+    The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`. It may be a sum, as in
+    '0.5*beach + night - people': a sign counts between spaces only, so that 'black-and-white' is a word; a whole text
+    with a dash in it stands in double quotes: '"a dog - on a beach"'. With --like there is no text, unless --text gives
+    it: every argument is a place to look in. With --learned, a label's name stands for what was learned of it.
     """
     named, text = inputs.paths or [], ""
     if like and named and not os.path.lexists(named[-1]) and named[-1] != "-":
@@ -70,30 +88,51 @@ def search(
     if not like:
         *paths, text = named or [""]
         inputs = replace(inputs, paths=paths)
+        if also is not None:
+            raise UsageError("--text adds to --like, which is not given", "give the text as the last argument")
         _check_text(text, alone=not paths and not inputs.files_from)
         _check_words(paths, text)
     inputs.check()
     for image in like or []:
         check_readable(image, "--like takes an image")
+    weights = read_learned(learned)
     form = options.choose_record_format(format_, output)
 
     from ..output.destination import check_output, open_output
     from ..output.render.hits import write_hits
+    from ..prompts.labels import normalise
     from ..search import build_query
     from ..search import search as find
 
+    text = also or "" if like else text
+    terms = _read_terms(text) if text else ()
     check_output(output)
     pipeline = images.pipeline()
     encoder = model.load()
-    query = build_query(encoder, [] if like else [text], like or [], pipeline, console.warn)
+    built = weights.build(encoder.spec) if weights else None
+    rows = dict(zip(map(normalise, built.labels.names), built.weights, strict=True)) if built else {}
+    query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
-        found = find(encoder, query, inputs.find({"--output": output}), top, pipeline, bar.advance)
+        found = find(encoder, query, inputs.find({"--output": output}), top, pipeline, bar.advance, min_score)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
         choices, terminal = images.choices(pipeline), output is None and sys.stdout.isatty()
+        choices |= {"min_score": min_score} if min_score > -1 else {}
+        choices |= {"learned": weights.manifest()} if weights else {}
         write_hits(found, form, stream, encoder.spec, query_shown, choices, terminal=terminal)
     return _summarise(found.failures, found.searched)
+
+
+def _read_terms(text: str) -> tuple[Term, ...]:
+    """Read the text as a sum, and say how it was read where it is one: a dash may have been meant as a dash."""
+    from ..search import parse_terms
+
+    terms = parse_terms(text)
+    if len(terms) > 1 or terms[0].weight != 1:
+        shown = " ".join(f"{term.weight:+g}*{term.text!r}" for term in terms)
+        console.note(f"the text is read as a sum: {shown}; in double quotes it is one text: '\"{text}\"'")
+    return terms
 
 
 def _check_text(text: str, *, alone: bool) -> None:

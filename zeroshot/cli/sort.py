@@ -95,7 +95,7 @@ def sort(
     score: options.ScoreOption = None,
     *,
     inputs: InputOptions,
-    labels: groups.LabelOptions,
+    labels: groups.LearnedLabelOptions,
     model: groups.ModelOptions,
     images: groups.ImageOptions,
 ) -> ExitCode:
@@ -114,15 +114,17 @@ def sort(
     if format_ and not dry_run:
         raise UsageError("--format is how a plan is printed, which only --dry-run shows", "add --dry-run")
     if from_:
-        if inputs.paths or inputs.files_from or labels.labels or labels.labels_file:
-            raise UsageError("--from says which images and which labels there are", "leave out images and labels")
+        if inputs.paths or inputs.files_from or labels.labels or labels.labels_file or labels.learned:
+            raise UsageError(
+                "--from says which images and which labels there are", "leave out images, labels and --learned"
+            )
         records = _reviewed(from_, threshold or 0.0)
         names = dict.fromkeys(record.label for record in records if isinstance(record, Prediction) and record.label)
         if not dry_run:
             _settle(target)
         plan = list(make_plan(records, target, folder_names(names), placement))
     else:
-        label_set, template_set = labels.read()
+        label_set, template_set, learned = labels.read_all()
         check_readable(calibration, "`zeroshot calibrate DIR` writes one")
         inputs.check()
         if not dry_run:
@@ -135,7 +137,7 @@ def sort(
             return ExitCode.OK
         pipeline = images.pipeline()
         encoder = model.load()
-        classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache)
+        classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache, learned)
         classifier, least, _ = apply_calibration(classifier, encoder.spec, calibration, threshold)
         with console.Bar("images", len(paths)) as bar:
             found = classify_paths(encoder, classifier, paths, Decision(1, least), pipeline)

@@ -6,7 +6,6 @@ probabilities would be wrong without a sign of it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,36 +15,11 @@ from ..classifier import Classifier
 from ..encoder import EncoderSpec
 from ..errors import InputError
 from ..results import Manifest
-from ..strings import some_of
 from .calibrate import Fit, cool
+from .identity import Identity, describe_difference, identify
 
 CALIBRATION_FORMAT = "zeroshot-calibration"
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a calibration is valid for.
-
-    Attributes:
-        model: The model as the user named it, for messages.
-        fingerprint: Of weights, configuration, activation, preprocessing and precision.
-        logit_scale: The scale that the temperature is relative to.
-        score: How logits become probabilities.
-        prompts: The template set's name, for messages.
-        templates_sha256: Hash of its templates.
-        labels: The labels' names, sorted, for messages.
-        labels_sha256: Hash of labels, aliases, own prompts, background flags and groups, whatever their order.
-    """
-
-    model: str
-    fingerprint: str
-    logit_scale: float
-    score: str
-    prompts: str
-    templates_sha256: str
-    labels: tuple[str, ...]
-    labels_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +43,6 @@ class Calibration:
     def manifest(self) -> dict[str, Any]:
         """Return the calibration as plain data for a manifest's options."""
         return asdict(self)
-
-
-def identify(spec: EncoderSpec, classifier: Classifier) -> Identity:
-    """Return what a calibration of this model, template set and label list is valid for."""
-    labels = classifier.labels.manifest()
-    spelled = [sorted(json.dumps(label, sort_keys=True) for label in labels["labels"])]
-    spelled.append(sorted(json.dumps([name, sorted(members)]) for name, members in labels["groups"].items()))
-    return Identity(
-        model=spec.model,
-        fingerprint=spec.fingerprint,
-        logit_scale=spec.logit_scale,
-        score=str(classifier.score),
-        prompts=classifier.templates.name,
-        templates_sha256=classifier.templates.sha256,
-        labels=tuple(sorted(classifier.labels.names)),
-        labels_sha256=hashlib.sha256(json.dumps(spelled).encode()).hexdigest(),
-    )
 
 
 def to_document(fit: Fit, identity: Identity, manifest: Manifest) -> dict[str, Any]:
@@ -146,33 +103,8 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
             raise ValueError("a number out of range")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: {error}", "run `zeroshot calibrate` again") from error
-    if difference := _difference(fitted, identify(spec, classifier)):
+    if difference := describe_difference(fitted, identify(spec, classifier)):
         raise InputError(
             f"{path} was fitted for {difference}", "run `zeroshot calibrate` for this run's model, prompts and labels"
         )
     return calibration
-
-
-def _difference(fitted: Identity, present: Identity) -> str:
-    """Say in what two identities differ; nothing when they do not."""
-    if fitted.fingerprint != present.fingerprint or abs(fitted.logit_scale / present.logit_scale - 1) > 1e-6:
-        if fitted.model != present.model:
-            return f"the model {fitted.model}, not {present.model}"
-        return f"another {fitted.model}: its weights, preprocessing or precision differ"
-    if fitted.score != present.score:
-        return f"--score {fitted.score}, not {present.score}"
-    if fitted.templates_sha256 != present.templates_sha256:
-        if fitted.prompts != present.prompts:
-            return f"the prompts {fitted.prompts}, not {present.prompts}"
-        return f"other templates of the name {fitted.prompts}"
-    if fitted.labels_sha256 != present.labels_sha256:
-        absent = sorted(set(fitted.labels) - set(present.labels))
-        new = sorted(set(present.labels) - set(fitted.labels))
-        if absent or new:
-            parts = [
-                f"without {some_of([*map(repr, new)])}" if new else "",
-                f"with {some_of([*map(repr, absent)])}" if absent else "",
-            ]
-            return f"other labels: {', '.join(part for part in parts if part)}"
-        return "the same labels with other aliases, prompts, background or groups"
-    return ""

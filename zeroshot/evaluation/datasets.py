@@ -22,7 +22,7 @@ from ..errors import InputError, LabelError, nearest
 from ..images.camera import describe_passed_over
 from ..images.paths import is_folder, is_skipped, natural_key, walk
 from ..models import open_clip_tables
-from ..prompts.labels import IMAGENET, Label, LabelSet
+from ..prompts.labels import IMAGENET, Label, LabelSet, normalise
 from ..prompts.spelling import clean_word
 from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
 from ..strings import some_of
@@ -215,6 +215,44 @@ def _last_corrections(rows: list[tuple[int, list[str]]], header: list[str], sour
         elif not row[refused].strip():
             held.pop(row[path], None)
     return list(held.values())
+
+
+def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
+    """Return a data set whose images have the labels of a list; those without images are labels all the same.
+
+    A folder or spelling is matched with a label's name or one of its aliases, whatever their case.
+
+    Args:
+        dataset: Images with labels of their own.
+        labels: The list.
+        source: Where it comes from, for messages.
+
+    Raises:
+        LabelError: A folder matches no label of the list, two, or a background label.
+    """
+    index_of: dict[str, int] = {}
+    for index, label in enumerate(labels.labels):
+        for word in label.words:
+            if index_of.setdefault(normalise(word), index) != index:
+                raise LabelError(f"{source}: {word!r} stands for two labels", "remove one of them")
+    keys = list(labels.names)
+    place_of: dict[int, int] = {}
+    for place, (key, label) in enumerate(zip(dataset.keys, dataset.labels.labels, strict=True)):
+        found = next((index_of[word] for word in map(normalise, (key, *label.words)) if word in index_of), None)
+        if found is None:
+            words = [word for one in labels.labels for word in one.words]
+            raise LabelError(
+                f"{source} has no label for {key!r}{nearest(key, words)}",
+                "add it there, or move its images away",
+            )
+        if labels.labels[found].background:
+            raise LabelError(f"{source}: {key!r} is a background label", "it is never the answer for an image")
+        place_of[place] = found
+        keys[found] = key
+    targets = np.asarray([place_of[int(target)] for target in dataset.targets], dtype=np.int64)
+    absent = [name for index, name in enumerate(labels.names) if index not in set(targets.tolist())]
+    notes = [f"no images for {_count(absent, 'label')}: {some_of(absent)}"] if absent else []
+    return Dataset(dataset.paths, targets, labels, tuple(keys), (*dataset.notes, *notes))
 
 
 def _repeats(labels: list[Label]) -> list[str]:

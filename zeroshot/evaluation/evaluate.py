@@ -180,18 +180,25 @@ def encode_dataset(
     return EncodedDataset(np.stack(rows), paths, dataset.targets[readable], tuple(failures))
 
 
-def evaluate(data: EncodedDataset, classifier: Classifier, keys: tuple[str, ...]) -> Evaluation:
+def evaluate(
+    data: EncodedDataset,
+    classifier: Classifier,
+    keys: tuple[str, ...],
+    logits: npt.NDArray[np.floating] | None = None,
+) -> Evaluation:
     """Score a classifier on encoded images.
 
     Args:
         data: Features and targets; targets index the classifier's labels.
         classifier: Built for the model that made the features.
         keys: The folder or table spelling of each label.
+        logits: Shape ``(n_images, n_labels)``, where they are not the classifier's but, say, those of folds.
     """
-    blocks = [
-        _score(classifier, data.features[start : start + BLOCK], data.targets[start : start + BLOCK])
-        for start in range(0, len(data.features), BLOCK)
-    ]
+    blocks = []
+    for start in range(0, len(data.features), BLOCK):
+        rows = slice(start, start + BLOCK)
+        scored = classifier.scores(data.features[rows]).logits if logits is None else logits[rows]
+        blocks.append(_score(scored, data.targets[rows], classifier.score))
     ranking = np.concatenate([block.ranking for block in blocks])
     probabilities = np.concatenate([block.probabilities for block in blocks])
     right = np.asarray(ranking[:, 0] == data.targets)
@@ -236,18 +243,17 @@ class _Block:
     briers: Doubles
 
 
-def _score(classifier: Classifier, features: Features, targets: Indices) -> _Block:
+def _score(logits: npt.NDArray[np.floating], targets: Indices, score: Score) -> _Block:
     """Score some images, in float64 from the logits on: float32 rounds confident probabilities to ties at 1."""
-    logits = classifier.scores(features).logits
     ranking = np.argsort(-logits, axis=1, kind="stable")[:, :TOP].astype(np.int64)
-    logs = statistics.log_softmax(logits) if classifier.score is Score.SOFTMAX else statistics.log_sigmoid(logits)
+    logs = statistics.log_softmax(logits) if score is Score.SOFTMAX else statistics.log_sigmoid(logits)
     probabilities = np.exp(logs)
     column = targets[:, None]
     return _Block(
         ranking,
         np.take_along_axis(probabilities, ranking, axis=1),
         np.take_along_axis(probabilities, column, axis=1)[:, 0],
-        losses(logits, targets, classifier.score),
+        losses(logits, targets, score),
         statistics.brier(probabilities, targets),
     )
 

@@ -1,0 +1,71 @@
+"""Sums of texts and images: signs are read as they are meant, and a query is its sum by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.commands import run
+from support.fakes import FakeEncoder, FakeModel
+from zeroshot.errors import InputError, LabelError
+from zeroshot.features.pipeline import Pipeline
+from zeroshot.search import Term, build_query, parse_terms
+
+
+@pytest.mark.parametrize(
+    "query, terms",
+    [
+        ("a dog on a beach", [(1, "a dog on a beach")]),
+        ("0.5*beach + night - people", [(0.5, "beach"), (1, "night"), (-1, "people")]),
+        ("2 * red − .5*blue", [(2, "red"), (-0.5, "blue")]),
+        ("- people + beach", [(-1, "people"), (1, "beach")]),
+        ("black-and-white C++ 5 people", [(1, "black-and-white C++ 5 people")]),
+        ('"rock + roll" - people', [(1, "rock + roll"), (-1, "people")]),
+    ],
+)
+def test_parse(query: str, terms: list[tuple[float, str]]) -> None:
+    """Signs count between spaces and outside quotes, weights before a star."""
+    assert parse_terms(query) == tuple(Term(weight, text) for weight, text in terms)
+
+
+@pytest.mark.parametrize("query", ["red + ", "red + - blue", "0*red", "+ "])
+def test_refused(query: str) -> None:
+    """An empty part or a weight of 0 is a mistake: ``red +`` alone would be read as words."""
+    if query == "red + ":
+        assert parse_terms(query) == (Term(1.0, "red +"),)
+    else:
+        with pytest.raises(LabelError, match=r"weight of 0|empty part"):
+            parse_terms(query)
+
+
+def test_sum_by_hand() -> None:
+    """The query is the unit row of the weighted sum of unit rows; learned rows stand for their names."""
+    encoder = FakeEncoder()
+    red, blue = encoder.encode_texts(["red", "blue"])
+    total = 0.5 * red - blue
+    built = build_query(encoder, parse_terms("0.5*red - blue"), [], Pipeline())
+    assert built == pytest.approx(total / np.linalg.norm(total), abs=1e-6)
+    row = np.eye(8, dtype=np.float32)[7] * 3
+    learned = build_query(encoder, parse_terms("Logo + red"), [], Pipeline(), known={"logo": row})
+    total = row / 3 + red
+    assert learned == pytest.approx(total / np.linalg.norm(total), abs=1e-6)
+
+
+def test_nothing_left() -> None:
+    """What cancels out has no direction."""
+    with pytest.raises(InputError, match="cancel out"):
+        build_query(FakeEncoder(), parse_terms("red - red"), [], Pipeline())
+
+
+def test_command(folder: Path, fake_model: FakeModel) -> None:
+    """Magenta less blue is red; --min-score leaves out what is far; --text adds to --like and needs it."""
+    first = run("search", folder, "magenta - blue", "--top", 1)
+    assert json.loads(first.stdout)["path"].endswith("2.png")
+    scored = run("search", folder, "red", "--min-score", 0.9)
+    assert [json.loads(line)["path"][-5:] for line in scored.stdout.splitlines()] == ["2.png"]
+    both = run("search", folder, "--like", folder / "2.png", "--text", "blue + magenta", "--top", 1)
+    assert json.loads(both.stdout)["path"].endswith("10.png")
+    assert run("search", folder, "red", "--text", "blue").exit_code == 2
