@@ -60,10 +60,12 @@ class Decision:
     Attributes:
         top_k: How many of the best answers a record lists.
         threshold: Below this probability the label is None: "unknown".
+        alone: Each image is scored by itself, so that no last digit depends on which images stand beside it.
     """
 
     top_k: int = 5
     threshold: float = 0.0
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +95,21 @@ class Classifier:
     learned: str = ""
     shifts: Floats | None = None
 
-    def scores(self, image_features: Features) -> Scores:
+    def scores(self, image_features: Features, *, alone: bool = False) -> Scores:
         """Score images against every label.
 
         Args:
             image_features: Unit rows, shape ``(n_images, dim)``; cast to float32 before the product, since half
                 precision would merge many different cosines into one.
+            alone: Sum each product by itself, as slow as that is: a matrix product's last digit depends on the place
+                and number of the rows.
 
         Raises:
             InputError: The rows are of another shape.
         """
         check_rows(image_features, self.weights.shape[1], "image_features")
-        return self.from_similarities(np.asarray(image_features, dtype=np.float32) @ self.weights.T)
+        rows = np.asarray(image_features, dtype=np.float32)
+        return self.from_similarities(np.einsum("nd,ld->nl", rows, self.weights) if alone else rows @ self.weights.T)
 
     def from_similarities(self, similarities: Floats) -> Scores:
         """Score images whose cosines to every label are known, shape ``(n_images, n_labels)``."""
@@ -143,7 +148,7 @@ class Classifier:
             top), its best answers, best first (ties in label order), and the background label that is above them, if
             one is.
         """
-        scores = self.scores(image_features)
+        scores = self.scores(image_features, alone=decision.alone)
         answers = self.answers(scores)
         background = [index for index, label in enumerate(self.labels.labels) if label.background]
         names = [name for name, _ in self.labels.answers]

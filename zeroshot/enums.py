@@ -30,6 +30,13 @@ class PlanFormat(enum.StrEnum):
     JSONL = "jsonl"
 
 
+class PartFormat(enum.StrEnum):
+    """How the parts of a run are written."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
 class Field(enum.StrEnum):
     """Numbers that a record gives for each label."""
 

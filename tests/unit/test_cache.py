@@ -23,6 +23,7 @@ from zeroshot.features import behaviour, cache
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
 from zeroshot.images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
+from zeroshot.images.sources.blobs import Stamp
 from zeroshot.system.sizes import parse_size
 
 MODEL, DIM = b"m" * 32, 8
@@ -60,7 +61,7 @@ def test_path_size_and_times_are_a_shortcut_only(store: FeatureCache, tmp_path: 
     """A file's hash is remembered while its path, size, times and inode are the same, and not when one differs."""
     file = tmp_path / "p.png"
     file.write_bytes(b"1")
-    state = FileState.of(str(file), file.stat())
+    state = FileState.of(str(file), Stamp.of(file.stat()))
     store.add(MODEL, "tiny", [], [(state, b"hash")])
     assert store.find_content(state) == b"hash"
     for change in ({"size": 2}, {"modified": 1}, {"changed": 1}, {"inode": 1}, {"path": b"/other"}):
@@ -70,11 +71,11 @@ def test_path_size_and_times_are_a_shortcut_only(store: FeatureCache, tmp_path: 
 def test_any_number_of_a_file_system_can_be_stored(store: FeatureCache, tmp_path: Path) -> None:
     """Inodes that are 64-bit hashes, and times after 2262 or before 1677, are no integers of SQLite's."""
     status = os.stat_result((0, 2**64 - 1, 0, 0, 0, 0, 2**33, 0, 0, 0), {"st_mtime_ns": 2**66, "st_ctime_ns": -(2**65)})
-    state = FileState.of("p.png", status)
+    state = FileState.of("p.png", Stamp.of(status))
     store.add(MODEL, "tiny", [], [(state, b"hash")])
     assert store.find_content(state) == b"hash"
     (tmp_path / "p.png").touch()
-    assert store.find_content(FileState.of("p.png", (tmp_path / "p.png").stat())) is None
+    assert store.find_content(FileState.of("p.png", Stamp.of((tmp_path / "p.png").stat()))) is None
 
 
 def test_a_file_just_written_has_no_shortcut() -> None:

@@ -20,6 +20,7 @@ from zeroshot.errors import InputError, LabelError
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState
 from zeroshot.features.pipeline import Pipeline, encode_batches
+from zeroshot.images.sources.blobs import Stamp
 from zeroshot.output.features_file import FeatureTable, write_features
 from zeroshot.results import Failure
 from zeroshot.search import build_query, search
@@ -138,7 +139,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
     pipeline = Pipeline(cache=store)
     list(encode_batches(FakeEncoder(), coloured, pipeline))
     copy = Path(shutil.copy(coloured[0], tmp_path / "copy.png"))
-    state = FileState.of(str(copy), copy.stat())
+    state = FileState.of(str(copy), Stamp.of(copy.stat()))
     digest = hashlib.file_digest
 
     def touch(file: Any, *arguments: Any) -> Any:
@@ -150,7 +151,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(
     monkeypatch.setattr(FileState, "settled", lambda self: True)
     list(encode_batches(FakeEncoder(), [str(copy)], pipeline))
     assert store.find_content(state) is None
-    assert store.find_content(FileState.of(str(copy), copy.stat())) is None
+    assert store.find_content(FileState.of(str(copy), Stamp.of(copy.stat()))) is None
 
 
 def test_a_features_file_comes_back_from_numpy(tmp_path: Path) -> None:

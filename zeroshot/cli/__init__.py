@@ -21,6 +21,7 @@ _COMMANDS = {
     "calibrate": ("calibrate:calibrate", "Calibrate probabilities (temperature scaling) and find a threshold."),
     "learn": ("learn:learn", "Refine a classifier by a few labelled images."),
     "features": ("search:features", "Write image features to a file."),
+    "run": ("run:app", "Classify on several machines: plan, work, status, merge."),
     "doctor": ("doctor:doctor", "Check the installation."),
     "prompts": ("prompts:app", "List, show, check and tune template sets."),
     "models": ("models:app", "List models, download them, look at one."),

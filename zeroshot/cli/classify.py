@@ -196,7 +196,7 @@ def classify(
     spooled: dict[str, str] = {}
     page = _new_report(spooled) if output.report else None
     # The page shows every label of an image; the records only as many as were asked for.
-    decision = Decision(len(label_set.answers) if page else layout.top_k, least)
+    decision = Decision(len(label_set.answers) if page else layout.top_k, least, alone=output.continued)
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
         with open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file:

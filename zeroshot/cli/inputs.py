@@ -7,9 +7,10 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -162,6 +163,8 @@ class InputOptions:
     limit: options.Limit = None
     sample: options.Sample = None
     sample_seed: options.SampleSeed = 0
+    archives: options.Archives = False
+    allow_private_hosts: options.AllowPrivateHosts = False
 
     def check(self) -> None:
         """Refuse inputs that cannot be used, before the model is loaded.
@@ -173,6 +176,10 @@ class InputOptions:
         from ..images.paths import STDIN, check_inputs, open_list
 
         paths = self.paths or []
+        if self.allow_private_hosts:
+            from ..images.sources.web import allow_private_hosts
+
+            allow_private_hosts(True)
         if not paths and not self.files_from:
             raise UsageError("no images", "name files or folders, `-` for paths on stdin, or --files-from FILE")
         if paths.count(STDIN) + (self.files_from == STDIN) > 1:
@@ -181,7 +188,7 @@ class InputOptions:
             raise UsageError(
                 "--from0 says how a list of paths is read, and there is no list", "name `-` for paths on stdin"
             )
-        for note in check_inputs([path for path in paths if path != STDIN]):
+        for note in check_inputs([path for path in paths if path != STDIN], archives=self.archives):
             console.warn(note)
         if self.files_from and self.files_from != STDIN and not _is_pipe(self.files_from):
             open_list(self.files_from).close()
@@ -225,20 +232,29 @@ class InputOptions:
             found = (everything[index] for index in sorted(chosen))
         return found if self.limit is None else islice(found, self.limit)
 
+    def find_entries(self) -> Iterator[str]:
+        """Yield as `find`, but each archive as one entry that is not opened, unless only some images are wanted."""
+        if self.exclude or self.limit is not None or self.sample is not None:
+            return (path for path, _ in self._choose(self._find(None, None)))
+        return (entry for entry, _ in self._find(None, None, expanded=False))
+
     def _find(
         self,
         outputs: Mapping[str, Path | None] | None,
         skipped: Counter[str] | None,
         spooled: dict[str, str] | None = None,
+        *,
+        expanded: bool = True,
     ) -> Iterator[tuple[str, str]]:
-        from ..images.paths import STDIN, find_images, open_list, read_list
+        from ..images.paths import STDIN, find_entries, find_images, open_list, read_list
         from ..output.destination import check_apart
 
         existing = {name: target for name, target in (outputs or {}).items() if target and target.exists()}
+        search = partial(find_images if expanded else find_entries, skipped=skipped, archives=self.archives)
         named = [(source, source == STDIN) for source in self.paths or []]
         for source, is_list in [*named, *([(self.files_from, True)] if self.files_from else [])]:
             if not is_list:
-                yield from ((path, source) for path in find_images([source], skipped))
+                yield from ((path, source) for path in search([source]))
                 continue
             with open_list(source) as stream:
                 lines: BinaryIO = stream
@@ -247,7 +263,7 @@ class InputOptions:
                     if image:
                         yield image, image
                         continue
-                for path, origin in _expand(read_list(lines, nul=self.from0), skipped):
+                for path, origin in _expand(read_list(lines, nul=self.from0), search, quiet=skipped is None):
                     if existing:
                         check_apart(existing, [path])
                     yield path, origin
@@ -255,8 +271,10 @@ class InputOptions:
     def count_ahead(self, bar: console.Bar) -> None:
         """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
         from ..images.paths import STDIN
+        from ..images.sources.names import scheme_of
 
-        streamed = STDIN in (self.paths or []) or (self.files_from and not Path(self.files_from).is_file())
+        remote = any(scheme_of(path) for path in self.paths or [])  # listing it twice would be paid for twice
+        streamed = remote or STDIN in (self.paths or []) or (self.files_from and not Path(self.files_from).is_file())
         if sys.stderr.isatty() and not streamed:
 
             def count() -> None:
@@ -320,20 +338,22 @@ class _Joined:
         return chunk
 
 
-def _expand(entries: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[tuple[str, str]]:
+def _expand(
+    entries: Iterable[str], search: Callable[[list[str]], Iterator[str]], *, quiet: bool
+) -> Iterator[tuple[str, str]]:
     """Yield the images that a list names, each with its entry; those below a folder of the list only once.
 
-    Says, unless nothing is counted in `skipped`, that this was so, and which folders hold no image.
+    Says, unless it is to be quiet, that this was so, and which folders hold no image.
     """
-    from ..images.paths import find_images, names_folder
+    from ..images.paths import names_folder
 
     below: set[str] = set()
-    told = skipped is None
+    told = quiet
     empty: list[str] = []
     for entry in entries:
         folder = names_folder(entry)
         count = 0
-        for path in find_images([entry], skipped):
+        for path in search([entry]):
             count += 1
             if path not in below:
                 yield path, entry

@@ -355,6 +355,22 @@ SampleSeed = Annotated[
     int,
     typer.Option("--seed", min=0, help="Decides which --sample is chosen.", metavar="N", rich_help_panel=Panel.INPUTS),
 ]
+Archives = Annotated[
+    bool,
+    typer.Option(
+        "--archives",
+        help="Also open the .tar, .zip and .parquet archives found inside folders.",
+        rich_help_panel=Panel.INPUTS,
+    ),
+]
+AllowPrivateHosts = Annotated[
+    bool,
+    typer.Option(
+        "--allow-private-hosts",
+        help="Let http(s) addresses lead to this machine and into private networks.",
+        rich_help_panel=Panel.ADVANCED,
+    ),
+]
 FormatOption = Annotated[
     Format | None,
     typer.Option(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from ..encoder import EncoderSpec
 from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
+from ..images.sources.blobs import Stamp
+from ..images.sources.names import join_member, split_member
 
 _TICK = 2_000_000_000  # nanoseconds
 
@@ -34,10 +36,13 @@ class FileState:
         return not any(0 <= now - stamp < _TICK for stamp in (self.modified, self.changed))
 
     @staticmethod
-    def of(path: str, status: os.stat_result) -> FileState:
-        """Take it from a file's status; the path is made absolute."""
+    def of(name: str, stamp: Stamp) -> FileState:
+        """Take it from an image's stamp; the path is made absolute, and of a member that of its archive."""
+        path, member = split_member(name) or (name, "")
         absolute = os.path.abspath(os.fsencode(path))  # noqa: PTH100 (bytes, and links stay as named)
-        numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        if member:
+            absolute += os.fsencode(join_member("", member))
+        numbers = (stamp.size, stamp.modified, stamp.changed, stamp.inode)
         return FileState(absolute, *(_signed(number) for number in numbers))
 
 

@@ -25,9 +25,10 @@ import numpy as np
 
 from ..encoder import Encoder, Features, Pixels, Preprocessing
 from ..errors import ImageError
-from ..images.decode import DecodeOptions, decode, open_file
+from ..images.decode import DecodeOptions, decode
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
+from ..images.sources.opening import open_file, stamp_of
 from ..strings import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from ..system.installed import available_cores
@@ -124,19 +125,22 @@ def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocess
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
     """Look up an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
     try:
+        path = os.fspath(path)  # callers of the library may have any path
         with open_file(path) as file:
             if pipeline.cache is None:
                 return _Fresh(read(file))
-            state = FileState.of(path, os.fstat(file.fileno()))
-            remembered = pipeline.cache.find_content(state)
-            content = remembered or hashlib.file_digest(file, "sha256").digest()
+            stamp = stamp_of(path, file)
+            state = None if stamp is None else FileState.of(path, stamp)
+            remembered = None if state is None else pipeline.cache.find_content(state)
+            file.seek(0)
+            content = remembered or hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
             known = pipeline.cache.find(key, content, encoder.spec.dim)
             if known is not None and remembered:
                 return _Known(known)
             file.seek(0)
             item = _Fresh(read(file)) if known is None else _Known(known)
             # A file that was written to meanwhile may be neither what was hashed nor what was decoded.
-            same = FileState.of(path, os.fstat(file.fileno())) == state
+            same = stamp_of(path, file) == stamp
             return replace(item, content=content, state=state) if same else item
     except ImageError as error:
         return error.message

@@ -5,13 +5,8 @@ Each kind of image has a decision (see the comments): what a user sees in a view
 
 from __future__ import annotations
 
-import os
-import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
 from typing import IO
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -21,6 +16,7 @@ from ..system.descriptors import check_descriptors
 from .camera import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
 from .libtiff import silence as silence_libtiff
 from .rgb import grey_range, to_rgb
+from .sources.opening import open_file
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -80,51 +76,13 @@ class DecodeOptions:
 
 
 def open_image(path: str, how: DecodeOptions) -> Image.Image:
-    """Decode one file to an upright 8-bit RGB image.
+    """Decode one image, wherever it lies, to an upright 8-bit RGB image.
 
     Raises:
         ImageError: In one line, why it cannot be used.
     """
     with open_file(path) as file:
         return decode(file, how)
-
-
-@contextmanager
-def open_file(path: str) -> Iterator[BufferedReader]:
-    """Open an image's file for reading.
-
-    Raises:
-        ImageError: In one line, why it cannot be read; also of what goes wrong while it is.
-    """
-    try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISDIR(status.st_mode):
-                raise ImageError("a folder, not an image")
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError("not a regular file")
-            if status.st_size == 0:
-                raise ImageError("the file is empty (0 bytes)")
-            yield file
-    except ZeroshotError:
-        raise
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
-    except PermissionError as error:
-        raise ImageError("no permission to read it") from error
-    except IsADirectoryError as error:
-        raise ImageError("a folder, not an image") from error
-    except OSError as error:
-        check_descriptors(error)
-        raise ImageError(_one_line(error.strerror or str(error))) from error
-    except ValueError as error:
-        what = "the path holds a NUL character (--from0 reads NUL-separated lists)" if "\0" in path else str(error)
-        raise ImageError(_one_line(what)) from error
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without blocking on a FIFO; what is not a regular file is refused once it is open."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")

@@ -15,12 +15,14 @@ This guards against accidents. It is no sandbox: the child may do whatever the u
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -105,7 +107,8 @@ class _Children(Generic[T]):
             ImageError: The child crashed, or took too long.
             ZeroshotError: There is no child to be had.
         """
-        child = self._begin(file)
+        with _as_descriptor(file) as descriptor:
+            child = self._begin(descriptor)
         try:
             succeeded, result = pickle.loads(child.receive(self._how.seconds))
         except TimeoutError:
@@ -127,7 +130,7 @@ class _Children(Generic[T]):
     def _too_long(self) -> str:
         return f"took longer than {self._how.seconds:g} s (--image-timeout raises the limit)"
 
-    def _begin(self, file: IO[bytes]) -> _Child:
+    def _begin(self, descriptor: int) -> _Child:
         """Send a file to this thread's child process, which is restarted if it has ended."""
         for _ in range(_START_TRIES):
             child: _Child | None = getattr(self._own, "child", None)
@@ -144,7 +147,7 @@ class _Children(Generic[T]):
                     self._all.add(child)
             # A failure before the child has started on the image is not the image's fault.
             with suppress(EOFError, OSError):
-                child.begin(file.fileno())
+                child.begin(descriptor)
                 return child
             self._end(child)
         raise ZeroshotError("the processes that decode images cannot be started", "leave out --isolate")
@@ -164,6 +167,18 @@ class _Children(Generic[T]):
             child.process.kill()
         for child in children:
             child.end()
+
+
+@contextmanager
+def _as_descriptor(file: IO[bytes]) -> Iterator[int]:
+    """Give an open file's descriptor; what lies in memory is written to a file without a name first."""
+    if not isinstance(file, io.BytesIO):
+        yield file.fileno()
+        return
+    with tempfile.TemporaryFile(prefix="zeroshot-") as spooled:
+        spooled.write(file.getbuffer())
+        spooled.seek(0)
+        yield spooled.fileno()
 
 
 class _Child:

@@ -1,4 +1,4 @@
-"""Find images: files, folders, lists of paths, streamed in the order in which they are named.
+"""Find images: files, folders, archives, object stores, lists of paths, streamed in the order in which they are named.
 
 Folders are walked depth first, one listing at a time, in natural order (2 before 10): the first image of a
 million is found after the first folder is read.
@@ -12,13 +12,23 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
-from ..errors import InputError
+from ..errors import ImageError, InputError
 from ..strings import as_many
 from .camera import describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES
+from .sources.names import (
+    ARCHIVE_SUFFIXES,
+    STORE_SCHEMES,
+    container,
+    is_archive,
+    join_member,
+    scheme_of,
+    split_member,
+)
+from .sources.pool import open_archive
 
 STDIN = "-"
 
@@ -47,18 +57,85 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple(parts), name
 
 
-def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None) -> Iterator[str]:
-    """Yield the path of every image that the inputs name, in order.
+def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None, *, archives: bool = False) -> Iterator[str]:
+    """Yield the name of every image that the inputs name, in order.
 
-    A file is yielded whatever its ending; a folder yields the images below it. Paths keep the spelling that was
-    given (a folder's are joined to it). Something that does not exist is yielded too, so that it becomes a failed
-    record in its place. ``skipped`` counts as in `walk`.
+    A file is yielded whatever its ending; a folder, an archive or a prefix of an object store yields the images in
+    it. Names keep the spelling that was given (a folder's is joined to it). Something that does not exist is yielded
+    too, so that it becomes a failed record in its place.
+
+    Args:
+        inputs: Files, folders, archives, ``s3://bucket/prefix/``, ``x.tar::member.jpg``.
+        skipped: Counts as in `walk`.
+        archives: Archives found inside folders are opened too; those that are named themselves always are.
     """
+    for entry in find_entries(inputs, skipped, archives=archives):
+        yield from expand(entry, skipped)
+
+
+def find_entries(
+    inputs: Iterable[str], skipped: Counter[str] | None = None, *, archives: bool = False
+) -> Iterator[str]:
+    """Yield as `find_images`, but archives as one entry each, unopened; `expand` gives their images."""
     for given in as_many(inputs):
-        if names_folder(given):
-            yield from walk(given, skipped)
+        if scheme_of(given):
+            from .sources.web import check_address  # with http, which a run on files does without
+
+            check_address(given)
+            yield from _walk_store(given, skipped, archives=archives)
+        elif names_folder(given):
+            yield from walk(given, skipped, archives=archives)
         else:
             yield given
+
+
+def expand(entry: str, skipped: Counter[str] | None = None) -> Iterator[str]:
+    """Yield the images of an archive in its order, and the archive itself where some may be missing; else the entry."""
+    if not is_archive(entry) or split_member(entry):
+        yield entry
+        return
+    suffixes = SUFFIXES | readable_suffixes()
+    try:
+        archive = open_archive(entry)
+        for member in archive.names():
+            if _is_image(member, suffixes, skipped) or entry.lower().endswith(".parquet"):
+                yield join_member(entry, member)
+    except ImageError:  # opened as an image, it says why
+        yield entry
+        return
+    if archive.damage:
+        yield entry
+
+
+def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None) -> bool:
+    """Whether a key of a store, or the name of a member, is an image by its ending and not hidden."""
+    parts = key.replace("\\", "/").split("/")
+    if any(is_skipped(part) for part in parts if part not in (".", "..")):
+        return False
+    suffix = PurePath(parts[-1]).suffix.lower()
+    if suffix in suffixes:
+        return True
+    if skipped is not None and (other := passed_over(parts[-1])):
+        skipped[other] += 1
+    return False
+
+
+def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> Iterator[str]:
+    """Yield the images below a prefix of a store, in the store's order; an object that is named is itself."""
+    from .sources.objects import list_objects
+
+    suffixes = SUFFIXES | readable_suffixes()
+    ending = PurePath(given).suffix.lower()
+    if scheme_of(given) not in STORE_SCHEMES or ending in suffixes or is_archive(given) or split_member(given):
+        yield given
+        return
+    empty = True
+    for key, below in list_objects(given):
+        empty = False
+        if (archives and is_archive(key)) or _is_image(below, suffixes, skipped):
+            yield key
+    if empty:
+        yield given
 
 
 def names_folder(path: str) -> bool:
@@ -69,7 +146,7 @@ def names_folder(path: str) -> bool:
         return False
 
 
-def check_inputs(inputs: Sequence[str]) -> list[str]:
+def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
     """Check the inputs named on the command line before any model is loaded.
 
     Returns:
@@ -79,9 +156,11 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
     Raises:
         InputError: Not one of the inputs can give an image.
     """
-    missing = [path for path in inputs if not os.path.lexists(path)]
+    missing = [path for path in inputs if not scheme_of(path) and not os.path.lexists(container(path))]
     skipped: Counter[str] = Counter()
-    empty = [path for path in inputs if names_folder(path) and next(walk(path, skipped), None) is None]
+    empty = [
+        path for path in inputs if names_folder(path) and next(walk(path, skipped, archives=archives), None) is None
+    ]
     if inputs and len(missing) == len(inputs):
         raise InputError(
             f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin"
@@ -94,7 +173,7 @@ def check_inputs(inputs: Sequence[str]) -> list[str]:
     return [f"no images in {folder}" for folder in empty]
 
 
-def walk(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
+def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = False) -> Iterator[str]:
     """Yield the images below a folder: files of one folder first, then its subfolders, in natural order.
 
     Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
@@ -103,8 +182,9 @@ def walk(folder: str, skipped: Counter[str] | None = None) -> Iterator[str]:
     Args:
         folder: Where to begin.
         skipped: Counts, by ending, the files that are images or videos but not of a kind that is read.
+        archives: Yield archives too, each as one entry.
     """
-    suffixes = SUFFIXES | readable_suffixes()
+    suffixes = SUFFIXES | readable_suffixes() | (frozenset(ARCHIVE_SUFFIXES) if archives else frozenset())
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
     while waiting:
         current, ancestors = waiting.pop()

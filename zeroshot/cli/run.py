@@ -1,0 +1,289 @@
+"""``zeroshot run``: a plan, workers on as many machines as there are, and one file out of their parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..enums import Device, Format, PartFormat, ReportFormat
+from ..errors import ExitCode, UsageError
+from . import console, groups, options
+from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
+
+if TYPE_CHECKING:
+    from ..distribute.executors import Executor
+    from ..distribute.folder import Folder
+    from ..distribute.merge import Status
+    from ..distribute.plan import Plan
+    from ..distribute.recipe import RunRecipe
+    from ..distribute.work import Machine
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+Run = Annotated[str, typer.Argument(help="The run's folder, here or in a store.", metavar="RUN", show_default=False)]
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImages:
+    """How images are opened, on whichever machine."""
+
+    no_exif: options.NoExif = False
+    max_pixels: options.MaxPixels = None
+    draft: options.Draft = False
+    batch_size: options.BatchSize = 32
+
+
+@app.command()
+@console.reports_errors
+@groups.expand_option_groups
+def plan(
+    into: Annotated[
+        str,
+        typer.Option(
+            "--into",
+            help="The run's folder, such as ./run or s3://BUCKET/run.",
+            metavar="RUN",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ],
+    top_k: options.TopK = 5,
+    threshold: options.Threshold = None,
+    calibration: options.Calibration = None,
+    score: options.ScoreOption = None,
+    fields: options.Fields = None,
+    shard_size: Annotated[
+        int,
+        typer.Option(
+            "--shard-size",
+            min=1,
+            max=1_000_000,
+            help="Images that are committed together.",
+            metavar="N",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = 10_000,
+    parts: Annotated[
+        PartFormat,
+        typer.Option("--parts", help="How the parts are written.", rich_help_panel=options.Panel.OUTPUT),
+    ] = PartFormat.JSONL,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features",
+            help="Store features too, for `eval`, `search` and `features`.",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = False,
+    *,
+    inputs: InputOptions,
+    labels: groups.LabelOptions,
+    model: groups.ModelOptions,
+    images: PlannedImages,
+) -> ExitCode:
+    """List the inputs once and write a plan: shards, and what decides their records.
+
+    The model is loaded to check the labels and to record what it is; no image is read. The same command again changes
+    nothing; another recipe or other inputs are refused in the same folder. What belongs to a machine (--device,
+    --workers, --isolate) is given to `zeroshot run work`.
+    """
+    shown = options.parse_fields(fields)
+    label_set, template_set = labels.read()
+    inputs.check()
+    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
+
+    from ..distribute.folder import open_folder
+    from ..distribute.plan import write_plan
+    from ..distribute.recipe import RunRecipe, facts_of
+
+    folder = open_folder(into)
+    encoder = model.load()
+    classifier = prepare_classifier(encoder, label_set, template_set, score)
+    _, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
+    recipe = RunRecipe(
+        model={
+            "model": model.model or encoder.spec.model,
+            "pretrained": model.pretrained,
+            "preprocessing": groups.read_preprocess(model.preprocess),
+        },
+        facts=facts_of(encoder.spec),
+        labels=label_set,
+        templates=template_set,
+        precision=model.precision,
+        engine=model.engine,
+        score=score,
+        temperature=chosen["calibration"]["temperature"] if chosen else None,
+        top_k=min(top_k, len(label_set.answers)),
+        threshold=least,
+        fields=shown,
+        exif=not images.no_exif,
+        draft=images.draft,
+        max_pixels=images.max_pixels,
+        private_hosts=inputs.allow_private_hosts,
+        batch_size=images.batch_size,
+        parquet=parts is PartFormat.PARQUET,
+        features=features,
+    )
+    with console.Bar("inputs") as bar:
+        planned = write_plan(folder, recipe.document(), inputs.find_entries(), shard_size, bar.advance)
+    known = "an unknown number of" if planned.images is None else f"{planned.images:,}"
+    console.say(f"zeroshot: {into} has {len(planned.shards):,} shards, {known} images; its id is {planned.id[:12]}")
+    console.say(f"zeroshot: next: zeroshot run work {into}")
+    return ExitCode.OK
+
+
+@app.command()
+@console.reports_errors
+def work(
+    run: Run,
+    shard: Annotated[
+        str | None,
+        typer.Option("--shard", help="Only the I-th of N shares of the shards, for array jobs.", metavar="I/N"),
+    ] = None,
+    device: options.DeviceOption = Device.AUTO,
+    workers: options.Workers = None,
+    isolate: options.Isolate = False,
+    image_timeout: options.ImageTimeout = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First read all that is committed, and make anew what is damaged.")
+    ] = False,
+    accept_failures: Annotated[
+        bool,
+        typer.Option("--accept-failures", help="Commit shards of which a store denied or did not answer most."),
+    ] = False,
+) -> ExitCode:
+    """Process the shards of a run that are not committed yet.
+
+    It may be stopped at any moment, run again, and run by several processes and machines at once: a shard is
+    committed whole, and twice is harmless.
+    """
+    if image_timeout is not None and not isolate:
+        raise UsageError("--image-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
+    share = _parse_share(shard)
+
+    from ..distribute.executors import find_waiting, withdraw_damaged
+    from ..distribute.work import Machine
+    from ..images.isolate import DEFAULT_SECONDS
+
+    seconds = (image_timeout or DEFAULT_SECONDS) if isolate else None
+    folder, planned, recipe = _open(run)
+    if verify:
+        with console.doing("reading what is committed"):
+            problems = withdraw_damaged(folder, planned)
+        for problem in problems:
+            console.say(f"zeroshot: made anew: {problem}")
+    waiting = find_waiting(folder, planned, share)
+    if not waiting:
+        console.say(f"zeroshot: nothing is left to do; `zeroshot run merge {run} -o FILE` writes the records")
+        return ExitCode.OK
+    executor = _local(folder, planned, recipe, Machine(device, workers, seconds, accept_failures))
+    return _carry_out(executor, planned, waiting)
+
+
+def _local(folder: Folder, planned: Plan, recipe: RunRecipe, machine: Machine) -> Executor:
+    from ..distribute.executors import Local
+    from ..distribute.work import build_worker
+
+    with console.loading(recipe.model["model"]) as on_progress:
+        worker = build_worker(folder, planned, recipe, machine, on_progress, console.warn)
+    return Local(folder, planned, worker)
+
+
+def _carry_out(executor: Executor, planned: Plan, waiting: list[int]) -> ExitCode:
+    """Have shards processed under a progress bar, and say what became of them."""
+    counts = [planned.shards[number].images for number in waiting]
+    images = failures = shards = 0
+    with console.Bar("images", None if None in counts else sum(count or 0 for count in counts)) as bar:
+        try:
+            for done in executor.run(waiting, bar.advance):
+                shards, images, failures = shards + 1, images + done.images, failures + done.failures
+        except KeyboardInterrupt:
+            console.say(f"zeroshot: {shards} of {len(waiting)} shards are committed; the same command continues")
+            raise
+    console.say(f"zeroshot: {shards} shards with {images:,} images are committed")
+    if failures:
+        console.say(f"zeroshot: {failures:,} of them could not be read; each has a record with its reason")
+    return ExitCode.INCOMPLETE if failures else ExitCode.OK
+
+
+@app.command()
+@console.reports_errors
+def status(
+    run: Run,
+    format_: Annotated[
+        ReportFormat | None,
+        typer.Option("--format", "-f", help="How to write it. [default: table on a terminal, else json]"),
+    ] = None,
+) -> ExitCode:
+    """Say how far a run is."""
+    import sys
+
+    from ..distribute.merge import find_status
+    from ..output.render.run_status import write_status
+
+    folder, planned, _ = _open(run)
+    form = format_ or (ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON)
+    write_status(find_status(folder, planned), form, sys.stdout.buffer)
+    return ExitCode.OK
+
+
+@app.command()
+@console.reports_errors
+def merge(
+    run: Run,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The file: .jsonl, .csv, .tsv.", metavar="FILE"),
+        options.Use.WRITTEN,
+    ],
+    format_: options.FormatOption = None,
+) -> ExitCode:
+    """Write the records of a finished run to one file, after every count and hash was checked."""
+    from ..distribute.merge import merge as write
+    from ..output.destination import check_output
+
+    form = options.choose_record_format(format_, output)
+    if form not in (Format.JSONL, Format.CSV, Format.TSV):
+        raise UsageError(f"--format {form}: a merged file has a record a line", "--format jsonl, csv or tsv")
+    folder, planned, recipe = _open(run)
+    check_output(output)
+    with console.Bar("records", planned.images) as bar:
+        made = write(folder, planned, recipe, output, form, bar.advance)
+    _tell_makers(made)
+    if made.failures:
+        console.say(f"zeroshot: {made.failures:,} of {made.records:,} inputs could not be read")
+    return ExitCode.INCOMPLETE if made.failures else ExitCode.OK
+
+
+def _tell_makers(made: Status) -> None:
+    if len(made.made_by) > 1:
+        kinds = "; ".join(f"{count} shards by {maker}" for maker, count in made.made_by[:_NAMED])
+        console.warn(f"the parts were made by different engines or versions, which may round differently: {kinds}")
+
+
+def _open(run: str) -> tuple[Folder, Plan, RunRecipe]:
+    from ..distribute.folder import open_folder
+    from ..distribute.plan import load_plan
+    from ..distribute.recipe import parse_recipe
+
+    folder = open_folder(run)
+    planned = load_plan(folder)
+    return folder, planned, parse_recipe(planned.recipe)
+
+
+def _parse_share(text: str | None) -> tuple[int, int]:
+    """Parse ``I/N``.
+
+    Raises:
+        UsageError: It is none, or I is not from 1 to N.
+    """
+    if text is None:
+        return 1, 1
+    part, _, parts = text.partition("/")
+    if part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
+        return int(part), int(parts)
+    raise UsageError(f"--shard {text}: expected I/N with I from 1 to N", "--shard 1/8, --shard 2/8, ...")

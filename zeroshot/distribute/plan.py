@@ -1,0 +1,192 @@
+"""The plan of a run: what decides every record, and lists of inputs, one a shard; its id is the hash of it all.
+
+::
+
+    RUN/plan.json            the recipe, the shards' hashes, the id
+    RUN/inputs/00000.jsonl   a shard's inputs: names of images, and parts of archives
+    RUN/parts/part-00000.jsonl, features-00000.npy
+    RUN/done/00000.done      that a shard is committed: counts, sizes, hashes, what made it
+
+Lists are written as inputs are found, and the plan last: without it there is no run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..errors import InputError, OutputError
+from ..output.resume_manifest import first_difference
+from .entries import Shard, cut, parse_entries
+from .folder import Folder
+
+FORMAT = "zeroshot-run"
+VERSION = 1
+
+PLAN = "plan.json"
+SHARD_SIZE = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A shard in a plan.
+
+    Attributes:
+        images: How many it holds; None for archives that are only opened by who processes them.
+        sha256: Of its list, hexadecimal.
+    """
+
+    images: int | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run.
+
+    Attributes:
+        recipe: What decides every record, as plain data (see `recipe.RunRecipe`).
+        shards: In the order of their inputs.
+        id: Hash of both, hexadecimal.
+    """
+
+    recipe: dict[str, Any]
+    shards: tuple[Planned, ...]
+    id: str = field(default="")
+
+    @property
+    def images(self) -> int | None:
+        """All images; None where not all archives were opened for the plan."""
+        counts = [shard.images for shard in self.shards]
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data, with its id."""
+        plain = {"recipe": self.recipe, "shards": [asdict(shard) for shard in self.shards]}
+        text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+        return {"format": FORMAT, "version": VERSION, "id": hashlib.sha256(text.encode()).hexdigest(), **plain}
+
+
+def write_plan(
+    folder: Folder,
+    recipe: dict[str, Any],
+    entries: Iterable[str],
+    size: int = SHARD_SIZE,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Plan:
+    """List the inputs once, and write the plan; memory does not grow with them.
+
+    Args:
+        folder: Of the run.
+        recipe: What decides every record.
+        entries: Names of images and archives, in order.
+        size: Images a shard.
+        on_progress: Called with the number of inputs that were listed since the last call.
+
+    Returns:
+        The plan; one that stands there already if it is the same.
+
+    Raises:
+        InputError: There are no inputs.
+        OutputError: Another plan stands there, or it cannot be written.
+    """
+    recipe = json.loads(json.dumps(recipe))
+    earlier = _find_plan(folder)
+    if earlier and (difference := first_difference(earlier.recipe, recipe)):
+        raise OutputError(f"{folder.place} holds a run that is made otherwise: {difference}", "--into another folder")
+    planned: list[Planned] = []
+    for shard in cut(entries, size):
+        content = shard.lines()
+        planned.append(Planned(shard.images, hashlib.sha256(content).hexdigest()))
+        if earlier is None:
+            folder.replace(list_name(len(planned) - 1), content)
+        elif len(planned) > len(earlier.shards) or planned[-1] != earlier.shards[len(planned) - 1]:
+            raise OutputError(
+                f"{folder.place} holds a run whose inputs differ from shard {len(planned) - 1} on",
+                "--into another folder, or `zeroshot run work` to go on with it",
+            )
+        on_progress(len(shard.entries))
+    if not planned:
+        raise InputError("there are no images to plan", "name files, folders, archives or s3://BUCKET/PREFIX/")
+    if earlier:
+        if len(planned) < len(earlier.shards):
+            raise OutputError(f"{folder.place} holds a run with more inputs", "--into another folder")
+        return earlier
+    document = Plan(recipe, tuple(planned)).document()
+    if not folder.create(PLAN, (json.dumps(document, indent=1) + "\n").encode()):
+        earlier = load_plan(folder)
+        if earlier.id != document["id"]:
+            raise OutputError(f"{folder.place} was given another plan meanwhile", "--into another folder")
+    return Plan(recipe, tuple(planned), document["id"])
+
+
+def load_plan(folder: Folder) -> Plan:
+    """Read a plan.
+
+    Raises:
+        InputError: There is none, or it is not as it was written.
+    """
+    plan = _find_plan(folder)
+    if plan is None:
+        raise InputError(f"{folder.place} holds no run", "`zeroshot run plan INPUTS --labels A,B --into RUN` makes one")
+    return plan
+
+
+def is_run(place: str) -> bool:
+    """Whether a run stands in a local folder or a prefix of a store."""
+    from .folder import open_folder
+
+    try:
+        return _find_plan(open_folder(place)) is not None
+    except InputError:
+        return False
+
+
+def _find_plan(folder: Folder) -> Plan | None:
+    try:
+        document = json.loads(folder.read(PLAN))
+        if document["format"] != FORMAT:
+            raise ValueError("it is no plan of a run")
+        if document["version"] != VERSION:
+            raise ValueError(f"it has version {document['version']}, and this zeroshot reads {VERSION}")
+        shards = tuple(Planned(entry["images"], entry["sha256"]) for entry in document["shards"])
+        plan = Plan(document["recipe"], shards, document["id"])
+        if plan.document()["id"] != plan.id:
+            raise ValueError("it is not as it was written: its id is that of another plan")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{folder.place}/{PLAN} cannot be used: {error}", "plan the run in another folder") from error
+    return plan
+
+
+def list_name(number: int) -> str:
+    """Return what a shard's list is called."""
+    return f"inputs/{number:05d}.jsonl"
+
+
+def read_shard(folder: Folder, plan: Plan, number: int) -> Shard:
+    """Read the list of a shard.
+
+    Raises:
+        InputError: It is not there, or not the one that was planned.
+    """
+    name = list_name(number)
+    try:
+        content = folder.read(name)
+    except FileNotFoundError:
+        content = b""
+    if hashlib.sha256(content).hexdigest() != plan.shards[number].sha256:
+        raise InputError(
+            f"{folder.place}/{name} is not the list that was planned", "restore it, or plan the run in another folder"
+        )
+    return Shard(tuple(parse_entries(content)), plan.shards[number].images)
+
+
+def numbers(plan: Plan, share: tuple[int, int] = (1, 1)) -> Iterator[int]:
+    """Yield the numbers of the shards of a share: every N-th, from the I-th on."""
+    part, parts = share
+    yield from range(part - 1, len(plan.shards), parts)

@@ -1,0 +1,82 @@
+"""Features that a finished run holds, for commands that would else encode the images again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..encoder import EncoderSpec, Features
+from ..errors import InputError
+from .commits import find_done, read_checked
+from .folder import Folder
+from .merge import name_numbers
+from .parts import lines_of, paths_of, read_features
+from .plan import Plan
+from .recipe import RunRecipe, facts_of
+
+_KEPT = 20_000
+"""Images, at least, that are remembered behind the last one, for readers that go through a run in order."""
+
+
+class StoredFeatures:
+    """The images of a run, with their features or why there are none.
+
+    Args:
+        folder: Of the run.
+        plan: The run.
+        recipe: Of the plan.
+
+    Raises:
+        InputError: The run was planned without features.
+    """
+
+    def __init__(self, folder: Folder, plan: Plan, recipe: RunRecipe) -> None:
+        if not recipe.features:
+            raise InputError(f"{folder.place} holds no features", "plan the run with --features")
+        self._folder, self._plan, self._recipe = folder, plan, recipe
+        self._parts: list[dict[str, Features | str]] = []
+
+    def check(self, spec: EncoderSpec) -> None:
+        """Refuse a model that is not the run's.
+
+        Raises:
+            InputError: Its features mean something else.
+        """
+        mine, other = self._recipe.facts, facts_of(spec)
+        if mine != other:
+            raise InputError(
+                f"{self._folder.place} holds features of {self._recipe.model['model'] or mine['architecture']},"
+                f" not of {spec.model}",
+                "give the run's own --model",
+            )
+
+    def images(self) -> Iterator[str]:
+        """Yield the images in the run's order; `find` knows those that were yielded last."""
+        for number in range(len(self._plan.shards)):
+            part = self._read(number)
+            kept = [*self._parts, dict(part)]
+            while len(kept) > 1 and sum(map(len, kept[1:])) > _KEPT:
+                del kept[0]
+            self._parts = kept
+            yield from (path for path, _ in part)
+
+    def load(self) -> None:
+        """Hold all of them in memory, for `find` in any order."""
+        self._parts = [dict(self._read(number)) for number in range(len(self._plan.shards))]
+
+    def find(self, path: str) -> Features | str:
+        """Return an image's features, shape ``(dim,)``, or why there are none."""
+        for part in reversed(self._parts):
+            if path in part:
+                return part[path]
+        return f"{self._folder.place} holds no such image"
+
+    def _read(self, number: int) -> list[tuple[str, Features | str]]:
+        done = find_done(self._folder, self._plan.id, number)
+        if done is None:
+            raise InputError(
+                f"shard {name_numbers([number])} of {self._folder.place} is missing",
+                f"zeroshot run work {self._folder.place}",
+            )
+        contents = [(file.name, read_checked(self._folder, file)) for file in done.files]
+        rows = iter(read_features(*contents[-1]))
+        return [(path, error or next(rows)) for path, error in paths_of(lines_of(*contents[0]))]

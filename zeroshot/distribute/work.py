@@ -1,0 +1,174 @@
+"""Process a shard: its images become records, and those a part of the run that is committed whole."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..classifier import Classifier, build_records
+from ..encoder import Encoder, EncoderSpec, Features
+from ..enums import Device, Format
+from ..errors import InputError
+from ..features.pipeline import Encoded, Pipeline, available_cores, encode_batches
+from ..images.decode import MOST_BYTES
+from ..images.isolate import Isolation
+from ..images.sources.stores import DENIED, NO_ANSWER
+from ..output.render.records import make_writer
+from ..results import Failure
+from ..system.memory import available_memory
+from . import parts
+from .commits import Done, File, commit
+from .folder import Folder
+from .plan import Plan, read_shard
+from .recipe import RunRecipe
+
+Encode = Callable[[Iterable[str]], Iterator[list[Encoded]]]
+
+_TROUBLED = 10
+"""So many images of a shard may be denied or unanswered before it looks as if the store is to blame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """How a machine takes part in a run; no record depends on it but by the rounding of its device.
+
+    Attributes:
+        device: Where the model runs.
+        workers: Threads that read and decode; None for one a core.
+        seconds: What decoding one image may take in a process of its own; None decodes in threads.
+        accept_failures: Commit shards of which the store denied or did not answer most.
+    """
+
+    device: Device = Device.AUTO
+    workers: int | None = None
+    seconds: float | None = None
+    accept_failures: bool = False
+
+    def pipeline(self, recipe: RunRecipe) -> Pipeline:
+        """Return how images are read here; nothing is kept from run to run, the run itself keeps it."""
+        count = self.workers or available_cores()
+        memory = None if (free := available_memory()) is None else free // 2 // count
+        how = recipe.decode_options(memory)
+        limit = how.max_pixels * MOST_BYTES if how.memory is None else min(how.max_pixels * MOST_BYTES, how.memory)
+        isolation = None if self.seconds is None else Isolation(self.seconds, limit)
+        return Pipeline(recipe.batch_size, count, how, None, fixed_batches=True, isolation=isolation)
+
+
+class Worker:
+    """Processes shards of one run, with a model that is loaded once.
+
+    Args:
+        folder: Of the run.
+        plan: The run.
+        recipe: Of the plan.
+        classifier: Built from the recipe.
+        spec: The loaded model's facts.
+        encode: Gives the features of images, in order and in batches.
+        accept_failures: As in `Machine`.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        plan: Plan,
+        recipe: RunRecipe,
+        classifier: Classifier,
+        spec: EncoderSpec,
+        encode: Encode,
+        *,
+        accept_failures: bool = False,
+    ) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._recipe = recipe
+        self._classifier = classifier
+        self._encode = encode
+        self._accept_failures = accept_failures
+        self._made_by = {
+            "engine": str(spec.engine),
+            "device": spec.device.partition(":")[0],
+            "precision": str(spec.precision),
+            "versions": spec.versions,
+        }
+
+    def process(self, number: int, on_progress: Callable[[int], None] = lambda _: None) -> Done:
+        """Make a shard's part and commit it.
+
+        Args:
+            number: The shard's.
+            on_progress: Called with the number of images finished since the last call.
+
+        Raises:
+            InputError: Its list is not as planned, or the store it reads from is in trouble.
+            OutputError: It cannot be written.
+        """
+        shard = read_shard(self._folder, self._plan, number)
+        stream = io.BytesIO()
+        writer = make_writer(Format.JSONL, stream, self._recipe.layout)
+        rows: list[Features] = []
+        images = failures = troubled = 0
+        for batch in self._encode(shard.images_in()):
+            for record in build_records(self._classifier, batch, self._recipe.decision):
+                writer.write(record)
+                if isinstance(record, Failure):
+                    failures += 1
+                    troubled += record.error.startswith((NO_ANSWER, DENIED))
+            images += len(batch)
+            if self._recipe.features:
+                rows += [item.features for item in batch if item.features is not None]
+            on_progress(len(batch))
+        self._check(number, shard.images, images, troubled)
+        features = np.stack(rows) if rows else np.zeros((0, self._recipe.facts["dim"]), dtype=np.float32)
+        results = parts.build(number, stream.getvalue(), features if self._recipe.features else None, self._recipe)
+        return commit(self._folder, results, partial(self._describe, number), number)
+
+    def _check(self, number: int, planned: int | None, images: int, troubled: int) -> None:
+        if planned is not None and planned != images:
+            raise InputError(
+                f"shard {number} has {images} images, and {planned} were planned: an archive has changed since",
+                "restore it, or plan another run",
+            )
+        if troubled > max(_TROUBLED, images // 2) and not self._accept_failures:
+            raise InputError(
+                f"{troubled} of the {images} images of shard {number} are denied or not answered by their store;"
+                " it is not committed",
+                "look at the store and the credentials and run it again; --accept-failures commits it as it is",
+            )
+
+    def _describe(self, number: int, files: tuple[File, ...], content: bytes) -> Done:
+        lines = parts.lines_of(files[0].name, content)
+        failures = sum("error" in json.loads(line) for line in lines)
+        return Done(self._plan.id, number, len(lines), failures, files, self._made_by)
+
+
+def build_worker(
+    folder: Folder,
+    plan: Plan,
+    recipe: RunRecipe,
+    machine: Machine,
+    on_progress: Callable[[Any], None] | None = None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Worker:
+    """Load the model of a run, and return what processes its shards on this machine."""
+    encoder, classifier = recipe.load(machine.device, on_progress, warn)
+    allow_hosts(recipe)
+    encode = partial(_encode, encoder, pipeline=machine.pipeline(recipe))
+    return Worker(folder, plan, recipe, classifier, encoder.spec, encode, accept_failures=machine.accept_failures)
+
+
+def allow_hosts(recipe: RunRecipe) -> None:
+    """Have this process read from private networks if the run's user said so."""
+    if recipe.private_hosts:
+        from ..images.sources.web import allow_private_hosts
+
+        allow_private_hosts(True)
+
+
+def _encode(encoder: Encoder, names: Iterable[str], pipeline: Pipeline) -> Iterator[list[Encoded]]:
+    return encode_batches(encoder, names, pipeline)

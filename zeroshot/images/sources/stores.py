@@ -1,0 +1,194 @@
+"""Object stores through obstore: how a bucket is reached, how often it is asked again, and what its errors mean.
+
+Credentials come from the environment and the files that the stores' own tools read. What obstore says of an error may
+hold addresses with signatures in them: nothing of it is passed on but the kind and the HTTP status.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...errors import ImageError, InputError
+from .names import scheme_of
+
+T = TypeVar("T")
+
+EXTRA = "pip install 'zeroshot[cloud]'"
+
+TRIES = 5
+"""How often a request is made until an object counts as one that cannot be read."""
+
+NO_ANSWER = "the store gave no usable answer"
+DENIED = "the store denies access to it"
+"""What begins the reason of a failure that may be the store's and not the object's."""
+
+_SECONDS = 60.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+_STATUS = re.compile(r"(?:status|HTTP|Server returned)\D{0,20}([45]\d\d)")
+
+_stores: dict[tuple[str, str], Any] = {}
+_lock = threading.Lock()
+
+
+def request_seconds() -> float:
+    """Return how long one request may take: ``$ZEROSHOT_STORE_TIMEOUT``, else 60 seconds."""
+    try:
+        return max(0.1, float(os.environ["ZEROSHOT_STORE_TIMEOUT"]))
+    except (KeyError, ValueError):
+        return _SECONDS
+
+
+def obstore() -> Any:
+    """Import obstore.
+
+    Raises:
+        InputError: It is not installed.
+    """
+    try:
+        import obstore as module
+    except ImportError as error:
+        raise InputError("object stores need the package obstore", EXTRA) from error
+    return module
+
+
+def open_store(name: str) -> tuple[Any, str]:
+    """Return the store that a name lies in, and its key there.
+
+    Raises:
+        InputError: The package is missing, or the bucket cannot be reached as things are configured.
+    """
+    obstore()
+    scheme, bucket, key = split_url(name)
+    with _lock:
+        if (scheme, bucket) not in _stores:
+            try:
+                _stores[scheme, bucket] = _connect(scheme, bucket)
+            except Exception as error:  # obstore has a class for each store's mistakes; their text may hold secrets
+                raise InputError(
+                    f"{scheme}://{bucket} cannot be reached as the environment is set ({type(error).__name__})",
+                    "set the store's own variables, such as AWS_REGION and AWS_ENDPOINT_URL",
+                ) from None
+        return _stores[scheme, bucket], key
+
+
+def split_url(name: str) -> tuple[str, str, str]:
+    """Return scheme, bucket and key of ``s3://bucket/key``; nothing in a key is decoded."""
+    rest = name.partition("://")[2]
+    bucket, _, key = rest.partition("/")
+    if not bucket or "@" in bucket:
+        raise InputError(f"{scheme_of(name)}:// names no bucket", f"{scheme_of(name)}://BUCKET/KEY")
+    return scheme_of(name), bucket, key
+
+
+def _connect(scheme: str, bucket: str) -> Any:
+    from obstore import store
+
+    seconds = timedelta(seconds=request_seconds())
+    common: dict[str, Any] = {
+        # Asking again is done by `with_retries`, which also knows bodies that are cut short.
+        "retry_config": {"max_retries": 0, "retry_timeout": seconds},
+        "client_options": {"timeout": seconds, "connect_timeout": min(seconds, timedelta(seconds=10))},
+    }
+    if scheme == "gs":
+        return store.GCSStore(bucket, **common)
+    if scheme == "az":
+        return store.AzureStore(bucket, **common)
+    config = _aws_files() | {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")}
+    config["endpoint"] = (
+        os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or config.get("endpoint")
+    )
+    if str(config["endpoint"] or "").startswith("http://"):
+        common["client_options"]["allow_http"] = True
+    given: dict[str, Any] = {"region": "us-east-1"} | {key: value for key, value in config.items() if value}
+    return store.S3Store(bucket, **given, **common)
+
+
+def _aws_files() -> dict[str, str | None]:
+    """Read the profile of AWS's own files; the environment's keys win over it."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {}
+    found: dict[str, str | None] = {}
+    profile = os.environ.get("AWS_PROFILE") or "default"
+    places = {
+        os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config": profile if profile == "default" else f"profile {profile}",
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or "~/.aws/credentials": profile,
+    }
+    for place, section in places.items():
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(Path(place).expanduser())
+        except (OSError, configparser.Error, UnicodeDecodeError, RuntimeError):
+            continue
+        if parser.has_section(section):
+            entries = dict(parser.items(section))
+            found |= {
+                "access_key_id": entries.get("aws_access_key_id", found.get("access_key_id")),
+                "secret_access_key": entries.get("aws_secret_access_key", found.get("secret_access_key")),
+                "session_token": entries.get("aws_session_token", found.get("session_token")),
+                "region": entries.get("region", found.get("region")),
+                "endpoint": entries.get("endpoint_url", found.get("endpoint")),
+            }
+    return found
+
+
+class TransientError(Exception):
+    """A request that may succeed if it is made again.
+
+    Args:
+        reason: In a few words, for a message.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def with_retries(request: Callable[[], T]) -> T:
+    """Make a request, and again after a pause that doubles where the error may pass.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ImageError: It is denied, or there was no usable answer however often it was asked for.
+    """
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))
+        try:
+            return request()
+        except TransientError as error:
+            reason = error.reason
+        except (ImageError, FileNotFoundError):
+            raise
+        except Exception as error:
+            reason = _explain(error)
+    raise ImageError(f"{NO_ANSWER} in {TRIES} tries: {reason}")
+
+
+def _explain(error: Exception) -> str:
+    """Say in a few words what kind of error it is that may pass.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ImageError: It is an error that stays.
+    """
+    kind = type(error).__name__
+    status = found[1] if (found := _STATUS.search(str(error))) else ""
+    if kind == "NotFoundError" or status in ("404", "410"):
+        raise FileNotFoundError from None
+    if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in ("401", "403"):
+        raise ImageError(f"{DENIED}{f' (HTTP {status})' if status else ''}") from None
+    if kind in ("InvalidPathError", "NotSupportedError", "UnknownConfigurationKeyError"):
+        raise ImageError(f"the store's client refuses it ({kind})") from None
+    if kind in ("AlreadyExistsError", "PreconditionError", "TypeError", "AttributeError"):
+        raise error
+    return f"HTTP {status}" if status else "no answer in time" if "timed out" in str(error).lower() else kind
