@@ -12,11 +12,13 @@ ends the run (which `--resume` continues), and one that hangs hangs it. With `Is
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO
@@ -122,9 +124,32 @@ def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocess
     return fit(decode(file, decode_options, max(how.size)), how)
 
 
+def read_image(name: str, how: Preprocessing, options: DecodeOptions, content: bytes | None = None) -> Pixels | str:
+    """Read, decode and resize one image, in whichever process; a failure is returned as its reason, never raised.
+
+    Args:
+        name: What it is called.
+        how: The model's preprocessing.
+        options: How it is opened.
+        content: Its bytes, where they are at hand.
+    """
+    opened = open_file(name) if content is None else nullcontext(io.BytesIO(content))
+    with _failing_softly() as failed, opened as file:
+        return _read_pixels(file, options, how)
+    return failed[0]
+
+
+def encode_read(encoder: Encoder, images: list[tuple[str, Pixels | str]], pipeline: Pipeline) -> list[Encoded]:
+    """Encode a batch that `read_image` has read, as `encode_batches` does."""
+    items: list[tuple[str, Prepared]] = [
+        (name, read if isinstance(read, str) else _Fresh(read)) for name, read in images
+    ]
+    return _encode(encoder, items, replace(pipeline, cache=None), b"")
+
+
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
     """Look up an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
-    try:
+    with _failing_softly() as failed:
         path = os.fspath(path)  # callers of the library may have any path
         with open_file(path) as file:
             if pipeline.cache is None:
@@ -142,13 +167,22 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
             # A file that was written to meanwhile may be neither what was hashed nor what was decoded.
             same = stamp_of(path, file) == stamp
             return replace(item, content=content, state=state) if same else item
+    return failed[0]
+
+
+@contextmanager
+def _failing_softly() -> Iterator[list[str]]:
+    """Keep, in the list that it gives, why an image cannot be used; what is wrong with anything else is raised."""
+    failed: list[str] = []
+    try:
+        yield failed
     except ImageError as error:
-        return error.message
+        failed.append(error.message)
     except MemoryError:
-        return "too large for the memory at hand"
+        failed.append("too large for the memory at hand")
     except (ValueError, OSError) as error:  # resizing an image of an extreme shape
         check_descriptors(error)
-        return f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}"
+        failed.append(f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> list[Encoded]:

@@ -187,7 +187,9 @@ def _explain(error: Exception) -> str:
         raise FileNotFoundError from None
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in ("401", "403"):
         raise ImageError(f"{DENIED}{f' (HTTP {status})' if status else ''}") from None
-    if kind in ("InvalidPathError", "NotSupportedError", "UnknownConfigurationKeyError"):
+    if kind == "InvalidPathError":
+        raise ImageError("obstore reads no keys with an empty part (`//`), or with `.` or `..` as a part") from None
+    if kind in ("NotSupportedError", "UnknownConfigurationKeyError"):
         raise ImageError(f"the store's client refuses it ({kind})") from None
     if kind in ("AlreadyExistsError", "PreconditionError", "TypeError", "AttributeError"):
         raise error
