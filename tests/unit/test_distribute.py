@@ -1,0 +1,312 @@
+"""Runs in shards: what is planned, committed, refused, and merged to the bytes of one unbroken run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.commands import run
+from support.fakes import COLOURS, FakeModel
+from support.fixtures import SaveImage
+from unit.test_sources import make_tar, make_zip, png
+from zeroshot.distribute import commits, entries
+from zeroshot.distribute.entries import Piece, cut, parse_entries
+from zeroshot.distribute.folder import LocalFolder, open_folder
+from zeroshot.distribute.merge import name_numbers
+from zeroshot.distribute.plan import load_plan, write_plan
+from zeroshot.errors import InputError, OutputError
+
+LABELS = ("--labels", "red,green,blue", "--model", "tiny")
+
+
+@pytest.fixture
+def inputs(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> list[str]:
+    """A folder, a tar and a zip: 23 images of many colours, three that cannot be read, odd names."""
+    colours = list(COLOURS)
+    for number in range(9):
+        images(f"all/{number}.png", (29 * number, 255 - 20 * number, 7 * number))
+    images("all/a,\"b'.png", "cyan")
+    (tmp_path / "all" / "broken.png").write_bytes(b"broken")
+    (tmp_path / os.fsdecode(b"all/\xff.png")).write_bytes(png("red"))
+    tar = make_tar(tmp_path / "x.tar", [(f"{number}.png", png(colours[number % 9])) for number in range(7)])
+    content = [(f"{number}.png", png(colours[-1 - number])) for number in range(4)] + [("bad.png", b"bad")]
+    return [str(tmp_path / "all"), str(tar), str(make_zip(tmp_path / "x.zip", content)), str(tmp_path / "none.png")]
+
+
+@pytest.fixture
+def whole(inputs: list[str], tmp_path: Path) -> Callable[..., bytes]:
+    """The bytes of one unbroken `classify --resume`."""
+
+    def classify(*options: str, name: str = "whole.jsonl") -> bytes:
+        target = tmp_path / name
+        command = run("classify", *inputs, *LABELS, *options, "--output", target, "--resume", "--no-cache")
+        assert command.exit_code == 3, command.output
+        return target.read_bytes()
+
+    return classify
+
+
+def plan(inputs: list[str], into: Path, *options: str, size: int = 5) -> None:
+    planned = run("run", "plan", *inputs, *LABELS, *options, "--into", into, "--shard-size", size)
+    assert planned.exit_code == 0, planned.output
+
+
+def merged(into: Path, name: str = "merged.jsonl") -> bytes:
+    target = into.parent / name
+    outcome = run("run", "merge", into, "-o", target)
+    assert outcome.exit_code == 3, outcome.output
+    return target.read_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 32, 1000])
+def test_shards_of_any_size_give_the_bytes_of_one_run(
+    size: int, inputs: list[str], whole: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """However the images are cut, the merged file is what one unbroken run writes, in every format."""
+    plan(inputs, tmp_path / "run", "--fields", "similarity,logit", size=size)
+    assert run("run", "work", tmp_path / "run").exit_code == 3
+    for form in ("jsonl", "csv", "tsv"):
+        whole_bytes = whole("--fields", "similarity,logit", name=f"whole.{form}")
+        assert merged(tmp_path / "run", f"merged.{form}") == whole_bytes
+    status = json.loads(run("run", "status", tmp_path / "run").stdout)
+    assert (status["records"], status["failures"], status["missing"]) == (25, 3, [])
+
+
+@pytest.mark.parametrize("parts", ["jsonl", "parquet"])
+def test_parts_of_both_kinds_merge_to_the_same(
+    parts: str, inputs: list[str], whole: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Parquet parts, with features, hold the same records to the byte."""
+    if parts == "parquet":
+        pytest.importorskip("pyarrow")
+    plan(inputs, tmp_path / "run", "--parts", parts, "--features", "--threshold", "0.5")
+    run("run", "work", tmp_path / "run")
+    assert merged(tmp_path / "run") == whole("--threshold", "0.5")
+
+
+def test_shares_together_are_the_run(inputs: list[str], whole: Callable[..., bytes], tmp_path: Path) -> None:
+    """Shares in any order, one of them twice, give the same; one that is missing is named by the merge."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    for share in ("3/3", "1/3", "3/3"):
+        assert run("run", "work", into, "--shard", share).exit_code in (0, 3)
+    refused = run("run", "merge", into, "-o", tmp_path / "merged.jsonl")
+    assert refused.exit_code == 1 and "2 of 7 shards are missing: 1, 4" in refused.stderr
+    assert not (tmp_path / "merged.jsonl").exists()
+    assert run("run", "work", into, "--shard", "2/3").exit_code in (0, 3)
+    assert merged(into) == whole()
+
+
+@pytest.mark.parametrize("share", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3"])
+def test_shares_that_are_none_are_refused(share: str, tmp_path: Path) -> None:
+    """I is from 1 to N."""
+    assert run("run", "work", tmp_path, "--shard", share).exit_code == 2
+
+
+def test_another_recipe_or_other_inputs_are_refused(inputs: list[str], tmp_path: Path) -> None:
+    """The same plan again changes nothing; another one in its folder is an error that names the difference."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    before = (into / "plan.json").read_bytes()
+    plan(inputs, into)
+    other = run("run", "plan", *inputs, *LABELS, "--top-k", "1", "--into", into, "--shard-size", "5")
+    assert other.exit_code == 1 and "top_k was 3, is 1" in other.stderr
+    for changed in (inputs[:2], [*inputs, inputs[0]], inputs[::-1]):
+        refused = run("run", "plan", *changed, *LABELS, "--into", into, "--shard-size", "5")
+        assert refused.exit_code == 1 and "inputs" in refused.stderr
+    assert (into / "plan.json").read_bytes() == before
+
+
+def test_a_plan_or_list_that_was_tampered_with_is_refused(inputs: list[str], tmp_path: Path) -> None:
+    """The id is the hash of it all: neither recipe nor inputs change unseen."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    text = (into / "plan.json").read_text()
+    (into / "plan.json").write_text(text.replace('"threshold": 0.0', '"threshold": 0.9'))
+    assert "not as it was written" in run("run", "work", into).stderr
+    (into / "plan.json").write_text(text)
+    (into / "inputs" / "00001.jsonl").write_text('"/etc/passwd"\n')
+    refused = run("run", "work", into)
+    assert refused.exit_code == 1 and "not the list that was planned" in refused.stderr
+
+
+def test_another_model_is_refused(inputs: list[str], fake_model: FakeModel, tmp_path: Path) -> None:
+    """A worker whose model is another one stops before its first image."""
+    plan(inputs, tmp_path / "run")
+    fake_model.encoder = type(fake_model.encoder)(size=(16, 16))
+    refused = run("run", "work", tmp_path / "run")
+    assert refused.exit_code == 1 and "not the model that the run was planned with: preprocessing" in refused.stderr
+
+
+def test_killed_between_any_two_writes_it_ends_the_same(
+    inputs: list[str], whole: Callable[..., bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before or after each write of a shard, the run is continued to the same bytes, nothing twice."""
+    plan(inputs, tmp_path / "planned", "--features")
+    expected = whole()
+    writes = {name: getattr(LocalFolder, name) for name in ("create", "replace")}
+    for moment in range(40):
+        into = tmp_path / f"run{moment}"
+        shutil.copytree(tmp_path / "planned", into)
+        left = [moment]
+
+        def write(self: LocalFolder, name: str, content: bytes, how: str = "create", left: list[int] = left) -> bool:
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            outcome: bool = writes[how](self, name, content)
+            if not left[0]:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return outcome
+
+        with monkeypatch.context() as patched:
+            patched.setattr(LocalFolder, "create", write)
+            stopped = run("run", "work", into).exit_code == 130
+        assert run("run", "work", into).exit_code in (0, 3)
+        assert merged(into, "m.jsonl") == expected, moment
+        if not stopped:
+            break
+    assert moment > 20
+
+
+def test_two_workers_at_once_leave_one_result(
+    inputs: list[str], whole: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Workers that take the same shards at the same time write the same, whoever is first."""
+    into = tmp_path / "run"
+    plan(inputs, into, size=3)
+    from zeroshot.distribute.plan import numbers
+    from zeroshot.distribute.recipe import parse_recipe
+    from zeroshot.distribute.work import Machine, build_worker
+
+    folder = open_folder(str(into))
+    planned = load_plan(folder)
+    recipe = parse_recipe(planned.recipe)
+    workers = [build_worker(folder, planned, recipe, Machine()) for _ in range(4)]
+    threads = [threading.Thread(target=lambda w=w: [w.process(n) for n in numbers(planned)]) for w in workers]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert merged(into) == whole()
+    assert not [path for path in into.rglob("*") if path.name.endswith(".tmp")]
+    assert len(list((into / "parts").iterdir())) == len(planned.shards)
+
+
+def test_a_part_without_its_done_object_is_kept_if_it_is_whole(inputs: list[str], tmp_path: Path) -> None:
+    """A part that another machine rounded otherwise stays, and is what is described; half a part is replaced."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    run("run", "work", into)
+    part, done = into / "parts" / "part-00000.jsonl", into / "done" / "00000.done"
+    rounded = part.read_bytes().replace(b'"probability": 0.', b'"probability": 0.0', 1)
+    for content, stays in ((rounded, True), (rounded[:-20], False), (b"", False), (b"\xff\0", False), (b"{}\n", False)):
+        good = part.read_bytes() if not stays else b""
+        part.write_bytes(content)
+        done.unlink()
+        assert run("run", "work", into).exit_code in (0, 3)
+        assert (part.read_bytes() == rounded) is stays or part.read_bytes() == good
+        assert run("run", "merge", into, "-o", tmp_path / "m.jsonl").exit_code == 3
+
+
+def test_a_half_deleted_run_is_refused_and_made_whole(
+    inputs: list[str], whole: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Parts and done objects that are gone, cut, or another run's are named by the merge, and made anew by --verify."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    run("run", "work", into)
+    expected = whole()
+    damages: list[Callable[[], object]] = [
+        lambda: (into / "parts" / "part-00001.jsonl").unlink(),
+        lambda: os.truncate(into / "parts" / "part-00002.jsonl", 100),
+        lambda: (into / "done" / "00003.done").write_bytes(b""),
+        lambda: shutil.copy(into / "done" / "00001.done", into / "done" / "00000.done"),
+        lambda: (into / "done" / "00002.done").write_text('{"files": [], "plan": 1}'),
+        lambda: shutil.rmtree(into / "parts"),
+        lambda: shutil.rmtree(into / "done"),
+    ]
+    for damage in damages:
+        damage()
+        assert run("run", "merge", into, "-o", tmp_path / "merged.jsonl").exit_code == 1
+        assert run("run", "work", into, "--verify").exit_code in (0, 3)
+        assert merged(into) == expected
+
+
+def test_an_archive_that_lost_images_since_the_plan_is_no_shorter_shard(inputs: list[str], tmp_path: Path) -> None:
+    """The number that was planned is the number that is committed, or nothing is."""
+    plan(inputs, tmp_path / "run")
+    make_tar(Path(inputs[1]), [("0.png", png())])
+    refused = run("run", "work", tmp_path / "run")
+    assert refused.exit_code == 1 and "an archive has changed since" in refused.stderr
+
+
+def test_lists_keep_every_name_and_archives_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list reads back as it was written; archives are cut where they are long, and whole where nobody counts them."""
+    tar = str(make_tar(tmp_path / "x.tar", [(f"{number}.png", png()) for number in range(7)]))
+    names = ["a\nb.png", "\udcff.png", "é😀.png", tar, "s3://bucket/y.tar", "z.png"]
+    shards = list(cut(names, 3))
+    assert [shard.images for shard in shards] == [3, 3, 3, 1, None, 1]
+    assert [entry for shard in shards for entry in shard.entries] == [
+        *names[:3],
+        Piece(tar, 0, 3),
+        Piece(tar, 3, 6),
+        Piece(tar, 6, None),
+        Piece("s3://bucket/y.tar"),
+        "z.png",
+    ]
+    for shard in shards:
+        assert tuple(parse_entries(shard.lines())) == shard.entries
+    assert [name for shard in shards[1:4] for name in shard.images_in()] == list(entries.expand(tar))
+
+
+def test_a_plan_is_made_of_a_stream(tmp_path: Path) -> None:
+    """Inputs are listed once, and never all held at once."""
+    seen = 0
+
+    def names() -> object:
+        nonlocal seen
+        for number in range(10_000):
+            seen += 1
+            yield f"s3://bucket/{number}.jpg"
+
+    written: list[int] = []
+    made = write_plan(LocalFolder(str(tmp_path / "run")), {}, names(), 1000, lambda n: written.append(seen))  # type: ignore[arg-type]
+    assert len(made.shards) == 10 and made.images == 10_000
+    assert written == [1000 * (index + 1) for index in range(10)]
+    assert load_plan(LocalFolder(str(tmp_path / "run"))) == made
+
+
+def test_a_place_without_a_run_says_so(tmp_path: Path) -> None:
+    """No run, a file, an address that cannot be written to."""
+    for command in (("work",), ("status",), ("merge", "-o", tmp_path / "m.jsonl")):
+        refused = run("run", command[0], tmp_path / "none", *command[1:])
+        assert refused.exit_code == 1 and "holds no run" in refused.stderr
+    with pytest.raises(InputError):
+        open_folder("https://host/run")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        LocalFolder(str(tmp_path / "file")).create("a", b"")
+
+
+def test_features_stand_beside_the_records(inputs: list[str], tmp_path: Path) -> None:
+    """A row for each image that could be read, in the records' order."""
+    plan(inputs, tmp_path / "run", "--features")
+    run("run", "work", tmp_path / "run")
+    rows = [np.load(path) for path in sorted((tmp_path / "run" / "parts").glob("*.npy"))]
+    assert np.concatenate(rows).shape == (22, 8)
+
+
+def test_numbers_are_named_in_few_words() -> None:
+    """Neighbours are one span."""
+    assert name_numbers([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"
+    assert name_numbers(range(0, 100, 2)).endswith("and 40 more")
+    assert commits.done_name(7) == "done/00007.done"
