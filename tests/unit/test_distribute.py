@@ -177,9 +177,7 @@ def test_killed_between_any_two_writes_it_ends_the_same(
     assert moment > 20
 
 
-def test_two_workers_at_once_leave_one_result(
-    inputs: list[str], whole: Callable[..., bytes], tmp_path: Path
-) -> None:
+def test_two_workers_at_once_leave_one_result(inputs: list[str], whole: Callable[..., bytes], tmp_path: Path) -> None:
     """Workers that take the same shards at the same time write the same, whoever is first."""
     into = tmp_path / "run"
     plan(inputs, into, size=3)

@@ -1,0 +1,184 @@
+"""Images in object stores and runs there, against moto's S3 server: what is read, retried, refused, and never told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.commands import run
+from support.fakes import COLOURS, FakeModel
+from support.object_store import KEY_ID, SECRET, Faults, misbehaving, moto, use_store
+from unit.test_sources import make_tar, make_zip, png
+from zeroshot.distribute.folder import open_folder
+from zeroshot.errors import InputError
+from zeroshot.images.paths import find_images
+from zeroshot.images.sources import stores
+
+LABELS = ("--labels", "red,green,blue", "--model", "tiny", "--no-cache")
+PLAN = LABELS[:-1]
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A store with objects, archives, and names that need care."""
+    monkeypatch.setattr(stores, "_FIRST_PAUSE", 0.001)
+    with moto(monkeypatch) as there:
+        put = client(there).put_object
+        for number, colour in enumerate(COLOURS):
+            put(Bucket="bucket", Key=f"imgs/{number}.png", Body=png(colour))
+        for key in ("imgs/a b/ü#%?.png", "imgs/x%20y.png", "imgs/.hidden/z.png", "imgs/notes.txt"):
+            put(Bucket="bucket", Key=key, Body=png())
+        put(Bucket="bucket", Key="imgs/bad.png", Body=b"bad")
+        put(Bucket="bucket", Key="imgs/", Body=b"")
+        put(Bucket="bucket", Key="imgs-other/n.png", Body=png())
+        members = [(f"{number}.png", png(colour)) for number, colour in enumerate(COLOURS)]
+        put(Bucket="bucket", Key="arch/x.tar", Body=make_tar(tmp_path / "x.tar", members).read_bytes())
+        put(Bucket="bucket", Key="arch/x.zip", Body=make_zip(tmp_path / "x.zip", members).read_bytes())
+        yield there
+
+
+def client(address: str) -> Any:
+    import boto3
+
+    return boto3.client("s3", endpoint_url=address, aws_access_key_id=KEY_ID, aws_secret_access_key=SECRET)
+
+
+def records(text: str) -> dict[str, Any]:
+    return {record["path"]: record for record in map(json.loads, text.splitlines())}
+
+
+def test_a_prefix_is_listed_and_read(address: str, fake_model: FakeModel) -> None:
+    """A prefix gives its images in the store's order, hidden ones and others aside; keys are taken as they are."""
+    found = list(find_images(["s3://bucket/imgs", "s3://bucket/arch/"], archives=True))
+    keys = [name.removeprefix("s3://bucket/") for name in found]
+    assert [key for key in keys if key.startswith("imgs/")] == sorted(
+        [f"imgs/{n}.png" for n in range(9)] + ["imgs/a b/ü#%?.png", "imgs/bad.png", "imgs/x%20y.png"]
+    )
+    assert keys[12:] == [f"arch/x.{kind}::{n}.png" for kind in ("tar", "zip") for n in range(9)]
+    outcome = run("classify", *found, "s3://bucket/imgs/none.png", "s3://none/x.png", *LABELS)
+    assert outcome.exit_code == 3
+    answers = records(outcome.stdout)
+    assert len(answers) == len(found) + 2
+    errors = {path: answer["error"] for path, answer in answers.items() if "error" in answer}
+    assert set(errors) == {"s3://bucket/imgs/bad.png", "s3://bucket/imgs/none.png", "s3://none/x.png"}
+    assert errors["s3://bucket/imgs/none.png"] == "no such object"
+    assert answers["s3://bucket/imgs/0.png"]["label"] == answers["s3://bucket/arch/x.tar::0.png"]["label"] == "red"
+
+
+def test_a_run_in_a_store_is_one_here(address: str, fake_model: FakeModel, tmp_path: Path) -> None:
+    """Planned, processed in shares, stopped and merged in a store: the bytes of one unbroken run on this machine."""
+    inputs = ["s3://bucket/imgs", "s3://bucket/arch/x.tar", "s3://bucket/arch/x.zip"]
+    planned = run("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run", "--shard-size", 4, "--features")
+    assert planned.exit_code == 0, planned.output
+    assert run("run", "work", "s3://bucket/run", "--shard", "2/2").exit_code in (0, 3)
+    assert "are missing" in run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").stderr
+    assert run("run", "work", "s3://bucket/run").exit_code in (0, 3)
+    assert run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").exit_code == 3
+    assert run("classify", *inputs, *LABELS, "-o", tmp_path / "w.jsonl", "--resume").exit_code == 3
+    assert (tmp_path / "m.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
+    other = run("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run", "--top-k", 1, "--shard-size", 4)
+    assert other.exit_code == 1 and "made otherwise" in other.stderr
+    client(address).delete_object(Bucket="bucket", Key="run/parts/part-00001.jsonl")
+    assert "part-00001.jsonl is gone" in run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").stderr
+    assert run("run", "work", "s3://bucket/run", "--verify").exit_code in (0, 3)
+    assert run("run", "merge", "s3://bucket/run", "-o", tmp_path / "n.jsonl").exit_code == 3
+    assert (tmp_path / "n.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
+
+
+def test_an_object_is_created_once(address: str) -> None:
+    """The second to create an object is told so, and changes nothing."""
+    folder = open_folder("s3://bucket/some/run/")
+    assert folder.create("done/1", b"first") and not folder.create("done/1", b"second")
+    assert folder.read("done/1") == b"first"
+    folder.replace("done/1", b"third")
+    assert folder.read("done/1") == b"third" and list(folder.names("done")) == ["1"] and not list(folder.names("no"))
+    folder.remove("done/1")
+    folder.remove("done/1")
+    with pytest.raises(FileNotFoundError):
+        folder.read("done/1")
+
+
+@pytest.mark.parametrize("kind", ["500", "503", "cut", "stall"])
+def test_what_passes_is_asked_for_again(
+    kind: str, address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A store that stalls, is overloaded or cuts its answers short costs time and no image: objects and tars."""
+    monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "1")
+    faults = Faults([("/imgs/3.png", kind, 2), ("/arch/x.tar", kind, 2), ("list-type", kind, 1), ("/run/", kind, 2)])
+    with misbehaving(address, faults) as front:
+        use_store(monkeypatch, front)
+        inputs = ["s3://bucket/imgs", "s3://bucket/arch/x.tar"]
+        assert run("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run", "--shard-size", 8).exit_code == 0
+        assert run("run", "work", "s3://bucket/run").exit_code == 3
+        assert run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").exit_code == 3
+    answers = records((tmp_path / "m.jsonl").read_text())
+    assert {path for path, answer in answers.items() if "error" in answer} == {"s3://bucket/imgs/bad.png"}
+    assert len(answers) == 21
+    assert all(faults.seen[text] > 1 for text, _, _ in faults.rules)
+
+
+def test_what_stays_is_one_failed_record(address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object that is denied, that is listed and gone, that never answers: each is a failure, the others are read."""
+    rules = [("/imgs/1.png", "403", 99), ("/imgs/2.png", "404", 99), ("/imgs/3.png", "500", 99)]
+    faults = Faults(rules)
+    with misbehaving(address, faults) as front:
+        use_store(monkeypatch, front)
+        outcome = run("classify", "s3://bucket/imgs", *LABELS)
+    assert outcome.exit_code == 3
+    errors = {path[-5]: record["error"] for path, record in records(outcome.stdout).items() if "error" in record}
+    assert errors["1"] == "the store denies access to it (HTTP 403)"
+    assert errors["2"] == "no such object"
+    assert errors["3"] == "the store gave no usable answer in 5 tries: HTTP 500"
+    assert len(errors) == 4 and faults.seen["/imgs/1.png"] == faults.seen["/imgs/2.png"] == 1
+
+
+def test_a_store_that_is_down_commits_no_failures(
+    address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard whose images are mostly denied is not committed: credentials that ran out are not the images' fault."""
+    run("run", "plan", "s3://bucket/imgs", *PLAN, "--into", "s3://bucket/run")
+    monkeypatch.setattr("zeroshot.distribute.work._TROUBLED", 3)
+    with misbehaving(address, Faults([("/imgs/", "403", 999)])) as front:
+        use_store(monkeypatch, front)
+        refused = run("run", "work", "s3://bucket/run")
+        assert refused.exit_code == 1 and "it is not committed" in refused.stderr
+        assert json.loads(run("run", "status", "s3://bucket/run").stdout)["committed"] == 0
+        assert run("run", "work", "s3://bucket/run", "--accept-failures").exit_code == 3
+
+
+def test_secrets_are_told_nowhere(
+    address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither key nor secret stands in any object of a run, in any message, or in any record, whatever goes wrong."""
+    told = []
+    with misbehaving(address, Faults([("/imgs/1.png", "403", 99), ("/imgs/2.png", "500", 99)])) as front:
+        use_store(monkeypatch, front)
+        inputs = ["s3://bucket/imgs", "s3://bucket/arch/x.tar", "s3://none/x.png", "s3://bucket/imgs//x.png"]
+        for command in (
+            ("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run", "--features"),
+            ("run", "work", "s3://bucket/run"),
+            ("run", "status", "s3://bucket/run"),
+            ("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl"),
+            ("classify", *inputs, *LABELS, "--format", "json"),
+            ("classify", "s3://none/", *LABELS),
+            ("run", "work", "s3://none/run"),
+        ):
+            told.append(run(*command).output)
+    listing = client(address).list_objects_v2(Bucket="bucket", Prefix="run/")["Contents"]
+    assert len(listing) >= 5
+    for entry in listing:
+        told.append(client(address).get_object(Bucket="bucket", Key=entry["Key"])["Body"].read().decode("latin-1"))
+    told.append((tmp_path / "m.jsonl").read_text())
+    for text in told:
+        assert SECRET not in text and KEY_ID not in text and "Signature" not in text
+
+
+def test_keys_that_cannot_be_listed_are_an_error_that_says_so(address: str) -> None:
+    """Obstore lists no key with an empty part; nothing is left out in silence."""
+    client(address).put_object(Bucket="bucket", Key="odd/a//b.png", Body=png())
+    with pytest.raises(InputError, match="empty part"):
+        list(find_images(["s3://bucket/odd"]))
