@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -66,11 +65,14 @@ class Faults:
     Attributes:
         rules: Text, kind (a status, ``stall`` or ``cut``) and number of requests that it befalls.
         seen: How many requests there were for each rule's text.
+        lock: Of these counts.
+        ended: Lets go of what stalls.
     """
 
     rules: list[tuple[str, str, int]] = field(default_factory=list)
     seen: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def kind_for(self, path: str) -> str:
         with self.lock:
@@ -98,7 +100,7 @@ def misbehaving(address: str, faults: Faults) -> Iterator[str]:
             if kind.isdecimal():
                 return self._send(int(kind), {}, b"<Error><Code>Fault</Code></Error>")
             if kind == "stall":
-                time.sleep(3)
+                faults.ended.wait(60)
                 self.close_connection = True
                 return None
             connection = http.client.HTTPConnection(behind, timeout=30)
@@ -131,5 +133,6 @@ def misbehaving(address: str, faults: Faults) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
+        faults.ended.set()
         server.shutdown()
         server.server_close()
