@@ -303,6 +303,30 @@ def test_features_stand_beside_the_records(inputs: list[str], tmp_path: Path) ->
     assert np.concatenate(rows).shape == (22, 8)
 
 
+def test_a_finished_run_is_searched_without_its_images(inputs: list[str], tmp_path: Path) -> None:
+    """`search` and `features` read what a run holds: the images may be gone, and the answers are the same."""
+    plan(inputs, tmp_path / "run", "--features")
+    unfinished = run("search", tmp_path / "run", "red", "--model", "tiny")
+    assert unfinished.exit_code == 1 and "shard 0" in unfinished.stderr and "is missing" in unfinished.stderr
+    run("run", "work", tmp_path / "run")
+    before = run("search", *inputs, "red", "--model", "tiny", "--format", "jsonl", "--no-cache")
+    assert run("features", *inputs, "--model", "tiny", "--no-cache", "-o", tmp_path / "a.npz").exit_code == 3
+    for path in inputs[:3]:
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+    after = run("search", tmp_path / "run", "red", "--model", "tiny", "--format", "jsonl")
+    assert after.stdout == before.stdout and after.exit_code == before.exit_code == 3
+    assert run("features", tmp_path / "run", "--model", "tiny", "-o", tmp_path / "b.npz").exit_code == 3
+    one, other = np.load(tmp_path / "a.npz"), np.load(tmp_path / "b.npz")
+    assert (one["paths"] == other["paths"]).all() and (one["features"] == other["features"]).all()
+
+
+def test_a_run_without_features_is_not_searched(inputs: list[str], tmp_path: Path) -> None:
+    """What was not stored cannot be read."""
+    plan(inputs, tmp_path / "run")
+    refused = run("search", tmp_path / "run", "red", "--model", "tiny")
+    assert refused.exit_code == 1 and "holds no features" in refused.stderr
+
+
 def test_numbers_are_named_in_few_words() -> None:
     """Neighbours are one span."""
     assert name_numbers([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"

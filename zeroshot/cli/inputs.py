@@ -22,6 +22,7 @@ from . import console, options
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
+    from ..distribute.stored import StoredFeatures
     from ..encoder import Encoder, EncoderSpec
     from ..evaluation.learned_file import LearnedFile
     from ..features.cache import FeatureCache
@@ -232,6 +233,14 @@ class InputOptions:
             found = (everything[index] for index in sorted(chosen))
         return found if self.limit is None else islice(found, self.limit)
 
+    def open_run(self) -> StoredFeatures | None:
+        """Return the features of a run whose folder is the only input; None where it is none."""
+        if self.files_from or len(self.paths or []) != 1:
+            return None
+        from ..distribute.stored import find_stored
+
+        return find_stored((self.paths or [""])[0])
+
     def find_entries(self) -> Iterator[str]:
         """Yield as `find`, but each archive as one entry that is not opened, unless only some images are wanted."""
         if self.exclude or self.limit is not None or self.sample is not None:
@@ -364,7 +373,7 @@ def _expand(
                 below.add(path)
         if not count:
             empty.append(entry)
-    if empty and skipped is not None:
+    if empty and not quiet:
         console.warn(f"no images in {some_of(empty)}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,8 @@ from . import console, groups, options
 from .inputs import InputOptions, check_readable, name_failures, read_learned
 
 if TYPE_CHECKING:
+    from ..encoder import EncoderSpec
+    from ..features.pipeline import Pipeline
     from ..results import Failure
     from ..search import Term
 
@@ -92,7 +94,8 @@ def search(
             raise UsageError("--text adds to --like, which is not given", "give the text as the last argument")
         _check_text(text, alone=not paths and not inputs.files_from)
         _check_words(paths, text)
-    inputs.check()
+    if inputs.open_run() is None:
+        inputs.check()
     for image in like or []:
         check_readable(image, "--like takes an image")
     weights = read_learned(learned)
@@ -114,7 +117,8 @@ def search(
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
-        found = find(encoder, query, inputs.find({"--output": output}), top, pipeline, bar.advance, min_score)
+        paths, fed = _choose_source(inputs, output, pipeline, encoder.spec)
+        found = find(encoder, query, paths, top, fed, bar.advance, min_score)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
         choices, terminal = images.choices(pipeline), output is None and sys.stdout.isatty()
@@ -200,14 +204,16 @@ def features(
     from ..results import Failure
 
     check_target(output)
-    inputs.check()
+    if inputs.open_run() is None:
+        inputs.check()
     check_output(output)
     pipeline = images.pipeline()
     encoder = model.load()
     read, failures = [], []
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
-        for batch in encode_batches(encoder, inputs.find({"--output": output}), pipeline):
+        paths, fed = _choose_source(inputs, output, pipeline, encoder.spec)
+        for batch in encode_batches(encoder, paths, fed):
             for item in batch:
                 if item.features is None:
                     failures.append(Failure(item.path, item.error))
@@ -219,6 +225,21 @@ def features(
     with open_output(output) as stream:
         write_features(table, stream, output.suffix)
     return _summarise(failures, len(read))
+
+
+def _choose_source(
+    inputs: InputOptions, output: Path | None, pipeline: Pipeline, spec: EncoderSpec
+) -> tuple[Iterator[str], Pipeline]:
+    """Return the images with the way to their features: those that a finished run holds, or the images themselves.
+
+    Raises:
+        InputError: The run holds no features, or another model's.
+    """
+    stored = inputs.open_run()
+    if stored is None:
+        return inputs.find({"--output": output}), pipeline
+    stored.check(spec)
+    return stored.images(), replace(pipeline, cache=None, isolation=None, stored=stored.find)
 
 
 def _summarise(failures: Sequence[Failure], n_read: int) -> ExitCode:

@@ -94,7 +94,7 @@ def write_plan(
         OutputError: Another plan stands there, or it cannot be written.
     """
     recipe = json.loads(json.dumps(recipe))
-    earlier = _find_plan(folder)
+    earlier = find_plan(folder)
     if earlier and (difference := first_difference(earlier.recipe, recipe)):
         raise OutputError(f"{folder.place} holds a run that is made otherwise: {difference}", "--into another folder")
     planned: list[Planned] = []
@@ -129,23 +129,18 @@ def load_plan(folder: Folder) -> Plan:
     Raises:
         InputError: There is none, or it is not as it was written.
     """
-    plan = _find_plan(folder)
+    plan = find_plan(folder)
     if plan is None:
         raise InputError(f"{folder.place} holds no run", "`zeroshot run plan INPUTS --labels A,B --into RUN` makes one")
     return plan
 
 
-def is_run(place: str) -> bool:
-    """Whether a run stands in a local folder or a prefix of a store."""
-    from .folder import open_folder
+def find_plan(folder: Folder) -> Plan | None:
+    """Return the plan in a folder; None where there is none.
 
-    try:
-        return _find_plan(open_folder(place)) is not None
-    except InputError:
-        return False
-
-
-def _find_plan(folder: Folder) -> Plan | None:
+    Raises:
+        InputError: It is not as it was written.
+    """
     try:
         document = json.loads(folder.read(PLAN))
         if document["format"] != FORMAT:

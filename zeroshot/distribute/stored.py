@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from ..encoder import EncoderSpec, Features
 from ..errors import InputError
+from ..images.sources.names import STORE_SCHEMES, scheme_of
 from .commits import find_done, read_checked
-from .folder import Folder
+from .folder import Folder, open_folder
 from .merge import name_numbers
 from .parts import lines_of, paths_of, read_features
-from .plan import Plan
-from .recipe import RunRecipe, facts_of
+from .plan import PLAN, Plan, find_plan
+from .recipe import RunRecipe, facts_of, parse_recipe
 
 _KEPT = 20_000
 """Images, at least, that are remembered behind the last one, for readers that go through a run in order."""
+
+
+def find_stored(place: str) -> StoredFeatures | None:
+    """Return the features of the run in a folder; None where no run stands there.
+
+    Raises:
+        InputError: The run holds no features, or its plan cannot be used.
+    """
+    local = not scheme_of(place)
+    if (local and not (Path(place) / PLAN).is_file()) or (not local and Path(place).suffix):
+        return None
+    if scheme_of(place) and scheme_of(place) not in STORE_SCHEMES:
+        return None
+    folder = open_folder(place)
+    plan = find_plan(folder)
+    return None if plan is None else StoredFeatures(folder, plan, parse_recipe(plan.recipe))
 
 
 class StoredFeatures:
@@ -58,10 +76,6 @@ class StoredFeatures:
                 del kept[0]
             self._parts = kept
             yield from (path for path, _ in part)
-
-    def load(self) -> None:
-        """Hold all of them in memory, for `find` in any order."""
-        self._parts = [dict(self._read(number)) for number in range(len(self._plan.shards))]
 
     def find(self, path: str) -> Features | str:
         """Return an image's features, shape ``(dim,)``, or why there are none."""

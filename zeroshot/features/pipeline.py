@@ -53,6 +53,7 @@ class Pipeline:
         fixed_batches: Batches are exact slices of the paths, however slowly those come, and the encoder always sees a
             full one, so that not even the last digit of a feature depends on when an image came or what is cached.
         isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
+        stored: Gives features that were computed before, or why there are none; no image is opened then.
     """
 
     batch_size: int = 32
@@ -61,6 +62,7 @@ class Pipeline:
     cache: FeatureCache | None = None
     fixed_batches: bool = False
     isolation: Isolation | None = None
+    stored: Callable[[str], Features | str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,9 @@ def encode_read(encoder: Encoder, images: list[tuple[str, Pixels | str]], pipeli
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
     """Look up an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
     with _failing_softly() as failed:
+        if pipeline.stored is not None:
+            found = pipeline.stored(path)
+            return found if isinstance(found, str) else _Known(found)
         path = os.fspath(path)  # callers of the library may have any path
         with open_file(path) as file:
             if pipeline.cache is None:
