@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..enums import Placement
+from ..images.sources.names import scheme_of, split_member
 from ..results import Failure, Record
 from .names import REVIEW, fold, numbered_file
 
@@ -77,6 +78,9 @@ def make_plan(
     for record in records:
         if isinstance(record, Failure):
             yield Stay(record.path, f"cannot be read: {record.error}", failed=True)
+            continue
+        if split_member(record.path) or scheme_of(record.path):
+            yield Stay(record.path, "is no file of its own: it lies in an archive or a store", failed=True)
             continue
         folder = into / (REVIEW if record.label is None else folders[record.label])
         try:
