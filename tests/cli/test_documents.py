@@ -17,6 +17,8 @@ from zeroshot.cli import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
 OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}
+OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--out"}
+OTHERS |= {"--array", "--gres", "--requeue", "--head", "--address", "--disable-usage-stats"}
 """Options of other programs and of tools/."""
 
 
