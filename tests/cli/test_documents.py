@@ -17,8 +17,7 @@ from zeroshot.cli import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
 OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}
-OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--out"}
-OTHERS |= {"--array", "--gres", "--requeue", "--head", "--address", "--disable-usage-stats"}
+OTHERS |= {"--array", "--gres", "--requeue"}
 """Options of other programs and of tools/."""
 
 

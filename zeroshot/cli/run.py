@@ -75,7 +75,7 @@ def plan(
         bool,
         typer.Option(
             "--features",
-            help="Store features too, for `eval`, `search` and `features`.",
+            help="Store features too, for `search` and `features`.",
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = False,
@@ -144,14 +144,6 @@ def work(
         str | None,
         typer.Option("--shard", help="Only the I-th of N shares of the shards, for array jobs.", metavar="I/N"),
     ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option("--on", help="Process shards on a Ray cluster instead of here.", metavar="ray[=ADDRESS]"),
-    ] = None,
-    actors: Annotated[
-        int | None,
-        typer.Option("--actors", min=1, help="With --on ray: models. [default: one a GPU, else a node]", metavar="N"),
-    ] = None,
     device: options.DeviceOption = Device.AUTO,
     workers: options.Workers = None,
     isolate: options.Isolate = False,
@@ -172,7 +164,6 @@ def work(
     if image_timeout is not None and not isolate:
         raise UsageError("--image-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
     share = _parse_share(shard)
-    cluster = _parse_on(on, shard, actors, isolate=isolate, workers=workers)
 
     from ..distribute.executors import find_waiting, withdraw_damaged
     from ..distribute.work import Machine
@@ -190,12 +181,7 @@ def work(
         console.say(f"zeroshot: nothing is left to do; `zeroshot run merge {run} -o FILE` writes the records")
         return ExitCode.OK
     machine = Machine(device, workers, seconds, accept_failures)
-    if cluster is None:
-        return _carry_out(_local(folder, planned, recipe, machine), planned, waiting)
-    from ..distribute.on_ray import OnRay, import_ray
-
-    import_ray()
-    return _carry_out(OnRay(folder, machine, cluster or None, actors), planned, waiting)
+    return _carry_out(_local(folder, planned, recipe, machine), planned, waiting)
 
 
 def _local(folder: Folder, planned: Plan, recipe: RunRecipe, machine: Machine) -> Executor:
@@ -287,31 +273,6 @@ def _open(run: str) -> tuple[Folder, Plan, RunRecipe]:
     folder = open_folder(run)
     planned = load_plan(folder)
     return folder, planned, parse_recipe(planned.recipe)
-
-
-def _parse_on(
-    text: str | None, shard: str | None, actors: int | None, *, isolate: bool, workers: int | None
-) -> str | None:
-    """Parse ``ray`` or ``ray=ADDRESS``: the address, empty for the usual one; None for this process.
-
-    Raises:
-        UsageError: It is another executor, or options of another one are given.
-    """
-    if text is None:
-        if actors is not None:
-            raise UsageError("--actors is for a Ray cluster", "add --on ray")
-        return None
-    name, _, address = text.partition("=")
-    if name != "ray":
-        raise UsageError(f"--on {text}: the executors are this process and ray", "--on ray, or --on ray=ADDRESS")
-    if shard is not None:
-        raise UsageError("--shard and --on ray are given: Ray shares out the shards itself", "leave out one of them")
-    if isolate or workers is not None:
-        raise UsageError(
-            "--isolate and --workers are given with --on ray, which decodes in processes of the cluster",
-            "leave them out",
-        )
-    return address
 
 
 def _parse_share(text: str | None) -> tuple[int, int]:

@@ -157,17 +157,12 @@ def build_worker(
 ) -> Worker:
     """Load the model of a run, and return what processes its shards on this machine."""
     encoder, classifier = recipe.load(machine.device, on_progress, warn)
-    allow_hosts(recipe)
-    encode = partial(_encode, encoder, pipeline=machine.pipeline(recipe))
-    return Worker(folder, plan, recipe, classifier, encoder.spec, encode, accept_failures=machine.accept_failures)
-
-
-def allow_hosts(recipe: RunRecipe) -> None:
-    """Have this process read from private networks if the run's user said so."""
     if recipe.private_hosts:
         from ..images.sources.web import allow_private_hosts
 
         allow_private_hosts(True)
+    encode = partial(_encode, encoder, pipeline=machine.pipeline(recipe))
+    return Worker(folder, plan, recipe, classifier, encoder.spec, encode, accept_failures=machine.accept_failures)
 
 
 def _encode(encoder: Encoder, names: Iterable[str], pipeline: Pipeline) -> Iterator[list[Encoded]]:

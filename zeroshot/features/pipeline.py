@@ -12,13 +12,12 @@ ends the run (which `--resume` continues), and one that hangs hangs it. With `Is
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import IO
@@ -124,29 +123,6 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
 def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
     """Decode and resize an open file; a function of the module, so that it can be pickled for another process."""
     return fit(decode(file, decode_options, max(how.size)), how)
-
-
-def read_image(name: str, how: Preprocessing, options: DecodeOptions, content: bytes | None = None) -> Pixels | str:
-    """Read, decode and resize one image, in whichever process; a failure is returned as its reason, never raised.
-
-    Args:
-        name: What it is called.
-        how: The model's preprocessing.
-        options: How it is opened.
-        content: Its bytes, where they are at hand.
-    """
-    opened = open_file(name) if content is None else nullcontext(io.BytesIO(content))
-    with _failing_softly() as failed, opened as file:
-        return _read_pixels(file, options, how)
-    return failed[0]
-
-
-def encode_read(encoder: Encoder, images: list[tuple[str, Pixels | str]], pipeline: Pipeline) -> list[Encoded]:
-    """Encode a batch that `read_image` has read, as `encode_batches` does."""
-    items: list[tuple[str, Prepared]] = [
-        (name, read if isinstance(read, str) else _Fresh(read)) for name, read in images
-    ]
-    return _encode(encoder, items, replace(pipeline, cache=None), b"")
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:

@@ -38,6 +38,7 @@ _SKIPPED_FOLDERS = frozenset(
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
 _NUMBER = re.compile(r"(\d+)")
+_RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}\.parquet", re.DOTALL)
 
 
 def is_skipped(name: str) -> bool:
@@ -122,7 +123,7 @@ def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None) 
 
 def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> Iterator[str]:
     """Yield the images below a prefix of a store, in the store's order; an object that is named is itself."""
-    from .sources.objects import list_objects
+    from .sources.objects import has_object, list_objects
 
     suffixes = SUFFIXES | readable_suffixes()
     ending = PurePath(given).suffix.lower()
@@ -130,8 +131,14 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
         yield given
         return
     empty = True
+    runs: dict[str, bool] = {}
     for key, below in list_objects(given):
         empty = False
+        if part := _RUN_PART.fullmatch(key):
+            if part[1] not in runs:
+                runs[part[1]] = has_object(f"{part[1]}/plan.json")
+            if runs[part[1]]:
+                continue
         if (archives and is_archive(key)) or _is_image(below, suffixes, skipped):
             yield key
     if empty:
@@ -204,10 +211,17 @@ def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = F
             if is_folder(entry):
                 folders.append(entry.path)
             elif Path(entry.name).suffix.lower() in suffixes:
-                yield entry.path
+                if not is_run_part(entry.path):
+                    yield entry.path
             elif skipped is not None and (suffix := passed_over(entry.name)):
                 skipped[suffix] += 1
         waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
+
+
+def is_run_part(path: str) -> bool:
+    """Say whether a file is a part that `zeroshot run work` wrote: a run may lie among its own inputs."""
+    found = _RUN_PART.fullmatch(path)
+    return bool(found) and os.path.isfile(os.path.join(found[1] or "", "plan.json"))  # noqa: PTH113, PTH118
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:

@@ -144,6 +144,20 @@ def list_objects(prefix: str) -> Iterator[tuple[str, str]]:
             yield base + entry, entry[len(folder) :]
 
 
+def has_object(name: str) -> bool:
+    """Say whether there is such an object.
+
+    Raises:
+        ImageError: The store does not say.
+    """
+    store, key = open_store(name)
+    try:
+        with_retries(lambda: obstore().head(store, key))
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class _Pages:
     """A listing that is taken up behind its last key where a page of it cannot be had."""
 

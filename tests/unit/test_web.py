@@ -1,0 +1,175 @@
+"""Images from web servers, from one on this machine: bounded, redirected to http(s) alone, no private address."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from support.commands import run
+from support.fakes import FakeModel
+from unit.test_sources import make_tar, png, problem, read
+from zeroshot.images.sources import stores, web
+
+PRIVATE = "127.0.0.1 is an address of this machine or a private network (--allow-private-hosts)"
+
+
+class Site:
+    """What the server does at each path, and how often it was asked for it."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.redirects: dict[str, str] = {}
+        self.statuses: dict[str, list[int]] = {}
+        self.cut: set[str] = set()
+        self.unannounced: set[str] = set()
+        self.seen: Counter[str] = Counter()
+        self.address = ""
+
+    def answer(self, to: BaseHTTPRequestHandler) -> None:
+        path = to.path
+        self.seen[path] += 1
+        if statuses := self.statuses.get(path):
+            to.send_error(statuses.pop(0))
+        elif path in self.redirects:
+            to.send_response(302)
+            to.send_header("Location", self.redirects[path])
+            to.send_header("Content-Length", "0")
+            to.end_headers()
+        elif path in self.files:
+            content = self.files[path]
+            to.send_response(200)
+            if path not in self.unannounced:
+                to.send_header("Content-Length", str(len(content)))
+            to.end_headers()
+            cut = path in self.cut
+            self.cut.discard(path)
+            to.wfile.write(content[: len(content) // 2] if cut else content)
+        else:
+            to.send_error(404)
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A web server on this machine; private addresses are not allowed yet."""
+    monkeypatch.setattr(stores, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(web, "_private_allowed", False)
+    there = Site()
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            there.answer(self)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    there.address = f"http://127.0.0.1:{server.server_address[1]}"
+    yield there
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def allowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The server, which may be read from."""
+    monkeypatch.setattr(web, "_private_allowed", True)
+    return site
+
+
+def test_addresses_of_this_machine_need_the_option(site: Site, fake_model: FakeModel) -> None:
+    """Without --allow-private-hosts no request is made; with it the image, and the members of a tar, are read."""
+    site.files["/a.png"] = png("red")
+    labels = ("--labels", "red,green", "--model", "tiny", "--no-cache", "--format", "jsonl")
+    refused = run("classify", f"{site.address}/a.png", *labels)
+    assert refused.exit_code == 3 and PRIVATE in refused.stdout
+    assert not site.seen
+    read_it = run("classify", f"{site.address}/a.png", "--allow-private-hosts", *labels)
+    assert read_it.exit_code == 0 and '"label": "red"' in read_it.stdout
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fe80::1", "0.0.0.0"],
+)
+def test_a_name_that_leads_to_a_private_address_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is the address that is connected to, also where only one of several is private."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    found = [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 80)), (family, 1, 6, "", (address, 80))]
+    monkeypatch.setattr(web, "_private_allowed", False)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: pytest.fail("it connected"))
+    assert problem("http://example.org/a.png") == PRIVATE.replace("127.0.0.1", "example.org")
+    assert problem("https://example.org/a.png") == PRIVATE.replace("127.0.0.1", "example.org")
+
+
+def test_a_redirect_into_a_private_network_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address after a redirect is checked as the first one is."""
+    site.redirects["/a.png"] = "http://10.0.0.1/b.png"
+    checked = web._is_public
+    monkeypatch.setattr(web, "_is_public", lambda address: address == "127.0.0.1" or checked(address))
+    assert problem(f"{site.address}/a.png") == PRIVATE.replace("127.0.0.1", "10.0.0.1")
+    assert site.seen == {"/a.png": 1}
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x.png", "s3://bucket/x.png", "data:,x"])
+def test_redirects_lead_to_http_alone(target: str, allowed: Site) -> None:
+    """A redirect to any other scheme is one failure."""
+    allowed.redirects["/a.png"] = target
+    assert problem(f"{allowed.address}/a.png") == "the server answers HTTP 302"
+
+
+def test_redirects_are_followed_and_end(allowed: Site) -> None:
+    """A redirect to http is followed; one that leads to itself ends."""
+    allowed.files["/b.png"] = png("blue")
+    allowed.redirects |= {"/a.png": "/b.png", "/loop.png": "/loop.png"}
+    assert read(f"{allowed.address}/a.png") == png("blue")
+    assert problem(f"{allowed.address}/loop.png") == "the server answers HTTP 302"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_an_answer_is_bounded_in_bytes(announced: bool, allowed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit holds for what is announced and for what comes."""
+    monkeypatch.setattr(web, "MAX_IMAGE_BYTES", 1000)
+    allowed.files |= {"/a.png": b"x" * 1000, "/b.png": b"x" * 1001}
+    if not announced:
+        allowed.unannounced |= {"/a.png", "/b.png"}
+    assert read(f"{allowed.address}/a.png") == b"x" * 1000
+    told = (
+        "1,001 bytes is over the limit of 1,000" if announced else "the server sends more than the limit of 1,000 bytes"
+    )
+    assert problem(f"{allowed.address}/b.png").startswith(told)
+
+
+def test_an_answer_is_bounded_in_time(allowed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not answer is given up after the time for a request, as often as requests are made."""
+    monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "0.1")
+    monkeypatch.setattr(stores, "TRIES", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        name = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
+        assert problem(name) == "the store gave no usable answer in 2 tries: no answer in time"
+
+
+def test_what_passes_is_asked_for_again(allowed: Site) -> None:
+    """Overload and answers that are cut short are asked for again; what stays is one failure with its reason."""
+    allowed.files["/a.png"] = png("green")
+    allowed.statuses |= {"/a.png": [503, 500], "/denied.png": [403] * 9, "/never.png": [500] * 9}
+    allowed.cut.add("/a.png")
+    assert read(f"{allowed.address}/a.png") == png("green")
+    assert allowed.seen["/a.png"] == 4
+    assert problem(f"{allowed.address}/none.png") == "no such file on the server"
+    assert problem(f"{allowed.address}/denied.png") == "the store denies access to it (HTTP 403)"
+    assert problem(f"{allowed.address}/never.png") == "the store gave no usable answer in 5 tries: HTTP 500"
+    assert (allowed.seen["/none.png"], allowed.seen["/denied.png"], allowed.seen["/never.png"]) == (1, 1, 5)
+
+
+def test_an_archive_on_a_server_is_opened(allowed: Site, tmp_path: Any) -> None:
+    """A tar's members are read by their names."""
+    allowed.files["/x.tar"] = make_tar(tmp_path / "x.tar", [("a.png", png("red"))]).read_bytes()
+    assert read(f"{allowed.address}/x.tar::a.png") == png("red")
