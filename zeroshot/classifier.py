@@ -111,6 +111,9 @@ class Classifier:
         rows = np.asarray(image_features, dtype=np.float32)
         # einsum adds up each pair by itself; BLAS blocks rows by their number, which moves the last digit.
         return self.from_similarities(np.einsum("nd,ld->nl", rows, self.weights) if alone else rows @ self.weights.T)
+
+    def from_similarities(self, similarities: Floats) -> Scores:
+        """Score images whose cosines to every label are known, shape ``(n_images, n_labels)``."""
         logits = np.float32(self.logit_scale) * similarities + np.float32(self.logit_bias)
         if self.shifts is not None:
             logits += self.shifts
