@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import urllib.request
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,9 +49,10 @@ def moto(monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket") -> Iterator[st
 
 def use_store(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Have this process and its children reach their buckets at an address."""
-    from zeroshot.images.sources import stores
+    from zeroshot.images.sources import pool, stores
 
     monkeypatch.setattr(stores, "_stores", {})
+    monkeypatch.setattr(pool, "_slots", OrderedDict())  # archives that an earlier test opened elsewhere
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

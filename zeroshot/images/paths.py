@@ -134,7 +134,7 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
     runs: dict[str, bool] = {}
     for key, below in list_objects(given):
         empty = False
-        if part := _RUN_PART.fullmatch(key):
+        if archives and (part := _RUN_PART.fullmatch(key)):
             if part[1] not in runs:
                 runs[part[1]] = has_object(f"{part[1]}/plan.json")
             if runs[part[1]]:
@@ -221,7 +221,7 @@ def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = F
 def is_run_part(path: str) -> bool:
     """Say whether a file is a part that `zeroshot run work` wrote: a run may lie among its own inputs."""
     found = _RUN_PART.fullmatch(path)
-    return bool(found) and os.path.isfile(os.path.join(found[1] or "", "plan.json"))  # noqa: PTH113, PTH118
+    return found is not None and os.path.isfile(os.path.join(found[1] or "", "plan.json"))  # noqa: PTH113, PTH118
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
