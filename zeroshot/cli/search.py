@@ -117,8 +117,8 @@ def search(
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
-        paths, fed = _choose_source(inputs, output, pipeline, encoder.spec)
-        found = find(encoder, query, paths, top, fed, bar.advance, min_score)
+        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec)
+        found = find(encoder, query, sources, top, fed, bar.advance, min_score)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
         choices, terminal = images.choices(pipeline), output is None and sys.stdout.isatty()
@@ -212,8 +212,8 @@ def features(
     read, failures = [], []
     with console.Bar("images") as bar:
         inputs.count_ahead(bar)
-        paths, fed = _choose_source(inputs, output, pipeline, encoder.spec)
-        for batch in encode_batches(encoder, paths, fed):
+        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec)
+        for batch in encode_batches(encoder, sources, fed):
             for item in batch:
                 if item.features is None:
                     failures.append(Failure(item.path, item.error))

@@ -15,12 +15,13 @@ from ..classifier import Classifier, build_records
 from ..encoder import Encoder, EncoderSpec, Features
 from ..enums import Device, Format
 from ..errors import InputError
-from ..features.pipeline import Encoded, Pipeline, available_cores, encode_batches
+from ..features.pipeline import Encoded, Pipeline, encode_batches
 from ..images.decode import MOST_BYTES
 from ..images.isolate import Isolation
 from ..images.sources.stores import DENIED, NO_ANSWER
 from ..output.render.records import make_writer
 from ..results import Failure
+from ..system.installed import available_cores
 from ..system.memory import available_memory
 from . import parts
 from .commits import Done, File, commit
