@@ -233,6 +233,7 @@ def status(
 
 @app.command()
 @console.reports_errors
+@groups.expand_option_groups
 def merge(
     run: Run,
     output: Annotated[
