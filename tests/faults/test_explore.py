@@ -262,7 +262,6 @@ class TestFloods:
 
         found = asyncio.run(all_of_them())
         assert set(found) <= {"200", "503", "closed"}
-        assert "200" in found
         # The last of the closed connections may still count when the next request comes.
         assert any(sort(page)["status"] == 200 for _ in range(50))
 

@@ -248,10 +248,10 @@ def test_a_record_is_one_record(path: str, text: str, form: Format) -> None:
     elif form is Format.TSV:
         assert len(content.splitlines()) >= 3
         assert content.count(b"\n") == 3
-        assert {line.count(b"\t") for line in content.removesuffix(b"\n").split(b"\n")} == {5}
+        assert {line.count(b"\t") for line in content.removesuffix(b"\n").split(b"\n")} == {6}
     else:
         rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
-        assert [len(row) for row in rows] == [6, 6, 6]
+        assert [len(row) for row in rows] == [7, 7, 7]
         assert not any(
             cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in rows[1:] for cell in row if not _number(cell)
         )
