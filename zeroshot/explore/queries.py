@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from .. import search
 from ..encoder import Features
 from ..errors import LabelError
+from ..search import Term
 
-_SIGN = re.compile(r"(?:^|\s)([+-])")
-_WEIGHT = re.compile(r"^(\d+(?:\.\d+)?|\.\d+)\s*[*×]\s*")
 _MOST_TERMS = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A part of the sum.
-
-    Attributes:
-        weight: What its features are multiplied by; below 0 for "less of this".
-        text: What it says.
-    """
-
-    weight: float
-    text: str
-
-
 def parse_terms(text: str) -> tuple[Term, ...]:
-    """Parse a sum; a sign follows a space, so that ``x-ray`` is a word.
+    """Parse a sum as `search.parse_terms` does; nothing is no term.
 
     Raises:
         LabelError: A term is empty, or there are too many.
     """
-    if not text.strip():
-        return ()
-    parts = _SIGN.split(text.strip())
-    # A text that begins with a sign has nothing before it.
-    signed = [("+", parts[0]), *zip(parts[1::2], parts[2::2], strict=True)]
-    if not parts[0].strip() and len(signed) > 1:
-        signed = signed[1:]
-    terms: list[Term] = []
-    for sign, words in signed:
-        found = _WEIGHT.match(words.strip())
-        weight = float(found.group(1)) if found else 1.0
-        rest = " ".join(words.strip()[found.end() if found else 0 :].split())
-        if not rest:
-            raise LabelError(f"a part of the sum is empty after {sign!r}", "beach + night - 0.5*people")
-        terms.append(Term(-weight if sign == "-" else weight, rest))
+    terms = search.parse_terms(text) if text.strip() else ()
     if len(terms) > _MOST_TERMS:
         raise LabelError(f"a sum of {len(terms)} parts", f"{_MOST_TERMS} are the most")
-    return tuple(terms)
+    return terms
 
 
 def add_up(parts: list[tuple[float, Features]], encode: Callable[[str], Features], terms: tuple[Term, ...]) -> Features:
