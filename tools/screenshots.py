@@ -1,4 +1,4 @@
-"""Make the images of the documentation: the table as a terminal shows it, and a report page. Needs Chromium.
+"""Make the images of the documentation: the table as a terminal shows it, a report page, the live page. Needs Chromium.
 
     python tools/screenshots.py
 
@@ -11,6 +11,7 @@ import io
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,7 @@ def terminal(*arguments: str, columns: int = 90) -> str:
     return shown.decode().replace("\r\n", "\n")
 
 
-def shoot(page: Path, target: Path, width: int, height: int, top: int = 0) -> None:
+def shoot(page: str, target: Path, width: int, height: int, top: int = 0, *, dark: bool = False) -> None:
     """Write a PNG of a page from `top` to `height`, in 128 colours, which keeps it small."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -60,15 +61,33 @@ def shoot(page: Path, target: Path, width: int, height: int, top: int = 0) -> No
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         raw = Path(profile) / "raw.png"
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
-        arguments = [*flags, f"--window-size={width},{height}", f"--screenshot={raw}", page.as_uri()]
+        flags += ["--virtual-time-budget=8000", *(["--force-dark-mode"] if dark else [])]
+        arguments = [*flags, f"--window-size={width},{height}", f"--screenshot={raw}", page]
         subprocess.run([chromium, *arguments], check=True, stderr=subprocess.DEVNULL)
         with Image.open(raw) as image:
             image.convert("RGB").crop((0, top, width, height)).quantize(128).save(target, optimize=True)
     print(f"{target.relative_to(ROOT)}: {target.stat().st_size / 1000:.0f} kB")
 
 
+def shoot_live_page() -> None:
+    """Write docs/images/explore.png and explore-dark.png: the images of `examples/` among their labels."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as data:
+        images = Path(folder) / "imgs"
+        images.mkdir()
+        for image in IMAGES:
+            shutil.copy(ROOT / image, images)
+        command = [sys.executable, "-m", "zeroshot", "explore", "imgs", *LABELS, "--no-open"]
+        environment = os.environ | {"ZEROSHOT_DATA": data}
+        served = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment)
+        with served:
+            address = served.stdout.readline().strip() if served.stdout else ""
+            shoot(address, OUT / "explore.png", 1000, 560)
+            shoot(address, OUT / "explore-dark.png", 1000, 560, dark=True)
+            served.send_signal(signal.SIGINT)
+
+
 def main() -> None:
-    """Write docs/images/table.png and docs/images/page.png."""
+    """Write the files of docs/images."""
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         html, report = Path(folder) / "table.html", Path(folder) / "page.html"
@@ -78,9 +97,10 @@ def main() -> None:
         console.print(shown)
         body = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
         html.write_text(f"<meta charset=utf-8><style>{STYLE}</style>{body}", encoding="utf-8")
-        shoot(html, OUT / "table.png", 1060, 40 + 22 * len(shown.plain.splitlines()))
+        shoot(html.as_uri(), OUT / "table.png", 1060, 40 + 22 * len(shown.plain.splitlines()))
         terminal(*CLASSIFY, "--report", str(report))
-        shoot(report, OUT / "page.png", 1000, 2130, top=1600)
+        shoot(report.as_uri(), OUT / "page.png", 1000, 2130, top=1600)
+    shoot_live_page()
 
 
 if __name__ == "__main__":
