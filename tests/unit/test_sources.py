@@ -249,7 +249,6 @@ def test_what_is_no_archive_is_one_failure(tmp_path: Path) -> None:
     for name, content, reason in (
         ("a.tar", b"not a tar" * 100, "damaged"),
         ("b.zip", b"not a zip", "not a whole zip"),
-        ("c.parquet", b"PAR1", "not a Parquet file"),
         ("d.tar", b"", "empty (0 bytes)"),
         ("e.tar.gz", b"\x1f\x8b", "compressed tar"),
     ):
@@ -259,6 +258,15 @@ def test_what_is_no_archive_is_one_failure(tmp_path: Path) -> None:
         assert reason in problem(str(path)), name
     assert problem(str(tmp_path / "z.tar")) == "no such file"
     assert problem(f"{tmp_path}/z.tar::m.png") == "no such file"
+
+
+def test_what_is_no_parquet_file_is_one_failure(tmp_path: Path) -> None:
+    """A file that only ends so."""
+    pytest.importorskip("pyarrow", reason="pyarrow comes with the parquet extra")
+    path = tmp_path / "c.parquet"
+    path.write_bytes(b"PAR1")
+    assert list(find_images([str(path)])) == [str(path)]
+    assert "not a Parquet file" in problem(str(path))
 
 
 def test_bytes_in_names_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
