@@ -102,3 +102,15 @@ def test_the_library_examples_in_the_usage_page_run(monkeypatch: pytest.MonkeyPa
         exec(block, names)
     assert {outcome.reason for outcome in names["done"].outcomes} == {""}
     assert len(names["found"].hits) == 3
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/design.md"])
+def test_the_drawing_of_the_layout_is_the_layout(page: str) -> None:
+    """Each folder and file of the package stands in the drawing, and nothing else does."""
+    drawn = re.findall(r"^([a-z_]+(?:/|\.py)) {2,}", (ROOT / page).read_text(), re.MULTILINE)
+    there = {
+        f"{entry.name}/" if entry.is_dir() else entry.name
+        for entry in (ROOT / "zeroshot").iterdir()
+        if entry.suffix in ("", ".py") and not entry.name.startswith("__")
+    }
+    assert sorted(drawn) == sorted(there)
