@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,10 @@ from zeroshot.engines import choose
 collect_ignore = [f"faults/test_{name}.py" for name in ("clock", "faults", "hostile")] if os.name == "nt" else []
 
 Colour = str | tuple[int, int, int]
+
+
+# Where this is started in the background by a shell without job control, SIGINT is ignored: tests of Ctrl-C would wait.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
