@@ -26,7 +26,7 @@ from PIL import Image
 
 from zeroshot.classifier import Decision, build_classifier, classify_paths
 from zeroshot.encoder import Encoder
-from zeroshot.engines import choose, torch_engine
+from zeroshot.engines import choose, torch_loading
 from zeroshot.enums import Device, Engine, Precision
 from zeroshot.errors import ZeroshotError
 from zeroshot.evaluation.datasets import load_folder
@@ -114,7 +114,7 @@ def check_model(
         files = resolvers.obtain(source, refresh=True)
         yield Line(name, check, "a file", f"{files.weights.stat().st_size / 1e6:.0f} MB from {files.origin}", True)
         check = "load with PyTorch"
-        encoder = torch_engine.load(files, Device.CPU, Precision.FP32)
+        encoder = torch_loading.load(files, Device.CPU, Precision.FP32)
         yield Line(name, check, "", f"{encoder.spec.activation}, logit scale {encoder.spec.logit_scale:.4g}", True)
         check = "published probabilities"
         for reference in published:

@@ -9,7 +9,7 @@ import argparse
 import json
 from pathlib import Path
 
-from zeroshot.engines import choose, self_test, torch_engine
+from zeroshot.engines import choose, self_test, torch_loading
 from zeroshot.engines.export import graphs as export
 from zeroshot.models import resolvers
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="an open_clip folder with safetensors")
     folder = parser.parse_args().folder
-    encoder = torch_engine.load(resolvers.obtain(resolvers.resolve(str(folder))))
+    encoder = torch_loading.load(resolvers.obtain(resolvers.resolve(str(folder))))
     manifest = export.write_graphs_over_safetensors(encoder, folder)
     print(f"agreement with PyTorch: {manifest.agreement}")
     (folder / self_test.REFERENCE_FEATURES).write_text(json.dumps(self_test.reference_features(encoder)) + "\n")

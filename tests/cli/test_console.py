@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from support import ROOT
 from support.fakes import FakeEncoder
 from zeroshot import cli
-from zeroshot.cli import app, groups
+from zeroshot.cli import app, model_options
 from zeroshot.enums import Engine
 
 EXAMPLE = ROOT / "examples" / "cat.jpg"
@@ -84,7 +84,7 @@ def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
     run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
     told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
     assert told not in CliRunner().invoke(app, run).stderr
-    monkeypatch.setattr(groups, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(model_options, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     assert told in CliRunner().invoke(app, run).stderr
     assert told not in CliRunner().invoke(app, [*run, "--engine", "torch"]).stderr
     fake_model.encoder = FakeEncoder(engine=Engine.ONNX)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from zeroshot.cli import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
-from zeroshot.engines import torch_engine
+from zeroshot.engines import torch_engine, torch_loading
 from zeroshot.errors import ModelError, UsageError
 from zeroshot.images.preprocess import fit, normalise
 from zeroshot.models import checkpoint, resolvers, weights_file
@@ -209,7 +209,7 @@ def test_a_loaded_model_knows_itself(
 
 
 def load(folder: Path, **options: Any) -> torch_engine.TorchEncoder:
-    return torch_engine.load(resolvers.obtain(resolvers.resolve(str(folder))), Device.CPU, **options)
+    return torch_loading.load(resolvers.obtain(resolvers.resolve(str(folder))), Device.CPU, **options)
 
 
 @pytest.fixture(scope="session")
@@ -244,8 +244,8 @@ def test_half_precision_keeps_its_distance(small_folder: Path) -> None:
 def test_coca_runs_in_fp32_and_says_so_once(precision: Precision) -> None:
     """On CUDA, where the default is fp16, and wherever half precision is asked for; other models keep theirs."""
     coca = {"embed_dim": 8, "vision_cfg": {}, "text_cfg": {}, "multimodal_cfg": {}}
-    assert torch_engine.choose_precision(precision, "cuda", coca) is Precision.FP32
-    other = torch_engine.choose_precision(precision, "cuda", {})
+    assert torch_loading.choose_precision(precision, "cuda", coca) is Precision.FP32
+    other = torch_loading.choose_precision(precision, "cuda", {})
     assert other is (Precision.FP16 if precision is Precision.AUTO else precision)
 
 
@@ -397,7 +397,7 @@ def test_quickgelu_follows_the_weight_tag(
     files = checkpoint.Files(source, open_clip.get_model_config("ViT-B-32"), source.preprocessing, weights, None)
     monkeypatch.setattr(open_clip, "create_model", create_model)
     with pytest.raises(ModelError):
-        torch_engine.load(files, Device.CPU)
+        torch_loading.load(files, Device.CPU)
     assert built["quick_gelu"] is True
 
 
@@ -412,7 +412,7 @@ def test_torch_and_torchvision_of_different_builds_are_explained(monkeypatch: py
     monkeypatch.delitem(sys.modules, "open_clip", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     with pytest.raises(ModelError, match="different builds") as error:
-        torch_engine.import_open_clip()
+        torch_loading.import_open_clip()
     assert "--force-reinstall torch torchvision" in error.value.hint
 
 

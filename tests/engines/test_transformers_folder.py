@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from zeroshot.encoder import Device, Interpolation, ResizeMode
-from zeroshot.engines import choose, torch_engine
+from zeroshot.engines import choose, torch_engine, torch_loading
 from zeroshot.enums import Engine, Score
 from zeroshot.errors import ModelError
 from zeroshot.images.preprocess import normalise
@@ -85,7 +85,7 @@ def build(kind: str, folder: Path, **changes: Any) -> tuple[Any, Any]:
 
 
 def load(folder: Path) -> torch_engine.TorchEncoder:
-    return torch_engine.load(resolvers.obtain(resolvers.resolve(str(folder))), Device.CPU)
+    return torch_loading.load(resolvers.obtain(resolvers.resolve(str(folder))), Device.CPU)
 
 
 def unit(rows: Any) -> Any:

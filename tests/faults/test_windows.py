@@ -17,8 +17,9 @@ from zeroshot.engines.export import export_cache
 from zeroshot.enums import Format, Placement
 from zeroshot.errors import OutputError
 from zeroshot.output.destination import check_output, open_output
+from zeroshot.output.partial_records import Recipe
 from zeroshot.output.render.records import Layout, make_writer
-from zeroshot.output.resume import Recipe, open_resumable
+from zeroshot.output.resume import open_resumable
 from zeroshot.results import Failure, Manifest, Prediction, Ranked
 from zeroshot.sort.journal import Journal
 from zeroshot.sort.mover import carry_out, undo

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from zeroshot.encoder import Encoder, Features
-from zeroshot.explore.app import Application, Beginning
+from zeroshot.explore.answers import Beginning
+from zeroshot.explore.app import Application
 from zeroshot.explore.collection import Collection
 from zeroshot.explore.corrections import Corrections
 from zeroshot.explore.security import Token

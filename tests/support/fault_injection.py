@@ -282,6 +282,7 @@ def _import_all(folder: Path) -> None:
 
 def _serve() -> None:
     """Read requests, fork, answer."""
+    from zeroshot.cli import undo  # noqa: F401
     from zeroshot.engines import choose
     from zeroshot.output import resume  # noqa: F401
     from zeroshot.sort import journal, mover  # noqa: F401

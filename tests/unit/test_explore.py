@@ -15,7 +15,8 @@ from zeroshot.evaluation.datasets import load_targets
 from zeroshot.explore.corrections import HEADER, Corrections, Said
 from zeroshot.explore.label_text import read_label_text, to_option, to_yaml
 from zeroshot.explore.queries import add_up, parse_terms
-from zeroshot.explore.sorting import Columns, Marks, Sorting, rank, score
+from zeroshot.explore.scoring import Columns, score
+from zeroshot.explore.sorting import Marks, Sorting, rank
 from zeroshot.prompts.labels import LabelSet, parse_label_yaml
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.search import Term

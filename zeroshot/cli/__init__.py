@@ -15,7 +15,7 @@ _COMMANDS = {
     "eval": ("evaluate:evaluate", "Measure accuracy on labelled images."),
     "search": ("search:search", "List the images nearest to a text or an image."),
     "sort": ("sort:sort", "Sort images into a folder for each label."),
-    "undo": ("sort:undo", "Take back what a `sort` did."),
+    "undo": ("undo:undo", "Take back what a `sort` did."),
     "explore": ("explore:explore", "Type labels on a live page, and watch the folder sort itself."),
     "compare": ("compare:compare", "Say whether one evaluation is better than another."),
     "calibrate": ("calibrate:calibrate", "Calibrate probabilities (temperature scaling) and find a threshold."),

@@ -10,7 +10,11 @@ import typer
 from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, groups, labelled, options
-from .inputs import prepare_classifier, read_learned, read_templates
+from .classifiers import prepare_classifier
+from .label_options import read_learned, read_templates
+from .model_options import ModelOptions
+from .option_values import choose_report_format
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.calibrate import Fit
@@ -51,8 +55,8 @@ def calibrate(
     format_: options.ReportFormatOption = None,
     *,
     data: labelled.LabelledOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Calibrate probabilities (temperature scaling), and find the threshold for a wanted precision.
 
@@ -92,7 +96,7 @@ def calibrate(
         if not refused:
             with open_output(output) as stream:
                 stream.write(encode(document))
-        _print(fit, document, options.choose_report_format(format_, None), output, refused=refused)
+        _print(fit, document, choose_report_format(format_, None), output, refused=refused)
         if refused:
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK

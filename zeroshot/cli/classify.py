@@ -19,7 +19,12 @@ from ..errors import ExitCode, UsageError, nearest
 from ..results import Failure, Record
 from ..strings import some_of
 from . import console, groups, options, priors
-from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
+from .classifiers import apply_calibration, prepare_classifier
+from .inputs import InputOptions, check_readable
+from .label_options import LearnedLabelOptions
+from .model_options import ModelOptions
+from .option_values import choose_record_format, parse_fields
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..features.pipeline import Encoded, Pipeline
@@ -91,7 +96,7 @@ class OutputOptions:
     @property
     def form(self) -> Format:
         """The format of the records."""
-        return options.choose_record_format(self.format_, self.output)
+        return choose_record_format(self.format_, self.output)
 
     @property
     def continued(self) -> bool:
@@ -113,7 +118,7 @@ class OutputOptions:
         from ..output.destination import check_output
         from ..output.sinks import check_target
 
-        options.parse_fields(self.fields)
+        parse_fields(self.fields)
         way = "--append" if self.append else "--resume"
         if self.continued and (self.output is None or self.report is not None):
             raise UsageError(f"{way} continues the file of --output, without --report", f"--output FILE {way}")
@@ -133,7 +138,7 @@ class OutputOptions:
         from ..output.render.records import Layout
 
         return Layout(
-            options.parse_fields(self.fields),
+            parse_fields(self.fields),
             min(self.top_k, n_answers),
             shutil.get_terminal_size().columns,
             terminal=self.to_terminal,
@@ -151,10 +156,10 @@ def classify(
     prior: priors.Prior = None,
     *,
     inputs: InputOptions,
-    labels: groups.LearnedLabelOptions,
-    model: groups.ModelOptions,
+    labels: LearnedLabelOptions,
+    model: ModelOptions,
     output: OutputOptions,
-    images: groups.ImageOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Say which label fits each image best, with probabilities.
 
@@ -173,7 +178,7 @@ def classify(
 
     from ..classifier import Decision, build_manifest, classify_batches
     from ..features.pipeline import encode_batches
-    from ..output.resume import Recipe
+    from ..output.partial_records import Recipe
     from ..output.sinks import Renamed, open_records, write_records
 
     pipeline = images.pipeline()

@@ -9,6 +9,7 @@ import typer
 from ..enums import ReportFormat
 from ..errors import ExitCode
 from . import console, groups, options
+from .option_values import choose_report_format
 
 
 @console.reports_errors
@@ -39,7 +40,7 @@ def compare(
     result = compare_runs(*runs)
     for note in result.notes:
         console.warn(note)
-    form = options.choose_report_format(format_, output)
+    form = choose_report_format(format_, output)
     with open_output(output) as stream:
         if form is ReportFormat.JSON:
             stream.write(encode(render_compare.to_document(result, *runs)))

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 
@@ -18,8 +18,11 @@ from ..errors import MORE_MEMORY, ExitCode, ZeroshotError
 from ..strings import and_more, printable
 from ..system import signals
 from ..system.memory import is_out_of_memory
-from . import status_line
+from . import console, status_line
 from .status_line import StatusLine
+
+if TYPE_CHECKING:
+    from ..results import Failure
 
 if TYPE_CHECKING:
     from ..models.hub.download import Progress as Download
@@ -260,3 +263,11 @@ def loading(model: str | None) -> Iterator[Callable[[Download], None]]:
 
     with StatusLine(text):
         yield update
+
+
+def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
+    """Name the images that could not be read, the first ones of many, and return the exit code for them."""
+    console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
+    if failures:
+        console.note(f"{len(failures)} of {total} inputs could not be read")
+    return ExitCode.INCOMPLETE if failures else ExitCode.OK

@@ -13,8 +13,13 @@ import typer
 from ..enums import ReportFormat, Score
 from ..errors import ExitCode, UsageError
 from . import console, groups, labelled, options, priors
+from .classifiers import prepare_classifier
 from .few_shot import parse_shots, write_curve
-from .inputs import check_readable, prepare_classifier, read_learned, read_templates
+from .inputs import check_readable
+from .label_options import read_learned, read_templates
+from .model_options import ModelListOptions, ModelOptions
+from .option_values import choose_report_format, parse_bar
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..classifier import Classifier
@@ -81,8 +86,8 @@ def evaluate(
     ] = 5,
     *,
     data: labelled.LabelledOptions,
-    models: groups.ModelListOptions,
-    images: groups.ImageOptions,
+    models: ModelListOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Measure accuracy on labelled images: a folder with one subfolder a label.
 
@@ -91,7 +96,7 @@ def evaluate(
     shows the best. Exit codes: 0 all well, 1 error or --fail-under missed, 2 usage, 3 measured but for images that
     could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
-    bars = [options.parse_bar(text, _METRICS) for text in fail_under or []]
+    bars = [parse_bar(text, _METRICS) for text in fail_under or []]
     weights = read_learned(learned)
     chosen_models, template_sets = models.each(), _read_template_sets(prompts, template, weights)
     shots = parse_shots(few_shot) if few_shot else ()
@@ -104,7 +109,7 @@ def evaluate(
             " --prior, --report, --fail-under or --label-issues",
             "zeroshot eval DIR --few-shot 1,2,4,8,16",
         )
-    form = options.choose_report_format(format_, output)
+    form = choose_report_format(format_, output)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     with data.open() as source:
         source = labelled.with_learned_labels(source, weights)
@@ -155,14 +160,14 @@ class _Measuring:
         self,
         source: labelled.LabelledImages,
         template_sets: Sequence[TemplateSet],
-        images: groups.ImageOptions,
+        images: ImageOptions,
         applied: _Applied,
     ) -> None:
         self._source, self._template_sets, self._applied = source, template_sets, applied
         self.pipeline: Pipeline = images.pipeline(as_stored=source.public)
         self._choices = images.choices(self.pipeline)
 
-    def encode(self, model: groups.ModelOptions, named: str | None) -> list[_Encoded]:
+    def encode(self, model: ModelOptions, named: str | None) -> list[_Encoded]:
         """Return the images as the model sees them, with a classifier for each template set."""
         from ..classifier import build_manifest
         from ..evaluation.calibration_file import load_calibration
@@ -183,7 +188,7 @@ class _Measuring:
         labelled.warn_of_examples(data, applied.learned)
         return [_Encoded(data, each, build_manifest(encoder.spec, each, choices)) for each in classifiers]
 
-    def measure(self, model: groups.ModelOptions, named: str | None) -> list[Run]:
+    def measure(self, model: ModelOptions, named: str | None) -> list[Run]:
         """Return a run for each template set."""
         from ..evaluation.evaluate import Run
         from ..evaluation.evaluate import evaluate as measure

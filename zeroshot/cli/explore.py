@@ -11,7 +11,10 @@ import typer
 
 from ..errors import ExitCode, InputError, UsageError, ZeroshotError
 from . import console, groups, options
-from .inputs import check_readable, read_labels, read_templates
+from .inputs import check_readable
+from .label_options import LabelOptions, read_labels, read_templates
+from .model_options import ModelOptions
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..prompts.labels import LabelSet
@@ -70,9 +73,9 @@ def explore(
         ),
     ] = None,
     *,
-    labels: groups.LabelOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    labels: LabelOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Open a page on which the images of a folder sort themselves as labels are typed.
 
@@ -88,7 +91,8 @@ def explore(
     template_set = read_templates(labels.prompts, labels.template)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
-    from ..explore.app import Application, Beginning
+    from ..explore.answers import Beginning
+    from ..explore.app import Application
     from ..explore.collection import Collection
     from ..explore.corrections import Corrections
     from ..explore.instance import Instance, state_folder
@@ -183,7 +187,7 @@ def _as_typed(labels: LabelSet | None) -> str:
     return "\n".join(to_option(type(labels)((label,))) or "" for label in labels.labels)
 
 
-def _model_words(model: groups.ModelOptions) -> list[str]:
+def _model_words(model: ModelOptions) -> list[str]:
     given = {"--model": model.model, "--pretrained": model.pretrained}
     return [word for option, value in given.items() if value for word in (option, value)]
 

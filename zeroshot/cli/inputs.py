@@ -13,126 +13,14 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
-from ..enums import Score
-from ..errors import ExitCode, InputError, LabelError, PromptError, UsageError
+from ..errors import InputError, UsageError
 from ..strings import some_of
 from . import console, options
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
     from ..distribute.stored import StoredFeatures
-    from ..encoder import Encoder, EncoderSpec
-    from ..evaluation.learned_file import LearnedFile
-    from ..features.cache import FeatureCache
-    from ..prompts.labels import LabelSet
-    from ..prompts.template_sets import TemplateSet
-    from ..results import Failure
-
-
-def read_learned(path: Path | None) -> LearnedFile | None:
-    """Read learned weights, if there are some, before a model is loaded.
-
-    Raises:
-        InputError: They cannot be used.
-    """
-    if path is None:
-        return None
-    from ..evaluation.learned_file import load_learned
-
-    return load_learned(path)
-
-
-def read_labels(labels: Sequence[str] | None, labels_file: str | None, learned: LearnedFile | None = None) -> LabelSet:
-    """Read the labels from whichever option gave them; those that were learned where none did.
-
-    Args:
-        labels: As typed, each separated by commas.
-        labels_file: The file that holds them.
-        learned: Learned weights, which hold their labels.
-
-    Raises:
-        UsageError: None or both did, or the labels typed cannot be used.
-    """
-    from ..prompts.labels import IMAGENET, load_labels, parse_labels
-
-    if labels and labels_file is not None:
-        raise UsageError("both --labels and --labels-file are given", "put all labels in the file")
-    if not labels and labels_file is None and learned:
-        return learned.labels
-    if not labels and labels_file is None:
-        raise UsageError("no labels", "--labels cat,dog or --labels-file FILE")
-    if not labels:
-        if Path(labels_file or "").suffix.lower() in (".csv", ".tsv"):
-            raise UsageError(
-                f"--labels-file {labels_file} is a table, not a list of labels", "give a file with one label a line"
-            )
-        return load_labels(labels_file or "")
-    for given in labels:
-        if given == IMAGENET or (Path(given).suffix and os.path.isfile(given)):  # noqa: PTH113 - False for any other text
-            raise UsageError(f"--labels {given}: this names a list of labels, not a label", f"--labels-file {given}")
-    try:
-        return parse_labels(*labels)
-    except LabelError as error:  # typed, not read from a file
-        raise UsageError(error.message, error.hint) from error
-
-
-def read_templates(prompts: str | None, template: list[str] | None, learned: LearnedFile | None = None) -> TemplateSet:
-    """Read the template set from whichever option gave it; where none did, that of learned weights, or ``general``.
-
-    Raises:
-        UsageError: Both did, or a template typed cannot be used.
-    """
-    from ..prompts.template_sets import DEFAULT, from_templates, load_templates
-
-    if prompts and template:
-        raise UsageError(
-            "both --prompts and --template are given", "put the templates into a YAML set, or use one of the two"
-        )
-    if not template:
-        return learned.templates if learned and not prompts else load_templates(prompts or DEFAULT)
-    try:
-        return from_templates(template)
-    except PromptError as error:
-        raise UsageError(error.message, error.hint) from error
-
-
-def prepare_classifier(
-    encoder: Encoder,
-    labels: LabelSet,
-    templates: TemplateSet,
-    score: Score | None,
-    cache: FeatureCache | None = None,
-    learned: LearnedFile | None = None,
-) -> Classifier:
-    """Build the classifier and tell what a user should know of it; with learned weights no text is encoded."""
-    from ..classifier import build_classifier
-
-    if learned:
-        return learned.build(encoder.spec, labels, templates, score)
-    with console.doing(f"encoding the prompts of {len(labels.labels)} labels"):
-        classifier = build_classifier(encoder, labels, templates, score, cache)
-    for warning in classifier.warnings:
-        console.warn(warning)
-    return classifier
-
-
-def apply_calibration(
-    classifier: Classifier, spec: EncoderSpec, calibration: Path | None, threshold: float | None
-) -> tuple[Classifier, float, dict[str, Any]]:
-    """Apply a calibration file, if there is one.
-
-    Returns:
-        The classifier, the threshold to use (the one given wins over the fitted one), and what a manifest says of it.
-    """
-    from ..evaluation.calibration_file import load_calibration
-
-    if calibration is None:
-        return classifier, threshold or 0.0, {}
-    fitted = load_calibration(calibration, spec, classifier)
-    least = fitted.threshold if threshold is None else threshold
-    return fitted.apply(classifier), least or 0.0, {"calibration": fitted.manifest()}
 
 
 def check_readable(path: str | Path | None, hint: str) -> None:
@@ -375,11 +263,3 @@ def _expand(
             empty.append(entry)
     if empty and not quiet:
         console.warn(f"no images in {some_of(empty)}")
-
-
-def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
-    """Name the images that could not be read, the first ones of many, and return the exit code for them."""
-    console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
-    if failures:
-        console.note(f"{len(failures)} of {total} inputs could not be read")
-    return ExitCode.INCOMPLETE if failures else ExitCode.OK

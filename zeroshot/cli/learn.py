@@ -11,7 +11,11 @@ import typer
 from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError, nearest
 from . import console, groups, labelled, options
-from .inputs import prepare_classifier, read_labels, read_templates
+from .classifiers import prepare_classifier
+from .label_options import read_labels, read_templates
+from .model_options import ModelOptions
+from .option_values import choose_report_format
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.datasets import Dataset
@@ -51,8 +55,8 @@ def learn(
     format_: options.ReportFormatOption = None,
     *,
     data: labelled.LabelledOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Refine a classifier by a few labelled images: a folder with one subfolder a label.
 
@@ -94,7 +98,7 @@ def learn(
         if not refused:
             with open_output(output) as stream:
                 stream.write(encode(document))
-        _print(result, document, options.choose_report_format(format_, None), output, refused=refused)
+        _print(result, document, choose_report_format(format_, None), output, refused=refused)
         if refused:
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK

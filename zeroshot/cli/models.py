@@ -9,6 +9,7 @@ import typer
 from ..enums import ReportFormat
 from . import console, groups, options
 from .completion import complete_model
+from .model_options import ModelOptions, read_preprocess
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -102,7 +103,7 @@ def pull(
     from ..models import resolvers
     from ..models.weights_file import hash_file
 
-    source = resolvers.resolve(model, pretrained, groups.read_preprocess(preprocess))
+    source = resolvers.resolve(model, pretrained, read_preprocess(preprocess))
     if source.folder == resolvers.builtin_folder():
         typer.echo(f"{source.model} is inside the package, there is nothing to download")
         return
@@ -136,7 +137,7 @@ def info(
     from ..models import resolvers
     from ..output.render.records import to_json
 
-    encoder = groups.ModelOptions(model, pretrained, preprocess).load()
+    encoder = ModelOptions(model, pretrained, preprocess).load()
     spec = encoder.spec
     if format_ is ReportFormat.JSON:
         typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())
@@ -159,7 +160,7 @@ def info(
         "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
     }.items():
         typer.echo(f"{name:<15} {value}")
-    folder = resolvers.resolve(model, pretrained, groups.read_preprocess(preprocess)).folder
+    folder = resolvers.resolve(model, pretrained, read_preprocess(preprocess)).folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8", errors="replace"))

@@ -9,7 +9,7 @@ import typer
 from ..errors import ExitCode
 from . import console, options, tune
 from .completion import complete_prompts
-from .inputs import read_labels
+from .label_options import read_labels
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 

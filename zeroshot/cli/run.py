@@ -11,7 +11,11 @@ import typer
 from ..enums import Device, Format, PartFormat, ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
-from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
+from .classifiers import apply_calibration, prepare_classifier
+from .inputs import InputOptions, check_readable
+from .label_options import LabelOptions
+from .model_options import ModelOptions, read_preprocess
+from .option_values import choose_record_format, parse_fields
 
 if TYPE_CHECKING:
     from ..distribute.executors import Executor
@@ -81,8 +85,8 @@ def plan(
     ] = False,
     *,
     inputs: InputOptions,
-    labels: groups.LabelOptions,
-    model: groups.ModelOptions,
+    labels: LabelOptions,
+    model: ModelOptions,
     images: PlannedImages,
 ) -> ExitCode:
     """List the inputs once and write a plan: shards, and what decides their records.
@@ -91,7 +95,7 @@ def plan(
     nothing; another recipe or other inputs are refused in the same folder. What belongs to a machine (--device,
     --workers, --isolate) is given to `zeroshot run work`.
     """
-    shown = options.parse_fields(fields)
+    shown = parse_fields(fields)
     label_set, template_set = labels.read()
     inputs.check()
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
@@ -108,7 +112,7 @@ def plan(
         model={
             "model": model.model or encoder.spec.model,
             "pretrained": model.pretrained,
-            "preprocessing": groups.read_preprocess(model.preprocess),
+            "preprocessing": read_preprocess(model.preprocess),
         },
         facts=facts_of(encoder.spec),
         labels=label_set,
@@ -247,7 +251,7 @@ def merge(
     from ..distribute.merge import merge as write
     from ..output.destination import check_output
 
-    form = options.choose_record_format(format_, output)
+    form = choose_record_format(format_, output)
     if form not in (Format.JSONL, Format.CSV, Format.TSV):
         raise UsageError(f"--format {form}: a merged file has a record a line", "--format jsonl, csv or tsv")
     folder, planned, recipe = _open(run)

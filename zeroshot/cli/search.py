@@ -14,7 +14,11 @@ import typer
 
 from ..errors import ExitCode, UsageError
 from . import console, groups, options
-from .inputs import InputOptions, check_readable, name_failures, read_learned
+from .inputs import InputOptions, check_readable
+from .label_options import read_learned
+from .model_options import ModelOptions
+from .option_values import choose_record_format
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..encoder import EncoderSpec
@@ -74,8 +78,8 @@ def search(
     output: options.Output = None,
     *,
     inputs: SearchOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """List the images nearest to a text, or to other images.
 
@@ -99,7 +103,7 @@ def search(
     for image in like or []:
         check_readable(image, "--like takes an image")
     weights = read_learned(learned)
-    form = options.choose_record_format(format_, output)
+    form = choose_record_format(format_, output)
 
     from ..output.destination import check_output, open_output
     from ..output.render.hits import write_hits
@@ -192,8 +196,8 @@ def features(
     ],
     *,
     inputs: InputOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Write the features of images to a file, for programs of your own."""
     import numpy as np
@@ -246,4 +250,4 @@ def _summarise(failures: Sequence[Failure], n_read: int) -> ExitCode:
     """Name the images that could not be read, or say that there was none, and return the exit code."""
     if not failures and not n_read:
         console.warn("no paths were given, so there are no images")
-    return name_failures(failures, n_read + len(failures))
+    return console.name_failures(failures, n_read + len(failures))

@@ -1,4 +1,4 @@
-"""``zeroshot sort`` and ``zeroshot undo``: images into folders by label, and back."""
+"""``zeroshot sort``: images into folders by label."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,14 +17,16 @@ from ..errors import ExitCode, UsageError
 from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..strings import printable
-from ..system.signals import held_back
+from ..system.signals import finish_each
 from . import console, groups, options
-from .inputs import InputOptions, apply_calibration, check_readable, prepare_classifier
+from .classifiers import apply_calibration, prepare_classifier
+from .inputs import InputOptions, check_readable
+from .label_options import LearnedLabelOptions
+from .model_options import ModelOptions
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..results import Record
-
-T = TypeVar("T")
 
 PlanFormatOption = Annotated[
     PlanFormat | None,
@@ -95,9 +97,9 @@ def sort(
     score: options.ScoreOption = None,
     *,
     inputs: InputOptions,
-    labels: groups.LearnedLabelOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    labels: LearnedLabelOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Sort images into a folder for each label.
 
@@ -191,65 +193,6 @@ def _settle(target: Path) -> None:
         console.warn(note)
 
 
-@console.reports_errors
-def undo(
-    journal: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder that `sort` filled, for its last run; or a journal in it.", metavar="DIR|JOURNAL"
-        ),
-    ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print what would be taken back.")] = False,
-) -> ExitCode:
-    """Take back what a `sort` did, last step first.
-
-    Moved images return to where they were, with their times; links and copies go, as long as the image itself is
-    where it was. A file that changed since is left alone and named. It may be interrupted and run again. A journal
-    moves files: undo your own only.
-    """
-    from ..images.paths import names_folder
-    from ..sort.journal import Journal
-    from ..sort.mover import undo as take_back
-
-    if names_folder(str(journal)):
-        journal = _last_journal(journal)
-    kept = done = 0
-    with Journal.open(journal) as opened:
-        entries = opened.history.open_entries
-        if dry_run:
-            for entry in entries:
-                task = entry.task
-                typer.echo(printable(f"{task.method}: {task.target} -> {task.source}"))
-            return ExitCode.OK
-        with console.Bar("steps", len(entries)) as bar:
-            for outcome in _one_by_one(take_back(opened)):
-                bar.advance()
-                done += not outcome.reason
-                kept += bool(outcome.reason)
-                if outcome.reason:
-                    console.say(f"zeroshot: not undone: {outcome.reason}")
-    console.say(f"zeroshot: {done} taken back" + (f", {kept} not" if kept else ""))
-    return ExitCode.INCOMPLETE if kept else ExitCode.OK
-
-
-def _last_journal(folder: Path) -> Path:
-    """Return the newest journal of a sorted folder that still has something to take back; else the newest one.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from ..sort.journal import Journal, find_journals
-
-    found = list(find_journals(folder))
-    if not found:
-        raise UsageError(f"{folder} is a folder without a journal", "name the folder that `sort --into` filled")
-    for path in reversed(found):
-        with Journal.open(path) as opened:
-            if opened.history.open_entries:
-                return path
-    return found[-1]
-
-
 def _placement(*, copy: bool, move: bool) -> Placement:
     if copy and move:
         raise UsageError("--copy and --move are given", "choose one of them")
@@ -260,22 +203,6 @@ def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:
     for record in records:
         bar.advance()
         yield record
-
-
-def _one_by_one(outcomes: Iterator[T]) -> Iterator[T]:
-    """Yield outcomes; a signal waits for the step in hand, so that none is left half done."""
-    while True:
-        outcome = None
-        try:
-            with held_back():
-                outcome = next(outcomes, None)
-        except KeyboardInterrupt:
-            if outcome is not None:
-                yield outcome  # the step was finished first: it counts
-            raise
-        if outcome is None:
-            return
-        yield outcome
 
 
 def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
@@ -295,7 +222,7 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     with Journal.create(into) as journal:
         try:
             with console.Bar("images", len(steps)) as bar:
-                for outcome in _one_by_one(carry_out(steps, journal)):
+                for outcome in finish_each(carry_out(steps, journal)):
                     bar.advance()
                     if outcome.method is None:
                         stays.append(Stay(outcome.step.path, outcome.reason, failed=True))

@@ -9,7 +9,10 @@ import typer
 
 from ..errors import ExitCode
 from . import completion, console, groups, labelled, options
-from .inputs import prepare_classifier, read_templates
+from .classifiers import prepare_classifier
+from .label_options import read_templates
+from .model_options import ModelOptions
+from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.tune import Tuning
@@ -69,8 +72,8 @@ def tune(
     seed: labelled.Seed = 0,
     *,
     data: labelled.LabelledOptions,
-    model: groups.ModelOptions,
-    images: groups.ImageOptions,
+    model: ModelOptions,
+    images: ImageOptions,
 ) -> ExitCode:
     """Choose templates that fit your images, and measure the choice on held-out images.
 

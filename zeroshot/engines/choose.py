@@ -84,9 +84,9 @@ def load_encoder(
             if chosen is Choice.ONNX:
                 raise
             warn(f"{error.message}; going on with PyTorch ({_remedy(files, folder)})")
-    from . import torch_engine
+    from . import torch_loading
 
-    return torch_engine.load(files, device, precision, warn)
+    return torch_loading.load(files, device, precision, warn)
 
 
 class Choice(enum.Enum):
@@ -214,11 +214,11 @@ def export_model(source: Source, on_progress: Callable[[download.Progress], None
     Raises:
         ModelError: It cannot be had or loaded, or its export does not agree with PyTorch and was refused.
     """
-    from . import torch_engine
+    from . import torch_loading
     from .export import graphs
 
     files = resolvers.obtain(source, on_progress, refresh=True)
-    encoder = torch_engine.load(files, Device.CPU, Precision.FP32)
+    encoder = torch_loading.load(files, Device.CPU, Precision.FP32)
     folder = export_folder(files)
     with _explaining(folder):
         graphs.write_export(encoder, folder)

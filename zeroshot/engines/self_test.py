@@ -89,13 +89,13 @@ def examine() -> Iterator[Check]:
     writable = os.access(place, os.W_OK)
     yield Check("model cache", writable, str(cache), "" if writable else "set HF_HOME to a folder that can be written")
     try:
-        from . import torch_engine
+        from . import torch_loading
 
-        torch_engine.import_open_clip()
+        torch_loading.import_open_clip()
     except ZeroshotError as error:
         yield Check("PyTorch", False, error.message, error.hint)
         return
-    yield from (Check("device", True, line) for line in torch_engine.list_devices())
+    yield from (Check("device", True, line) for line in torch_loading.list_devices())
     yield from _examine_builtin()
 
 

@@ -24,7 +24,8 @@ from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..strings import printable
 from .collection import absolute
 from .label_text import to_option, to_yaml
-from .session import Session, View, read_templates
+from .session import Session, read_templates
+from .view import View
 
 _SHOWN = 60
 _BLOCK = 2048

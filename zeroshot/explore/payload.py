@@ -12,8 +12,9 @@ from ..prompts.template_sets import prompts_for
 from ..strings import printable
 from .collection import absolute
 from .security import Token
-from .session import Session, View
+from .session import Session
 from .sorting import Sorting
+from .view import View
 
 MOST_ITEMS = 600
 """Images of one window; a page shows at most some hundreds at once."""

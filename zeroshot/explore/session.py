@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,80 +22,15 @@ from .collection import Collection, absolute
 from .corrections import Corrections, Said
 from .label_text import read_label_text
 from .queries import add_up, parse_terms
-from .sorting import Columns, Marks, Ranking, Scored, Sorting, rank, score
+from .scoring import Columns, Scored, score
+from .sorting import Marks, Ranking, Sorting, rank
+from .view import Asked, GoneError, View
 
-_ROW = re.compile(r"([0-9]{1,9})|pair-([0-9]{1,9})-([0-9]{1,9})")
 _MOST_VIEWS = 12
 _MOST_DROPS = 32
 _MOST_UNDO = 200
 _MOST_ROWS = 20_000
 """Labels whose features are kept from key press to key press."""
-
-
-class GoneError(Exception):
-    """A view that was made too long ago; the page asks for it anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the page wants sorted.
-
-    Attributes:
-        text: The labels as typed.
-        set_name: A template set; not looked at where there are templates.
-        templates: Templates as typed.
-    """
-
-    text: str = ""
-    set_name: str = "general"
-    templates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """Images in order, as one tab sees them; it never changes.
-
-    Attributes:
-        key: What the page calls it by.
-        n: Images that there were.
-        sorting: Them in rows; None where no labels are typed, or this is a search.
-        hits: A search's images, nearest first, or all images where there are no labels.
-        asked: What it was made of.
-        note: Why probabilities are not calibrated though that was asked for; empty otherwise.
-        calibrated: Whether they are.
-    """
-
-    key: str
-    n: int
-    sorting: Sorting | None = None
-    hits: Ranking | None = None
-    asked: Asked = field(default_factory=Asked)
-    note: str = ""
-    calibrated: bool = False
-
-    def row(self, name: str, threshold: float) -> Ranking:
-        """Return a row by its name: an answer's index, ``unknown``, ``all``, ``hits`` or ``pair-0-1``.
-
-        Args:
-            name: The row.
-            threshold: Least probability, or for ``hits`` least cosine.
-
-        Raises:
-            LookupError: There is no such row.
-        """
-        if name in ("hits", "all") and self.hits is not None:
-            return self.hits.reaching(threshold) if name == "hits" else self.hits
-        if self.sorting is None:
-            raise LookupError(name)
-        if name == "unknown":
-            return self.sorting.unknown(threshold)
-        if name == "all":
-            return self.sorting.everything()
-        found = _ROW.fullmatch(name)
-        numbers = [int(number) for number in found.groups() if number] if found else []
-        if not numbers or max(numbers) >= self.sorting.n_answers:
-            raise LookupError(name)
-        return self.sorting.row(numbers[0], threshold) if len(numbers) == 1 else self.sorting.pair(*numbers)
 
 
 class RowMemory:

@@ -8,69 +8,27 @@ images as in an unbroken run and no last digit can differ.
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..enums import Format
 from ..errors import InputError, OutputError
-from ..results import Failure, Manifest
 from ..system.disk import BusyError, kept_locked, open_locked, sync_folder
 from .destination import check_not_continued, check_writable, final_path, partial_path
-from .render.records import Layout, format_row, make_writer
+from .partial_records import FORMATS, Recipe, beginning, beginning_of, count_records, whole_records
 from .resume_manifest import (
-    FORMAT,
-    VERSION,
     first_difference,
     read_resume_manifest,
     remove_resume_manifest,
     resume_manifest_path,
     write_resume_manifest,
 )
-
-FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
-"""Formats that can be continued: a record a line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Everything besides the images that decides a results file's bytes.
-
-    Attributes:
-        manifest: Model, prompts, labels and options.
-        form: One of `FORMATS`.
-        layout: Fields and ranks shown.
-        batch_size: Images encoded together.
-    """
-
-    manifest: Manifest
-    form: Format
-    layout: Layout
-    batch_size: int
-
-    def document(self) -> dict[str, Any]:
-        """Return it as it reads back from JSON."""
-        plain = {
-            "format": FORMAT,
-            "version": VERSION,
-            "manifest": asdict(self.manifest),
-            "output": {
-                "format": str(self.form),
-                "fields": [str(field) for field in self.layout.fields],
-                "top_k": self.layout.top_k,
-                "batch_size": self.batch_size,
-                "header": _header(self).decode() or None,
-            },
-        }
-        document: dict[str, Any] = json.loads(json.dumps(plain))
-        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +61,17 @@ class Resumed:
         """
         if self.append:
             with self.source.open("rb") as file:
-                rows = zip(range(self.done), _records(file, self.recipe.form), strict=False)
-                known = {_beginning_of(record, self.recipe.form) for _, (record, _) in rows}
-            yield from (path for path in paths if _beginning(path, self.recipe) not in known)
+                rows = zip(range(self.done), whole_records(file, self.recipe.form), strict=False)
+                known = {beginning_of(record, self.recipe.form) for _, (record, _) in rows}
+            yield from (path for path in paths if beginning(path, self.recipe) not in known)
             return
         if self.done:
             with self.source.open("rb") as file:
-                for number, (record, _) in zip(range(1, self.done + 1), _records(file, self.recipe.form), strict=False):
+                for number, (record, _) in zip(
+                    range(1, self.done + 1), whole_records(file, self.recipe.form), strict=False
+                ):
                     path = next(paths, None)
-                    if path is None or not record.startswith(_beginning(path, self.recipe)):
+                    if path is None or not record.startswith(beginning(path, self.recipe)):
                         now = "there is none" if path is None else f"it is {path} now"
                         raise InputError(
                             f"input {number} is another than when this run began: {now}, and the record is"
@@ -197,7 +157,7 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False, append: 
                 shutil.copyfileobj(whole, copy)
             complete = False
         with (target if complete else partial).open("rb") as read:
-            done, failed, end = _count(read, recipe, whole_batches=not (complete or append))
+            done, failed, end = count_records(read, recipe, whole_batches=not (complete or append))
         if complete:
             _remove(partial, file)
             yield Resumed(io.BytesIO(), done, failed, True, target, recipe)
@@ -265,79 +225,3 @@ def _prepare(target: Path, partial: Path, file: io.FileIO, recipe: Recipe) -> bo
         return not begun
     write_resume_manifest(target, document)
     return False
-
-
-def _beginning(path: str, recipe: Recipe) -> bytes:
-    """Return what every record of a path begins with."""
-    buffer = io.BytesIO()
-    make_writer(recipe.form, buffer, recipe.layout).write(Failure(path, ""))
-    return _beginning_of(buffer.getvalue(), recipe.form)
-
-
-def _beginning_of(record: bytes, form: Format) -> bytes:
-    """Return the part of a record that tells its path."""
-    if form is Format.JSONL:
-        return record[: record.index(b'"status"')]
-    if form is Format.TSV:
-        return record[: record.index(b"\t") + 1]
-    cell = next(csv.reader(io.StringIO(record.decode("utf-8"), newline="")))[0]
-    return format_row([cell], form).removesuffix(b"\n") + b","
-
-
-def _records(file: BinaryIO, form: Format) -> Iterator[tuple[bytes, bool]]:
-    """Yield each whole record, with whether it is a failure, up to the first that is not whole; no header."""
-    waiting = b""
-    header: list[str] | None = [] if form is Format.JSONL else None
-    for line in file:
-        waiting += line
-        if not waiting.endswith(b"\n"):
-            return
-        if form is Format.CSV and waiting.count(b'"') % 2:
-            continue  # a newline inside quotes
-        try:
-            cells = _cells(waiting, form)
-            if header is None:
-                header = cells
-            elif form is Format.JSONL:
-                if not isinstance(record := json.loads(waiting), dict):
-                    return
-                yield waiting, "error" in record
-            elif len(cells) > header.index("error"):
-                yield waiting, bool(cells[header.index("error")])
-            else:
-                return
-        except (ValueError, RecursionError):
-            return
-        waiting = b""
-
-
-def _cells(row: bytes, form: Format) -> list[str]:
-    text = row.decode("utf-8")
-    if form is Format.JSONL:
-        return []
-    return (
-        text.removesuffix("\n").split("\t") if form is Format.TSV else next(csv.reader(io.StringIO(text, newline="")))
-    )
-
-
-def _count(file: BinaryIO, recipe: Recipe, *, whole_batches: bool) -> tuple[int, int, int]:
-    """Count the records that can be continued after.
-
-    Returns:
-        Records, failures among them, and the byte where they end; all 0 if not one batch is whole.
-    """
-    start = 0 if recipe.form is Format.JSONL else len(_header(recipe))
-    done = failed = 0
-    end = start
-    kept = (0, 0, 0)
-    for record, is_failure in _records(file, recipe.form):
-        done, failed, end = done + 1, failed + is_failure, end + len(record)
-        if not whole_batches or done % recipe.batch_size == 0:
-            kept = (done, failed, end)
-    return kept
-
-
-def _header(recipe: Recipe) -> bytes:
-    buffer = io.BytesIO()
-    make_writer(recipe.form, buffer, recipe.layout).begin(recipe.manifest)
-    return buffer.getvalue()

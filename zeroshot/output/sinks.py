@@ -11,8 +11,9 @@ from typing import BinaryIO, Protocol
 from ..enums import Format
 from ..results import Record
 from .destination import check_output, is_device, open_output
+from .partial_records import FORMATS, Recipe
 from .render.records import Writer, make_writer
-from .resume import FORMATS, Recipe, Resumed, check_resumable, open_resumable
+from .resume import Resumed, check_resumable, open_resumable
 
 
 class Sink(Protocol):

@@ -10,6 +10,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _NAMES = ("SIGTERM", "SIGHUP", "SIGBREAK")
 
@@ -65,3 +68,19 @@ def held_back() -> Iterator[None]:
                 signal.signal(number, handler)
     if came:
         raise KeyboardInterrupt if came[0] == signal.SIGINT else Stopped(came[0])
+
+
+def finish_each(steps: Iterator[T]) -> Iterator[T]:
+    """Yield what steps give; a signal waits for the step in hand, so that none is left half done."""
+    while True:
+        outcome = None
+        try:
+            with held_back():
+                outcome = next(steps, None)
+        except KeyboardInterrupt:
+            if outcome is not None:
+                yield outcome  # the step was finished first: it counts
+            raise
+        if outcome is None:
+            return
+        yield outcome

@@ -1,0 +1,148 @@
+"""Which model a command loads, and where and how it runs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..enums import Device, Engine, Precision
+from ..errors import UsageError, nearest
+from . import options
+
+if TYPE_CHECKING:
+    from ..encoder import Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """Which model is loaded, and where and how it runs.
+
+    Raises:
+        UsageError: The preprocessing cannot be used, or there is no such device.
+    """
+
+    model: options.Model = None
+    pretrained: options.Pretrained = None
+    preprocess: options.Preprocess = None
+    device: options.DeviceOption = Device.AUTO
+    precision: options.PrecisionOption = Precision.AUTO
+    engine: options.EngineOption = Engine.AUTO
+
+    def __post_init__(self) -> None:
+        self._check_device()
+        read_preprocess(self.preprocess)
+
+    def load(self) -> Encoder:
+        """Load the model, with a progress bar for its download.
+
+        Raises:
+            ModelError: It cannot be had.
+            UsageError: Options contradict each other.
+        """
+        from ..engines.choose import load_encoder
+        from .console import loading, say, warn
+
+        overrides = read_preprocess(self.preprocess)
+        with loading(self.model) as on_progress:
+            encoder = load_encoder(
+                self.model,
+                self.pretrained,
+                device=self.device,
+                precision=self.precision,
+                engine=self.engine,
+                preprocessing=overrides,
+                on_progress=on_progress,
+                warn=warn,
+            )
+        by_itself = (self.engine, self.precision) == (Engine.AUTO, Precision.AUTO)
+        if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
+            from ..models.resolvers import resolve
+
+            pull = f"zeroshot models pull {resolve(self.model, self.pretrained, overrides).arguments}"
+            say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")
+        return encoder
+
+    def _check_device(self) -> None:
+        """Refuse a device that cannot be there before PyTorch is imported, which takes many seconds."""
+        from ..system.devices import missing_cuda, missing_mps
+
+        check = {Device.CUDA: missing_cuda, Device.MPS: missing_mps}.get(self.device)
+        if check and self.engine is not Engine.ONNX and (reason := check()):
+            raise UsageError(f"--device {self.device}: {reason}", "--device auto; `zeroshot doctor` lists the devices")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelListOptions:
+    """The models that are compared, each run in the same way."""
+
+    model: options.Models = None
+    pretrained: options.Pretraineds = None
+    preprocess: options.Preprocess = None
+    device: options.DeviceOption = Device.AUTO
+    precision: options.PrecisionOption = Precision.AUTO
+    engine: options.EngineOption = Engine.AUTO
+
+    def each(self) -> list[ModelOptions]:
+        """Return each model with its weight tag.
+
+        Raises:
+            UsageError: There are tags, but not one for each model.
+        """
+        names: list[str | None] = [*self.model] if self.model else [None]
+        tags: list[str | None] = [*self.pretrained] if self.pretrained else [None] * len(names)
+        if len(tags) != len(names):
+            raise UsageError(
+                f"--pretrained is given {len(tags)} times for {len(names)} models",
+                "give one for each --model, in order; '' for an alias",
+            )
+        return [
+            ModelOptions(name, tag or None, self.preprocess, self.device, self.precision, self.engine)
+            for name, tag in zip(names, tags, strict=True)
+        ]
+
+
+_PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+"""The keys of open_clip's ``preprocess_cfg`` that decide something here; the size is the vision tower's."""
+
+
+_IGNORED_KEYS = ("size", "mode")
+"""Keys of files that open_clip writes: the vision tower says the size, and images are RGB always."""
+
+
+def read_preprocess(given: str | None) -> dict[str, Any]:
+    """Read ``--preprocess``: JSON, or the file that holds it, which may be a whole ``open_clip_config.json``.
+
+    Raises:
+        UsageError: It is no object, or a key or value is none of open_clip's.
+    """
+    if given is None:
+        return {}
+    import json
+
+    from ..errors import ModelError
+    from ..models.configuration import read_preprocessing
+
+    example = """--preprocess '{"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "resize_mode": "squash"}\'"""
+    try:
+        text = given if given.lstrip().startswith("{") else Path(given).read_text(encoding="utf-8")
+        document = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or f"no JSON: {error}"
+        raise UsageError(f"--preprocess {given}: {reason}", example) from error
+    found = document.get("preprocess_cfg", document) if isinstance(document, dict) else document
+    if not isinstance(found, dict) or not found:
+        raise UsageError(f"--preprocess {given}: expected an object with keys such as mean and std", example)
+    for key in found:
+        if key not in (*_PREPROCESS_KEYS, *_IGNORED_KEYS):
+            raise UsageError(
+                f"--preprocess: unknown key {key!r}{nearest(str(key), _PREPROCESS_KEYS)}",
+                f"the keys are {', '.join(_PREPROCESS_KEYS)}",
+            )
+    values = {key: value for key, value in found.items() if key in _PREPROCESS_KEYS and value is not None}
+    try:  # each value for itself: what is not given comes from the model
+        read_preprocessing({"mean": 0.5, "std": 0.5, **values}, {"vision_cfg": {}})
+    except ModelError as error:
+        raise UsageError(f"--preprocess {given}: {error.message}", example) from error
+    return values

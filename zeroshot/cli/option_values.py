@@ -1,0 +1,64 @@
+"""What the values of options mean: formats, fields, and the accuracy to reach."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ..enums import Field, Format, ReportFormat
+from ..errors import UsageError, nearest
+
+_ENDINGS = {".json": Format.JSON, ".csv": Format.CSV, ".tsv": Format.TSV, ".txt": Format.TABLE}
+
+
+def choose_record_format(asked: Format | None, output: Path | None) -> Format:
+    """Return the format asked for, else that of the file's ending, else a table on a terminal and JSON lines."""
+    if asked or output:
+        return asked or _ENDINGS.get(output.suffix.lower() if output else "", Format.JSONL)
+    return Format.TABLE if sys.stdout.isatty() else Format.JSONL
+
+
+def choose_report_format(asked: ReportFormat | None, output: Path | None) -> ReportFormat:
+    """Return the format asked for, else a table for ``.txt`` or a terminal, and JSON anywhere else."""
+    if asked or output:
+        return asked or (ReportFormat.TABLE if output and output.suffix.lower() == ".txt" else ReportFormat.JSON)
+    return ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON
+
+
+def parse_fields(text: str | None) -> tuple[Field, ...]:
+    """Parse ``similarity,logit``; the probability is always given, first.
+
+    Raises:
+        UsageError: Names the unknown field.
+    """
+    fields = [Field.PROBABILITY]
+    for name in (part.strip() for part in (text or "").split(",") if part.strip()):
+        if name not in list(Field):
+            raise UsageError(
+                f"--fields: unknown field {name!r}{nearest(name, Field)}", f"the fields are {', '.join(Field)}"
+            )
+        if Field(name) not in fields:
+            fields.append(Field(name))
+    return tuple(fields)
+
+
+def parse_bar(text: str, known: tuple[str, ...]) -> tuple[str, float]:
+    """Parse ``top1=0.8`` of ``--fail-under``.
+
+    Raises:
+        UsageError: The metric is unknown, or the value no number in [0, 1].
+    """
+    name, _, value = text.partition("=")
+    if name not in known:
+        raise UsageError(
+            f"--fail-under {text}: unknown metric {name!r}{nearest(name, known)}", f"the metrics are {', '.join(known)}"
+        )
+    try:
+        bar = float(value)
+    except ValueError:
+        bar = -1.0
+    if not 0 <= bar <= 1:
+        raise UsageError(
+            f"--fail-under {text}: expected a number from 0 to 1 after `{name}=`", f"--fail-under {name}=0.8"
+        )
+    return name, bar

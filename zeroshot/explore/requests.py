@@ -1,0 +1,74 @@
+"""What a request of the page holds, checked: what it says is nowhere trusted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from ..errors import InputError
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """Read a request's body, and no more of it than is allowed."""
+    body = bytearray()
+    try:
+        announced = int(request.headers.get("content-length", "0"))
+    except ValueError:
+        announced = most + 1
+    if announced > most:
+        raise HTTPException(413, f"over {most // 1_000_000} MB")
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise HTTPException(413, f"over {most // 1_000_000} MB")
+    return bytes(body)
+
+
+def still_wanted(request: Request) -> Callable[[], Awaitable[bool]]:
+    """Return what says whether somebody still waits for the answer."""
+
+    async def wanted() -> bool:
+        await asyncio.sleep(0)
+        return not await request.is_disconnected()
+
+    return wanted
+
+
+def value_of(asked: Mapping[str, Any], key: str, kind: type, otherwise: Any) -> Any:
+    """Return a value that is of exactly one type; `otherwise` where it is not given.
+
+    Raises:
+        InputError: It is of another type.
+    """
+    value = asked.get(key, otherwise)
+    if type(value) is not kind:
+        raise InputError(f"{key}: expected {kind.__name__}")
+    return value
+
+
+def list_of(asked: Mapping[str, Any], key: str, kind: type) -> list[Any]:
+    """Return a list of values of one type; empty where it is not given.
+
+    Raises:
+        InputError: It is no such list.
+    """
+    values = asked.get(key, [])
+    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        raise InputError(f"{key}: expected a list")
+    return values
+
+
+def threshold_of(asked: Mapping[str, Any]) -> float:
+    """Return the least probability or cosine; 0 where it is not given.
+
+    Raises:
+        InputError: It is no number from -1 to 1.
+    """
+    value = asked.get("threshold", 0.0)
+    if not isinstance(value, int | float) or not -1.0 <= value <= 1.0:
+        raise InputError("threshold: expected a number from 0 to 1")
+    return float(value)
