@@ -12,10 +12,10 @@ import numpy as np
 from .encoder import Encoder, Features, check_rows
 from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches
+from .messages import as_many
 from .prompts.labels import Label, normalise
 from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
-from .strings import as_many
 
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*\*\s*(.+)", re.DOTALL)
 _SIGN_FIRST = re.compile(r"[+\-−](\s|$)")

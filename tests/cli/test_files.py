@@ -94,7 +94,7 @@ def test_a_separator_without_a_list_is_refused(fake_model: FakeModel, folder: Pa
 
 _COUNT_LISTED = """
 import sys
-from zeroshot.cli.inputs import InputOptions
+from zeroshot.cli.input_options import InputOptions
 inputs = InputOptions(files_from=sys.argv[1])
 inputs.check()
 print(sum(1 for _ in inputs.find()))

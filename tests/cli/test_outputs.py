@@ -12,7 +12,7 @@ import pytest
 
 from support.commands import every_command, run
 from support.fakes import FakeModel
-from zeroshot.cli.groups import find_use
+from zeroshot.cli.option_groups import find_use
 from zeroshot.cli.options import Use
 
 

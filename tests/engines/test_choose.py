@@ -15,7 +15,7 @@ from support.fixtures import SaveModelFolder
 from support.models import CONFIG, PREPROCESS, flip_a_bit
 from zeroshot.encoder import Device, Encoder, Engine, Precision
 from zeroshot.engines import choose as engines
-from zeroshot.engines import export_manifest
+from zeroshot.engines import onnx_manifest
 from zeroshot.errors import ModelError, UsageError, ZeroshotError
 from zeroshot.models import resolvers
 from zeroshot.models.checkpoint_files import CONFIG_NAME
@@ -55,7 +55,7 @@ def test_an_export_is_taken_on_a_cpu_and_not_when_it_is_damaged(folder: Path) ->
     assert (cosines < 1).all()
     assert load(folder).spec.precision is Precision.FP32
 
-    (export / export_manifest.IMAGE_GRAPH).write_bytes(b"cut short")
+    (export / onnx_manifest.IMAGE_GRAPH).write_bytes(b"cut short")
     assert load(folder).spec.engine is Engine.TORCH
     with pytest.raises(ModelError, match="damaged"):
         load(folder, engine=Engine.ONNX)
@@ -72,10 +72,10 @@ def make_old(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "spoil", "what"),
     [
-        (export_manifest.IMAGE_GRAPH, flip_a_bit, "image.onnx is missing or damaged"),
-        (export_manifest.TEXT_GRAPH, flip_a_bit, "text.onnx is missing or damaged"),
-        (f"{export_manifest.TEXT_GRAPH}.data", Path.unlink, "text.onnx.data is missing or damaged"),
-        (export_manifest.MANIFEST_NAME, make_old, "another version"),
+        (onnx_manifest.IMAGE_GRAPH, flip_a_bit, "image.onnx is missing or damaged"),
+        (onnx_manifest.TEXT_GRAPH, flip_a_bit, "text.onnx is missing or damaged"),
+        (f"{onnx_manifest.TEXT_GRAPH}.data", Path.unlink, "text.onnx.data is missing or damaged"),
+        (onnx_manifest.MANIFEST_NAME, make_old, "another version"),
     ],
 )
 def test_a_bad_export_costs_a_line_and_pulling_replaces_it(
@@ -140,10 +140,10 @@ def test_the_hint_for_an_export_in_the_models_own_folder_mends_it(folder: Path, 
     own = shutil.copytree(folder, tmp_path / "own")
     shutil.copytree(engines.export_model(resolvers.resolve(str(folder))), own, dirs_exist_ok=True)
     assert load(own).spec.engine is Engine.ONNX
-    flip_a_bit(own / export_manifest.IMAGE_GRAPH)
+    flip_a_bit(own / onnx_manifest.IMAGE_GRAPH)
     with pytest.raises(ModelError, match="damaged") as caught:
         load(own, engine=Engine.ONNX)
-    manifest = own / export_manifest.MANIFEST_NAME
+    manifest = own / onnx_manifest.MANIFEST_NAME
     assert caught.value.hint.startswith(f"remove {manifest}, then `zeroshot models pull {own}` exports the model again")
     manifest.unlink()
     engines.export_model(resolvers.resolve(str(own)))
@@ -201,7 +201,7 @@ def test_an_export_beside_other_weights_is_not_used(
 def test_an_export_that_failed_its_check_is_not_used(folder: Path, key: str, value: float) -> None:
     """Wherever such an export comes from, PyTorch is taken."""
     export = engines.export_model(resolvers.resolve(str(folder)))
-    manifest = export / export_manifest.MANIFEST_NAME
+    manifest = export / onnx_manifest.MANIFEST_NAME
     document = json.loads(manifest.read_text())
     document["agreement"][key] = value
     manifest.write_text(json.dumps(document))
@@ -217,11 +217,11 @@ def test_the_hint_for_a_damaged_package_is_to_install_it_again(tmp_path: Path, m
     """The built-in checkpoint cannot be pulled."""
     tiny = shutil.copytree(resolvers.builtin_folder(), tmp_path / "tiny")
     monkeypatch.setattr(resolvers, "builtin_folder", lambda: tiny)
-    flip_a_bit(tiny / export_manifest.IMAGE_GRAPH)
+    flip_a_bit(tiny / onnx_manifest.IMAGE_GRAPH)
     with pytest.raises(ModelError, match="damaged") as caught:
         engines.load_encoder("tiny")
     assert caught.value.hint.startswith("install zeroshot again")
-    (tiny / export_manifest.IMAGE_GRAPH).unlink()
+    (tiny / onnx_manifest.IMAGE_GRAPH).unlink()
     with pytest.raises(ModelError, match="no export") as caught:
         engines.load_encoder("tiny", engine=Engine.ONNX)
     assert caught.value.hint.startswith("install zeroshot again")

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from support.models import SENTENCES, TEXT, VISION, make_encoder, vit
 from zeroshot.cli import app
 from zeroshot.encoder import Engine, Precision
-from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines import onnx_engine, onnx_manifest
 from zeroshot.engines.export import export_cache
 from zeroshot.engines.export import graphs as export
 from zeroshot.engines.export.quantise import quantise
@@ -101,7 +101,7 @@ def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dy
     reference = family()
     manifest = export.write_export(reference, tmp_path / "export")
     assert manifest.text.dynamic is dynamic
-    assert min(manifest.agreement.image, manifest.agreement.text) > export_manifest.MINIMUM_COSINE
+    assert min(manifest.agreement.image, manifest.agreement.text) > onnx_manifest.MINIMUM_COSINE
     assert [path.name for path in tmp_path.iterdir()] == ["export"]  # no temporary folder stays
     encoder = onnx_engine.load(tmp_path / "export")
     pixels = np.random.default_rng(1).integers(0, 256, (3, *reference.spec.preprocessing.size, 3), dtype=np.uint8)
@@ -133,11 +133,11 @@ def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.
     """An export that is refused does not touch the folder of an earlier one that passed."""
     reference = vit()
     export.write_export(reference, tmp_path / "export")
-    before = (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes()
-    monkeypatch.setattr(export_manifest, "MINIMUM_COSINE", 1.1)
+    before = (tmp_path / "export" / onnx_manifest.MANIFEST_NAME).read_bytes()
+    monkeypatch.setattr(onnx_manifest, "MINIMUM_COSINE", 1.1)
     with pytest.raises(ModelError):
         export.write_export(reference, tmp_path / "export")
-    assert (tmp_path / "export" / export_manifest.MANIFEST_NAME).read_bytes() == before
+    assert (tmp_path / "export" / onnx_manifest.MANIFEST_NAME).read_bytes() == before
 
 
 def test_a_full_disk_is_not_the_models_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pyt
     remove = shutil.rmtree
 
     def looks(path: Path, **options: Any) -> None:
-        there.append(export_manifest.is_export(folder))
+        there.append(onnx_manifest.is_export(folder))
         remove(path, **options)
 
     monkeypatch.setattr(shutil, "rmtree", looks)
@@ -182,7 +182,7 @@ def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Path, "rename", overtaken)
     export_cache.put_in_place(moved, folder)
-    assert export_manifest.is_export(folder)
+    assert onnx_manifest.is_export(folder)
 
 
 def test_half_precision_reference_is_refused(tmp_path: Path) -> None:
@@ -280,12 +280,12 @@ def half_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tor
 def test_graphs_over_safetensors_hold_no_weights(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
     """The graphs beside a checkpoint are small, name no path of this machine, and agree with PyTorch."""
     folder, reference = half_checkpoint
-    graphs = [folder / export_manifest.IMAGE_GRAPH, folder / export_manifest.TEXT_GRAPH]
+    graphs = [folder / onnx_manifest.IMAGE_GRAPH, folder / onnx_manifest.TEXT_GRAPH]
     assert sum(path.stat().st_size for path in graphs) < 400_000
     assert sorted(path.name for path in folder.iterdir()) == [
         "image.onnx", "open_clip_model.safetensors", "text.onnx", "zeroshot.json",
     ]  # fmt: skip
-    assert str(folder.parent) not in (folder / export_manifest.MANIFEST_NAME).read_text()
+    assert str(folder.parent) not in (folder / onnx_manifest.MANIFEST_NAME).read_text()
     encoder = onnx_engine.load(folder, model="tiny", source="built in")
     assert (encoder.spec.model, encoder.spec.source, encoder.spec.engine) == ("tiny", "built in", Engine.ONNX)
     assert encoder.spec.fingerprint == reference.spec.fingerprint
@@ -321,12 +321,12 @@ def test_weights_absent_from_the_safetensors_are_an_error(tmp_path: Path) -> Non
 def test_manifest_is_versioned_json(half_checkpoint: tuple[Path, TorchEncoder]) -> None:
     """The manifest reads back as it was written and says its version."""
     folder, _ = half_checkpoint
-    document = json.loads((folder / export_manifest.MANIFEST_NAME).read_text())
-    assert document["format"] == export_manifest.FORMAT
-    assert document["agreement"]["image"] > export_manifest.MINIMUM_COSINE
-    manifest = export_manifest.read_manifest(folder)
-    export_manifest.write_manifest(manifest, folder)
-    assert export_manifest.read_manifest(folder) == manifest
+    document = json.loads((folder / onnx_manifest.MANIFEST_NAME).read_text())
+    assert document["format"] == onnx_manifest.FORMAT
+    assert document["agreement"]["image"] > onnx_manifest.MINIMUM_COSINE
+    manifest = onnx_manifest.read_manifest(folder)
+    onnx_manifest.write_manifest(manifest, folder)
+    assert onnx_manifest.read_manifest(folder) == manifest
 
 
 @pytest.fixture
@@ -334,17 +334,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder with features of one kind and exports of four: good, old, interrupted and being written."""
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path))
     (tmp_path / FILE_NAME).touch()
-    kinds = (("a", "base", export_manifest.FORMAT), ("b", "large", 1), (".c-x", "", 0), (".d-x", "", 0))
+    kinds = (("a", "base", onnx_manifest.FORMAT), ("b", "large", 1), (".c-x", "", 0), (".d-x", "", 0))
     for name, model, version in kinds:
         folder = tmp_path / "exports" / name
         folder.mkdir(parents=True)
-        (folder / export_manifest.IMAGE_GRAPH).write_bytes(b"graph")
+        (folder / onnx_manifest.IMAGE_GRAPH).write_bytes(b"graph")
         (folder / "image.onnx.data").write_bytes(bytes(2_000_000))
         if model:
             document = {"format": version, "spec": {"model": model}}
-            (folder / export_manifest.MANIFEST_NAME).write_text(json.dumps(document))
+            (folder / onnx_manifest.MANIFEST_NAME).write_text(json.dumps(document))
         day = time.time() - 3.5 * 86_400
-        os.utime(folder / export_manifest.IMAGE_GRAPH, (day, day))
+        os.utime(folder / onnx_manifest.IMAGE_GRAPH, (day, day))
     return tmp_path
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from support.models import vit
-from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines import onnx_engine, onnx_manifest
 from zeroshot.engines.export import graphs
 from zeroshot.errors import ModelError
 from zeroshot.models.resolvers import builtin_folder
@@ -80,7 +80,7 @@ def test_folder_behind_a_link_works(folder: Path, tmp_path: Path) -> None:
     assert onnx_engine.load(link).encode_texts(["dog"]).shape == (1, 64)
 
 
-@pytest.mark.parametrize("name", [export_manifest.IMAGE_GRAPH, f"{export_manifest.TEXT_GRAPH}.data"])
+@pytest.mark.parametrize("name", [onnx_manifest.IMAGE_GRAPH, f"{onnx_manifest.TEXT_GRAPH}.data"])
 def test_file_cut_short_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     """A file of another size than the manifest says is named in the error."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
@@ -96,7 +96,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", [export_manifest.IMAGE_GRAPH, export_manifest.TEXT_GRAPH])
+@pytest.mark.parametrize("name", [onnx_manifest.IMAGE_GRAPH, onnx_manifest.TEXT_GRAPH])
 def test_damaged_graph_is_refused_at_load(folder: Path, tmp_path: Path, name: str) -> None:
     """A graph of the right size with another bit is an error with a hint before anything is encoded."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
@@ -109,7 +109,7 @@ def test_damaged_graph_is_refused_at_load(folder: Path, tmp_path: Path, name: st
 def test_damaged_data_is_refused_where_its_tower_is_opened(folder: Path, tmp_path: Path) -> None:
     """A bit of the weights that turned over is an error at their first use, and the other tower can still be used."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    flip_a_bit(damaged / f"{export_manifest.IMAGE_GRAPH}.data")
+    flip_a_bit(damaged / f"{onnx_manifest.IMAGE_GRAPH}.data")
     encoder = onnx_engine.load(damaged, remedy="do this")
     assert encoder.encode_texts(["dog"]).shape == (1, 64)
     with pytest.raises(ModelError, match=r"image\.onnx\.data is missing or damaged") as raised:
@@ -120,8 +120,8 @@ def test_damaged_data_is_refused_where_its_tower_is_opened(folder: Path, tmp_pat
 def test_loading_does_not_read_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only graphs are hashed until a tower is used: a run that finds its features in the cache needs no weights."""
     read: list[str] = []
-    hash_file = export_manifest._hash
-    monkeypatch.setattr(export_manifest, "_hash", lambda path: read.append(path.name) or hash_file(path))
+    hash_file = onnx_manifest._hash
+    monkeypatch.setattr(onnx_manifest, "_hash", lambda path: read.append(path.name) or hash_file(path))
     encoder = onnx_engine.load(folder)
     assert sorted(read) == ["image.onnx", "text.onnx"]
     encoder.encode_texts(["dog"])
@@ -146,7 +146,7 @@ def test_loading_does_not_read_the_weights(folder: Path, monkeypatch: pytest.Mon
 def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: Path, key: str, value: object) -> None:
     """A manifest of another version or shape is refused, not half understood."""
     damaged = shutil.copytree(folder, tmp_path / "damaged")
-    path = damaged / export_manifest.MANIFEST_NAME
+    path = damaged / onnx_manifest.MANIFEST_NAME
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
     with pytest.raises(ModelError):
         onnx_engine.load(damaged).encode_texts(["dog"])
@@ -154,9 +154,9 @@ def test_manifest_that_cannot_be_used_is_a_model_error(folder: Path, tmp_path: P
 
 def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None:
     """A folder counts as an export when its graphs and manifest are all there."""
-    assert export_manifest.is_export(folder)
-    assert not export_manifest.is_export(tmp_path)
-    assert not export_manifest.is_export(tmp_path / ("n" * 300))
+    assert onnx_manifest.is_export(folder)
+    assert not onnx_manifest.is_export(tmp_path)
+    assert not onnx_manifest.is_export(tmp_path / ("n" * 300))
 
 
 @pytest.mark.parametrize(
@@ -208,12 +208,12 @@ def test_export_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> None
 def test_an_altered_manifest_is_one_error(tmp_path: Path, keys: tuple[str, ...], value: object) -> None:
     """Whatever stands in a manifest, loading or encoding raises an error with the remedy, and never anything else."""
     folder = shutil.copytree(builtin_folder(), tmp_path / "tiny")
-    document = json.loads((folder / export_manifest.MANIFEST_NAME).read_text())
+    document = json.loads((folder / onnx_manifest.MANIFEST_NAME).read_text())
     place = document
     for key in keys[:-1]:
         place = place[key]
     place[keys[-1]] = value
-    (folder / export_manifest.MANIFEST_NAME).write_text(json.dumps(document))
+    (folder / onnx_manifest.MANIFEST_NAME).write_text(json.dumps(document))
     with pytest.raises(ModelError) as refused:
         encoder = onnx_engine.load(folder, remedy="the remedy")
         encoder.encode_texts(["a cat"])

@@ -9,7 +9,7 @@ import pytest
 
 from support.models import SENTENCES, vit
 from zeroshot.encoder import Precision
-from zeroshot.engines import export_manifest, onnx_engine
+from zeroshot.engines import onnx_engine, onnx_manifest
 from zeroshot.engines.export import graphs, reference_inputs
 from zeroshot.engines.export.quantise import quantise
 from zeroshot.errors import ModelError
@@ -54,7 +54,7 @@ def test_agreement_is_measured_and_kept(folder: Path) -> None:
     manifest = quantise(folder)
     assert manifest.int8 is not None
     assert 0.95 < min(manifest.int8.image, manifest.int8.text) < 1
-    assert export_manifest.read_manifest(folder) == manifest
+    assert onnx_manifest.read_manifest(folder) == manifest
     encoder, small = onnx_engine.load(folder), onnx_engine.load(folder, int8=True)
     assert str(small.spec.precision) == "int8"
     assert small.spec.fingerprint != encoder.spec.fingerprint
@@ -65,7 +65,7 @@ def test_agreement_is_measured_and_kept(folder: Path) -> None:
 
 def test_neighbours_change_nothing(folder: Path) -> None:
     """An image's and a sentence's 8-bit features are the same alone as among others, in whatever order."""
-    if export_manifest.read_manifest(folder).int8 is None:
+    if onnx_manifest.read_manifest(folder).int8 is None:
         quantise(folder)
     small = onnx_engine.load(folder, int8=True)
     images = reference_inputs.reference_images(*small.spec.preprocessing.size)

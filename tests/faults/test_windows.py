@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot.engines import export_manifest
+from zeroshot.engines import onnx_manifest
 from zeroshot.engines.export import export_cache
 from zeroshot.enums import Format, Placement
 from zeroshot.errors import OutputError
@@ -125,12 +125,12 @@ def test_an_export_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     """A folder of that name goes out of the way first; a file is flushed through a handle that may write."""
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / export_manifest.MANIFEST_NAME).write_text(name)
-    disk.sync_file(tmp_path / "new" / export_manifest.MANIFEST_NAME)
+        (tmp_path / name / onnx_manifest.MANIFEST_NAME).write_text(name)
+    disk.sync_file(tmp_path / "new" / onnx_manifest.MANIFEST_NAME)
     disk.sync_folder(tmp_path)
     export_cache.put_in_place(tmp_path / "new", tmp_path / "old")
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
-    assert (tmp_path / "old" / export_manifest.MANIFEST_NAME).read_text() == "new"
+    assert (tmp_path / "old" / onnx_manifest.MANIFEST_NAME).read_text() == "new"
 
 
 def test_ctrl_break_stops_a_run_and_no_signal_is_missed_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

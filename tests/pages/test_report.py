@@ -26,10 +26,10 @@ from zeroshot.evaluation.evaluate import Run, encode_dataset, evaluate
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.output.report import ClassifyReport, eval_report, plots
 from zeroshot.output.report.confusion import _heat
+from zeroshot.output.report.embedded_images import make_thumbnails
 from zeroshot.output.report.gallery import Sample
 from zeroshot.output.report.markup import escape, tag
 from zeroshot.output.report.matrix import build_matrix
-from zeroshot.output.report.thumbnails import make_thumbnails
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.results import Failure, Prediction, Ranked
@@ -202,7 +202,7 @@ class TestFile:
         coarse = generator.integers(0, 255, size=(100, 24, 32, 3), dtype=np.uint8)
         report = ClassifyReport()
         top = tuple(Ranked(f"label number {index}", 0.2, 0.3, 3.0) for index in range(5))
-        monkeypatch.setattr("zeroshot.output.report.thumbnails._MANY", 50)
+        monkeypatch.setattr("zeroshot.output.report.embedded_images._MANY", 50)
         for index, pixels in enumerate(coarse):
             path = tmp_path / f"a picture with a name of usual length {index}.jpg"
             Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(path)

@@ -19,7 +19,7 @@ from PIL import Image
 from support.fakes import FakeEncoder
 from zeroshot.encoder import Preprocessing
 from zeroshot.enums import ResizeMode
-from zeroshot.features import behaviour, cache
+from zeroshot.features import cache, decoder_fingerprint
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
 from zeroshot.images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
@@ -435,9 +435,9 @@ def test_an_upgrade_that_changes_no_pixel_keeps_the_key(store: FeatureCache, mon
     spec = replace(FakeEncoder().spec, preprocessing=SQUASHED)
     before = store.image_key(spec, HOW)
     measured: list[Preprocessing] = []
-    measure = behaviour.measure
+    measure = decoder_fingerprint.measure
     monkeypatch.setattr(cache, "measure", lambda how: measured.append(how) or measure(how))
-    monkeypatch.setattr(behaviour, "__version__", "999")
+    monkeypatch.setattr(decoder_fingerprint, "__version__", "999")
     assert store.image_key(spec, HOW) == store.image_key(spec, HOW) == before
     assert measured == [SQUASHED]
 
@@ -459,7 +459,7 @@ def test_another_order_of_passes_is_another_key(store: FeatureCache, monkeypatch
             return resize(self, size, *rest)  # type: ignore[arg-type]
 
         monkeypatch.setattr(Image.Image, "resize", in_order)
-        monkeypatch.setattr(behaviour, "__version__", f"height first: {height_first}")
+        monkeypatch.setattr(decoder_fingerprint, "__version__", f"height first: {height_first}")
         keys.append([store.image_key(spec, HOW) for spec in (squashing, cropping)])
     assert keys[0][0] != keys[1][0]
     assert keys[0][1] == keys[1][1]
@@ -467,11 +467,13 @@ def test_another_order_of_passes_is_another_key(store: FeatureCache, monkeypatch
 
 def test_another_decision_about_a_mode_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a decoder makes of an image counts like what resizing makes of it."""
-    before = behaviour.measure(SQUASHED)
-    assert behaviour.measure(SQUASHED) == before
-    decode = behaviour.decode
-    monkeypatch.setattr(behaviour, "decode", lambda file, how: decode(file, how).point(lambda value: value ^ 1))
-    assert behaviour.measure(SQUASHED) != before
+    before = decoder_fingerprint.measure(SQUASHED)
+    assert decoder_fingerprint.measure(SQUASHED) == before
+    decode = decoder_fingerprint.decode
+    monkeypatch.setattr(
+        decoder_fingerprint, "decode", lambda file, how: decode(file, how).point(lambda value: value ^ 1)
+    )
+    assert decoder_fingerprint.measure(SQUASHED) != before
 
 
 def test_measuring_needs_no_cache_that_works(tmp_path: Path, warnings: list[str]) -> None:

@@ -12,10 +12,10 @@ from zeroshot.classifier import Decision, build_classifier
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, LabelError, OutputError
 from zeroshot.evaluation.datasets import load_targets
+from zeroshot.explore.best_answers import Columns, score
 from zeroshot.explore.corrections import HEADER, Corrections, Said
 from zeroshot.explore.label_text import read_label_text, to_option, to_yaml
 from zeroshot.explore.queries import add_up, parse_terms
-from zeroshot.explore.scoring import Columns, score
 from zeroshot.explore.sorting import Marks, Sorting, rank
 from zeroshot.prompts.labels import LabelSet, parse_label_yaml
 from zeroshot.prompts.template_sets import from_templates

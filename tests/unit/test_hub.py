@@ -21,7 +21,7 @@ from support.hub_server import COMMIT, Server, etag, serve
 from zeroshot.errors import ModelError
 from zeroshot.models import resolvers
 from zeroshot.models.checkpoint_files import WEIGHTS
-from zeroshot.models.hub import download, questions
+from zeroshot.models.hub import download, metadata
 
 REPO = "org/model"
 CONFIGURATION = {
@@ -61,7 +61,7 @@ def server(running: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(questions, "RETRY_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(metadata, "RETRY_PAUSE_SECONDS", 0.0)
     huggingface_hub.close_session()
     return running
 
@@ -359,7 +359,7 @@ class TestNoNetwork:
         self.check(refused())
 
     def test_a_hub_that_never_answers(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(questions, "_ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr(metadata, "_ANSWER_SECONDS", 0.3)
         server.faults.silent = True
         begin = time.monotonic()
         error = refused()
@@ -368,7 +368,7 @@ class TestNoNetwork:
         assert "did not answer" in error.message or "timed out" in error.message
 
     def test_a_name_lookup_that_hangs(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(questions, "_ANSWER_SECONDS", 0.3)
+        monkeypatch.setattr(metadata, "_ANSWER_SECONDS", 0.3)
         monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: time.sleep(3))
         begin = time.monotonic()
         self.check(refused())

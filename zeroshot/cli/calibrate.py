@@ -9,7 +9,7 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError
-from . import console, groups, labelled, options
+from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def calibrate(
     target_precision: Annotated[
         float | None,

@@ -16,11 +16,11 @@ import typer
 
 from ..enums import Format
 from ..errors import ExitCode, UsageError, nearest
+from ..messages import some_of
 from ..results import Failure, Record
-from ..strings import some_of
-from . import console, groups, options, priors
+from . import console, option_groups, options, priors
 from .classifiers import apply_calibration, prepare_classifier
-from .inputs import InputOptions, check_readable
+from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
 from .option_values import choose_record_format, parse_fields
@@ -148,7 +148,7 @@ class OutputOptions:
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def classify(
     threshold: options.Threshold = None,
     calibration: options.Calibration = None,

@@ -8,12 +8,12 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode
-from . import console, groups, options
+from . import console, option_groups, options
 from .option_values import choose_report_format
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def compare(
     first: Annotated[
         str, typer.Argument(help="A run: JSON that `zeroshot eval` wrote.", metavar="A.json"), options.Use.READ

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, ParamSpec
 import typer
 
 from ..errors import MORE_MEMORY, ExitCode, ZeroshotError
-from ..strings import and_more, printable
+from ..messages import and_more, printable
 from ..system import signals
 from ..system.memory import is_out_of_memory
 from . import console, status_line

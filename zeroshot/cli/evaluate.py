@@ -12,10 +12,10 @@ import typer
 
 from ..enums import ReportFormat, Score
 from ..errors import ExitCode, UsageError
-from . import console, groups, labelled, options, priors
+from . import console, labelled, option_groups, options, priors
 from .classifiers import prepare_classifier
 from .few_shot import parse_shots, write_curve
-from .inputs import check_readable
+from .input_options import check_readable
 from .label_options import read_learned, read_templates
 from .model_options import ModelListOptions, ModelOptions
 from .option_values import choose_report_format, parse_bar
@@ -34,7 +34,7 @@ _METRICS = ("top1", "top5", "mean_recall")
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def evaluate(
     prompts: options.SeveralPrompts = None,
     template: options.Template = None,

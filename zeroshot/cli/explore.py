@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ExitCode, InputError, UsageError, ZeroshotError
-from . import console, groups, options
-from .inputs import check_readable
+from . import console, option_groups, options
+from .input_options import check_readable
 from .label_options import LabelOptions, read_labels, read_templates
 from .model_options import ModelOptions
 from .pipeline_options import ImageOptions
@@ -23,7 +23,7 @@ _EXTRA = "pip install 'zeroshot[explore]'"
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def explore(
     folder: Annotated[str, typer.Argument(help="The folder of images.", metavar="DIR", show_default=False)],
     threshold: options.Threshold = None,

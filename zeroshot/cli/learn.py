@@ -10,7 +10,7 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError, nearest
-from . import console, groups, labelled, options
+from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
 from .label_options import read_labels, read_templates
 from .model_options import ModelOptions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def learn(
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..enums import ReportFormat
-from . import console, groups, options
+from . import console, option_groups, options
 from .completion import complete_model
 from .model_options import ModelOptions, read_preprocess
 
@@ -89,7 +89,7 @@ def _list_as_json(every: bool) -> str:
 
 @app.command("pull", short_help="Download a model, and export it for quick starts.")
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def pull(
     model: Name = None,
     pretrained: options.Pretrained = None,
@@ -124,7 +124,7 @@ def pull(
 
 @app.command("info", short_help="Show what a model is, and its card.")
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def info(
     model: Name = None,
     pretrained: options.Pretrained = None,

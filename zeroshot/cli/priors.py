@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..encoder import Features
     from ..features.pipeline import Encoded
     from ..prompts.labels import LabelSet
-    from .inputs import InputOptions
+    from .input_options import InputOptions
 
 Prior = Annotated[
     str | None,

@@ -10,9 +10,9 @@ import typer
 
 from ..enums import Device, Format, PartFormat, ReportFormat
 from ..errors import ExitCode, UsageError
-from . import console, groups, options
+from . import console, option_groups, options
 from .classifiers import apply_calibration, prepare_classifier
-from .inputs import InputOptions, check_readable
+from .input_options import InputOptions, check_readable
 from .label_options import LabelOptions
 from .model_options import ModelOptions, read_preprocess
 from .option_values import choose_record_format, parse_fields
@@ -44,7 +44,7 @@ class PlannedImages:
 
 @app.command()
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def plan(
     into: Annotated[
         str,
@@ -237,7 +237,7 @@ def status(
 
 @app.command()
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def merge(
     run: Run,
     output: Annotated[

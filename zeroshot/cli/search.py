@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
-from . import console, groups, options
-from .inputs import InputOptions, check_readable
+from . import console, option_groups, options
+from .input_options import InputOptions, check_readable
 from .label_options import read_learned
 from .model_options import ModelOptions
 from .option_values import choose_record_format
@@ -41,7 +41,7 @@ class SearchOptions(InputOptions):
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def search(
     like: Annotated[
         list[str] | None,
@@ -187,7 +187,7 @@ def _check_words(paths: Sequence[str], text: str) -> None:
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def features(
     output: Annotated[
         Path,

@@ -14,13 +14,13 @@ import typer
 
 from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
+from ..messages import printable
 from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
-from ..strings import printable
 from ..system.signals import finish_each
-from . import console, groups, options
+from . import console, option_groups, options
 from .classifiers import apply_calibration, prepare_classifier
-from .inputs import InputOptions, check_readable
+from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
 from .pipeline_options import ImageOptions
@@ -40,7 +40,7 @@ PlanFormatOption = Annotated[
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def sort(
     into: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode
-from . import completion, console, groups, labelled, options
+from . import completion, console, labelled, option_groups, options
 from .classifiers import prepare_classifier
 from .label_options import read_templates
 from .model_options import ModelOptions
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @console.reports_errors
-@groups.expand_option_groups
+@option_groups.expand_option_groups
 def tune(
     prompts: Annotated[
         str | None,

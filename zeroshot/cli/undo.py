@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
-from ..strings import printable
+from ..messages import printable
 from ..system.signals import finish_each
 from . import console
 

@@ -24,7 +24,7 @@ from ..models.checkpoint import Files, Source
 from ..models.hub import download
 from ..models.weights_file import hash_file
 from ..system.folders import exports_folder
-from . import export_manifest, onnx_engine
+from . import onnx_engine, onnx_manifest
 
 _ONNX_PRECISIONS = (Precision.AUTO, Precision.FP32, Precision.INT8)
 
@@ -146,7 +146,7 @@ def _load_int8(files: Files, folder: Path | None) -> Encoder:
         raise ModelError(f"{files.source.model} has no export to make 8-bit graphs of", _remedy(files, None))
     remedy = _remedy(files, folder)
     _check_belongs(files, folder)
-    if export_manifest.read_manifest(folder, remedy).int8 is None:
+    if onnx_manifest.read_manifest(folder, remedy).int8 is None:
         from .export import quantise
 
         with _explaining(folder):
@@ -172,7 +172,7 @@ def _check_belongs(files: Files, folder: Path) -> None:
     if folder != files.folder or folder == resolvers.builtin_folder():
         return
     remedy = _remedy(files, folder)
-    spec = export_manifest.read_manifest(folder, remedy).spec
+    spec = onnx_manifest.read_manifest(folder, remedy).spec
     made_of = (spec.configuration, spec.preprocessing, spec.weights_sha256)
     if made_of != (files.configuration, files.preprocessing, hash_file(files.weights)):
         raise ModelError(f"the export in {folder} was made of other weights or another configuration", remedy)
@@ -188,14 +188,14 @@ def _remedy(files: Files, folder: Path | None) -> str:
     if folder is None:
         return f"{pull} makes one"
     if folder == files.folder:  # it is preferred to one in the cache, so that making that would not help
-        return f"remove {folder / export_manifest.MANIFEST_NAME}, then {pull} exports the model again"
+        return f"remove {folder / onnx_manifest.MANIFEST_NAME}, then {pull} exports the model again"
     return f"{pull} exports it again"
 
 
 def find_export(files: Files) -> Path | None:
     """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
     candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
-    return next((folder for folder in candidates if export_manifest.is_export(folder)), None)
+    return next((folder for folder in candidates if onnx_manifest.is_export(folder)), None)
 
 
 def export_folder(files: Files) -> Path:

@@ -13,10 +13,10 @@ import numpy as np
 from ..encoder import EncoderSpec, Features, Pixels
 from ..enums import Engine, Precision
 from ..errors import MORE_MEMORY, ModelError, ResourceError
-from ..strings import as_many
+from ..messages import as_many
 from ..system.installed import available_cores, versions
 from ..system.memory import is_out_of_memory
-from .export_manifest import (
+from .onnx_manifest import (
     IMAGE_GRAPH,
     MANIFEST_NAME,
     REMAKE,

@@ -13,10 +13,10 @@ import numpy as np
 from ..encoder import Device, EncoderSpec, Features, Pixels, Precision, Preprocessing
 from ..errors import MORE_MEMORY, ModelError, ResourceError
 from ..images.preprocess import normalise
-from ..strings import as_many
+from ..messages import as_many
 from ..system.installed import available_cores
 from ..system.memory import is_out_of_memory
-from .short_text import by_length, short_text_tower
+from .unpadded_text import by_length, unpadded_text_tower
 
 _TEXT_BATCH = 256
 
@@ -38,7 +38,7 @@ class TorchEncoder:
         self._tokenizer = tokenizer
         self._spec = spec
         self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
-        self._text_tower = short_text_tower(model)
+        self._text_tower = unpadded_text_tower(model)
         self._probed: set[str] = set()
         torch.set_num_threads(available_cores())
 

@@ -21,11 +21,11 @@ import numpy.typing as npt
 from ..errors import InputError, LabelError, nearest
 from ..images.camera import describe_passed_over
 from ..images.paths import is_folder, is_skipped, natural_key, walk
+from ..messages import some_of
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, LabelSet, normalise
 from ..prompts.spelling import clean_word
 from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
-from ..strings import some_of
 
 MAX_TABLE_BYTES = 500_000_000
 """Limit of a table of images: some millions of lines."""

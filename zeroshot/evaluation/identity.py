@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..classifier import Classifier
 from ..encoder import EncoderSpec
-from ..strings import some_of
+from ..messages import some_of
 
 
 @dataclass(frozen=True, slots=True)

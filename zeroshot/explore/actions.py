@@ -13,6 +13,7 @@ from typing import Any
 from ..classifier import Decision
 from ..enums import Placement
 from ..errors import InputError, ZeroshotError
+from ..messages import printable
 from ..output.destination import check_folder
 from ..output.render.records import to_json
 from ..prompts.labels import LabelSet
@@ -21,7 +22,6 @@ from ..sort.journal import Journal
 from ..sort.mover import carry_out, settle_earlier, undo
 from ..sort.names import folder_names
 from ..sort.plan import Stay, Step, make_plan, select_inputs
-from ..strings import printable
 from .collection import absolute
 from .label_text import to_option, to_yaml
 from .session import Session, read_templates

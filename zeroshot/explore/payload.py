@@ -8,8 +8,8 @@ from pathlib import PurePath
 from typing import Any
 
 from ..evaluation.statistics import wilson
+from ..messages import printable
 from ..prompts.template_sets import prompts_for
-from ..strings import printable
 from .collection import absolute
 from .security import Token
 from .session import Session

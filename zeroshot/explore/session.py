@@ -18,11 +18,11 @@ from ..features.pipeline import Pipeline
 from ..prompts.labels import LabelSet
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..search import build_query
+from .best_answers import Columns, Scored, score
 from .collection import Collection, absolute
 from .corrections import Corrections, Said
 from .label_text import read_label_text
 from .queries import add_up, parse_terms
-from .scoring import Columns, Scored, score
 from .sorting import Marks, Ranking, Sorting, rank
 from .view import Asked, GoneError, View
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ..classifier import Classifier
 from ..encoder import Features
-from .scoring import Floats, Indices, Scored
+from .best_answers import Floats, Indices, Scored
 
 _NEAR = 0.2
 """Difference of probability up to which two labels compete for an image."""

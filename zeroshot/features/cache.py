@@ -25,8 +25,8 @@ from ..encoder import EncoderSpec, Features
 from ..images.decode import DecodeOptions
 from ..system.folders import cache_folder
 from ..system.sizes import parse_size
-from .behaviour import measure, who_opens
 from .database import Database, Warn
+from .decoder_fingerprint import measure, who_opens
 from .keys import FileState, image_key
 
 _SCHEMA = 2

@@ -58,7 +58,7 @@ def image_key(spec: EncoderSpec, how: DecodeOptions, made: bytes) -> bytes:
         spec: The model.
         how: How files are opened. A limit of pixels that is not the default changes no feature, but what has one: an
             image beyond it must fail with a cache as it does without.
-        made: What the installed libraries make of an image, see `behaviour.measure`.
+        made: What the installed libraries make of an image, see `decoder_fingerprint.measure`.
     """
     limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
     decisive = [spec.fingerprint, how.exif, how.draft, limit, made.hex()]

@@ -30,7 +30,7 @@ from ..images.decode import DecodeOptions, decode
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
 from ..images.sources.opening import open_file, stamp_of
-from ..strings import as_many
+from ..messages import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from ..system.installed import available_cores
 from .cache import FeatureCache

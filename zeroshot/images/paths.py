@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from ..errors import ImageError, InputError
-from ..strings import as_many
+from ..messages import as_many
 from .camera import describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES
 from .sources.names import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..encoder import Encoder, average
-from ..strings import and_more
+from ..messages import and_more
 from .labels import LabelSet, normalise
 from .template_sets import TemplateSet, placeholder_fault, prompts_for
 from .validation import check_control_tokens, check_encodable, find_truncated

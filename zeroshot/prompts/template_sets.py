@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import PromptError, nearest
+from ..messages import as_many
 from ..models import open_clip_tables
-from ..strings import as_many
 from .labels import Label
 from .yaml_files import SUFFIXES, parse_yaml, read_text
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..encoder import Encoder, EncoderSpec, Features, Score
 from ..errors import LabelError
-from ..strings import some_of
+from ..messages import some_of
 from .labels import Label
 
 _SAME = 1 - 1e-6

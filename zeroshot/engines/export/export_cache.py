@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...system import disk
 from ...system.folders import exports_folder
-from ..export_manifest import FORMAT, IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, is_export
+from ..onnx_manifest import FORMAT, IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, is_export
 
 _DAY = 86_400
 

@@ -23,7 +23,8 @@ from ...enums import Precision
 from ...errors import ModelError
 from ...system.disk import sync_file
 from ...system.installed import available_cores
-from ..export_manifest import (
+from ..onnx_engine import OnnxEncoder, open_tokenizer
+from ..onnx_manifest import (
     IMAGE_GRAPH,
     TEXT_GRAPH,
     TOKENIZER_NAME,
@@ -33,7 +34,6 @@ from ..export_manifest import (
     TextGraph,
     write_manifest,
 )
-from ..onnx_engine import OnnxEncoder, open_tokenizer
 from .export_cache import marked_busy, open_to_others, put_in_place
 from .reference_inputs import REFERENCE_TEXTS, measure_agreement, reference_images
 

@@ -17,7 +17,8 @@ from typing import Any
 from ...enums import Precision
 from ...errors import ModelError
 from ...system.installed import available_cores
-from ..export_manifest import (
+from ..onnx_engine import OnnxEncoder, load
+from ..onnx_manifest import (
     IMAGE_GRAPH,
     REMAKE,
     TEXT_GRAPH,
@@ -29,7 +30,6 @@ from ..export_manifest import (
     read_manifest,
     write_manifest,
 )
-from ..onnx_engine import OnnxEncoder, load
 from .export_cache import marked_busy, open_to_others
 from .reference_inputs import measure_agreement
 

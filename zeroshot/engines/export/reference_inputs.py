@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...encoder import Encoder, Features, Pixels
-from ..export_manifest import Agreement
+from ..onnx_manifest import Agreement
 
 REFERENCE_TEXTS = (
     "",

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as functional
 
 from ...encoder import Preprocessing
-from ..export_manifest import TextGraph
+from ..onnx_manifest import TextGraph
 
 
 def image_tower(model: Any, how: Preprocessing) -> nn.Module:

@@ -27,9 +27,9 @@ from typing import TYPE_CHECKING
 from ...errors import ModelError
 from ...system.sizes import in_bytes
 from ..checkpoint_files import CONFIGS, PREPROCESSOR_NAMES, TOKENIZER_PATTERNS, WEIGHTS, largest
-from . import questions
+from . import metadata
 from .errors import cache_folder, endpoint, full, one_line, refused
-from .questions import ask, list_names, metadata, transport_error
+from .metadata import ask, file_metadata, list_names, transport_error
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -129,7 +129,7 @@ def fetch_snapshot(
 def _fetch_first(repo: str, names: Sequence[str], revision: str, on_progress: Report | None) -> tuple[Path, str]:
     """Download the first of `names` that the hub has into the cache; return its path and the commit it is from."""
     for name in names:
-        known = ask(repo, partial(metadata, repo, name, revision))
+        known = ask(repo, partial(file_metadata, repo, name, revision))
         if known is None:
             continue
         commit = str(known.commit_hash)
@@ -200,7 +200,7 @@ def _download(repo: str, name: str, known: HfFileMetadata, begun: Path, on_progr
             if error.response.status_code < 500 or retried:
                 raise refused(repo, error) from error
             retried = True
-            time.sleep(questions.RETRY_PAUSE_SECONDS)
+            time.sleep(metadata.RETRY_PAUSE_SECONDS)
             continue
         except transport_error() as error:
             reason = str(error) or type(error).__name__

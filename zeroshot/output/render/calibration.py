@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...evaluation.calibrate import MIN_ANSWERED, Fit
-from ...strings import printable
+from ...messages import printable
 from .evaluation import percent, with_interval
 
 

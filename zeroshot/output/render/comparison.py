@@ -8,8 +8,8 @@ from typing import Any
 
 from ...evaluation.compare import Comparison, Paired
 from ...evaluation.run_file import Answer, RunFile
+from ...messages import and_more, printable
 from ...results import significant
-from ...strings import and_more, printable
 from .evaluation import p_value, with_interval
 
 COMPARE_FORMAT = "zeroshot-compare"

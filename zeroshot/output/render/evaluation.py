@@ -17,8 +17,8 @@ from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
 from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
+from ...messages import and_more, printable, some_of
 from ...results import Manifest, significant
-from ...strings import and_more, printable, some_of
 from .records import to_json
 
 GRID_FORMAT = "zeroshot-eval-grid"

@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 
 from ...encoder import EncoderSpec
 from ...enums import Format
+from ...messages import printable
 from ...results import significant
 from ...search import Found
-from ...strings import printable
 from .records import format_row, guard_cell, to_json
 
 SEARCH_FORMAT = "zeroshot-search"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...evaluation.learning import Learning
-from ...strings import printable
+from ...messages import printable
 from .evaluation import percent, with_interval
 
 _SHOWN = 40

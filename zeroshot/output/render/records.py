@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 from rich.cells import cell_len, set_cell_size
 
 from ...enums import Field, Format
+from ...messages import printable
 from ...results import Failure, Manifest, Ranked, Record
-from ...strings import printable
 
 CLASSIFY_FORMAT = "zeroshot-classify"
 JSON_VERSION = 1

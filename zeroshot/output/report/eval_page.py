@@ -16,9 +16,9 @@ from ...features.pipeline import Pipeline
 from ..render.evaluation import percent
 from . import plots
 from .confusion import build_confusion, describe_mistakes
+from .embedded_images import make_thumbnails
 from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View
 from .page import Cell, Section, Table, Tile, build_page, count, failures_section, manifest_section
-from .thumbnails import make_thumbnails
 
 FEATURED = 24
 """Images among the suspected label errors."""

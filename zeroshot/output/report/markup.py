@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from ...strings import printable
+from ...messages import printable
 
 Safe = markupsafe.Markup
 Content = str | float | int | None

@@ -24,7 +24,7 @@ _NAME = re.compile(r"\w[\w.+=-]{0,200}", re.ASCII)
 _T = TypeVar("_T")
 
 
-def metadata(repo: str, name: str, revision: str) -> HfFileMetadata | None:
+def file_metadata(repo: str, name: str, revision: str) -> HfFileMetadata | None:
     """Ask the hub for a file's commit, tag and size; None if the repository has no such file.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Strings as callers pass them and as terminals take them. Imports nothing, so that what only lists is quick."""
+"""Text of messages, safe to show; one text or several. Imports nothing, so that what only lists is quick."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ..errors import InputError, UsageError
-from ..strings import some_of
+from ..messages import some_of
 from . import console, options
 
 if TYPE_CHECKING:

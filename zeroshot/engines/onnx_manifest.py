@@ -16,7 +16,7 @@ from typing import Any
 
 from ..encoder import EncoderSpec
 from ..errors import ModelError
-from . import export_fields as fields
+from . import onnx_manifest_fields as fields
 
 MANIFEST_NAME = "zeroshot.json"
 IMAGE_GRAPH = "image.onnx"

@@ -15,7 +15,7 @@ def by_length(tokens: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return np.argsort(lengths, kind="stable"), lengths
 
 
-def short_text_tower(model: Any) -> Any:
+def unpadded_text_tower(model: Any) -> Any:
     """Return a text tower that reads only as many positions as it is given, or None where that would change it.
 
     A causal tower pooled at the end-of-text token (the highest id, so found by argmax) never looks beyond it, so
