@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from zeroshot import load_encoder, load_folder, load_templates
-from zeroshot.classifier import Classifier, build_classifier
+from zeroshot.classifier import build_classifier
 from zeroshot.evaluation.compare import pair
 from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset
 from zeroshot.evaluation.few_shot import METHODS, trace_curve
@@ -28,6 +28,7 @@ from zeroshot.evaluation.priors import estimate_shares, with_shares
 from zeroshot.evaluation.statistics import calibration_error, log_softmax, reliability
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline
+from zeroshot.scoring import Classifier
 
 SHOTS = (1, 2, 4, 8, 16)
 NEIGHBOURS, MIX, ROUNDS = 10, 0.5, 20

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from zeroshot.classifier import Decision, build_classifier, classify_paths
+from zeroshot.classifier import build_classifier, classify_paths
 from zeroshot.encoder import Encoder
 from zeroshot.engines import choose, torch_loading
 from zeroshot.enums import Device, Engine, Precision
@@ -37,6 +37,7 @@ from zeroshot.models import resolvers
 from zeroshot.prompts.labels import parse_labels
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.results import Prediction
+from zeroshot.scoring import Decision
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 CLIP_IMAGE = "https://raw.githubusercontent.com/openai/CLIP/main/CLIP.png"

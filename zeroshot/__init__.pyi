@@ -1,5 +1,3 @@
-from .classifier import Classifier as Classifier
-from .classifier import Decision as Decision
 from .classifier import build_classifier as build_classifier
 from .classifier import classify_paths as classify_paths
 from .encoder import Encoder as Encoder
@@ -40,6 +38,8 @@ from .results import Failure as Failure
 from .results import Prediction as Prediction
 from .results import Ranked as Ranked
 from .results import Record as Record
+from .scoring import Classifier as Classifier
+from .scoring import Decision as Decision
 from .search import Found as Found
 from .search import Hit as Hit
 from .search import build_query as build_query

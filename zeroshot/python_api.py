@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .classifier import Decision, build_classifier, build_records
+from .classifier import build_classifier, build_records
 from .encoder import Encoder
 from .engines.choose import load_encoder
 from .enums import Placement, Score
@@ -18,6 +18,7 @@ from .features.pipeline import Pipeline
 from .prompts.labels import Label, LabelSet, as_labels
 from .prompts.template_sets import DEFAULT, TemplateSet, as_templates
 from .results import Record
+from .scoring import Decision
 from .search import search
 from .sort.journal import Journal
 from .sort.mover import Outcome, Undone, carry_out, settle_earlier, undo

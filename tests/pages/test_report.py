@@ -19,7 +19,7 @@ from PIL import Image
 
 from support.browser import Page, find_chromium, open_browser
 from support.fakes import FakeEncoder
-from zeroshot.classifier import Decision, build_classifier, build_manifest, classify_paths
+from zeroshot.classifier import build_classifier, build_manifest, classify_paths
 from zeroshot.evaluation import statistics
 from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import Run, encode_dataset, evaluate
@@ -33,6 +33,7 @@ from zeroshot.output.report.matrix import build_matrix
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.results import Failure, Prediction, Ranked
+from zeroshot.scoring import Decision
 
 ATTACK = "<script>document.title='owned'</script>"
 HOSTILE = (

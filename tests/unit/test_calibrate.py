@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from support.fakes import FakeEncoder
-from zeroshot.classifier import Classifier, build_classifier
+from zeroshot.classifier import build_classifier
 from zeroshot.cli.calibrate import calibrate as calibrate_command
 from zeroshot.enums import Precision, Score
 from zeroshot.errors import InputError
@@ -23,6 +23,7 @@ from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.holdout import MIN_IMAGES, halve, split_halves
 from zeroshot.prompts.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet, from_templates, load_templates
+from zeroshot.scoring import Classifier
 
 app = typer.Typer()
 app.command()(calibrate_command)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeEncoder
-from zeroshot.classifier import Classifier, Decision, build_classifier, choose_score, sigmoid, softmax
+from zeroshot.classifier import build_classifier
 from zeroshot.encoder import Features, average
 from zeroshot.enums import Score
 from zeroshot.errors import LabelError, ModelError, UsageError
 from zeroshot.prompts.labels import Label, LabelSet, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.scoring import Classifier, Decision, choose_score, sigmoid, softmax
 
 PLAIN = TemplateSet("plain", ("{}",))
 

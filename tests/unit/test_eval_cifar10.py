@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from support import ROOT
-from zeroshot.classifier import Classifier, build_classifier
+from zeroshot.classifier import build_classifier
 from zeroshot.engines.choose import load_encoder
 from zeroshot.evaluation.calibrate import calibrate
 from zeroshot.evaluation.datasets import load_folder
@@ -21,6 +21,7 @@ from zeroshot.evaluation.holdout import halve
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.models.resolvers import builtin_folder
 from zeroshot.prompts.template_sets import load_templates
+from zeroshot.scoring import Classifier
 
 ARCHIVE = ROOT.parent / "shared" / "photos64" / "test-cifar10-00.zip"
 

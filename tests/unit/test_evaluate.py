@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeEncoder
-from zeroshot.classifier import Classifier, softmax
 from zeroshot.enums import Score
 from zeroshot.errors import InputError
 from zeroshot.evaluation import label_issues
@@ -17,6 +16,7 @@ from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset, evaluat
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.scoring import Classifier, softmax
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the dev extra")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeEncoder
-from zeroshot.classifier import Decision, build_classifier
+from zeroshot.classifier import build_classifier
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, LabelError, OutputError
 from zeroshot.evaluation.datasets import load_targets
@@ -19,6 +19,7 @@ from zeroshot.explore.queries import add_up, parse_terms
 from zeroshot.explore.sorting import Marks, Sorting, rank
 from zeroshot.prompts.labels import LabelSet, parse_label_yaml
 from zeroshot.prompts.template_sets import from_templates
+from zeroshot.scoring import Decision
 from zeroshot.search import Term
 
 GROUPED = "labels: [red, green, blue, yellow, cyan]\nbackground: [grey]\ngroups: {warm: [red, yellow]}"

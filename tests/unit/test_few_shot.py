@@ -11,7 +11,6 @@ import pytest
 from support.commands import run
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
-from zeroshot.classifier import Classifier
 from zeroshot.enums import Score
 from zeroshot.errors import InputError
 from zeroshot.evaluation import adapters
@@ -20,6 +19,7 @@ from zeroshot.evaluation.few_shot import METHODS, draw, trace_curve
 from zeroshot.learn.regression import Problem
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.scoring import Classifier
 
 
 class TestDraw:

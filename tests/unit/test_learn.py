@@ -13,7 +13,7 @@ import pytest
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
 from support.fixtures import SaveImage
-from zeroshot.classifier import Classifier, build_classifier
+from zeroshot.classifier import build_classifier
 from zeroshot.enums import Precision, Score
 from zeroshot.errors import InputError, LabelError
 from zeroshot.evaluation import learning
@@ -26,6 +26,7 @@ from zeroshot.learn.lbfgs import minimise
 from zeroshot.learn.regression import Problem, fit
 from zeroshot.prompts.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet, load_templates
+from zeroshot.scoring import Classifier
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import pytest
 
 from support.fakes import COLOURS, FakeEncoder
 from support.fixtures import SaveImage
-from zeroshot.classifier import Classifier, Decision, build_classifier, classify_paths
+from zeroshot.classifier import build_classifier, classify_paths
 from zeroshot.encoder import Features, Pixels, Preprocessing
 from zeroshot.enums import Interpolation
 from zeroshot.features.pipeline import Pipeline, encode_batches
@@ -20,6 +20,7 @@ from zeroshot.images.decode import DecodeOptions
 from zeroshot.prompts.labels import LabelSet, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.results import Failure, Prediction
+from zeroshot.scoring import Classifier, Decision
 
 NAMES = ("red", "green", "blue", "yellow")
 PLAIN = TemplateSet("plain", ("{}",))

@@ -12,13 +12,13 @@ import pytest
 from support.commands import run
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
-from zeroshot.classifier import Classifier, Decision
 from zeroshot.enums import Score
 from zeroshot.errors import LabelError, UsageError
 from zeroshot.evaluation import priors
 from zeroshot.evaluation.calibrate import cool
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.scoring import Classifier, Decision
 
 
 class TestEstimate:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from support.fakes import FakeEncoder
-from zeroshot.classifier import Classifier, build_manifest
+from zeroshot.classifier import build_manifest
 from zeroshot.enums import Score
 from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import EncodedDataset, Run, evaluate
@@ -16,6 +16,7 @@ from zeroshot.evaluation.statistics import Estimate
 from zeroshot.output.render import evaluation as render_eval
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.scoring import Classifier
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from ..enums import Score
 from . import console
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
     from ..encoder import Encoder, EncoderSpec
     from ..evaluation.learned_file import LearnedFile
     from ..features.cache import FeatureCache
     from ..prompts.labels import LabelSet
     from ..prompts.template_sets import TemplateSet
+    from ..scoring import Classifier
 
 
 def prepare_classifier(

@@ -176,10 +176,11 @@ def classify(
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     output.check(label_set)
 
-    from ..classifier import Decision, build_manifest, classify_batches
+    from ..classifier import build_manifest, classify_batches
     from ..features.pipeline import encode_batches
     from ..output.partial_records import Recipe
     from ..output.sinks import Renamed, open_records, write_records
+    from ..scoring import Decision
 
     pipeline = images.pipeline()
     encoder = model.load()

@@ -22,13 +22,13 @@ from .option_values import choose_report_format, parse_bar
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
     from ..evaluation.datasets import Dataset
     from ..evaluation.evaluate import EncodedDataset, Run
     from ..evaluation.learned_file import LearnedFile
     from ..features.pipeline import Pipeline
     from ..prompts.template_sets import TemplateSet
     from ..results import Manifest
+    from ..scoring import Classifier
 
 _METRICS = ("top1", "top5", "mean_recall")
 

@@ -10,9 +10,9 @@ from ..errors import UsageError
 from . import console
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
     from ..evaluation.evaluate import EncodedDataset
     from ..results import Manifest
+    from ..scoring import Classifier
 
 
 def parse_shots(text: str) -> tuple[int, ...]:

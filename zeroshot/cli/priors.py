@@ -11,10 +11,10 @@ from ..errors import UsageError
 from . import console, options
 
 if TYPE_CHECKING:
-    from ..classifier import Classifier
     from ..encoder import Features
     from ..features.pipeline import Encoded
     from ..prompts.labels import LabelSet
+    from ..scoring import Classifier
     from .input_options import InputOptions
 
 Prior = Annotated[

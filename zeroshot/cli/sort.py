@@ -108,7 +108,8 @@ def sort(
     journal's path is printed on stdout. Exit codes: 0 all well, 1 error, 2 usage, 3 sorted but for some images,
     130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
-    from ..classifier import Decision, classify_paths
+    from ..classifier import classify_paths
+    from ..scoring import Decision
     from ..sort.names import folder_names
 
     placement = _placement(copy=copy, move=move)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..classifier import Classifier, Decision, build_classifier
+from ..classifier import build_classifier
 from ..encoder import Encoder, EncoderSpec
 from ..enums import Device, Engine, Field, Precision, Score
 from ..errors import InputError, ModelError
@@ -16,6 +16,7 @@ from ..output.render.records import Layout
 from ..output.resume_manifest import first_difference
 from ..prompts.labels import Label, LabelSet
 from ..prompts.template_sets import TemplateSet
+from ..scoring import Classifier, Decision
 
 _FACTS = (
     *("architecture", "pretrained", "weights_sha256", "configuration", "activation", "preprocessing", "dim"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import Classifier, build_records
+from ..classifier import build_records
 from ..encoder import Encoder, EncoderSpec, Features
 from ..enums import Device, Format
 from ..errors import InputError
@@ -21,6 +21,7 @@ from ..images.isolate import Isolation
 from ..images.sources.stores import DENIED, NO_ANSWER
 from ..output.render.records import make_writer
 from ..results import Failure
+from ..scoring import Classifier
 from ..system.installed import available_cores
 from ..system.memory import available_memory
 from . import parts

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Classifier
 from ..enums import Score
+from ..scoring import Classifier
 from . import statistics
 from .evaluate import BLOCK, EncodedDataset, Evaluation, evaluate
 from .metrics import Indices

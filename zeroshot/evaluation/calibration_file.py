@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..classifier import Classifier
 from ..encoder import EncoderSpec
 from ..errors import InputError
 from ..results import Manifest
+from ..scoring import Classifier
 from .calibrate import Fit, cool
 from .identity import Identity, describe_difference, identify
 

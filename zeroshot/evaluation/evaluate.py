@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Classifier
 from ..encoder import Encoder, Features
 from ..enums import Score
 from ..errors import InputError
 from ..features.pipeline import Pipeline, encode_batches
 from ..results import Failure, Manifest
+from ..scoring import Classifier
 from . import metrics, statistics
 from .datasets import Dataset
 from .metrics import Indices

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..classifier import Classifier
 from ..errors import InputError
 from ..learn.folds import group_copies
 from ..learn.regression import Problem
+from ..scoring import Classifier
 from . import compare, statistics
 from .adapters import Floats, anchored, gaussian, linear_probe, tip_adapter
 from .evaluate import EncodedDataset

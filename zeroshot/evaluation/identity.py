@@ -9,9 +9,9 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from ..classifier import Classifier
 from ..encoder import EncoderSpec
 from ..messages import some_of
+from ..scoring import Classifier
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import Classifier, choose_score
 from ..encoder import EncoderSpec, Features
 from ..enums import Score
 from ..errors import InputError
 from ..prompts.labels import Label, LabelSet
 from ..prompts.template_sets import TemplateSet
 from ..results import Manifest
+from ..scoring import Classifier, choose_score
 from .identity import Identity, describe_difference, identify
 from .learning import Learning, hash_examples
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..classifier import Classifier
 from ..encoder import Features
 from ..learn.regression import Problem
 from ..learn.strength import STRENGTHS, Learned, learn
+from ..scoring import Classifier
 from . import compare
 from .evaluate import EncodedDataset, Evaluation, evaluate
 

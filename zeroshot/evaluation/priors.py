@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Classifier
 from ..encoder import Features
 from ..enums import Score
 from ..errors import LabelError, UsageError, nearest
 from ..prompts.labels import normalise
 from ..prompts.yaml_files import parse_yaml, read_text
+from ..scoring import Classifier
 from .statistics import Doubles
 
 AUTO = "auto"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..classifier import Classifier
 from ..encoder import Encoder, Features
 from ..errors import PromptError
 from ..prompts.template_sets import TemplateSet, check_templates, fill, list_names, load_templates
+from ..scoring import Classifier
 from . import compare
 from .evaluate import BLOCK, EncodedDataset, Evaluation, evaluate, losses
 

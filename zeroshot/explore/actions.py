@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..classifier import Decision
 from ..enums import Placement
 from ..errors import InputError, ZeroshotError
 from ..messages import printable
@@ -18,6 +17,7 @@ from ..output.destination import check_folder
 from ..output.render.records import to_json
 from ..prompts.labels import LabelSet
 from ..results import Failure, Prediction, Record
+from ..scoring import Decision
 from ..sort.journal import Journal
 from ..sort.mover import carry_out, settle_earlier, undo
 from ..sort.names import folder_names

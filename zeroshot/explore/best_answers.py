@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Classifier
 from ..encoder import Features
+from ..scoring import Classifier
 from ..system.installed import available_cores
 
 Indices = npt.NDArray[np.int32]

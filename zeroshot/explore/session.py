@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..classifier import Classifier, build_classifier
+from ..classifier import build_classifier
 from ..encoder import Encoder, Features
 from ..enums import Score
 from ..errors import InputError, ZeroshotError
@@ -17,6 +17,7 @@ from ..evaluation.calibration_file import load_calibration
 from ..features.pipeline import Pipeline
 from ..prompts.labels import LabelSet
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
+from ..scoring import Classifier
 from ..search import build_query
 from .best_answers import Columns, Scored, score
 from .collection import Collection, absolute

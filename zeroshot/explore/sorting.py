@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from ..classifier import Classifier
 from ..encoder import Features
+from ..scoring import Classifier
 from .best_answers import Floats, Indices, Scored
 
 _NEAR = 0.2
