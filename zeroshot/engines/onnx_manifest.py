@@ -7,7 +7,6 @@ the built-in checkpoint, in the safetensors file that PyTorch reads too.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from ..encoder import EncoderSpec
 from ..errors import ModelError
+from ..system.disk import hash_content
 from . import onnx_manifest_fields as fields
 
 MANIFEST_NAME = "zeroshot.json"
@@ -87,7 +87,7 @@ class StoredFile:
     @staticmethod
     def of(path: Path) -> StoredFile:
         """Read them from a file."""
-        return StoredFile(path.stat().st_size, _hash(path))
+        return StoredFile(path.stat().st_size, hash_content(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ def _tower_files(manifest: ExportManifest, graph: str, int8: bool) -> list[str]:
 def _check_file(manifest: ExportManifest, folder: Path, name: str, *, by_content: bool, remedy: str) -> None:
     path, stored = folder / name, manifest.files[name]
     try:
-        whole = path.stat().st_size == stored.size and not (by_content and _hash(path) != stored.sha256)
+        whole = path.stat().st_size == stored.size and not (by_content and hash_content(path) != stored.sha256)
     except FileNotFoundError:
         whole = False
     except OSError as error:
@@ -225,11 +225,6 @@ def _check_file(manifest: ExportManifest, folder: Path, name: str, *, by_content
         foreign = name == manifest.weights_file
         what = "is not the file that the graphs were made for" if foreign else "is missing or damaged"
         raise ModelError(f"{path} {what}", remedy)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_file(document: dict[str, Any]) -> StoredFile:

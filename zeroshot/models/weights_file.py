@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from ..errors import ModelError
+from ..system.disk import hash_content
 
 
 def hash_file(path: Path) -> str:
@@ -44,7 +44,6 @@ def _downloaded_as(path: Path) -> str:
 
 def _hash_content(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_content(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}", "check the disk and the file's rights") from error

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ZeroshotError
-from ..system.disk import sync_folder
+from ..system.disk import hash_content, sync_folder
 from .plan import same_content
 
 _CHUNK = 1 << 20
@@ -199,12 +199,6 @@ def _move_across(task: Task) -> Placed:
 def _remove(path: Path) -> None:
     path.unlink()
     sync_folder(path.parent)
-
-
-def hash_content(path: Path) -> str:
-    """Return a file's SHA-256, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def take_back(task: Task, placed: Placed | None, *, tried: bool = False) -> None:

@@ -1,8 +1,9 @@
-"""File locks, and writes that survive a power cut."""
+"""Files: their hash, locks, and writes that survive a power cut."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ BINARY = getattr(os, "O_BINARY", 0)
 
 class BusyError(Exception):
     """Another process holds the lock."""
+
+
+def hash_content(path: Path) -> str:
+    """Return a file's SHA-256, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def lock(descriptor: int) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fnmatch
-import hashlib
 import logging
 import os
 import re
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ...system.disk import hash_content
 from ...system.sizes import in_bytes
 from ..checkpoint_files import CONFIGS, PREPROCESSOR_NAMES, TOKENIZER_PATTERNS, WEIGHTS, largest
 from . import metadata
@@ -254,8 +254,7 @@ def _verify(repo: str, name: str, known: HfFileMetadata, begun: Path) -> None:
         damage = f"it has {begun.stat().st_size} bytes instead of {known.size}"
     # The hub's tag of a large file is the hash of its content.
     elif re.fullmatch(r"[0-9a-f]{64}", str(known.etag)):
-        with begun.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = hash_content(begun)
         if found != known.etag:
             damage = f"its SHA-256 is {found[:12]}... instead of {str(known.etag)[:12]}..."
     if damage:
