@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
+from .fitted import write_fitted
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
-from .option_values import choose_report_format
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
-    from ..evaluation.calibrate import Fit
+    pass
 
 
 @console.reports_errors
@@ -73,8 +73,7 @@ def calibrate(
     from ..evaluation.calibrate import calibrate as fit_both
     from ..evaluation.holdout import halve
     from ..evaluation.identity import identify
-    from ..output.destination import open_output
-    from ..output.render.evaluation import encode
+    from ..output.render.calibration import to_text
 
     with data.open() as source:
         source = labelled.with_learned_labels(source, weights)
@@ -92,25 +91,6 @@ def calibrate(
         choices |= {"learned": weights.manifest()} if weights else {}
         manifest = build_manifest(encoder.spec, classifier, choices)
         document = calibration_file.to_document(fit, identify(encoder.spec, classifier), manifest)
-        refused = bool(fit.problems) and not force
-        if not refused:
-            with open_output(output) as stream:
-                stream.write(encode(document))
-        _print(fit, document, choose_report_format(format_, None), output, refused=refused)
-        if refused:
+        if not write_fitted(document, fit.problems, partial(to_text, fit), output, format_, force=force):
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK
-
-
-def _print(fit: Fit, document: dict[str, Any], form: ReportFormat, output: Path, *, refused: bool) -> None:
-    """Print what was fitted, and first what is wrong with it."""
-    from ..output.destination import open_output
-    from ..output.render import calibration as render_calibrate
-    from ..output.render.evaluation import encode
-
-    if form is ReportFormat.JSON:  # which has no place for them
-        for problem in fit.problems:
-            console.say(f"zeroshot: {problem}{f'; {output} is not written without --force' if refused else ''}")
-    with open_output(None) as stream:
-        text = render_calibrate.to_text(fit, None if refused else str(output))
-        stream.write(encode(document) if form is ReportFormat.JSON else text.encode("utf-8", "backslashreplace"))

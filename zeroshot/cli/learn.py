@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError, nearest
 from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
+from .fitted import write_fitted
 from .label_options import read_labels, read_templates
 from .model_options import ModelOptions
-from .option_values import choose_report_format
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.datasets import Dataset
-    from ..evaluation.learning import Learning
 
 
 @console.reports_errors
@@ -72,8 +71,7 @@ def learn(
     from ..evaluation.datasets import match_labels
     from ..evaluation.learning import learn_from
     from ..learn.strength import count_fits
-    from ..output.destination import open_output
-    from ..output.render.evaluation import encode
+    from ..output.render import learning as render_learning
 
     with data.open() as source:
         if wanted:
@@ -94,28 +92,10 @@ def learn(
         names = tuple(dataset.labels.names[index] for index in wordless)
         document = learned_file.to_document(result, encoder.spec, names, dataset.keys, manifest)
         console.say_few(f"{a} and {b} are the same image with different labels" for a, b in result.contradictions)
-        refused = bool(result.problems) and not force
-        if not refused:
-            with open_output(output) as stream:
-                stream.write(encode(document))
-        _print(result, document, choose_report_format(format_, None), output, refused=refused)
-        if refused:
+        to_text = partial(render_learning.to_text, result)
+        if not write_fitted(document, result.problems, to_text, output, format_, force=force):
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK
-
-
-def _print(result: Learning, document: dict[str, Any], form: ReportFormat, output: Path, *, refused: bool) -> None:
-    """Print what was learned, and first what speaks against it."""
-    from ..output.destination import open_output
-    from ..output.render import learning as render_learning
-    from ..output.render.evaluation import encode
-
-    if form is ReportFormat.JSON:  # which has no place for them
-        for problem in result.problems:
-            console.say(f"zeroshot: {problem}{f'; {output} is not written without --force' if refused else ''}")
-    with open_output(None) as stream:
-        text = render_learning.to_text(result, None if refused else str(output))
-        stream.write(encode(document) if form is ReportFormat.JSON else text.encode("utf-8", "backslashreplace"))
 
 
 def _find_wordless(dataset: Dataset, names: list[str]) -> tuple[int, ...]:
