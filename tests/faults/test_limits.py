@@ -13,9 +13,10 @@ import pytest
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
 from support.fixtures import SaveImage
+from support.images import open_image
 from zeroshot.engines import onnx_engine
 from zeroshot.errors import ResourceError
-from zeroshot.images.decode import DecodeOptions, open_image
+from zeroshot.images.decode import DecodeOptions
 from zeroshot.system.descriptors import affordable_workers
 from zeroshot.system.memory import is_out_of_memory
 

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from support.fixtures import SaveImage
+from support.images import open_image
 from zeroshot.errors import ImageError
-from zeroshot.images.decode import DecodeOptions, decode, open_image, to_rgb
+from zeroshot.images.decode import DecodeOptions, decode, to_rgb
 
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")  # as the module itself does outside pytest
 

@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from support import decoders
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
+from support.images import open_image
 from zeroshot.cli import app
 from zeroshot.errors import ImageError
-from zeroshot.images.decode import DecodeOptions, _bytes_per_pixel, open_image, to_rgb
+from zeroshot.images.decode import DecodeOptions, _bytes_per_pixel, to_rgb
 from zeroshot.images.isolate import Isolation, isolated
 from zeroshot.system import memory
 from zeroshot.system.memory import available_memory

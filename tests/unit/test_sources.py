@@ -24,7 +24,7 @@ from zeroshot.images.isolate import Isolation
 from zeroshot.images.paths import check_inputs, find_entries, find_images
 from zeroshot.images.sources import archives, names
 from zeroshot.images.sources.blobs import Stamp
-from zeroshot.images.sources.names import container, last_part, scheme_of, split_member
+from zeroshot.images.sources.names import container, scheme_of, split_member
 from zeroshot.images.sources.opening import open_file
 from zeroshot.images.sources.web import check_address
 
@@ -171,7 +171,6 @@ def test_two_colons_may_stand_in_any_name(tmp_path: Path, monkeypatch: pytest.Mo
     assert list(find_images(["f.tar::d/x.tar"])) == ["f.tar::d/x.tar::m::n.png", "f.tar::d/x.tar::y.tar::o.png"]
     assert container("f.tar::d/x.tar::m::n.png") == "f.tar::d/x.tar"
     assert split_member("s3://b/x.tar::y.tar::m.png") == ("s3://b/x.tar", "y.tar::m.png")
-    assert last_part("s3://b/x.tar::y/m.png") == "m.png" and last_part("a/b.png") == "b.png"
     assert scheme_of("S3://b/k") == "s3" and not scheme_of("c://x") and not scheme_of("a/s3://b")
 
 

@@ -16,7 +16,6 @@ from ..system.descriptors import check_descriptors
 from .camera import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
 from .libtiff import silence as silence_libtiff
 from .rgb import grey_range, to_rgb
-from .sources.opening import open_file
 
 SUFFIXES = frozenset(
     f".{ending}"
@@ -73,16 +72,6 @@ class DecodeOptions:
     max_pixels: int = DEFAULT_MAX_PIXELS
     memory: int | None = None
     draft: bool = False
-
-
-def open_image(path: str, how: DecodeOptions) -> Image.Image:
-    """Decode one image, wherever it lies, to an upright 8-bit RGB image.
-
-    Raises:
-        ImageError: In one line, why it cannot be used.
-    """
-    with open_file(path) as file:
-        return decode(file, how)
 
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from pathlib import PurePath
 
 SEPARATOR = "::"
 """Stands between an archive and the name of a member in it."""
@@ -66,14 +65,6 @@ def container(name: str) -> str:
     """Return what has to be there for a name to be read: the archive of a member, else the name itself."""
     parts = split_member(name)
     return parts[0] if parts else name
-
-
-def last_part(name: str) -> str:
-    """Return the file's name without any folder: of a member, a key or a path."""
-    parts = split_member(name)
-    if parts or scheme_of(name):
-        return (parts[1] if parts else name).replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return PurePath(name).name
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
