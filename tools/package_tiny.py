@@ -9,8 +9,9 @@ import argparse
 import json
 from pathlib import Path
 
+from graphs_over_safetensors import write_graphs_over_safetensors
+
 from zeroshot.engines import choose, self_test, torch_loading
-from zeroshot.engines.export import graphs as export
 from zeroshot.models import resolvers
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="an open_clip folder with safetensors")
     folder = parser.parse_args().folder
     encoder = torch_loading.load(resolvers.obtain(resolvers.resolve(str(folder))))
-    manifest = export.write_graphs_over_safetensors(encoder, folder)
+    manifest = write_graphs_over_safetensors(encoder, folder)
     print(f"agreement with PyTorch: {manifest.agreement}")
     (folder / self_test.REFERENCE_FEATURES).write_text(json.dumps(self_test.reference_features(encoder)) + "\n")
     graphs = choose.load_encoder(str(folder))

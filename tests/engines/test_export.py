@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from graphs_over_safetensors import write_graphs_over_safetensors
 from typer.testing import CliRunner
 
 from support.models import SENTENCES, TEXT, VISION, make_encoder, vit
@@ -273,7 +274,7 @@ def half_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tor
     reference.model.load_state_dict(state)
     digest = hashlib.sha256((folder / "open_clip_model.safetensors").read_bytes()).hexdigest()
     reference._spec = replace(reference.spec, weights_sha256=digest)
-    export.write_graphs_over_safetensors(reference, folder)
+    write_graphs_over_safetensors(reference, folder)
     return folder, reference
 
 
@@ -314,7 +315,7 @@ def test_weights_absent_from_the_safetensors_are_an_error(tmp_path: Path) -> Non
     state.pop("token_embedding.weight")
     save_file(state, tmp_path / "open_clip_model.safetensors")
     with pytest.raises(ModelError, match="has no weight"):
-        export.write_graphs_over_safetensors(reference, tmp_path)
+        write_graphs_over_safetensors(reference, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["open_clip_model.safetensors"]
 
 
@@ -388,13 +389,13 @@ def test_an_export_is_marked_while_it_is_made(tmp_path: Path, monkeypatch: pytes
     """While graphs are traced their folder is not one that may be removed; afterwards it is an export like others."""
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path))
     during: list[bool] = []
-    trace = export._trace
+    trace = export.trace
 
     def looks(reference: Any, folder: Path) -> Any:
         during.extend(entry.busy for entry in export_cache.list_exports())
         return trace(reference, folder)
 
-    monkeypatch.setattr(export, "_trace", looks)
+    monkeypatch.setattr(export, "trace", looks)
     export.write_export(vit(), tmp_path / "exports" / "a")
     assert during == [True]
     (made,) = export_cache.list_exports()

@@ -8,11 +8,10 @@ safetensors file depend on. Should torch drop it, exporting fails with a `ModelE
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from .export_cache import marked_busy, open_to_others, put_in_place
 from .reference_inputs import REFERENCE_TEXTS, measure_agreement, reference_images
 
 _OPSET = 17  # the first with LayerNormalization
+_SMALL = 1024  # bytes; scalars and constants of shape arithmetic stay inside the graph
 _KEEP_TORCH = "use --engine torch, which needs no export"
 
 
@@ -67,19 +67,18 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
     Raises:
         ModelError: The model cannot be exported, or its graphs do not agree with it.
     """
-    weights = _weights_module()
-    _check_reference(reference)
+    check_reference(reference)
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         with marked_busy(work):
-            settings = _write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
-            text = _trace(reference, work)
-            made = weights.gather([work / graph for graph in (IMAGE_GRAPH, TEXT_GRAPH)])
+            settings = write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
+            text = trace(reference, work)
+            made = _gather([work / graph for graph in (IMAGE_GRAPH, TEXT_GRAPH)])
             for path in work.iterdir():
                 if path not in made and path.name != TOKENIZER_NAME:
                     path.unlink()
-            manifest = _check(reference, reference.spec, text, settings, "", work)
+            manifest = check_graphs(reference, reference.spec, text, settings, "", work)
             for path in work.iterdir():
                 sync_file(path)  # after a power cut, a file of the right size must not be full of zeros
             open_to_others(work)
@@ -89,62 +88,44 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def write_graphs_over_safetensors(
-    reference: Exportable, folder: Path, weights_name: str = "open_clip_model.safetensors"
-) -> ExportManifest:
-    """Add graphs to an open_clip folder that read their weights from its safetensors file: nothing is stored twice.
+def _gather(paths: Sequence[Path]) -> list[Path]:
+    """Move each graph's weights into one data file beside it, which ONNX Runtime maps instead of parsing.
 
-    ONNX lets an initialiser be a range of bytes in another file of the model's folder, and a safetensors file is its
-    tensors one after another, little-endian. Each parameter becomes such a range in the file's own precision with a
-    cast to float32 behind it, which ONNX Runtime folds when it loads the graph.
-
-    Args:
-        reference: The PyTorch engine that has loaded the folder, in float32 on the CPU.
-        folder: The open_clip folder.
-        weights_name: Its safetensors file.
-
-    Raises:
-        ModelError: The model cannot be exported, a weight is not in the file, or the graphs do not agree with it.
+    Returns:
+        The files that make up the graphs. A graph above 2 GB arrives with a file for each weight; those are not
+        among them.
     """
-    weights = _weights_module()
-    _check_reference(reference)
-    work = Path(tempfile.mkdtemp(prefix=".graphs-", dir=folder))
-    try:
-        settings = _write_tokenizer(reference.tokenizer, reference.spec.context_length, work)
-        text = _trace(reference, work)
-        stored = weights.read_header(folder / weights_name)
-        for graph in (IMAGE_GRAPH, TEXT_GRAPH):
-            weights.point_into(work / graph, weights_name, stored)
-        # The folder may be moved or packaged: its name is given at load.
-        spec = replace(reference.spec, model=folder.name, architecture=folder.name, source="")
-        try:  # the graphs find their weights beside them only
-            os.link(folder / weights_name, work / weights_name)
-        except OSError:
-            shutil.copyfile(folder / weights_name, work / weights_name)
-        manifest = _check(reference, spec, text, settings, weights_name, work)
-        (work / weights_name).unlink()
-        for path in work.iterdir():
-            path.replace(folder / path.name)
-        return manifest
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    onnx = _import_onnx()
+    made = []
+    for path in paths:
+        graph = onnx.load(str(path))
+        data = path.with_name(f"{path.name}.data")
+        onnx.save_model(graph, str(path), save_as_external_data=True, location=data.name, size_threshold=_SMALL)
+        made += [path, data] if data.exists() else [path]
+    return made
 
 
-def _weights_module() -> Any:
+def _import_onnx() -> Any:
     try:
-        from . import weights
+        import onnx
     except ImportError as error:
         raise ModelError(f"exporting needs a package that is missing: {error}", "pip install onnx") from error
-    return weights
+    return onnx
 
 
-def _check_reference(reference: Encoder) -> None:
+def check_reference(reference: Encoder) -> None:
+    """Refuse an engine that is no reference for graphs.
+
+    Raises:
+        ModelError: It does not run in float32 on the CPU, or a package for exporting is missing.
+    """
+    _import_onnx()
     spec = reference.spec
     if spec.device != "cpu" or spec.precision is not Precision.FP32:
         raise ModelError(f"{spec.model} is loaded on {spec.device} in {spec.precision}", "export from --device cpu")
 
 
-def _write_tokenizer(tokenizer: Any, context_length: int, folder: Path) -> dict[str, Any]:
+def write_tokenizer(tokenizer: Any, context_length: int, folder: Path) -> dict[str, Any]:
     """Return what rebuilds open_clip's tokenizer without it, writing its vocabulary where that is needed."""
     clean = next((name for name in ("lower", "whitespace", "canonicalize") if _cleans_as(tokenizer, name)), None)
     if hasattr(tokenizer, "bpe_ranks") and clean and not tokenizer.reduction_fn:
@@ -173,7 +154,7 @@ def _cleans_as(tokenizer: Any, name: str) -> bool:
     return hasattr(tokenizer, "clean_fn") and tokenizer.clean_fn is get_clean_fn(name)
 
 
-def _check(
+def check_graphs(
     reference: Exportable, spec: EncoderSpec, text: TextGraph, settings: dict[str, Any], weights_file: str, folder: Path
 ) -> ExportManifest:
     """Compare the graphs in a folder with PyTorch and write the manifest.
@@ -202,7 +183,7 @@ def _check(
     return manifest
 
 
-def _trace(reference: Exportable, folder: Path) -> TextGraph:
+def trace(reference: Exportable, folder: Path) -> TextGraph:
     """Trace both towers into a folder and return how the text graph is fed."""
     import torch
 
