@@ -13,7 +13,11 @@ import pytest
 from support.commands import run
 from support.fakes import FakeModel
 from zeroshot.cli import classify as classify_command
-from zeroshot.cli import console
+from zeroshot.cli import console, input_options
+from zeroshot.cli.console import Bar
+from zeroshot.cli.input_options import InputOptions
+from zeroshot.errors import OutputError
+from zeroshot.images import paths
 from zeroshot.system import devices
 
 
@@ -156,3 +160,43 @@ def test_the_doctor_names_the_hub_folder_that_the_loader_uses(monkeypatch: pytes
     monkeypatch.setattr(self_test, "_PACKAGES", ())
     checks = self_test.examine()
     assert next(check for check in checks if check.name == "model cache").detail == "/somewhere/else/hub"
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Bar:
+    """A bar as where stderr is a terminal."""
+    monkeypatch.setattr(input_options, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    return Bar("images")
+
+
+def test_the_bar_learns_the_number_from_the_one_listing(
+    on_a_terminal: Bar, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders are listed once: for the images, and for how many there are."""
+    listed: list[list[str]] = []
+    search = paths.find_images
+    monkeypatch.setattr(paths, "find_images", lambda given, **how: (listed.append(given), search(given, **how))[1])
+    expected: list[int] = []
+    monkeypatch.setattr(on_a_terminal, "expect", expected.append)
+    inputs = InputOptions([str(folder)])
+    found = list(inputs.find(bar=on_a_terminal))
+    assert found == list(inputs.find()) and len(found) > 2
+    assert expected == [len(found)] and listed == [[str(folder)]] * 2  # the second is that of the comparison
+
+
+def test_an_error_of_the_listing_comes_in_its_place(on_a_terminal: Bar, folder: Path, tmp_path: Path) -> None:
+    """What a list of paths names wrongly ends the run after the images before it, also where it is listed ahead."""
+    image, output = folder / "1.png", tmp_path / "out.jsonl"
+    output.touch()
+    (tmp_path / "list").write_text(f"{image}\n{output}\n")
+    found = InputOptions(files_from=str(tmp_path / "list")).find({"--output": output}, bar=on_a_terminal)
+    assert next(found) == str(image)
+    with pytest.raises(OutputError, match="--output"):
+        next(found)
+
+
+def test_a_stream_is_not_read_ahead(on_a_terminal: Bar, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Paths that somebody still writes are read as they are used."""
+    monkeypatch.setattr(input_options, "_list_ahead", lambda *_: pytest.fail("it was read ahead"))
+    InputOptions(["-"]).find(bar=on_a_terminal)
+    InputOptions(["s3://bucket/images/"]).find(bar=on_a_terminal)

@@ -190,8 +190,7 @@ def classify(
     seen = None
     if prior == priors.AUTO:
         with console.Bar("images") as bar:
-            inputs.count_ahead(bar)
-            seen = _encode_all(encode_batches(encoder, inputs.find(written), pipeline), bar)
+            seen = _encode_all(encode_batches(encoder, inputs.find(written, bar=bar), pipeline), bar)
     classifier, shares = priors.apply_prior(
         classifier, prior, priors.stack(seen or []), calibrated=calibration is not None
     )
@@ -203,18 +202,19 @@ def classify(
     page = _new_report(spooled) if output.report else None
     # The page shows every label of an image; the records only as many as were asked for.
     decision = Decision(len(label_set.answers) if page else layout.top_k, least, alone=output.continued)
-    with console.Bar("images") as bar:
-        inputs.count_ahead(bar)
-        with open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file:
-            tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
-            with _telling(file, tally, output):
-                batches: Iterable[list[Encoded]] = seen or []
-                if seen is None:
-                    fed = replace(pipeline, fixed_batches=output.continued)
-                    batches = encode_batches(encoder, file.skip(inputs.find(written, spooled)), fed)
-                records = classify_batches(classifier, batches, decision)
-                named = Renamed([file, tally], spooled)  # the page reads its images once more
-                write_records(records, [page, named] if page else [named])
+    with (
+        console.Bar("images") as bar,
+        open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file,
+    ):
+        tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
+        with _telling(file, tally, output):
+            batches: Iterable[list[Encoded]] = seen or []
+            if seen is None:
+                fed = replace(pipeline, fixed_batches=output.continued)
+                batches = encode_batches(encoder, file.skip(inputs.find(written, spooled, bar)), fed)
+            records = classify_batches(classifier, batches, decision)
+            named = Renamed([file, tally], spooled)  # the page reads its images once more
+            write_records(records, [page, named] if page else [named])
     if page and output.report:
         _write_report(page, output.report, recipe.manifest, pipeline)
     code = tally.finish()

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ..errors import InputError, UsageError
@@ -39,6 +40,11 @@ def check_readable(path: str | Path | None, hint: str) -> None:
 def _is_pipe(path: str | Path) -> bool:
     """Whether it is a pipe or the like, which can be opened once."""
     return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113
+
+
+_CHUNK = 1024
+_MOST_AHEAD = 1000
+"""Paths that are handed over at a time, and how many times so many are listed before they are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,10 @@ class InputOptions:
             open_list(self.files_from).close()
 
     def find(
-        self, outputs: Mapping[str, Path | None] | None = None, spooled: dict[str, str] | None = None
+        self,
+        outputs: Mapping[str, Path | None] | None = None,
+        spooled: dict[str, str] | None = None,
+        bar: console.Bar | None = None,
     ) -> Iterator[str]:
         """Yield the path of every image, in the order of the command line.
 
@@ -91,12 +100,14 @@ class InputOptions:
             outputs: Files that the command writes, by option.
             spooled: Takes the file that an image on stdin is copied to, and what to call it; without it such an
                 image is refused.
+            bar: Told how many there are, as soon as that is known, for the time left.
 
         Raises:
             InputError: Stdin holds an image where a list of paths is expected.
             OutputError: A list of paths names one of the outputs.
         """
-        return (path for path, _ in self.find_with_origin(outputs, spooled))
+        found = (path for path, _ in self.find_with_origin(outputs, spooled))
+        return _list_ahead(found, bar) if bar and sys.stderr.isatty() and not self._is_streamed() else found
 
     def find_with_origin(
         self, outputs: Mapping[str, Path | None] | None = None, spooled: dict[str, str] | None = None
@@ -165,19 +176,37 @@ class InputOptions:
                         check_apart(existing, [path])
                     yield path, origin
 
-    def count_ahead(self, bar: console.Bar) -> None:
-        """Count the inputs beside the run, so that the bar can tell the time left; a stream cannot be counted."""
+    def _is_streamed(self) -> bool:
+        """Whether paths come as somebody writes them, or from a server, which is not read ahead of what is used."""
         from ..images.paths import STDIN
         from ..images.sources.names import scheme_of
 
-        remote = any(scheme_of(path) for path in self.paths or [])  # listing it twice would be paid for twice
-        streamed = remote or STDIN in (self.paths or []) or (self.files_from and not Path(self.files_from).is_file())
-        if sys.stderr.isatty() and not streamed:
+        if STDIN in (self.paths or []) or any(scheme_of(path) for path in self.paths or []):
+            return True
+        return bool(self.files_from) and not Path(self.files_from or "").is_file()
 
-            def count() -> None:
-                bar.expect(sum(1 for _ in self._choose(self._find(None, None))))
 
-            threading.Thread(target=count, daemon=True).start()
+def _list_ahead(found: Iterator[str], bar: console.Bar) -> Iterator[str]:
+    """Yield what is found, listed beside the run, so that the bar soon knows how many there are."""
+    listed: Queue[list[str] | BaseException | None] = Queue(_MOST_AHEAD)
+
+    def work() -> None:
+        count, size = 0, 1
+        try:
+            while some := list(islice(found, size)):
+                listed.put(some)
+                count += len(some)
+                size = min(2 * size, _CHUNK)  # the first one at once, then many at a time
+            bar.expect(count)
+            listed.put(None)
+        except BaseException as error:
+            listed.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while (some := listed.get()) is not None:
+        if isinstance(some, BaseException):
+            raise some
+        yield from some
 
 
 def _is_excluded(item: tuple[str, str], patterns: Sequence[str]) -> bool:

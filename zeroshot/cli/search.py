@@ -120,8 +120,7 @@ def search(
     rows = dict(zip(map(normalise, built.labels.names), built.weights, strict=True)) if built else {}
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
     with console.Bar("images") as bar:
-        inputs.count_ahead(bar)
-        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec)
+        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec, bar)
         found = find(encoder, query, sources, top, fed, bar.advance, min_score)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
@@ -215,8 +214,7 @@ def features(
     encoder = model.load()
     read, failures = [], []
     with console.Bar("images") as bar:
-        inputs.count_ahead(bar)
-        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec)
+        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec, bar)
         for batch in encode_batches(encoder, sources, fed):
             for item in batch:
                 if item.features is None:
@@ -232,7 +230,7 @@ def features(
 
 
 def _choose_source(
-    inputs: InputOptions, output: Path | None, pipeline: Pipeline, spec: EncoderSpec
+    inputs: InputOptions, output: Path | None, pipeline: Pipeline, spec: EncoderSpec, bar: console.Bar
 ) -> tuple[Iterator[str], Pipeline]:
     """Return the images with the way to their features: those that a finished run holds, or the images themselves.
 
@@ -241,7 +239,7 @@ def _choose_source(
     """
     stored = inputs.open_run()
     if stored is None:
-        return inputs.find({"--output": output}), pipeline
+        return inputs.find({"--output": output}, bar=bar), pipeline
     stored.check(spec)
     return stored.images(), replace(pipeline, cache=None, isolation=None, stored=stored.find)
 
