@@ -113,7 +113,7 @@ def undo_sort(journal: str | os.PathLike[str]) -> list[Undone]:
     """Take back what a sort did, last step first; ``reason`` says why a step could not be.
 
     Raises:
-        InputError: It is no journal, or another process uses it.
+        InputError: It is not a journal, or another process uses it.
     """
     with Journal.open(Path(journal)) as opened:
         return list(undo(opened))

@@ -176,7 +176,7 @@ def choose_score(asked: Score | None, spec: EncoderSpec, labels: LabelSet) -> Sc
             )
         if labels.groups:
             raise UsageError(
-                "--score sigmoid: groups sum probabilities, and sigmoid ones are no shares",
+                "--score sigmoid: groups sum probabilities, and sigmoid ones do not add up to one",
                 "use --score softmax, or remove the groups",
             )
     return asked or Score.SOFTMAX

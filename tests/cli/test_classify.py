@@ -102,7 +102,7 @@ def test_one_missing_path_is_one_failed_record(fake_model: FakeModel, images: Sa
         (["IMAGE"], 2, "no labels"),
         (["IMAGE", "--labels", ""], 2, "no labels"),
         (["IMAGE", "--labels", "a,,b"], 2, "label number 2 is empty"),
-        (["IMAGE", "--labels", "cat,Cat "], 2, "labels stand twice"),
+        (["IMAGE", "--labels", "cat,Cat "], 2, "labels are given twice"),
         (["IMAGE", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),
         (["IMAGE", "--labels", "a,b", "--prompts", "generel"], 1, "did you mean 'general'?"),
         (["IMAGE", "--labels", "a,b", "--template", "no placeholder"], 2, "has no placeholder"),

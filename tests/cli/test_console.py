@@ -109,7 +109,7 @@ def test_short_lines_in_lists_of_commands_are_whole() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["plain"], 0, "plain: 1 template: nothing is wrong"),
+        (["plain"], 0, "plain: 1 template: no problems found"),
         (["plain", "--labels", "cat,dog", "--model", "tiny"], 0, "plain: 1 template, and the labels with this model: "),
         (["plain", "--labels", ""], 2, "no labels"),
         (["plain", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),

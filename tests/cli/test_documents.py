@@ -104,6 +104,22 @@ def test_the_library_examples_in_the_usage_page_run(monkeypatch: pytest.MonkeyPa
     assert len(names["found"].hits) == 3
 
 
+def test_what_contributing_names_is_there() -> None:
+    """Each file and folder that it sends a contributor to, and each test in the file it is said to be in."""
+    text = (ROOT / ".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:zeroshot|tests|docs|prompts|tools|engines)/[\w./]*)`", text))
+    assert len(named) > 12
+    for name in sorted(named):
+        assert (ROOT / name).exists() or (ROOT / "zeroshot" / name).exists(), name
+    tests = re.findall(r"`(test_\w+)` in `([\w./]+)`", text)
+    assert tests and all(f"def {test}(" in (ROOT / file).read_text(encoding="utf-8") for test, file in tests)
+    drawn = re.search(r"^zeroshot/\n(.*?)^prompts/", text, re.MULTILINE | re.DOTALL)
+    assert drawn is not None
+    words = {word for line in drawn[1].splitlines() for word in re.split(r" {4,}", line.strip())[0].split()} - {"|"}
+    there = {entry.name.removesuffix(".py") for entry in (ROOT / "zeroshot").iterdir() if entry.suffix in ("", ".py")}
+    assert words == {name for name in there if not name.startswith("__")}
+
+
 @pytest.mark.parametrize("page", ["README.md", "docs/design.md"])
 def test_the_drawing_of_the_layout_is_the_layout(page: str) -> None:
     """Each folder and file of the package stands in the drawing, and nothing else does."""

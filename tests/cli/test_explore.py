@@ -59,7 +59,7 @@ def test_serves_until_ctrl_c_and_one_process_a_folder(images: SaveImage, tmp_pat
             [*COMMAND, tmp_path / "link", "--model", "tiny", "--no-open"], capture_output=True, text=True
         )
         assert (second.returncode, second.stdout) == (1, "")
-        assert f"is being explored already at {address}" in second.stderr
+        assert f"is already open in another `zeroshot explore` at {address}" in second.stderr
         kept = list(Path(os.environ["ZEROSHOT_DATA"]).rglob("address"))
         assert len(kept) == 1 and kept[0].stat().st_mode & 0o077 == 0
         process.send_signal(signal.SIGINT)

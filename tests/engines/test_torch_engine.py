@@ -260,7 +260,7 @@ def test_coca_answers_where_half_precision_is_asked_for(family_folder: tuple[Fam
     assert half.spec.precision is Precision.FP32
     assert np.array_equal(half.encode_texts(LABELS), full.encode_texts(LABELS))
     (warning,) = warnings
-    assert "runs in no half precision; it runs in fp32" in warning
+    assert "cannot run in half precision; it runs in fp32" in warning
 
 
 def test_a_tower_that_does_not_run_is_one_error_before_the_first_row(
@@ -286,10 +286,10 @@ def test_a_tower_that_does_not_run_is_one_error_before_the_first_row(
     failing = load(small_folder, precision=Precision.BF16)
     monkeypatch.setattr(failing.model, "encode_image", fail)
     monkeypatch.setattr(failing, "_text_tower", fail)
-    with pytest.raises(ModelError, match="encodes no image on cpu in bf16: expected scalar type Float") as error:
+    with pytest.raises(ModelError, match="cannot encode images on cpu in bf16: expected scalar type Float") as error:
         failing.encode_images(pixels)
     assert error.value.hint == "--precision fp32"
-    with pytest.raises(ModelError, match="encodes no text on cpu in bf16"):
+    with pytest.raises(ModelError, match="cannot encode texts on cpu in bf16"):
         failing.encode_texts(["cat"])
 
 

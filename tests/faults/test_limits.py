@@ -93,7 +93,7 @@ def test_little_memory_is_one_line(
     result = run("classify", folder, "--labels", "red,blue", "--no-cache")
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-2:] == [
-        "zeroshot: error: the memory at hand is not enough",
+        "zeroshot: error: there is not enough memory",
         "  try: a smaller --batch-size, fewer --workers, a smaller model, or a machine or limit with more memory",
     ]
     assert not is_out_of_memory(ValueError("out of memory of what was said"))

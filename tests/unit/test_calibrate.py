@@ -281,7 +281,7 @@ class TestRefusal:
     @pytest.mark.parametrize(
         "change, message",
         [
-            ({"format": "zeroshot-eval"}, "is no calibration"),
+            ({"format": "zeroshot-eval"}, "is not a calibration file"),
             ({"version": 2}, "has version 2"),
             ({"temperature": 0}, "is damaged"),
             ({"threshold": 3}, "is damaged"),

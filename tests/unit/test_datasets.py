@@ -151,12 +151,12 @@ def test_label_names(tmp_path: Path, open_clip: ModuleType) -> None:
     ("name", "text", "what"),
     [
         ("n.txt", "n1\n", "line 1: no name after 'n1'"),
-        ("n.txt", "n1 cat\nn1 dog\n", "line 2: 'n1' stands twice"),
+        ("n.txt", "n1 cat\nn1 dog\n", "line 2: 'n1' is given twice"),
         ("n.yaml", "- cat\n", "expected a mapping"),
         ("n.yaml", "n1: []\n", "n1: expected a name"),
         ("n.yaml", "n1: {a: b}\n", "n1: expected a name"),
         ("n.yaml", "n1: ['']\n", "n1: expected a name"),
-        ("n.json", '{"n1": "a", "n1": "b"}', "'n1' stands twice"),
+        ("n.json", '{"n1": "a", "n1": "b"}', "'n1' is given twice"),
     ],
 )
 def test_label_names_refused(tmp_path: Path, name: str, text: str, what: str) -> None:

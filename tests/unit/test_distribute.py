@@ -287,7 +287,7 @@ def test_a_place_without_a_run_says_so(tmp_path: Path) -> None:
     """No run, a file, an address that cannot be written to."""
     for command in (("work",), ("status",), ("merge", "-o", tmp_path / "m.jsonl")):
         refused = run("run", command[0], tmp_path / "none", *command[1:])
-        assert refused.exit_code == 1 and "holds no run" in refused.stderr
+        assert refused.exit_code == 1 and "does not hold a run" in refused.stderr
     with pytest.raises(InputError):
         open_folder("https://host/run")
     (tmp_path / "file").touch()

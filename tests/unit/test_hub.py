@@ -308,7 +308,7 @@ class TestMore:
     )
     def test_a_list_of_files_of_another_shape(self, server: Server, listing: bytes) -> None:
         server.faults.listing = listing
-        with pytest.raises(ModelError, match="is no Hugging Face hub"):
+        with pytest.raises(ModelError, match="is not a Hugging Face hub"):
             download.fetch_snapshot(REPO)
 
     def test_names_that_lead_elsewhere_are_left_out(self, server: Server) -> None:
@@ -338,7 +338,7 @@ class TestMore:
     )
     def test_facts_about_a_file_that_cannot_be(self, server: Server, headers: dict[str, str]) -> None:
         server.faults.headers = headers
-        assert "is no Hugging Face hub" in refused().message
+        assert "is not a Hugging Face hub" in refused().message
         assert not list(Path(constants.HF_HUB_CACHE).rglob("*"))
 
 
@@ -383,7 +383,7 @@ class TestNoNetwork:
 
     def test_a_login_page_is_not_the_hub(self, server: Server) -> None:
         server.faults.page = True
-        assert "is no Hugging Face hub" in refused().message
+        assert "is not a Hugging Face hub" in refused().message
 
     def test_a_new_process_says_so_within_ten_seconds(self, server: Server, tmp_path: Path) -> None:
         server.faults.silent = True

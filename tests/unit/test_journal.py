@@ -265,11 +265,11 @@ def test_a_journal_names_nothing_outside_its_folder(src: Path, old: str, new: st
     "content", [b"", b"an image\n", b"{}\n", b"[1]\n", b"\xff\xd8\xff\xe0", b"{" * 100_000 + b"\n"]
 )
 def test_other_files_are_no_journals(tmp_path: Path, content: bytes) -> None:
-    """A file that is no journal is refused and not changed; an empty one is a run that was killed before it began."""
+    """A file of another kind is refused and not changed; an empty one is a run that was killed before it began."""
     path = tmp_path / "x.jsonl"
     path.write_bytes(content)
     if content:
-        with pytest.raises(InputError, match="no journal"):
+        with pytest.raises(InputError, match="is not a journal"):
             take_back(path)
     else:
         assert take_back(path) == []

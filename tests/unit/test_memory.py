@@ -91,11 +91,11 @@ def limit_of(path: Path, how: DecodeOptions) -> str:
 
 
 def test_a_image_for_which_memory_is_short(images: SaveImage) -> None:
-    """It is refused with the limit, that it comes from the memory at hand, and what raises it; smaller ones are not."""
+    """It is refused with the limit, that memory sets it, and what raises it; smaller ones are not."""
     path = images("a.png", "red", (100, 50))
     assert open_image(str(path), DecodeOptions(memory=5000 * 12)).size == (100, 50)
     assert limit_of(path, DecodeOptions(memory=5000 * 12 - 1)) == (
-        "100 x 50 pixels is over the limit of 4,999 that the memory at hand sets for such an image"
+        "100 x 50 pixels is over the limit of 4,999 that the available memory sets for such an image"
         " (--max-pixels or fewer --workers raise it)"
     )
     assert "memory" not in limit_of(path, DecodeOptions(max_pixels=4999, memory=10))
@@ -112,7 +112,7 @@ def test_the_limit_of_a_command(fake_model: FakeModel, images: SaveImage, monkey
     assert run("--workers", 3).exit_code == 0
     refused = run("--workers", 4, "--no-cache")
     assert refused.exit_code == 3
-    assert "limit of 3,750 that the memory at hand sets" in refused.stdout
+    assert "limit of 3,750 that the available memory sets" in refused.stdout
     assert run("--workers", 4, "--no-cache", "--max-pixels", 5000).exit_code == 0
     assert "over the limit of 4,999 (--max-pixels" in run("--no-cache", "--max-pixels", 4999).stdout
     monkeypatch.setattr(memory, "available_memory", lambda: None)

@@ -129,9 +129,9 @@ class TestFile:
         [
             ("[1, 2]", "expected a mapping"),
             ("cat: 1\n", "no share for 'dog'"),
-            ("cat: 1\ndog: -1\n", "is no share"),
-            ("cat: 1\ndog: many\n", "is no share"),
-            ("cat: 1\ndog: nan\n", "is no share"),
+            ("cat: 1\ndog: -1\n", "is not a share"),
+            ("cat: 1\ndog: many\n", "is not a share"),
+            ("cat: 1\ndog: nan\n", "is not a share"),
             ("cat: 1\ndog: 1\ndgo: 1\n", "no label 'dgo'"),
             ("cat: 0\ndog: 0\n", "every share is 0"),
         ],

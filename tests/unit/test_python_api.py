@@ -147,7 +147,7 @@ def test_labels_and_templates_in_every_form(tmp_path: Path) -> None:
         encoder = FakeEncoder()
         zeroshot.classify(image, COLOURS, encoder, templates=templates)
         assert len(encoder.texts) == 3 * (2 if isinstance(templates, list) else 1)
-    with pytest.raises(LabelError, match="stand twice"):
+    with pytest.raises(LabelError, match="are given twice"):
         zeroshot.classify(image, ["red", "Red"], FakeEncoder())
     with pytest.raises(PromptError, match="no template set"):
         zeroshot.classify(image, COLOURS, FakeEncoder(), templates="nothing")

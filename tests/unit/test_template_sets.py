@@ -113,7 +113,7 @@ def test_hash_tells_sets_apart() -> None:
         ("source: open_clip.__builtins__", "unknown source"),
         ("source: open_clip.IMAGENET_CLASSNAMES", "unknown source"),
         ("source: open_clip.NO_TEMPLATES", "has no NO_TEMPLATES"),
-        ("['a {}', 'a {}']", "stands twice"),
+        ("['a {}', 'a {}']", "is given twice"),
         ("['a {} of {c}']", "2 placeholders"),
         ("['a ( ']", "no placeholder"),
     ],

@@ -146,7 +146,7 @@ def damage_nothing_there(root: Path) -> None:
         (damage_pair, InputError, r"a\.png has no label"),
         (damage_shard, InputError, r"1\.tar cannot be read"),
         (damage_count, InputError, r"1 of 3 shards are missing: .*2\.tar"),
-        (damage_number_of_shards, InputError, r"'two' is no number"),
+        (damage_number_of_shards, InputError, r"'two' is not a number"),
         (damage_template, PromptError, r"'a photo\.' has no placeholder"),
         (damage_nothing_there, InputError, "no labelled images"),
     ],

@@ -36,8 +36,8 @@ def test_shapes() -> None:
     [
         ("a: &x [b]\nc: *x\n", "line 2.*anchors"),
         ("a: &x {<<: *x}\n", "line 1.*anchors"),
-        ("a: 1\nb: 2\n'a': 3\n", "line 3.*'a' stands twice"),
-        ("a:\n  - {b: 1, b: 2}\n", "line 2.*'b' stands twice"),
+        ("a: 1\nb: 2\n'a': 3\n", "line 3.*'a' is given twice"),
+        ("a:\n  - {b: 1, b: 2}\n", "line 2.*'b' is given twice"),
         ("!!python/object/apply:os.system [id]\n", "line 1.*tag"),
         ("- !!int x\n", "line 1.*tag"),
         ("- !!timestamp x\n", "line 1.*tag"),

@@ -80,11 +80,13 @@ def clear(
 def prune(
     days: Annotated[
         int | None,
-        typer.Option("--days", min=0, max=1_000_000, help="Remove what was not used for so many days.", metavar="N"),
+        typer.Option("--days", min=0, max=1_000_000, help="Remove what was not used for this many days.", metavar="N"),
     ] = None,
     max_size: Annotated[
         str | None,
-        typer.Option("--max-size", help="Keep at most so much on disk, the last used first: 2GB.", metavar="SIZE"),
+        typer.Option(
+            "--max-size", help="Keep at most this much on disk, most recently used first, such as 2GB.", metavar="SIZE"
+        ),
     ] = None,
 ) -> ExitCode:
     """Remove features that are old, or too many; $ZEROSHOT_CACHE_MAX_SIZE keeps every run within a size."""
@@ -92,7 +94,7 @@ def prune(
     from ..system.sizes import parse_size
 
     if days is None and max_size is None:
-        raise UsageError("nothing says what to remove", "zeroshot cache prune --days 30, or --max-size 2GB")
+        raise UsageError("no option says what to remove", "zeroshot cache prune --days 30, or --max-size 2GB")
     troubles: list[str] = []
     store = FeatureCache(warn=troubles.append)
     most = None if max_size is None else parse_size(max_size, "--max-size")

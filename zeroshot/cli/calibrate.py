@@ -48,7 +48,7 @@ def calibrate(
         bool,
         typer.Option(
             "--force",
-            help="Write it even if it makes the error worse or misses the precision asked for.",
+            help="Write it even if it makes the error worse or does not reach the target precision.",
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = False,
@@ -64,7 +64,7 @@ def calibrate(
     valid for the same model, prompts and labels only.
     """
     if target_precision is not None and not 0 < target_precision <= 1:
-        raise UsageError(f"--target-precision {target_precision}: expected a share above 0, at most 1", "0.95, say")
+        raise UsageError(f"--target-precision {target_precision}: expected a number above 0, at most 1", "0.95, say")
     weights = read_learned(learned)
     template_set = read_templates(prompts, template, weights)
 

@@ -236,7 +236,7 @@ def _encode_all(batches: Iterator[list[Encoded]], bar: console.Bar) -> list[list
 def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator[None]:
     """Say what an earlier run left, and after an interrupt how to go on."""
     if file.begun and file.begun.complete:
-        console.note(f"{output.output} is complete already; --append adds new inputs, removing it begins anew")
+        console.note(f"{output.output} is complete already; --append adds new inputs; remove it to start over")
     elif file.done:
         console.note(f"continuing after {file.done} records")
     try:

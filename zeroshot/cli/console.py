@@ -119,7 +119,7 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
             code = signals.exit_code(stopped)
         except Exception as error:
             if is_out_of_memory(error):
-                say("zeroshot: error: the memory at hand is not enough")
+                say("zeroshot: error: there is not enough memory")
                 say(f"  try: {MORE_MEMORY}")
                 code = ExitCode.ERROR
             elif isinstance(error, OSError):

@@ -68,7 +68,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--few-shot",
-            help="Instead: accuracy of `learn` and others with so many examples a label, drawn from the images.",
+            help="Instead: accuracy of `learn` and other methods with this many examples per label.",
             metavar="1,2,4,...",
             rich_help_panel=options.Panel.ADVANCED,
         ),
@@ -79,7 +79,7 @@ def evaluate(
             "--seeds",
             min=1,
             max=100,
-            help="With --few-shot: how many draws.",
+            help="With --few-shot: how often examples are drawn.",
             metavar="N",
             rich_help_panel=options.Panel.ADVANCED,
         ),

@@ -30,7 +30,7 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         min=0,
-        help="Decides which images are held out.",
+        help="Random seed: decides which images are held out.",
         metavar="N",
         rich_help_panel=options.Panel.ADVANCED,
     ),
@@ -188,11 +188,11 @@ def with_learned_labels(source: LabelledImages, learned: LearnedFile | None) -> 
 
 
 def warn_of_examples(data: EncodedDataset, learned: LearnedFile | None) -> None:
-    """Say how many of the images were learned from: what is measured on them flatters."""
+    """Say how many of the images were learned from: results on them are too good."""
     if learned and (count := learned.count_examples(data.features)):
         console.warn(
-            f"{count} of the {len(data.paths)} images are examples that {learned.source} was learned from: what they"
-            " show flatters; measure on others"
+            f"{count} of the {len(data.paths)} images are examples that {learned.source} was learned from, which"
+            " makes the results too good; evaluate on other images"
         )
 
 

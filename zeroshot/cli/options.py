@@ -145,8 +145,8 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(
         "--precision",
-        help="Arithmetic of the towers; auto is fp16 on CUDA, else fp32. int8: about twice as fast on CPUs at a small, "
-        "recorded cost in agreement with fp32; needs `models pull` first.",
+        help="Precision of the arithmetic; auto is fp16 on CUDA, else fp32. int8: about twice as fast on CPUs at a "
+        "small, recorded cost in agreement with fp32; needs `models pull` first.",
         rich_help_panel=Panel.MODEL,
     ),
 ]
@@ -198,7 +198,7 @@ NoExif = Annotated[
     bool,
     typer.Option(
         "--no-exif",
-        help="Leave images as stored, not turned upright; published protocols do so.",
+        help="Leave images as stored, not turned upright; published protocols do the same.",
         rich_help_panel=Panel.ADVANCED,
     ),
 ]
@@ -216,7 +216,7 @@ MaxPixels = Annotated[
     typer.Option(
         "--max-pixels",
         min=1,
-        help="Refuse images with more pixels. [default: 178956970, or fewer if the memory at hand cannot hold them]",
+        help="Reject images with more pixels. [default: 178956970, or what fits into the available memory]",
         metavar="N",
         rich_help_panel=Panel.ADVANCED,
     ),
@@ -244,7 +244,7 @@ Report = Annotated[
     Path | None,
     typer.Option(
         "--report",
-        help="Also write a page to look at: one file, no network.",
+        help="Also write an HTML page: one file that needs no network.",
         metavar="FILE.html",
         rich_help_panel=Panel.OUTPUT,
     ),
@@ -300,7 +300,7 @@ Preprocess = Annotated[
     str | None,
     typer.Option(
         "--preprocess",
-        help="For a weights file that brings none: open_clip's preprocess_cfg (mean, std, interpolation, resize_mode), "
+        help="For a weights file without its own: open_clip's preprocess_cfg (mean, std, interpolation, resize_mode), "
         "as JSON or the file that holds it.",
         metavar="FILE|JSON",
         rich_help_panel=Panel.MODEL,
@@ -344,14 +344,20 @@ Sample = Annotated[
     typer.Option(
         "--sample",
         min=1,
-        help="Read only so many images, chosen at random, in their order; all are listed first.",
+        help="Read only this many images, chosen at random, in their order; all are listed first.",
         metavar="N",
         rich_help_panel=Panel.INPUTS,
     ),
 ]
 SampleSeed = Annotated[
     int,
-    typer.Option("--seed", min=0, help="Decides which --sample is chosen.", metavar="N", rich_help_panel=Panel.INPUTS),
+    typer.Option(
+        "--seed",
+        min=0,
+        help="Random seed: decides which --sample is chosen.",
+        metavar="N",
+        rich_help_panel=Panel.INPUTS,
+    ),
 ]
 Archives = Annotated[
     bool,
@@ -365,7 +371,7 @@ AllowPrivateHosts = Annotated[
     bool,
     typer.Option(
         "--allow-private-hosts",
-        help="Let http(s) addresses lead to this machine and into private networks.",
+        help="Allow http(s) addresses of this machine and of private networks.",
         rich_help_panel=Panel.ADVANCED,
     ),
 ]
@@ -395,7 +401,7 @@ NoCache = Annotated[
     bool,
     typer.Option(
         "--no-cache",
-        help="Compute every feature anew, and store none (see `zeroshot cache`).",
+        help="Compute all features again, and store none (see `zeroshot cache`).",
         rich_help_panel=Panel.ADVANCED,
     ),
 ]

@@ -80,7 +80,7 @@ def apply_prior(
     if known is None:
         if not calibrated:
             console.warn(
-                "--prior auto believes the probabilities, and these were not calibrated: where the model is often wrong"
+                "--prior auto relies on the probabilities, which are not calibrated: where the model is often wrong,"
                 " it makes that worse (`zeroshot calibrate` first, or measure with `zeroshot eval --prior auto`)"
             )
         if features is None or not len(features):

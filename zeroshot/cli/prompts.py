@@ -81,7 +81,7 @@ def check(
     if not findings:
         count = len(templates.templates)
         checked = f"{count} template{'s' * (count > 1)}" + (", and the labels with this model:" if label_set else ":")
-        typer.echo(f"{templates.name}: {checked} nothing is wrong")
+        typer.echo(f"{templates.name}: {checked} no problems found")
     return ExitCode.ERROR if broken else ExitCode.OK
 
 

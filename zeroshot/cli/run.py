@@ -153,11 +153,13 @@ def work(
     isolate: options.Isolate = False,
     image_timeout: options.ImageTimeout = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="First read all that is committed, and make anew what is damaged.")
+        bool, typer.Option("--verify", help="First read all that is committed, and compute what is damaged again.")
     ] = False,
     accept_failures: Annotated[
         bool,
-        typer.Option("--accept-failures", help="Commit shards of which a store denied or did not answer most."),
+        typer.Option(
+            "--accept-failures", help="Commit a shard even if the store denied or did not answer most of its images."
+        ),
     ] = False,
 ) -> ExitCode:
     """Process the shards of a run that are not committed yet.
@@ -179,7 +181,7 @@ def work(
         with console.doing("reading what is committed"):
             problems = withdraw_damaged(folder, planned)
         for problem in problems:
-            console.say(f"zeroshot: made anew: {problem}")
+            console.say(f"zeroshot: computed again: {problem}")
     waiting = find_waiting(folder, planned, share)
     if not waiting:
         console.say(f"zeroshot: nothing is left to do; `zeroshot run merge {run} -o FILE` writes the records")

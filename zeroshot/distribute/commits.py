@@ -146,11 +146,12 @@ def read_checked(folder: Folder, file: File) -> bytes:
         content = folder.read(file.name)
     except FileNotFoundError:
         raise InputError(
-            f"{folder.place}/{file.name} is gone", "`zeroshot run work RUN --verify` makes it anew"
+            f"{folder.place}/{file.name} is gone", "`zeroshot run work RUN --verify` computes it again"
         ) from None
     if File.of(file.name, content) != file:
         raise InputError(
-            f"{folder.place}/{file.name} is not what was committed", "`zeroshot run work RUN --verify` makes it anew"
+            f"{folder.place}/{file.name} is not what was committed",
+            "`zeroshot run work RUN --verify` computes it again",
         )
     return content
 

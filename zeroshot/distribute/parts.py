@@ -128,7 +128,7 @@ def _read_parquet(content: bytes, columns: list[str]) -> Any:
     try:
         return parquet.read_table(io.BytesIO(content), columns=columns)
     except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError("it is no whole Parquet file") from error
+        raise ValueError("it is not a complete Parquet file") from error
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -96,7 +96,7 @@ def write_plan(
     recipe = json.loads(json.dumps(recipe))
     earlier = find_plan(folder)
     if earlier and (difference := first_difference(earlier.recipe, recipe)):
-        raise OutputError(f"{folder.place} holds a run that is made otherwise: {difference}", "--into another folder")
+        raise OutputError(f"{folder.place} holds a run with other settings: {difference}", "--into another folder")
     planned: list[Planned] = []
     for shard in cut(entries, size):
         content = shard.lines()
@@ -131,7 +131,9 @@ def load_plan(folder: Folder) -> Plan:
     """
     plan = find_plan(folder)
     if plan is None:
-        raise InputError(f"{folder.place} holds no run", "`zeroshot run plan INPUTS --labels A,B --into RUN` makes one")
+        raise InputError(
+            f"{folder.place} does not hold a run", "`zeroshot run plan INPUTS --labels A,B --into RUN` makes one"
+        )
     return plan
 
 
@@ -144,7 +146,7 @@ def find_plan(folder: Folder) -> Plan | None:
     try:
         document = json.loads(folder.read(PLAN))
         if document["format"] != FORMAT:
-            raise ValueError("it is no plan of a run")
+            raise ValueError("it is not the plan of a run")
         if document["version"] != VERSION:
             raise ValueError(f"it has version {document['version']}, and this zeroshot reads {VERSION}")
         shards = tuple(Planned(entry["images"], entry["sha256"]) for entry in document["shards"])

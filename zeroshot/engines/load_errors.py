@@ -12,7 +12,7 @@ def explain_loading(error: Exception, files: Files) -> ZeroshotError:
     what = " ".join(str(error).split())
     name = files.source.model
     if is_out_of_memory(error):
-        return ResourceError(f"the memory at hand is not enough to load {name}", MORE_MEMORY)
+        return ResourceError(f"there is not enough memory to load {name}", MORE_MEMORY)
     if isinstance(error, ImportError) or ("transformers" in what.lower() and "install" in what.lower()):
         return ModelError(
             f"{name} needs a package that is missing: {what[:200]}", "pip install 'zeroshot[transformers]'"

@@ -176,7 +176,7 @@ class OnnxEncoder:
             (features,) = session.run(None, {name: values})
         except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
             if is_out_of_memory(error):
-                raise ResourceError(f"{self.spec.model}: the memory at hand is not enough", MORE_MEMORY) from error
+                raise ResourceError(f"{self.spec.model}: there is not enough memory", MORE_MEMORY) from error
             what = " ".join(str(error).split())[:200]
             raise ModelError(f"{self._folder / graph} does not run: {what}", self._remedy) from error
         if features.shape != (len(values), self.spec.dim):
@@ -211,5 +211,5 @@ def _open_session(path: Path, threads: int, remedy: str) -> Any:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
         if is_out_of_memory(error):
-            raise ResourceError(f"the memory at hand is not enough to load {path}", MORE_MEMORY) from error
+            raise ResourceError(f"there is not enough memory to load {path}", MORE_MEMORY) from error
         raise ModelError(f"{path} cannot be loaded: {' '.join(str(error).split())[:300]}", remedy) from error

@@ -70,7 +70,7 @@ def file_name(name: str) -> str:
         ValueError: It could lie elsewhere.
     """
     if not _FILE_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a file in this folder")
+        raise ValueError(f"{name!r} is not the name of a file in this folder")
     return name
 
 
@@ -121,7 +121,7 @@ def spec(document: dict[str, Any]) -> EncoderSpec:
         raise ValueError(f"logit_scale is {scale} and logit_bias is {bias}, not finite numbers, the first above 0")
     special = document["special_tokens"]
     if not isinstance(special, list) or not all(isinstance(token, str) for token in special):
-        raise ValueError("special_tokens is no list of texts")
+        raise ValueError("special_tokens is not a list of texts")
     for key in ("versions", "agreement"):
         if not isinstance(document[key], dict):
             raise ValueError(f"{key} is no object")

@@ -76,7 +76,7 @@ class TorchEncoder:
                 ) from error
             what = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(
-                f"{spec.model} encodes no {tower} on {spec.device} in {spec.precision}: {what}",
+                f"{spec.model} cannot encode {tower}s on {spec.device} in {spec.precision}: {what}",
                 "--precision fp32"
                 if spec.precision is not Precision.FP32
                 else "check the sizes in the model's configuration, or --device cpu",

@@ -67,7 +67,7 @@ def choose_device(asked: Device) -> str:
         return next(str(device) for device in (Device.CUDA, Device.MPS, Device.CPU) if there[device])
     if not there[asked]:
         raise UsageError(
-            f"--device {asked}: this torch sees no such device", "--device auto; `zeroshot doctor` lists the devices"
+            f"--device {asked}: PyTorch finds no such device", "--device auto; `zeroshot doctor` lists the devices"
         )
     return str(asked)
 
@@ -110,7 +110,7 @@ def load(
     where = choose_device(device)
     chosen = choose_precision(precision, where, files.config)
     if chosen is not (precision if precision is not Precision.AUTO else choose_precision(precision, where, {})):
-        warn(f"{files.source.model} is a CoCa model, which runs in no half precision; it runs in {chosen}")
+        warn(f"{files.source.model} is a CoCa model, which cannot run in half precision; it runs in {chosen}")
     check_weights(files.weights)
     _check_fits(files)
     try:

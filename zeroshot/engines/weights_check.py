@@ -45,6 +45,6 @@ def check_weights(path: Path) -> None:
                 "convert it to safetensors where you trust it",
             ) from error
         raise ModelError(
-            f"{path.name} is damaged or no weights file: {' '.join(what.split())[:200]}",
+            f"{path.name} is damaged or not a weights file: {' '.join(what.split())[:200]}",
             how_to_replace(path),
         ) from error

@@ -87,7 +87,7 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
     except ValueError as error:
         raise InputError(f"{path} is not JSON", "give the file that `zeroshot calibrate` wrote") from error
     if not isinstance(document, dict) or document.get("format") != CALIBRATION_FORMAT:
-        raise InputError(f"{path} is no calibration", "give the file that `zeroshot calibrate` wrote")
+        raise InputError(f"{path} is not a calibration file", "give the file that `zeroshot calibrate` wrote")
     if document.get("version") != VERSION:
         raise InputError(
             f"{path} has version {document.get('version')}, this zeroshot reads {VERSION}", "run `zeroshot calibrate`"

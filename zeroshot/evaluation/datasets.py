@@ -80,7 +80,7 @@ def load_label_names(source: str) -> dict[str, Label]:
                 f"{source}, line {number}: no name after {key!r}", "write the folder's name, a tab, and the words"
             )
         if key in names:
-            raise LabelError(f"{source}, line {number}: {key!r} stands twice", "keep one of them")
+            raise LabelError(f"{source}, line {number}: {key!r} is given twice", "keep one of them")
         names[key] = Label(clean_word(" ".join(words)))
     return names
 

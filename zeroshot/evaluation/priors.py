@@ -95,7 +95,7 @@ def with_shares(classifier: Classifier, shares: npt.NDArray[np.floating]) -> Cla
         UsageError: Its probabilities are sigmoids, which no shares belong to.
     """
     if classifier.score is Score.SIGMOID:
-        raise UsageError("--prior: sigmoid probabilities are no shares of anything", "leave out --score sigmoid")
+        raise UsageError("--prior: sigmoid probabilities are not shares of a whole", "leave out --score sigmoid")
     shifts = np.log(np.maximum(shares, LEAST_SHARE) * len(classifier.weights))
     return replace(classifier, shifts=np.asarray(shifts, dtype=np.float32))
 
@@ -120,7 +120,7 @@ def load_shares(source: str, names: tuple[str, ...]) -> Shares:
         except (TypeError, ValueError):
             share = -1.0
         if not 0 <= share < float("inf"):
-            raise LabelError(f"{source}: {key}: {value!r} is no share", "write a number from 0 on")
+            raise LabelError(f"{source}: {key}: {value!r} is not a share", "write a number from 0 on")
         given[normalise(str(key))] = share
     wanted = [normalise(name) for name in names]
     if unknown := [str(key) for key in document if normalise(str(key)) not in wanted]:

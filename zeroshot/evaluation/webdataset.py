@@ -114,7 +114,7 @@ def find_shards(root: Path, split: str) -> list[Path]:
     if (folder / N_SHARDS).is_file():
         text = read_text(folder / N_SHARDS, InputError).strip()
         if not text.isdecimal():
-            raise InputError(f"{folder / N_SHARDS}: {text!r} is no number", "fix the file")
+            raise InputError(f"{folder / N_SHARDS}: {text!r} is not a number", "fix the file")
         expected = [folder / f"{index}.tar" for index in range(int(text))]
         if missing := [path for path in expected if not path.is_file()]:
             raise InputError(f"{len(missing)} of {len(expected)} shards are missing: {missing[0]}", "fetch them all")

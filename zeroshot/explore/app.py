@@ -187,7 +187,7 @@ async def _answer(work: Callable[[], Awaitable[Any]]) -> Response:
     except ZeroshotError as error:
         return JSONResponse({"error": error.message, "hint": error.hint}, 400)
     except (LookupError, TypeError, ValueError, OverflowError):
-        return JSONResponse({"error": "the page asked for something that is not there"}, 400)
+        return JSONResponse({"error": "the page asked for something that does not exist"}, 400)
 
 
 def _read_modules() -> dict[str, str]:

@@ -141,7 +141,7 @@ class Collection:
         except ZeroshotError as error:
             note = f"encoding has stopped: {error.message}"
         except MemoryError:
-            note = "encoding has stopped: the memory at hand is not enough"
+            note = "encoding has stopped: there is not enough memory"
         finally:
             with self._lock:
                 self._finished, self._note = True, note

@@ -65,7 +65,9 @@ class Corrections:
                 os.ftruncate(self._descriptor, whole)
         except BusyError as error:
             os.close(self._descriptor)
-            raise InputError(f"{path} is in use by another explore", "close that one, or name another file") from error
+            raise InputError(
+                f"{path} is in use by another `zeroshot explore`", "close that one, or name another file"
+            ) from error
         except OSError as error:
             os.close(self._descriptor)
             raise OutputError(f"cannot keep corrections in {path}: {error.strerror}", "--corrections FILE") from error
@@ -132,7 +134,7 @@ class Corrections:
             data = f"{HEADER}\n".encode() + data
         try:
             if os.write(self._descriptor, data) != len(data):
-                raise OSError(0, "it was cut short; the disk is full")
+                raise OSError(0, "not all of it was written; the disk is full")
             os.fsync(self._descriptor)
         except OSError as error:
             with suppress(OSError):  # a device, which holds nothing
@@ -152,7 +154,7 @@ def _read(path: Path) -> tuple[dict[str, Said], int]:
     said: dict[str, Said] = {}
     if not whole:
         if data and not data.startswith(HEADER[: len(data)].encode()):
-            raise InputError(f"{path} is no table of corrections", f"its first line is {HEADER}; name another file")
+            raise InputError(f"{path} is not a table of corrections", f"its first line is {HEADER}; name another file")
         return said, 0
     try:
         rows = csv.reader(io.StringIO(data[:whole].decode("utf-8-sig"), newline=""))
@@ -168,6 +170,6 @@ def _read(path: Path) -> tuple[dict[str, Said], int]:
                 said.pop(file, None)
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} is no table of corrections", f"its first line is {HEADER}; name another file"
+            f"{path} is not a table of corrections", f"its first line is {HEADER}; name another file"
         ) from error
     return said, whole

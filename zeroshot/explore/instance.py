@@ -42,7 +42,7 @@ class Instance:
             address = self._path.read_text(encoding="utf-8").strip()
             where = f" at {address}" if address else ""
             raise InputError(
-                f"{folder} is being explored already{where}", "open that address, or end that one"
+                f"{folder} is already open in another `zeroshot explore`{where}", "open that address, or end that one"
             ) from error
         except OSError as error:
             raise OutputError(

@@ -109,7 +109,7 @@ class Thumbnails:
         try:
             async with self._gate:
                 if not await wanted():
-                    raise ImageError("nobody waits for it any longer")
+                    raise ImageError("the request was cancelled")
                 return await asyncio.get_running_loop().run_in_executor(self._pool, _read, read, path)
         finally:
             self._waiting -= 1

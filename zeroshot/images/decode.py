@@ -134,7 +134,7 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
 
 
 def _check_size(image: Image.Image, how: DecodeOptions) -> None:
-    """Refuse an image without pixels, or with more than the limit or the memory at hand allow."""
+    """Refuse an image without pixels, or with more than the limit or the available memory allow."""
     pixels = image.width * image.height
     if not pixels:
         raise ImageError("damaged: it has no pixels")
@@ -144,7 +144,7 @@ def _check_size(image: Image.Image, how: DecodeOptions) -> None:
         )
     if how.memory is not None and pixels > (limit := how.memory // _bytes_per_pixel(image)):
         raise ImageError(
-            f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the memory at hand"
+            f"{image.width} x {image.height} pixels is over the limit of {limit:,} that the available memory"
             " sets for such an image (--max-pixels or fewer --workers raise it)"
         )
 

@@ -149,7 +149,7 @@ def _tower(part: dict[str, Any]) -> dict[str, Any]:
 def _head_width(part: dict[str, Any]) -> int:
     width, rest = divmod(part["hidden_size"], part["num_attention_heads"])
     if rest:
-        raise ValueError(f"hidden_size {part['hidden_size']} is no multiple of num_attention_heads")
+        raise ValueError(f"hidden_size {part['hidden_size']} is not a multiple of num_attention_heads")
     return int(width)
 
 

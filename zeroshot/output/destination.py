@@ -205,7 +205,7 @@ def check_not_continued(final: Path, descriptor: int) -> None:
     if os.fstat(descriptor).st_size and read_resume_manifest(final):
         raise OutputError(
             f"{partial_path(final)} holds the records of a run that can be continued",
-            "add --resume to continue it, or remove that file to begin anew",
+            "add --resume to continue it, or remove that file to start over",
         )
 
 

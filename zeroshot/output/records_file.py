@@ -48,7 +48,7 @@ def _read_json(text: str, *, whole: bool) -> Iterator[dict[str, Any]]:
     rows = json.loads(text)["records"] if whole else (json.loads(line) for line in text.split("\n") if line.strip())
     for row in rows:
         if not isinstance(row, dict):
-            raise TypeError("no JSON object")
+            raise TypeError("not a JSON object")
         yield row
 
 
@@ -75,10 +75,10 @@ def _unescape_tsv(cell: str) -> str:
 def _record(row: dict[str, Any]) -> Record:
     path = row["path"]
     if not isinstance(path, str) or not path:
-        raise ValueError("its path is no text")
+        raise ValueError("its path is not text")
     if row.get("error"):
         return Failure(path, str(row["error"]))
     label = row["label"] or None
     if label is not None and not isinstance(label, str):
-        raise ValueError("its label is no text")
+        raise ValueError("its label is not text")
     return Prediction(path, label, float(row.get("probability", 1.0)), ())

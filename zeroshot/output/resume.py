@@ -76,7 +76,7 @@ class Resumed:
                         raise InputError(
                             f"input {number} is another than when this run began: {now}, and the record is"
                             f" {record[:80].decode('utf-8', 'replace').strip()} ...",
-                            "give the same inputs in the same order, or begin anew without the partial file",
+                            "give the same inputs in the same order, or start over without the partial file",
                         )
         if self.complete and (more := next(paths, None)) is not None:
             raise InputError(
@@ -121,7 +121,7 @@ def _continuable(target: Path, form: Format) -> Path:
         )
     final = final_path(target)
     if target.exists() and not target.is_file():
-        raise OutputError(f"--resume: {target} is no regular file", "give another --output")
+        raise OutputError(f"--resume: {target} is not a regular file", "give another --output")
     return final
 
 

@@ -286,8 +286,8 @@ def check_labels(labels: LabelSet) -> LabelSet:
         )
     if repeated := find_repeated(labels):
         raise LabelError(
-            f"labels stand twice: {'; '.join(repeated)}",
-            "remove one of each; make other words for one thing its aliases",
+            f"labels are given twice: {'; '.join(repeated)}",
+            "remove one of each; list other words for the same thing as aliases",
         )
     if not labels.answers:
         raise LabelError("every label is a background label", "name at least one label that can be the answer")

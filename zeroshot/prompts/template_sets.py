@@ -177,7 +177,9 @@ def check_templates(templates: tuple[str, ...], where: str) -> tuple[str, ...]:
         if fault := placeholder_fault(template):
             raise PromptError(f"{where}: {template!r} has {fault}", "write {} once, where the label goes")
         if template in templates[:index]:
-            raise PromptError(f"{where}: {template!r} stands twice", "remove one; a repeated template only weighs more")
+            raise PromptError(
+                f"{where}: {template!r} is given twice", "remove one; a repeated template only weighs more"
+            )
     return templates
 
 

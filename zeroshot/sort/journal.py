@@ -132,7 +132,7 @@ class Journal:
         """Open a journal to undo it; a last line that was cut short is dropped.
 
         Raises:
-            InputError: It cannot be read, is no journal, or its run is still going on.
+            InputError: It cannot be read, is not a journal, or its run is still going on.
         """
         try:
             descriptor = os.open(path, _MODE)
@@ -206,7 +206,7 @@ class Journal:
         before = os.fstat(self._descriptor).st_size
         try:
             if os.write(self._descriptor, line) != len(line):
-                raise OSError(0, "it was cut short; the disk is full")
+                raise OSError(0, "not all of it was written; the disk is full")
             if sync:
                 os.fsync(self._descriptor)
         except OSError as error:
@@ -224,7 +224,7 @@ def read_history(path: Path) -> tuple[int, History]:
         How many bytes of it are whole, and what they say.
 
     Raises:
-        InputError: It is no journal, or damaged before its last line.
+        InputError: It is not a journal, or damaged before its last line.
     """
     try:
         lines = path.read_bytes().split(b"\n")
@@ -242,11 +242,13 @@ def read_history(path: Path) -> tuple[int, History]:
                 _read_entry(entry, history)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if history is None:
-                raise InputError(f"{path} is no journal of zeroshot sort", "give the file that `sort` named") from error
+                raise InputError(
+                    f"{path} is not a journal of zeroshot sort", "give the file that `sort` named"
+                ) from error
             raise InputError(f"{path}: line {number} is damaged", "restore the journal from a backup") from error
     if history is None:
         if not _BEGINNING.startswith(rest[: len(_BEGINNING)]):
-            raise InputError(f"{path} is no journal of zeroshot sort", "give the file that `sort` named")
+            raise InputError(f"{path} is not a journal of zeroshot sort", "give the file that `sort` named")
         return 0, History(path.parent.parent.resolve(), "0")  # killed before the first line was whole: nothing was done
     if (history.into / FOLDER).resolve() != path.parent.resolve():
         raise InputError(

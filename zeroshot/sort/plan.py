@@ -147,7 +147,7 @@ class _Shelf:
 
 
 def same_content(first: Path, second: Path) -> bool:
-    """Whether two paths hold the same bytes; false where one is no regular file or cannot be read."""
+    """Whether two paths hold the same bytes; false where one is not a regular file or cannot be read."""
     try:
         one, other = first.stat(), second.stat()
         if not (stat.S_ISREG(one.st_mode) and stat.S_ISREG(other.st_mode)) or one.st_size != other.st_size:

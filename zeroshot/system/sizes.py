@@ -18,11 +18,11 @@ def parse_size(text: str, what: str) -> int:
         what: The option or variable that gave it, for errors.
 
     Raises:
-        UsageError: It is no size.
+        UsageError: It is not a size.
     """
     found = _SIZE.fullmatch(text)
     if not found or len(text) > 40:
-        raise UsageError(f"{what} {text[:40]!r} is no size", f"{what}=2GB, or 500MB")
+        raise UsageError(f"{what} {text[:40]!r} is not a size", f"{what}=2GB, or 500MB")
     number, unit = found.groups()
     return int(float(number) * _UNITS[unit.lower()])
 

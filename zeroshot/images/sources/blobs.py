@@ -120,7 +120,7 @@ class BlobFile(io.RawIOBase):
         rest = max(0, self._blob.size - self._at)
         length = rest if size is None or size < 0 else min(size, rest)
         if self._most is not None and length > self._most:
-            raise ImageError("damaged: the archive has a header of absurd length")
+            raise ImageError("damaged: a header of the archive is too long")
         data = self._blob.read(self._at, length) if length else b""
         self._at += len(data)
         return data

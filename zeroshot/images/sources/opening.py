@@ -89,7 +89,7 @@ def _refuse_archive(name: str) -> None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for a writer, as a FIFO would; what is no regular file is refused once it is open."""
+    """Open without waiting for a writer, as a FIFO would; what is not a regular file is refused once it is open."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -58,7 +58,7 @@ def open_local(path: str) -> LocalBlob:
     """Open a file for reading at places.
 
     Raises:
-        ImageError: It cannot be opened, or is no regular file.
+        ImageError: It cannot be opened, or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

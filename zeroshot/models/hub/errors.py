@@ -30,7 +30,7 @@ def refused(repo: str, error: Exception) -> ModelError:
 def no_hub(repo: str) -> ModelError:
     """The answer is not a hub's: a login portal, or a wrong address."""
     return ModelError(
-        f"what answered for {repo} is no Hugging Face hub",
+        f"what answered for {repo} is not a Hugging Face hub",
         "check HF_ENDPOINT and the proxy, or sign in to the network if it asks for that in a browser",
     )
 

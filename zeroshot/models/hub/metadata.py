@@ -111,7 +111,7 @@ def ask(repo: str, question: Callable[[], _T]) -> _T:
     except HfHubHTTPError as error:
         raise refused(repo, error) from error
     except HFValidationError as error:
-        raise ModelError(f"{repo!r} is no name of a hub repository", "write it as `hf-hub:ORG/REPO`") from error
+        raise ModelError(f"{repo!r} is not the name of a hub repository", "write it as `hf-hub:ORG/REPO`") from error
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise no_hub(repo) from error  # a page instead of JSON, or JSON of another shape
     except (transport_error(), OSError) as error:
