@@ -95,6 +95,30 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> tuple[TorchEncoder, Path, Any]:
+    """One model, a folder with its traced graphs, and what tracing returned."""
+    import torch
+
+    torch.manual_seed(0)
+    reference, folder = vit(), tmp_path_factory.mktemp("traced")
+    return reference, folder, export.trace(reference, folder)
+
+
+@pytest.fixture
+def traced_vit(traced: tuple[TorchEncoder, Path, Any], monkeypatch: pytest.MonkeyPatch) -> TorchEncoder:
+    """A model that need not be traced again, for tests of what comes after that."""
+    reference, graphs, text = traced
+
+    def copy(_: Any, folder: Path) -> Any:
+        for path in graphs.iterdir():
+            shutil.copyfile(path, folder / path.name)
+        return text
+
+    monkeypatch.setattr(export, "trace", copy)
+    return reference
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("family", "dynamic"), FAMILIES, ids=lambda value: getattr(value, "__name__", ""))
 def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dynamic: bool, tmp_path: Path) -> None:
@@ -112,9 +136,11 @@ def test_every_family_agrees_with_pytorch(family: Callable[[], TorchEncoder], dy
     assert encoder.count_tokens(SENTENCES) == reference.count_tokens(SENTENCES)
 
 
-def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disagreement_is_refused_and_leaves_nothing(
+    traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A reference whose features are not those of the traced model stops the export before its folder exists."""
-    reference = vit()
+    reference = traced_vit
     monkeypatch.setattr(reference, "encode_texts", lambda texts: -TorchEncoder.encode_texts(reference, texts))
     with pytest.raises(ModelError, match="differ from PyTorch"):
         export.write_export(reference, tmp_path / "export")
@@ -122,17 +148,21 @@ def test_disagreement_is_refused_and_leaves_nothing(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("tower", ["encode_images", "encode_texts"])
-def test_features_that_are_no_numbers_are_refused(tower: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_are_no_numbers_are_refused(
+    tower: str, traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NaN, which is neither above nor below a bar, does not pass for agreement in either tower."""
     real = getattr(onnx_engine.OnnxEncoder, tower)
     monkeypatch.setattr(onnx_engine.OnnxEncoder, tower, lambda self, given: real(self, given) * np.float32("nan"))
     with pytest.raises(ModelError, match="differ from PyTorch"):
-        export.write_export(vit(), tmp_path / "export")
+        export.write_export(traced_vit, tmp_path / "export")
 
 
-def test_failed_export_keeps_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_export_keeps_the_one_before(
+    traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An export that is refused does not touch the folder of an earlier one that passed."""
-    reference = vit()
+    reference = traced_vit
     export.write_export(reference, tmp_path / "export")
     before = (tmp_path / "export" / onnx_manifest.MANIFEST_NAME).read_bytes()
     monkeypatch.setattr(onnx_manifest, "MINIMUM_COSINE", 1.1)
@@ -154,10 +184,12 @@ def test_a_full_disk_is_not_the_models_fault(tmp_path: Path, monkeypatch: pytest
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_gives_way_to_another_at_once(
+    traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the earlier one is removed the new one is there; one that another process put there meanwhile stays."""
     folder = tmp_path / "export"
-    export.write_export(vit(), folder)
+    export.write_export(traced_vit, folder)
     there: list[bool] = []
     remove = shutil.rmtree
 
@@ -166,7 +198,7 @@ def test_an_export_gives_way_to_another_at_once(tmp_path: Path, monkeypatch: pyt
         remove(path, **options)
 
     monkeypatch.setattr(shutil, "rmtree", looks)
-    export.write_export(vit(), folder)
+    export.write_export(traced_vit, folder)
     assert there
     assert all(there)
     shutil.copytree(folder, tmp_path / "other")
@@ -250,13 +282,15 @@ def test_a_vocabulary_that_pads_otherwise_than_clips(padding: str, pool: str, tm
         np.testing.assert_allclose(reference.encode_texts([sentence]), whole, atol=2e-6)
 
 
-def test_sentences_are_checked_alone_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sentences_are_checked_alone_too(
+    traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tower that is wrong only at the length that a short sentence has does not pass."""
     monkeypatch.setattr(
         onnx_engine.OnnxEncoder, "_lengths", lambda self, tokens, _: np.full(len(tokens), 2 if len(tokens) == 1 else 77)
     )
     with pytest.raises(ModelError, match="differ from PyTorch"):
-        export.write_export(vit(), tmp_path / "export")
+        export.write_export(traced_vit, tmp_path / "export")
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +419,9 @@ def test_clearing_exports_takes_leftovers_too_but_none_that_is_being_made(cache:
     assert list((cache / "exports").iterdir()) == []
 
 
-def test_an_export_is_marked_while_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_marked_while_it_is_made(
+    traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While graphs are traced their folder is not one that may be removed; afterwards it is an export like others."""
     monkeypatch.setenv("ZEROSHOT_CACHE", str(tmp_path))
     during: list[bool] = []
@@ -396,18 +432,18 @@ def test_an_export_is_marked_while_it_is_made(tmp_path: Path, monkeypatch: pytes
         return trace(reference, folder)
 
     monkeypatch.setattr(export, "trace", looks)
-    export.write_export(vit(), tmp_path / "exports" / "a")
+    export.write_export(traced_vit, tmp_path / "exports" / "a")
     assert during == [True]
     (made,) = export_cache.list_exports()
     assert (made.model, made.usable, made.busy, made.days) == ("small", True, False, 0)
     assert made.size == sum(path.stat().st_size for path in (tmp_path / "exports" / "a").iterdir())
 
 
-def test_an_export_can_be_read_by_whom_new_files_can(tmp_path: Path) -> None:
+def test_an_export_can_be_read_by_whom_new_files_can(traced_vit: TorchEncoder, tmp_path: Path) -> None:
     """A cache folder may be shared: an export, 8-bit graphs included, has the rights that other new files get."""
     before = os.umask(0o027)
     try:
-        export.write_export(vit(), tmp_path / "export")
+        export.write_export(traced_vit, tmp_path / "export")
         quantise(tmp_path / "export")
     finally:
         os.umask(before)
@@ -416,9 +452,11 @@ def test_an_export_can_be_read_by_whom_new_files_can(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "export").stat().st_mode) == 0o750
 
 
-def test_rights_are_set_only_where_they_are_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rights_are_set_only_where_they_are_wrong(
+    traced_vit: TorchEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files of another user have theirs already, and work in progress beside them is left alone."""
-    export.write_export(vit(), tmp_path / "export")
+    export.write_export(traced_vit, tmp_path / "export")
     work = tmp_path / "export" / ".int8-of-another-process"
     work.mkdir(mode=0o700)
     changed: list[str] = []
