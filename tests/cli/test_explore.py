@@ -106,7 +106,7 @@ def test_images_are_encoded_while_the_page_is_open(
         ([".", "--token", "spaces and / slashes #"], 2, "at least 16"),
         ([".", "--labels", "a,a"], 2, "twice"),
         ([".", "--calibration", "gone.json"], 1, "cannot read gone.json"),
-        ([".", "--corrections", "all/1.png"], 1, "no table of corrections"),
+        ([".", "--corrections", "all/1.png"], 1, "not a table of corrections"),
         ([".", "--host", "256.1.1.1", "--token", "0123456789abcdef"], 1, "cannot listen"),
     ],
 )

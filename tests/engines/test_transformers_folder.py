@@ -151,7 +151,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("config.json", ("model_type",), "bert", "model_type is 'bert'"),
         ("config.json", ("vision_config", "hidden_act"), "relu", "hidden_act is quick_gelu and relu"),
         ("config.json", ("vision_config", "num_channels"), 4, "num_channels is 4"),
-        ("config.json", ("vision_config", "num_attention_heads"), 5, "no multiple of num_attention_heads"),
+        ("config.json", ("vision_config", "num_attention_heads"), 5, "not a multiple of num_attention_heads"),
         ("config.json", ("vision_config", "hidden_size"), "32", "cannot be used"),
         ("config.json", ("vision_config", "hidden_size"), 0, "cannot be used"),
         ("config.json", ("text_config", "num_hidden_layers"), 10**9, r"text_cfg\.layers is 1000000000"),

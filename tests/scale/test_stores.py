@@ -86,7 +86,7 @@ def test_a_run_in_a_store_is_one_here(address: str, fake_model: FakeModel, tmp_p
     assert run("classify", *inputs, *LABELS, "-o", tmp_path / "w.jsonl", "--resume").exit_code == 3
     assert (tmp_path / "m.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
     other = run("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run", "--top-k", 1, "--shard-size", 4)
-    assert other.exit_code == 1 and "made otherwise" in other.stderr
+    assert other.exit_code == 1 and "with other settings" in other.stderr
     client(address).delete_object(Bucket="bucket", Key="run/parts/part-00001.jsonl")
     assert "part-00001.jsonl is gone" in run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").stderr
     assert run("run", "work", "s3://bucket/run", "--verify").exit_code in (0, 3)

@@ -192,7 +192,7 @@ class TestCorrections:
         kept.close()
         for content in (b"path,label\n1,2\n", b"\xff\xd8\xff", b"path,label,not\n\xff,a,\n"):
             (tmp_path / "other").write_bytes(content)
-            with pytest.raises(InputError, match="no table of corrections"):
+            with pytest.raises(InputError, match="not a table of corrections"):
                 Corrections(tmp_path / "other")
             assert (tmp_path / "other").read_bytes() == content
 

@@ -414,7 +414,7 @@ class TestRefusals:
         assert "no such revision" in refused(revision="v9").message
 
     def test_no_name_of_a_repository(self, server: Server) -> None:
-        assert "no name of a hub repository" in refused(repo="a/b/c").message
+        assert "not the name of a hub repository" in refused(repo="a/b/c").message
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_gated_repository(self, server: Server, status: int) -> None:
