@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,20 @@ def test_records(data: Path, tmp_path: Path) -> None:
     check("classify", parse(run("classify", data, *LABELS, "--format", "json")))
     run("classify", data, *LABELS, "--output", tmp_path / "o.jsonl", "--resume")
     check("resume", json.loads((tmp_path / "o.jsonl.manifest.json").read_text()))
+
+
+def test_duplicates(data: Path) -> None:
+    """Lines and the document of `duplicates`, with one group at least."""
+    shutil.copy(data / "red/0.png", data / "red/copy.png")
+    try:
+        found = list(lines(run("duplicates", data)))
+        document = parse(run("duplicates", data, "--format", "json"))
+    finally:
+        (data / "red/copy.png").unlink()
+    assert found
+    for row in found:
+        check("duplicate", row)
+    check("duplicates", document)
 
 
 def test_search(data: Path) -> None:

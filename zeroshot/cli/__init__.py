@@ -16,6 +16,7 @@ _COMMANDS = {
     "search": ("search:search", "List the images nearest to a text or an image."),
     "sort": ("sort:sort", "Sort images into a folder for each label."),
     "undo": ("undo:undo", "Take back what a `sort` did."),
+    "duplicates": ("duplicates:duplicates", "Group copies of the same image, and move them aside."),
     "explore": ("explore:explore", "Type labels on a live page, and watch the folder sort itself."),
     "compare": ("compare:compare", "Say whether one evaluation is better than another."),
     "calibrate": ("calibrate:calibrate", "Calibrate probabilities (temperature scaling) and find a threshold."),

@@ -113,7 +113,7 @@ def sort(
     from ..sort.names import folder_names
 
     placement = _placement(copy=copy, move=move)
-    target = _check_target(into)
+    target = check_target(into)
     if format_ and not dry_run:
         raise UsageError("--format is how a plan is printed, which only --dry-run shows", "add --dry-run")
     if from_:
@@ -124,14 +124,14 @@ def sort(
         records = _reviewed(from_, threshold or 0.0)
         names = dict.fromkeys(record.label for record in records if isinstance(record, Prediction) and record.label)
         if not dry_run:
-            _settle(target)
+            settle(target)
         plan = list(make_plan(records, target, folder_names(names), placement))
     else:
         label_set, template_set, learned = labels.read_all()
         check_readable(calibration, "`zeroshot calibrate DIR` writes one")
         inputs.check()
         if not dry_run:
-            _settle(target)
+            settle(target)
         folders = folder_names(name for name, _ in label_set.answers)
         # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
         paths = list(select_inputs(inputs.find_with_origin(), target, folders.values()))
@@ -146,9 +146,9 @@ def sort(
             found = classify_paths(encoder, classifier, paths, Decision(1, least), pipeline)
             plan = list(make_plan(_counted(found, bar), target, folders, placement))
     if dry_run:
-        _print_plan(plan, format_ or PlanFormat.TABLE)
-        return _say_stays([item for item in plan if isinstance(item, Stay)])
-    return _carry_out(plan, target)
+        print_plan(plan, format_ or PlanFormat.TABLE)
+        return say_stays([item for item in plan if isinstance(item, Stay)])
+    return carry_out_plan(plan, target)
 
 
 def _reviewed(file: Path, threshold: float) -> list[Record]:
@@ -164,7 +164,7 @@ def _reviewed(file: Path, threshold: float) -> list[Record]:
     ]
 
 
-def _check_target(into: Path | None) -> Path:
+def check_target(into: Path | None) -> Path:
     """Return the folder to sort into, which may be yet to be made.
 
     Raises:
@@ -184,7 +184,7 @@ def _check_target(into: Path | None) -> Path:
     return target
 
 
-def _settle(target: Path) -> None:
+def settle(target: Path) -> None:
     """Refuse a folder that cannot be written to, and finish what an interrupted `sort` left in it."""
     from ..output.destination import check_folder
     from ..sort.mover import settle_earlier
@@ -206,7 +206,7 @@ def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:
         yield record
 
 
-def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
+def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted") -> ExitCode:
     """Carry out a plan, and tell what was done and how to take it back."""
     from ..sort.journal import Journal
     from ..sort.mover import carry_out
@@ -215,8 +215,8 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]
     if not steps:
-        code = _say_stays(stays)
-        console.say("zeroshot: nothing was sorted")
+        code = say_stays(stays)
+        console.say(f"zeroshot: nothing was {done_so}")
         return code
     done: Counter[str] = Counter()
     methods: Counter[str] = Counter()
@@ -232,16 +232,18 @@ def _carry_out(plan: list[Step | Stay], into: Path) -> ExitCode:
                         methods[outcome.method] += 1
         finally:
             typer.echo(os.fsencode(journal.path))
-            _say_stays(stays)
+            say_stays(stays)
             folders = ", ".join(f"{count} in {name}" for name, count in done.items())
-            console.say(f"zeroshot: {sum(done.values())} of {len(plan)} sorted" + (f": {folders}" if folders else ""))
+            console.say(
+                f"zeroshot: {sum(done.values())} of {len(plan)} {done_so}" + (f": {folders}" if folders else "")
+            )
             if symbolic := methods[Method.SYMBOLIC_LINK]:
                 console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
             console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(into))}")
     return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
 
 
-def _say_stays(stays: list[Stay]) -> ExitCode:
+def say_stays(stays: list[Stay]) -> ExitCode:
     """Name the first images that stay because they could not be sorted; return the exit code for that."""
     failed = [stay for stay in stays if stay.failed]
     console.say_few(f"{stay.path} stays: {stay.reason}" for stay in failed)
@@ -250,7 +252,8 @@ def _say_stays(stays: list[Stay]) -> ExitCode:
     return ExitCode.INCOMPLETE if failed else ExitCode.OK
 
 
-def _print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
+def print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
+    """Print what would be done."""
     from ..output.destination import open_output
     from ..output.render.records import to_json
     from ..results import significant

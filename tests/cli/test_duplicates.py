@@ -1,0 +1,103 @@
+"""`zeroshot duplicates`: groups in every format, and the others moved aside and back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from zeroshot.cli import app
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two images, one of them in three sizes below folders with equal names."""
+    root = tmp_path / "images"
+    for place in ("", "backup", "phone"):
+        (root / place).mkdir(parents=True, exist_ok=True)
+    cells = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), dtype=np.uint8)
+    one, other = (Image.fromarray(c).resize((320, 240), Image.Resampling.BICUBIC) for c in cells)
+    one.save(root / "a.png")
+    one.resize((160, 120)).save(root / "backup" / "a.png")
+    one.resize((80, 60)).save(root / "phone" / "a.png")
+    other.save(root / "b.png")
+    return root
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["duplicates", *arguments])
+    assert result.exit_code == code, result.output
+    return result.stdout
+
+
+def test_each_format_has_the_same_rows(folder: Path) -> None:
+    lines = [json.loads(line) for line in run(str(folder), "--format", "jsonl").splitlines()]
+    assert [Path(line["path"]).relative_to(folder).as_posix() for line in lines] == [
+        "a.png",
+        "backup/a.png",
+        "phone/a.png",
+    ]
+    assert [line["best"] for line in lines] == [True, False, False]
+    assert {line["group"] for line in lines} == {1}
+    document = json.loads(run(str(folder), "--format", "json"))
+    assert document["images"] == lines
+    assert document["searched"] == 4
+    rows = list(csv.DictReader(io.StringIO(run(str(folder), "--format", "csv"))))
+    assert [row["path"] for row in rows] == [line["path"] for line in lines]
+    assert [row["best"] for row in rows] == ["true", "false", "false"]
+    assert "320 x 240" in run(str(folder), "--format", "table")
+
+
+def test_others_move_aside_and_come_back(folder: Path, tmp_path: Path) -> None:
+    """Equal names get numbers, the best copy stays, and undo restores every byte."""
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    aside = tmp_path / "aside"
+    plan = run(str(folder), "--into", str(aside), "--dry-run")
+    assert "move" in plan
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
+    assert not aside.exists()
+    run(str(folder), "--into", str(aside))
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png")) == ["a.png", "b.png"]
+    assert len(list((aside / "001").iterdir())) == 2
+    assert CliRunner().invoke(app, ["undo", str(aside)]).exit_code == 0
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
+
+
+def test_a_second_run_leaves_what_lies_aside_alone(folder: Path, tmp_path: Path) -> None:
+    """Where a group's folder exists already, newcomers get numbers and nothing is replaced."""
+    aside = tmp_path / "aside"
+    (aside / "001").mkdir(parents=True)
+    (aside / "001" / "a.png").write_bytes(b"mine")
+    run(str(folder), "--into", str(aside))
+    assert (aside / "001" / "a.png").read_bytes() == b"mine"
+    assert len(list((aside / "001").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--dry-run"], "--into"),
+        (["--into", "aside", "--output", "x.jsonl"], "--output"),
+        (["--into", "aside", "--format", "csv"], "--format"),
+        (["--into", "aside", "--dry-run", "--format", "csv"], "csv"),
+        (["--min-similarity", "0.2"], "0.2"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(folder: Path, arguments: list[str], word: str) -> None:
+    result = CliRunner().invoke(app, ["duplicates", str(folder), *arguments])
+    assert result.exit_code == 2
+    assert word in result.stderr
+
+
+def test_damaged_images_are_named_and_the_rest_is_grouped(folder: Path) -> None:
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    result = CliRunner().invoke(app, ["duplicates", str(folder), "--format", "jsonl"])
+    assert result.exit_code == 3
+    assert len(result.stdout.splitlines()) == 3
+    assert "broken.jpg" in result.stderr

@@ -1,0 +1,119 @@
+"""``zeroshot duplicates``: copies and near-duplicates, and the others moved aside."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..enums import Format, PlanFormat
+from ..errors import ExitCode, UsageError
+from . import console, option_groups, options
+from .input_options import InputOptions
+from .option_values import choose_record_format
+from .pipeline_options import ImageOptions
+from .sort import carry_out_plan, check_target, print_plan, say_stays, settle
+
+if TYPE_CHECKING:
+    from ..duplicates import Duplicates
+
+
+@console.reports_errors
+@option_groups.expand_option_groups
+def duplicates(
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Only files with the same content.", rich_help_panel=options.Panel.OUTPUT),
+    ] = False,
+    min_similarity: Annotated[
+        float,
+        typer.Option(
+            "--min-similarity",
+            min=0.9,
+            max=1.0,
+            help="Least correlation of two near-duplicates' thumbnails.",
+            metavar="R",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = 0.985,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            help="Move all but the best of each group into this folder; `zeroshot undo DIR` brings them back.",
+            metavar="DIR",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            "-n",
+            help="With --into: print the plan and change nothing.",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = False,
+    format_: options.FormatOption = None,
+    output: options.Output = None,
+    max_pixels: options.MaxPixels = None,
+    workers: options.Workers = None,
+    *,
+    inputs: InputOptions,
+) -> ExitCode:
+    """Group images that are copies of one another, best copy first.
+
+    Copies have the same content; near-duplicates differ by size, compression or format: their 16 x 16 thumbnails
+    correlate by --min-similarity or more and hardly differ in colour. Crops, mirror images and other shots of the
+    same thing are not found. No model is needed. The best copy has most pixels, then most bytes. Nothing is moved
+    without --into.
+    """
+    if into is None and dry_run:
+        raise UsageError("--dry-run prints what --into would do, which is not given", "--into DIR --dry-run")
+    if into is not None and (output or (format_ and not dry_run)):
+        raise UsageError("--into moves images and prints its journal's path", "leave out --output and --format")
+    if into is not None and dry_run and format_ in (Format.CSV, Format.TSV):
+        raise UsageError(f"a plan is not printed as {format_}", "--format table, json or jsonl")
+    inputs.check()
+    target = None if into is None else check_target(into)
+    form = choose_record_format(format_, output)
+
+    from ..duplicates import find_duplicates
+    from ..output.destination import check_output, open_output
+    from ..output.render.duplicates import write_duplicates
+
+    check_output(output)
+    if target is not None and not dry_run:
+        settle(target)
+    pipeline = ImageOptions(max_pixels=max_pixels, workers=workers, no_cache=True).pipeline()
+    with console.Bar("images") as bar:
+        paths = inputs.find({"--output": output}, bar=bar)
+        found = find_duplicates(paths, pipeline, min_similarity, exact=exact, on_progress=bar.advance)
+    if target is not None:
+        code = _move_aside(found, target, PlanFormat(format_ or PlanFormat.TABLE) if dry_run else None)
+    else:
+        choices = {"exact": exact, "min_similarity": min_similarity}
+        with open_output(output) as stream:
+            write_duplicates(found, form, stream, choices, terminal=output is None and sys.stdout.isatty())
+        code = ExitCode.OK
+    others = sum(len(group.others) for group in found.groups)
+    console.say(
+        f"zeroshot: {len(found.groups)} groups with {others} images beside the best, among {found.searched} images"
+    )
+    console.say_few(f"{failure.path}: {failure.error}" for failure in found.failures)
+    return ExitCode.INCOMPLETE if found.failures else code
+
+
+def _move_aside(found: Duplicates, target: Path, form: PlanFormat | None) -> ExitCode:
+    """Move all but the best copies, or only print how."""
+    from ..sort.aside import plan_aside
+    from ..sort.plan import Stay
+
+    groups = [[(copy.path, copy.similarity) for copy in group.others] for group in found.groups]
+    plan = list(plan_aside(groups, target))
+    if form is None:
+        return carry_out_plan(plan, target, "moved")
+    print_plan(plan, form)
+    return say_stays([item for item in plan if isinstance(item, Stay)])

@@ -1,0 +1,246 @@
+"""Duplicates: copies of the same file, and images that differ only by size, compression or format.
+
+No model is needed. Two images are near-duplicates if their 16 x 16 thumbnails correlate in grey and hardly differ in
+colour. A crop, a mirror image or another shot of the same thing is not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from .errors import ImageError
+from .features.pipeline import Pipeline
+from .images.decode import DecodeOptions, decode
+from .images.sources.opening import open_file
+from .results import Failure
+from .system.descriptors import affordable_workers, check_descriptors
+
+SIDE = 16
+"""Pixels of a thumbnail's side."""
+MIN_SIMILARITY = 0.985
+"""Least correlation of two near-duplicates' grey thumbnails, unless another is asked for."""
+LEAST_CONTRAST = 4.0
+"""Standard deviation, in grey levels, below which a thumbnail says too little to compare: only copies are found."""
+MOST_DIFFERENCE = 12.0
+"""Mean difference of two near-duplicates' thumbnails per colour value, in levels of 255."""
+_BLOCK = 512
+
+Rows = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One image of a group of duplicates.
+
+    Attributes:
+        path: As the user gave it.
+        width: Pixels, before it is turned upright.
+        height: Pixels, before it is turned upright.
+        size: Bytes.
+        similarity: Correlation with the best copy, 1 for the same content.
+        is_exact: Whether its content is the best copy's, byte for byte.
+    """
+
+    path: str
+    width: int
+    height: int
+    size: int
+    similarity: float
+    is_exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Images that are duplicates of one another.
+
+    Attributes:
+        best: The one with most pixels; of those the largest file, of those the first in input order.
+        others: The rest, best first.
+    """
+
+    best: Copy
+    others: tuple[Copy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """The outcome.
+
+    Attributes:
+        groups: In the input order of their best copies.
+        failures: Images that could not be read.
+        searched: How many could.
+    """
+
+    groups: tuple[Group, ...]
+    failures: tuple[Failure, ...]
+    searched: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What is kept of an image: enough to compare it."""
+
+    path: str
+    content: bytes
+    width: int
+    height: int
+    size: int
+    thumbnail: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(repr=False)
+
+    @property
+    def worth(self) -> tuple[int, int]:
+        return self.width * self.height, self.size
+
+    def copy_of(self, best: _Look, similarity: float) -> Copy:
+        is_exact = self.content == best.content
+        return Copy(self.path, self.width, self.height, self.size, 1.0 if is_exact else similarity, is_exact)
+
+
+def find_duplicates(
+    paths: Iterable[str],
+    pipeline: Pipeline,
+    min_similarity: float = MIN_SIMILARITY,
+    *,
+    exact: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Duplicates:
+    """Group the images that are copies or near-duplicates of one another.
+
+    Each image is compared with the best copy of every group, best images first, so that no chain of small changes
+    joins images that are not alike. A file that is named twice, or under two names, is no duplicate of itself.
+
+    Args:
+        paths: The images.
+        pipeline: How they are read.
+        min_similarity: Least correlation of grey thumbnails, in (0, 1].
+        exact: Only copies with the same content.
+        on_progress: Called with the number of images finished since the last call.
+    """
+    looks: list[_Look] = []
+    failures: list[Failure] = []
+    for item in _read_all(_distinct(paths), pipeline):
+        if isinstance(item, Failure):
+            failures.append(item)
+        else:
+            looks.append(item)
+        on_progress(1)
+    order = sorted(range(len(looks)), key=lambda i: (looks[i].worth, -i), reverse=True)
+    first: dict[bytes, int] = {}  # the best image of each content
+    for i in order:
+        first.setdefault(looks[i].content, i)
+    distinct = list(first.values())
+    led = {} if exact else _lead_by_look([looks[i].thumbnail for i in distinct], min_similarity)
+    leaders = {i: (i, 1.0) for i in distinct} | {distinct[i]: (distinct[best], r) for i, (best, r) in led.items()}
+    members: dict[int, list[Copy]] = {}
+    for i in order:
+        best, similarity = leaders[first[looks[i].content]]
+        copy = looks[i].copy_of(looks[best], similarity)
+        members.setdefault(best, []).append(copy)
+    groups = (Group(own[0], tuple(own[1:])) for _, own in sorted(members.items()) if len(own) > 1)
+    return Duplicates(tuple(groups), tuple(failures), len(looks))
+
+
+def _distinct(paths: Iterable[str]) -> Iterator[str]:
+    """Leave out what is the same file as one before it, by whatever name."""
+    seen: set[object] = set()
+    for path in paths:
+        try:
+            status = Path(path).stat()
+            same: object = (status.st_dev, status.st_ino)
+        except (OSError, ValueError):  # in an archive, in a store, or gone
+            same = path
+        if same not in seen:
+            seen.add(same)
+            yield path
+
+
+def _read_all(paths: Iterable[str], pipeline: Pipeline) -> Iterator[_Look | Failure]:
+    """Read images in threads, some ahead, in input order."""
+    how = replace(pipeline.decode_options, draft=True)
+    workers = affordable_workers(pipeline.workers, 1)
+    waiting: deque[Future[_Look | Failure]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for path in paths:
+            waiting.append(pool.submit(_read, path, how))
+            if len(waiting) > 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _read(path: str, how: DecodeOptions) -> _Look | Failure:
+    try:
+        with open_file(path) as file:
+            content = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
+            size = file.tell()
+            width, height = _stated_size(file)
+            file.seek(0)
+            image = decode(file, how, SIDE)
+            thumbnail = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.uint8)
+            return _Look(path, content, width or image.width, height or image.height, size, thumbnail)
+    except ImageError as error:
+        return Failure(path, error.message)
+    except MemoryError:
+        return Failure(path, "too large for the memory at hand")
+    except (ValueError, OSError) as error:
+        check_descriptors(error)
+        return Failure(path, f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def _stated_size(file: IO[bytes]) -> tuple[int, int]:
+    """Return what a file's header says of its size, since a draft is smaller; (0, 0) where it says nothing."""
+    file.seek(0)
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except Exception:  # whatever a damaged file makes Pillow raise; decoding it says what is wrong
+        return 0, 0
+
+
+def _lead_by_look(
+    thumbnails: list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]], least: float
+) -> dict[int, tuple[int, float]]:
+    """Return, for each thumbnail that is like a better one, the best such leader and their correlation.
+
+    Args:
+        thumbnails: ``(SIDE, SIDE, 3)`` each, best images first.
+        least: Correlation of grey thumbnails from which two are alike.
+    """
+    colours = np.stack(thumbnails).reshape(len(thumbnails), -1) if thumbnails else np.zeros((0, 3 * SIDE**2), np.uint8)
+    grey = colours.reshape(len(colours), -1, 3).astype(np.float32).mean(2)
+    grey -= grey.mean(1, keepdims=True)
+    lengths = np.linalg.norm(grey, axis=1)
+    telling = np.flatnonzero(lengths >= LEAST_CONTRAST * SIDE)  # the norm is the deviation times the root of 256
+    rows: Rows = grey[telling] / lengths[telling, None]
+    found: dict[int, tuple[int, float]] = {}
+    leaders: list[int] = []  # positions in `telling`
+    kept = np.empty_like(rows)  # the leaders' rows
+    for start in range(0, len(rows), _BLOCK):
+        block, earlier = rows[start : start + _BLOCK], len(leaders)
+        against, within = block @ kept[:earlier].T, block @ block.T
+        for offset in range(len(block)):
+            likely = [(float(against[offset, i]), leaders[i]) for i in np.flatnonzero(against[offset] >= least)]
+            likely += [(float(within[offset, leader - start]), leader) for leader in leaders[earlier:]]
+            own = colours[telling[start + offset]].astype(np.int16)
+            alike = [
+                (value, -leader)
+                for value, leader in likely
+                if value >= least and np.abs(own - colours[telling[leader]]).mean() <= MOST_DIFFERENCE
+            ]
+            if alike:
+                value, leader = max(alike)
+                found[int(telling[start + offset])] = int(telling[-leader]), min(value, 1.0)
+            else:
+                kept[len(leaders)] = block[offset]
+                leaders.append(start + offset)
+    return found
