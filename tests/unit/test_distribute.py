@@ -79,6 +79,26 @@ def test_shards_of_any_size_give_the_bytes_of_one_run(
     assert (status["records"], status["failures"], status["missing"]) == (25, 3, [])
 
 
+def test_learned_weights_travel_in_the_plan(
+    inputs: list[str], whole: Callable[..., bytes], images: SaveImage, tmp_path: Path
+) -> None:
+    """A worker needs no file of its own, gives what one run with --learned gives, and texts alone do not."""
+    for place, colour in (("red", "red"), ("green", "green"), ("blue", "magenta")):
+        for number in range(3):
+            images(f"examples/{place}/{number}.png", colour)
+    learned = tmp_path / "learned.json"
+    taught = run("learn", tmp_path / "examples", "--model", "tiny", "--output", learned, "--force")
+    assert learned.exists(), taught.output
+    plan(inputs, tmp_path / "run", "--learned", str(learned))
+    expected = whole("--learned", str(learned))
+    learned.unlink()
+    run("run", "work", tmp_path / "run")
+    assert merged(tmp_path / "run") == expected != whole(name="texts.jsonl")
+    again = run("run", "plan", *inputs, *LABELS, "--into", tmp_path / "run", "--shard-size", 5)
+    assert again.exit_code == 1
+    assert "learned" in again.stderr
+
+
 @pytest.mark.parametrize("parts", ["jsonl", "parquet"])
 def test_parts_of_both_kinds_merge_to_the_same(
     parts: str, inputs: list[str], whole: Callable[..., bytes], tmp_path: Path

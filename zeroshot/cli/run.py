@@ -13,7 +13,7 @@ from ..errors import ExitCode, UsageError
 from . import console, option_groups, options
 from .classifiers import apply_calibration, prepare_classifier
 from .input_options import InputOptions, check_readable
-from .label_options import LabelOptions
+from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions, read_preprocess
 from .option_values import choose_record_format, parse_fields
 
@@ -85,7 +85,7 @@ def plan(
     ] = False,
     *,
     inputs: InputOptions,
-    labels: LabelOptions,
+    labels: LearnedLabelOptions,
     model: ModelOptions,
     images: PlannedImages,
 ) -> ExitCode:
@@ -96,17 +96,18 @@ def plan(
     --workers, --isolate) is given to `zeroshot run work`.
     """
     shown = parse_fields(fields)
-    label_set, template_set = labels.read()
+    label_set, template_set, learned = labels.read_all()
     inputs.check()
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
     from ..distribute.folder import open_folder
     from ..distribute.plan import write_plan
     from ..distribute.recipe import RunRecipe, facts_of
+    from ..evaluation.learned_file import read_learned_document
 
     folder = open_folder(into)
     encoder = model.load()
-    classifier = prepare_classifier(encoder, label_set, template_set, score)
+    classifier = prepare_classifier(encoder, label_set, template_set, score, None, learned)
     _, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
     recipe = RunRecipe(
         model={
@@ -121,6 +122,7 @@ def plan(
         engine=model.engine,
         score=score,
         temperature=chosen["calibration"]["temperature"] if chosen else None,
+        learned=read_learned_document(learned.source) if learned else None,
         top_k=min(top_k, len(label_set.answers)),
         threshold=least,
         fields=shown,

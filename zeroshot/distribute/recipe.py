@@ -11,6 +11,7 @@ from ..encoder import Encoder, EncoderSpec
 from ..enums import Device, Engine, Field, Precision, Score
 from ..errors import InputError, ModelError
 from ..evaluation.calibrate import cool
+from ..evaluation.learned_file import parse_learned
 from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
 from ..output.render.records import Layout
 from ..output.resume_manifest import first_difference
@@ -38,6 +39,7 @@ class RunRecipe:
         templates: The template set.
         score: As asked; None for softmax.
         temperature: Of a calibration; None where none is applied.
+        learned: The file of weights that were learned, as plain data; None where the texts alone decide.
         top_k: How many of the best answers a record lists.
         threshold: Below this probability the label is None.
         fields: Numbers given for each label.
@@ -58,6 +60,7 @@ class RunRecipe:
     engine: Engine = Engine.AUTO
     score: Score | None = None
     temperature: float | None = None
+    learned: dict[str, Any] | None = None
     top_k: int = 5
     threshold: float = 0.0
     fields: tuple[Field, ...] = (Field.PROBABILITY,)
@@ -116,7 +119,11 @@ class RunRecipe:
                 f"{encoder.spec.model} is not the model that the run was planned with: {difference}",
                 "give this machine the same weights, or plan another run",
             )
-        classifier = build_classifier(encoder, self.labels, self.templates, self.score)
+        if self.learned is None:
+            classifier = build_classifier(encoder, self.labels, self.templates, self.score)
+        else:
+            weights = parse_learned(self.learned, "the weights that the run was planned with")
+            classifier = weights.build(encoder.spec, self.labels, self.templates, self.score)
         return encoder, classifier if self.temperature is None else cool(classifier, self.temperature)
 
 

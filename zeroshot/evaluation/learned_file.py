@@ -184,20 +184,44 @@ def load_learned(path: str | Path) -> LearnedFile:
     Raises:
         InputError: It cannot be read, is something else, or is damaged.
     """
+    return parse_learned(read_learned_document(path), str(path))
+
+
+def read_learned_document(path: str | Path) -> dict[str, Any]:
+    """Return the plain data of a file of learned weights.
+
+    Raises:
+        InputError: It cannot be read, or is no JSON object.
+    """
     try:
         document = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "`zeroshot learn DIR` writes one") from error
     except ValueError as error:
         raise InputError(f"{path} is not JSON", "give the file that `zeroshot learn` wrote") from error
-    if not isinstance(document, dict) or document.get("format") != LEARNED_FORMAT:
+    if not isinstance(document, dict):
         raise InputError(f"{path} holds no learned weights", "give the file that `zeroshot learn` wrote")
+    return document
+
+
+def parse_learned(document: dict[str, Any], source: str) -> LearnedFile:
+    """Read learned weights from plain data.
+
+    Args:
+        document: What ``zeroshot learn`` wrote.
+        source: Where it came from, for messages and manifests.
+
+    Raises:
+        InputError: It is something else, or is damaged.
+    """
+    if document.get("format") != LEARNED_FORMAT:
+        raise InputError(f"{source} holds no learned weights", "give the file that `zeroshot learn` wrote")
     if document.get("version") != VERSION:
-        raise InputError(f"{path} has version {document.get('version')}, this zeroshot reads {VERSION}", _AGAIN)
+        raise InputError(f"{source} has version {document.get('version')}, this zeroshot reads {VERSION}", _AGAIN)
     try:
-        return _parse(document, str(path))
+        return _parse(document, source)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} is damaged: {type(error).__name__} {error}", _AGAIN) from error
+        raise InputError(f"{source} is damaged: {type(error).__name__} {error}", _AGAIN) from error
 
 
 def _parse(document: dict[str, Any], source: str) -> LearnedFile:
