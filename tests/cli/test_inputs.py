@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+import tarfile
+import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from support.commands import run
-from support.fakes import FakeModel
+from support.fakes import FakeEncoder, FakeModel
 from zeroshot.cli import classify as classify_command
 from zeroshot.cli import console, input_options
 from zeroshot.cli.console import Bar
@@ -70,6 +74,55 @@ def test_an_image_on_stdin_is_classified(folder: Path, tmp_path: Path, form: str
     assert ("zeroshot-" in page.split("Settings")[0].split("<body")[1], "data:image" in page) == (False, True)
     refused = run("search", "-", "red", stdin=data)
     assert (refused.exit_code, "stdin holds an image, not a list of paths" in refused.stderr) == (1, True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the copy goes as the program ends")
+def test_a_kill_leaves_no_copy_of_an_image_on_stdin(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy has no name of its own while images are encoded, so that nothing can leave it behind."""
+    seen: list[list[str]] = []
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.setattr(FakeEncoder, "encode_images", _watched(FakeEncoder.encode_images, place, seen))
+    found = run("classify", "-", "--labels", "red,blue", stdin=(folder / "1.png").read_bytes())
+    assert (found.exit_code, json.loads(found.stdout)["path"], seen) == (0, "-", [[]])
+    isolated = run("classify", "-", "--labels", "red,blue", "--isolate", stdin=(folder / "2.png").read_bytes())
+    assert (isolated.exit_code, json.loads(isolated.stdout)["status"]) == (0, "ok")
+
+
+def _watched(encode: Callable[..., Any], place: Path, seen: list[list[str]]) -> Callable[..., Any]:
+    """Wrap a method so that it notes what lies in a folder."""
+
+    def watched(*arguments: Any) -> Any:
+        seen.append([entry.name for entry in place.iterdir()])
+        return encode(*arguments)
+
+    return watched
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_an_archive_on_stdin_is_named(folder: Path, tmp_path: Path, name: str) -> None:
+    """It is no list of paths whose NUL characters `--from0` would help with."""
+    (tmp_path / "b.txt").write_text("b")
+    if name == "a.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.write(tmp_path / "b.txt", "b.txt")
+    else:
+        with tarfile.open(tmp_path / name, "w:gz" if name.endswith("gz") else "w") as tar:
+            tar.add(tmp_path / "b.txt", "b.txt")
+    refused = run("classify", "-", "--labels", "red,blue", stdin=(tmp_path / name).read_bytes())
+    assert (refused.exit_code, "stdin holds an archive" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("option", ["-k", "--top", "--top-k"])
+def test_top_has_the_same_names_everywhere(folder: Path, option: str) -> None:
+    """What `search` takes, `classify` takes too."""
+    found = run("classify", folder, "--labels", "red,blue", option, "1")
+    assert (found.exit_code, len(json.loads(found.stdout.splitlines()[0])["top"])) == (0, 1)
+    found = run("search", folder, "red", option, "1")
+    assert (found.exit_code, len(found.stdout.splitlines())) == (0, 1)
 
 
 def test_a_list_on_stdin_is_still_a_list(folder: Path) -> None:

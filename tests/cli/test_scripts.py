@@ -199,3 +199,10 @@ def test_csv_cells_that_could_be_formulas_come_back(
     (tmp_path / "a.csv").write_text("path,label\n" + row.getvalue())
     planned = run("sort", "--from", tmp_path / "a.csv", "--into", tmp_path / "out", "--dry-run", "--format", "jsonl")
     assert json.loads(planned.stdout)["label"] == "=red"
+
+
+def test_reviewed_paths_that_count_from_another_folder_are_named(tmp_path: Path) -> None:
+    """Each image is named, and once what is wrong with all of them."""
+    (tmp_path / "a.csv").write_text("path,label,probability,error,status\nnot/there.jpg,cat,0.9,,ok\n")
+    refused = run("sort", "--from", tmp_path / "a.csv", "--into", tmp_path / "out")
+    assert (refused.exit_code, "where `classify` ran" in refused.stderr) == (3, True)

@@ -92,6 +92,17 @@ class TestTemperature:
         temperature = calibrate.fit_temperature(np.array([[1.0, 0.0]]), np.array([0]), Score.SOFTMAX)
         assert temperature == pytest.approx(calibrate.MIN_TEMPERATURE)
 
+    def test_the_bound_is_no_fit(self, honest: tuple[EncodedDataset, Classifier]) -> None:
+        """Images that are all right ask for probabilities of 1, and all wrong for equal ones: neither is written."""
+        data, classifier = honest
+        best = classifier.scores(data.features).logits.argmax(axis=1)
+        for targets, lacking in ((best, "too few are wrong"), ((best + 1) % 8, "too few are right")):
+            half = replace(data, targets=targets.astype(np.int64))
+            fit = calibrate.calibrate(half, half, classifier, KEYS, None)
+            assert "no temperature could be fitted" in fit.problems[0] and lacking in fit.problems[0]
+        fit = calibrate.calibrate(data, data, classifier, KEYS, None)
+        assert not any("no temperature" in problem for problem in fit.problems)
+
 
 class TestThreshold:
     """Choosing a threshold."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -119,6 +121,25 @@ def test_with_the_extra_only_videos_are_passed_over(tmp_path: Path) -> None:
     skipped: Counter[str] = Counter()
     assert list(paths.walk(str(tmp_path), skipped)) == [str(tmp_path / "a.heic")]
     assert camera.describe_passed_over(skipped) == "1 file was passed over: 1 .mov"
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_closed_archives_and_images_without_an_ending_are_counted(tmp_path: Path, images: SaveImage) -> None:
+    """A folder's archives, and what only its bytes show to be an image, are not passed over in silence."""
+    images("in/a.png", (255, 0, 0))
+    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / "image")
+    images("in/b.png", (255, 0, 0))
+    (tmp_path / "in" / "notes").write_text("text")
+    os.mkfifo(tmp_path / "in" / "pipe")
+    with zipfile.ZipFile(tmp_path / "in" / "c.ZIP", "w") as archive:
+        archive.write(tmp_path / "in" / "b.png", "d.png")
+    result = run("classify", tmp_path / "in", "--labels", "red,blue", "-f", "jsonl")
+    expected = "zeroshot: 2 files were passed over: 1 .zip, 1 without an ending (--archives opens .zip)"
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 1)
+    assert [line for line in result.stderr.splitlines() if "passed over" in line] == [expected]
+    result = run("classify", tmp_path / "in", "--archives", "--labels", "red,blue", "-f", "jsonl")
+    assert len(result.stdout.splitlines()) == 2
+    assert "1 file was passed over: 1 without an ending" in result.stderr
 
 
 def test_a_damaged_raw_file_is_named_in_words(tmp_path: Path) -> None:

@@ -165,3 +165,11 @@ def test_label_names_refused(tmp_path: Path, name: str, text: str, what: str) ->
     with pytest.raises(LabelError) as caught:
         datasets.load_label_names(str(tmp_path / name))
     assert what in caught.value.message
+
+
+def test_a_table_given_as_a_folder_names_the_option(tmp_path: Path) -> None:
+    """A file is no folder of labels: what takes it is named."""
+    (tmp_path / "labels.csv").write_text("path,label\n")
+    with pytest.raises(InputError) as refused:
+        datasets.load_folder(str(tmp_path / "labels.csv"))
+    assert "--targets" in str(refused.value.hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import struct
 import zlib
 from contextlib import suppress
@@ -297,6 +298,15 @@ def test_fifo(tmp_path: Path) -> None:
     """A FIFO without a writer is refused at once; opening it plainly would wait for ever."""
     os.mkfifo(tmp_path / "pipe.jpg")
     assert reason(tmp_path / "pipe.jpg") == "not a regular file"
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no such sockets here")
+def test_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket is no image either; the kernel's words for it speak of a device."""
+    monkeypatch.chdir(tmp_path)  # its path must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s.jpg")
+        assert reason("s.jpg") == "not a regular file"
 
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no devices here")

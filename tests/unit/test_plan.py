@@ -171,6 +171,24 @@ def test_symbolic_links_are_not_moved(tmp_path: Path) -> None:
     assert (item.source, item.target.name) == (real, "link.jpg")
 
 
+def test_what_a_link_leads_out_to_is_not_moved(tmp_path: Path) -> None:
+    """A folder that is sorted with --move loses nothing that lies elsewhere; a linked folder inside it is inside."""
+    src = tmp_path / "src"
+    write(src / "deep/1.jpg")
+    write(tmp_path / "elsewhere/2.jpg")
+    (src / "in").symlink_to(src / "deep")
+    (src / "out").symlink_to(tmp_path / "elsewhere")
+    paths = [str(src / "in/1.jpg"), str(src / "out/2.jpg"), str(tmp_path / "elsewhere/2.jpg")]
+    outside: set[str] = set()
+    pairs = [(paths[0], str(src)), (paths[1], str(src)), (paths[2], paths[2])]
+    assert list(select_inputs(pairs, tmp_path / "into", ["cat"], outside)) == paths
+    assert outside == {paths[1]}
+    for placement, moved in ((Placement.MOVE, [True, False, True]), (Placement.COPY, [True, True, False])):
+        records = [prediction(Path(path), "cat") for path in paths]
+        items = list(make_plan(records, tmp_path / "into", {"cat": "cat"}, placement, outside))
+        assert [isinstance(item, Step) for item in items] == moved
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
 def test_what_vanished_or_is_no_file_stays(tmp_path: Path) -> None:
     """An image that went away after it was read, and a loop of links, are named and end nothing."""

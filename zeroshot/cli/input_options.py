@@ -114,11 +114,12 @@ class InputOptions:
     ) -> Iterator[tuple[str, str]]:
         """Yield as `find`, each path with the file or folder under which it was found; say what was passed over."""
         from ..images.camera import describe_passed_over
+        from ..images.sources.names import ARCHIVE_SUFFIXES
 
         skipped: Counter[str] = Counter()
         yield from self._choose(self._find(outputs, skipped, spooled))
         if skipped:
-            console.note(describe_passed_over(skipped))
+            console.note(describe_passed_over(skipped, ARCHIVE_SUFFIXES))
 
     def _choose(self, found: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         """Leave out what --exclude names, then take a sample, then the first --limit of that."""
@@ -238,16 +239,25 @@ def _look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[B
     from ..images.paths import STDIN
 
     head = getattr(stream, "read1", stream.read)(65536)
+    if head.startswith((b"PK\3\4", b"\x1f\x8b")) or head[257:262] == b"ustar":
+        raise InputError(
+            "stdin holds an archive, not a list of paths", "save it and name the file: .tar and .zip are opened"
+        )
     if not looks_like_image(head):
         return cast(BinaryIO, _Joined(head, stream)), ""
     if spooled is None:
         raise InputError("stdin holds an image, not a list of paths", "name the file, or give a list of paths")
     with tempfile.NamedTemporaryFile(prefix="zeroshot-", delete=False) as copy:
-        atexit.register(Path(copy.name).unlink, missing_ok=True)
+        place = f"/proc/{os.getpid()}/fd/{os.dup(copy.fileno())}"  # on Linux: a name that goes with this process
+        if Path(place).exists():
+            Path(copy.name).unlink()
+        else:
+            place = copy.name
+            atexit.register(Path(place).unlink, missing_ok=True)
         copy.write(head)
         shutil.copyfileobj(stream, copy)
-    spooled[copy.name] = STDIN
-    return stream, copy.name
+    spooled[place] = STDIN
+    return stream, place
 
 
 class _Joined:

@@ -253,7 +253,7 @@ Report = Annotated[
 TopK = Annotated[
     int,
     typer.Option(
-        "--top-k", "-k", min=1, help="Labels listed for each image.", metavar="N", rich_help_panel=Panel.OUTPUT
+        "--top-k", "--top", "-k", min=1, help="Labels listed for each image.", metavar="N", rich_help_panel=Panel.OUTPUT
     ),
 ]
 Threshold = Annotated[

@@ -55,6 +55,7 @@ def search(
         int,
         typer.Option(
             "--top",
+            "--top-k",
             "-k",
             min=1,
             help="How many images to list.",

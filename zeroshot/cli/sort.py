@@ -121,11 +121,15 @@ def sort(
             raise UsageError(
                 "--from says which images and which labels there are", "leave out images, labels and --learned"
             )
+        from ..images.sources.names import container
+
         records = _reviewed(from_, threshold or 0.0)
         names = dict.fromkeys(record.label for record in records if isinstance(record, Prediction) and record.label)
         if not dry_run:
             settle(target)
         plan = list(make_plan(records, target, folder_names(names), placement))
+        if records and not any(os.path.lexists(container(record.path)) for record in records):
+            console.warn(f"no image of {from_} is there: its paths count from the folder where `classify` ran")
     else:
         label_set, template_set, learned = labels.read_all()
         check_readable(calibration, "`zeroshot calibrate DIR` writes one")
@@ -134,7 +138,8 @@ def sort(
             settle(target)
         folders = folder_names(name for name, _ in label_set.answers)
         # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
-        paths = list(select_inputs(inputs.find_with_origin(), target, folders.values()))
+        outside: set[str] = set()
+        paths = list(select_inputs(inputs.find_with_origin(), target, folders.values(), outside))
         if not paths:
             console.warn("there is nothing to sort")
             return ExitCode.OK
@@ -144,7 +149,7 @@ def sort(
         classifier, least, _ = apply_calibration(classifier, encoder.spec, calibration, threshold)
         with console.Bar("images", len(paths)) as bar:
             found = classify_paths(encoder, classifier, paths, Decision(1, least), pipeline)
-            plan = list(make_plan(_counted(found, bar), target, folders, placement))
+            plan = list(make_plan(_counted(found, bar), target, folders, placement, outside))
     if dry_run:
         print_plan(plan, format_ or PlanFormat.TABLE)
         return say_stays([item for item in plan if isinstance(item, Stay)])

@@ -66,8 +66,14 @@ class Fit:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Reasons not to use it, in one line each: it makes the error worse, or misses the precision asked for."""
+        """Reasons not to use it, in one line each: no fit, a larger error, or less precision than was asked for."""
         found = []
+        if not 1.001 * MIN_TEMPERATURE < self.temperature < MAX_TEMPERATURE / 1.001:
+            few = "wrong" if self.temperature < 1 else "right"
+            found.append(
+                f"no temperature could be fitted: the best is the limit of the search, {self.temperature:.4g},"
+                f" since of the {self.fitted_on} images fitted on too few are {few}"
+            )
         before, after = self.before.metrics.ece.value, self.after.metrics.ece.value
         if round(after, 4) > round(before, 4):
             found.append(f"this calibration makes it worse: held-out calibration error {before:.4f} to {after:.4f}")

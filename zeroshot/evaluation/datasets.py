@@ -118,7 +118,8 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         with os.scandir(folder) as entries:
             found = {entry.name for entry in entries if is_folder(entry) and not is_skipped(entry.name)}
     except OSError as error:
-        raise InputError(f"cannot read the folder {folder}: {error.strerror}", "check the path") from error
+        hint = "a table of images and labels is named with --targets" if Path(folder).is_file() else "check the path"
+        raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
         raise InputError(f"{folder} has no subfolders", "eval expects one subfolder a label, or --targets FILE.csv")
     keys = sorted(found, key=natural_key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import PurePath
 from typing import IO, Any, BinaryIO, cast
@@ -37,6 +37,9 @@ _NEVER_READ = frozenset(
     )
 )
 
+NO_ENDING = "without an ending"
+"""Stands where a count of files has an ending."""
+
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
 _SUBFILE_TYPE, _SUB_IFDS, _DNG_VERSION = 254, 330, 50706
@@ -60,12 +63,20 @@ def passed_over(name: str) -> str:
     return suffix if suffix in (HEIF_SUFFIXES | RAW_SUFFIXES | _NEVER_READ) - readable_suffixes() else ""
 
 
-def describe_passed_over(counts: Mapping[str, int]) -> str:
-    """Return one line on the files that were passed over, by ending, such as ``1 file was passed over: 1 .mov``."""
+def describe_passed_over(counts: Mapping[str, int], archives: Collection[str] = ()) -> str:
+    """Return one line on the files that were passed over, by ending, such as ``1 file was passed over: 1 .mov``.
+
+    Args:
+        counts: How many there were, by ending.
+        archives: The endings that --archives opens, where there is such an option.
+    """
     total = sum(counts.values())
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in Counter(counts).most_common())
     curable = sorted(set(counts) & (HEIF_SUFFIXES | RAW_SUFFIXES))
-    how = f" ({EXTRA} reads {', '.join(curable)})" if curable else ""
+    closed = sorted(set(counts) & set(archives))
+    hints = [f"{EXTRA} reads {', '.join(curable)}"] * bool(curable)
+    hints += [f"--archives opens {', '.join(closed)}"] * bool(closed)
+    how = f" ({'; '.join(hints)})" if hints else ""
     return f"{total} {'file was' if total == 1 else 'files were'} passed over: {kinds}{how}"
 
 

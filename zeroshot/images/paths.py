@@ -17,8 +17,8 @@ from typing import BinaryIO, cast
 
 from ..errors import ImageError, InputError
 from ..messages import as_many
-from .camera import describe_passed_over, passed_over, readable_suffixes
-from .decode import SUFFIXES
+from .camera import NO_ENDING, describe_passed_over, passed_over, readable_suffixes
+from .decode import SUFFIXES, looks_like_image
 from .sources.names import (
     ARCHIVE_SUFFIXES,
     STORE_SCHEMES,
@@ -174,7 +174,8 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
         )
     if inputs and len(missing) + len(empty) == len(inputs):
         raise InputError(
-            f"no images in {', '.join(empty[:5])}" + (f"; {describe_passed_over(skipped)}" if skipped else ""),
+            f"no images in {', '.join(empty[:5])}"
+            + (f"; {describe_passed_over(skipped, ARCHIVE_SUFFIXES)}" if skipped else ""),
             "images are found by their ending; name a file to open any of them",
         )
     return [f"no images in {folder}" for folder in empty]
@@ -188,7 +189,8 @@ def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = F
 
     Args:
         folder: Where to begin.
-        skipped: Counts, by ending, the files that are images or videos but not of a kind that is read.
+        skipped: Counts, by ending, the files that are images or videos but not of a kind that is read, archives that
+            stay closed, and images without an ending.
         archives: Yield archives too, each as one entry.
     """
     suffixes = SUFFIXES | readable_suffixes() | (frozenset(ARCHIVE_SUFFIXES) if archives else frozenset())
@@ -213,9 +215,23 @@ def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = F
             elif Path(entry.name).suffix.lower() in suffixes:
                 if not is_run_part(entry.path):
                     yield entry.path
-            elif skipped is not None and (suffix := passed_over(entry.name)):
-                skipped[suffix] += 1
+            elif skipped is not None and (kind := passed_over(entry.name) or _overlooked(entry)):
+                skipped[kind] += 1
         waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
+
+
+def _overlooked(entry: os.DirEntry[str]) -> str:
+    """Return the ending of an archive that stays closed, or that an image's name has none; else an empty text."""
+    suffix = PurePath(entry.name).suffix.lower()
+    if suffix in ARCHIVE_SUFFIXES:
+        return "" if is_run_part(entry.path) else suffix
+    try:
+        if suffix or not entry.is_file():
+            return ""
+        with Path(entry.path).open("rb") as file:
+            return NO_ENDING if looks_like_image(file.read(64)) else ""
+    except OSError:
+        return ""
 
 
 def is_run_part(path: str) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,11 @@ class Stay:
 
 
 def make_plan(
-    records: Iterable[Record], into: Path, folders: Mapping[str, str], placement: Placement
+    records: Iterable[Record],
+    into: Path,
+    folders: Mapping[str, str],
+    placement: Placement,
+    outside: Container[str] = (),
 ) -> Iterator[Step | Stay]:
     """Yield the step or stay of each record's image, in order.
 
@@ -72,6 +76,7 @@ def make_plan(
         into: The folder to sort into, resolved; it need not exist.
         folders: The folder's name of each label (see `names.folder_names`).
         placement: How images get there.
+        outside: Images that are not moved, because a link led to them (see `select_inputs`).
     """
     shelves: dict[Path, _Shelf] = {}
     sources: set[Path] = set()
@@ -81,6 +86,10 @@ def make_plan(
             continue
         if split_member(record.path) or scheme_of(record.path):
             yield Stay(record.path, "is no file of its own: it lies in an archive or a store", failed=True)
+            continue
+        if placement is Placement.MOVE and record.path in outside:
+            reason = "lies outside the input: a link leads there (name that folder itself, or leave out --move)"
+            yield Stay(record.path, reason, failed=True)
             continue
         folder = into / (REVIEW if record.label is None else folders[record.label])
         try:
@@ -163,7 +172,9 @@ def same_content(first: Path, second: Path) -> bool:
         return False
 
 
-def select_inputs(inputs: Iterable[tuple[str, str]], into: Path, folders: Iterable[str]) -> Iterator[str]:
+def select_inputs(
+    inputs: Iterable[tuple[str, str]], into: Path, folders: Iterable[str], outside: set[str] | None = None
+) -> Iterator[str]:
     """Leave out what an earlier run sorted, where the folder to sort into lies inside an input.
 
     Below an input that is that folder itself, the folders of this run's labels are left out; below one that
@@ -173,6 +184,7 @@ def select_inputs(inputs: Iterable[tuple[str, str]], into: Path, folders: Iterab
         inputs: Each found path with the input that it was found under.
         into: The folder to sort into, resolved.
         folders: Names of the folders that this run may fill.
+        outside: Takes the paths that a link below their input led to, outside of it.
     """
     own = {fold(name) for name in (*folders, REVIEW)}
     roots: dict[str, Path] = {}
@@ -185,4 +197,6 @@ def select_inputs(inputs: Iterable[tuple[str, str]], into: Path, folders: Iterab
             below = place.relative_to(into).parts
             if root != into or (below and fold(below[0]) in own):
                 continue
+        if outside is not None and path != given and not place.is_relative_to(root):
+            outside.add(path)
         yield path

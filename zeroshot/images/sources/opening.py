@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -55,6 +56,8 @@ def open_file(name: str) -> Iterator[IO[bytes]]:
     except IsADirectoryError as error:
         raise ImageError("a folder, not an image") from error
     except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise ImageError("not a regular file") from error  # a socket
         check_descriptors(error)
         raise ImageError(_one_line(error.strerror or str(error))) from error
     except ValueError as error:
