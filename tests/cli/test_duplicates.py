@@ -79,6 +79,20 @@ def test_a_second_run_leaves_what_lies_aside_alone(folder: Path, tmp_path: Path)
     assert len(list((aside / "001").iterdir())) == 3
 
 
+def test_what_a_link_leads_out_to_stays(folder: Path, tmp_path: Path) -> None:
+    """A folder that the input only links to is not the user's input: its images are listed, and not moved."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.open(folder / "a.png").resize((100, 75)).save(elsewhere / "mine.png")
+    (folder / "linked").symlink_to(elsewhere)
+    assert "mine.png" in run(str(folder), "--format", "jsonl")
+    result = CliRunner().invoke(app, ["duplicates", str(folder), "--into", str(tmp_path / "aside")])
+    assert result.exit_code == 3
+    assert "outside the input" in result.stderr
+    assert (elsewhere / "mine.png").exists()
+    assert not (folder / "phone" / "a.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -83,16 +83,20 @@ def duplicates(
     from ..duplicates import find_duplicates
     from ..output.destination import check_output, open_output
     from ..output.render.duplicates import write_duplicates
+    from ..sort.plan import select_inputs
 
     check_output(output)
     if target is not None and not dry_run:
         settle(target)
     pipeline = ImageOptions(max_pixels=max_pixels, workers=workers, no_cache=True).pipeline()
+    outside: set[str] = set()
     with console.Bar("images") as bar:
         paths = inputs.find({"--output": output}, bar=bar)
+        if target is not None:  # listed as a whole before anything moves
+            paths = iter(list(select_inputs(inputs.find_with_origin(), target, (), outside)))
         found = find_duplicates(paths, pipeline, min_similarity, exact=exact, on_progress=bar.advance)
     if target is not None:
-        code = _move_aside(found, target, PlanFormat(format_ or PlanFormat.TABLE) if dry_run else None)
+        code = _move_aside(found, target, outside, PlanFormat(format_ or PlanFormat.TABLE) if dry_run else None)
     else:
         choices = {"exact": exact, "min_similarity": min_similarity}
         with open_output(output) as stream:
@@ -106,13 +110,13 @@ def duplicates(
     return ExitCode.INCOMPLETE if found.failures else code
 
 
-def _move_aside(found: Duplicates, target: Path, form: PlanFormat | None) -> ExitCode:
+def _move_aside(found: Duplicates, target: Path, outside: set[str], form: PlanFormat | None) -> ExitCode:
     """Move all but the best copies, or only print how."""
     from ..sort.aside import plan_aside
     from ..sort.plan import Stay
 
     groups = [[(copy.path, copy.similarity) for copy in group.others] for group in found.groups]
-    plan = list(plan_aside(groups, target))
+    plan = list(plan_aside(groups, target, outside))
     if form is None:
         return carry_out_plan(plan, target, "moved")
     print_plan(plan, form)

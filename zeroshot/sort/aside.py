@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from ..enums import Placement
@@ -12,12 +12,15 @@ from .names import fold, numbered_file
 from .plan import Stay, Step, locate
 
 
-def plan_aside(groups: Sequence[Sequence[tuple[str, float]]], into: Path) -> Iterator[Step | Stay]:
+def plan_aside(
+    groups: Sequence[Sequence[tuple[str, float]]], into: Path, outside: Container[str] = ()
+) -> Iterator[Step | Stay]:
     """Yield the step or stay of each image that is to go aside; names that are taken get a number.
 
     Args:
         groups: For each group the paths of its images but the best, with their similarity to it, in [0, 1].
         into: The folder to move them to, resolved; it need not exist.
+        outside: Images that are not moved, because a link led to them (see `plan.select_inputs`).
     """
     width = max(3, len(str(len(groups))))
     for number, group in enumerate(groups, 1):
@@ -26,6 +29,9 @@ def plan_aside(groups: Sequence[Sequence[tuple[str, float]]], into: Path) -> Ite
         for path, similarity in group:
             if split_member(path) or scheme_of(path):
                 yield Stay(path, "is no file of its own: it lies in an archive or a store", failed=True)
+                continue
+            if path in outside:
+                yield Stay(path, "lies outside the input: a link leads there (name that folder itself)", failed=True)
                 continue
             try:
                 source = locate(path)
