@@ -37,7 +37,9 @@ _SKIPPED_FOLDERS = frozenset(
 )
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
-_NUMBER = re.compile(r"(\d+)")
+_NUMBER = re.compile(r"\d+")
+_END = f"\0{chr(sys.maxunicode)}"
+"""Stands between two texts in a key: behind any number, before any letter."""
 _RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}\.parquet", re.DOTALL)
 
 
@@ -46,16 +48,19 @@ def is_skipped(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _SKIPPED_FOLDERS
 
 
-def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+def natural_key(name: str) -> tuple[str, str]:
     """Return a key for natural order: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
-    parts: list[tuple[int, int, str]] = []
-    for part in _NUMBER.split(name.casefold()):
-        if part.isascii() and part.isdigit():
-            digits = part.lstrip("0")  # of two numbers the longer is the greater: no need to convert them
-            parts.append((0, len(digits), digits))
-        elif part:
-            parts.append((1, 0, part))
-    return tuple(parts), name
+    return _NUMBER.sub(_number_key, name.casefold()), name
+
+
+def _number_key(found: re.Match[str]) -> str:
+    """Spell a number so that text compares as numbers do: before any letter, and of two the longer is the greater."""
+    number = found[0]
+    if not number.isascii():  # digits of other scripts are text, and compared apart from the text around them
+        before, after = found.start() > 0, found.end() < len(found.string)
+        return f"{_END * before}{number}{_END * after}"
+    digits = number.lstrip("0")
+    return f"\0{chr(1 + len(digits))}{digits}"
 
 
 def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None, *, archives: bool = False) -> Iterator[str]:
@@ -166,7 +171,9 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
     missing = [path for path in inputs if not scheme_of(path) and not os.path.lexists(container(path))]
     skipped: Counter[str] = Counter()
     empty = [
-        path for path in inputs if names_folder(path) and next(walk(path, skipped, archives=archives), None) is None
+        path
+        for path in inputs
+        if names_folder(path) and not _holds_image(path) and next(walk(path, skipped, archives=archives), None) is None
     ]
     if inputs and len(missing) == len(inputs):
         raise InputError(
@@ -179,6 +186,19 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
             "images are found by their ending; name a file to open any of them",
         )
     return [f"no images in {folder}" for folder in empty]
+
+
+def _holds_image(folder: str) -> bool:
+    """Whether an image is seen in a folder itself, without reading or sorting the whole of it."""
+    suffixes = (SUFFIXES | readable_suffixes()) - frozenset(ARCHIVE_SUFFIXES)
+    try:
+        with os.scandir(folder) as entries:
+            return any(
+                not is_skipped(entry.name) and Path(entry.name).suffix.lower() in suffixes and not is_folder(entry)
+                for entry in entries
+            )
+    except OSError:
+        return False
 
 
 def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = False) -> Iterator[str]:
@@ -204,18 +224,20 @@ def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = F
                 continue
             with os.scandir(current) as entries:
                 kept = [entry for entry in entries if not is_skipped(entry.name)]
-            listing = sorted(kept, key=lambda entry: natural_key(entry.name))
+            kept.sort(key=lambda entry: natural_key(entry.name))
         except OSError:
             yield current
             continue
         folders: list[str] = []
-        for entry in listing:
+        for entry in kept:
+            name = entry.name
             if is_folder(entry):
                 folders.append(entry.path)
-            elif Path(entry.name).suffix.lower() in suffixes:
-                if not is_run_part(entry.path):
-                    yield entry.path
-            elif skipped is not None and (kind := passed_over(entry.name) or _overlooked(entry)):
+            elif name[name.rfind(".") :].lower() in suffixes:  # hidden names, which may be all ending, are left out
+                path = entry.path
+                if not is_run_part(path):
+                    yield path
+            elif skipped is not None and (kind := passed_over(name) or _overlooked(entry)):
                 skipped[kind] += 1
         waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
 
@@ -236,7 +258,7 @@ def _overlooked(entry: os.DirEntry[str]) -> str:
 
 def is_run_part(path: str) -> bool:
     """Say whether a file is a part that `zeroshot run work` wrote: a run may lie among its own inputs."""
-    found = _RUN_PART.fullmatch(path)
+    found = _RUN_PART.fullmatch(path) if path.endswith(".parquet") else None
     return found is not None and os.path.isfile(os.path.join(found[1] or "", "plan.json"))  # noqa: PTH113, PTH118
 
 
