@@ -16,11 +16,11 @@ import numpy as np
 from .encoder import Encoder, EncoderSpec, Features, Score, average
 from .errors import ModelError
 from .features.keys import hash_prompts, text_key
-from .features.pipeline import Encoded, Pipeline, encode_batches
+from .features.pipeline import Encoded, Pipeline, as_block, encode_blocks
 from .prompts.labels import Label, LabelSet, as_labels
 from .prompts.template_sets import DEFAULT, TemplateSet, as_templates, prompts_for
 from .prompts.validation import check_control_tokens, check_encodable, check_prompts
-from .results import Failure, Manifest, Prediction, Record
+from .results import Manifest, Record
 from .scoring import Classifier, Decision, choose_score
 
 
@@ -97,29 +97,13 @@ def classify_paths(
     pipeline: Pipeline = Pipeline(),
 ) -> Iterator[Record]:
     """Yield exactly one record per path, in order, each as soon as its batch is encoded."""
-    yield from classify_batches(classifier, encode_batches(encoder, paths, pipeline), decision)
-
-
-def classify_batches(
-    classifier: Classifier, batches: Iterable[list[Encoded]], decision: Decision = Decision()
-) -> Iterator[Record]:
-    """Yield one record for each encoded image, in order."""
-    for batch in batches:
-        yield from build_records(classifier, batch, decision)
+    for block in encode_blocks(encoder, paths, pipeline):
+        yield from classifier.answer(block, decision).records()
 
 
 def build_records(classifier: Classifier, batch: list[Encoded], decision: Decision) -> list[Record]:
     """Turn encoded images into records, one each, in order."""
-    rows = [item.features for item in batch if item.features is not None]
-    decided = iter(classifier.decide(np.stack(rows), decision) if rows else [])
-    records: list[Record] = []
-    for item in batch:
-        if item.features is None:
-            records.append(Failure(item.path, item.error))
-        else:
-            label, top, background = next(decided)
-            records.append(Prediction(item.path, label, top[0].probability, top, background))
-    return records
+    return list(classifier.answer(as_block(batch, classifier.weights.shape[1]), decision).records())
 
 
 def build_manifest(spec: EncoderSpec, classifier: Classifier, options: dict[str, Any]) -> Manifest:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from .answers import Answers
 from .encoder import EncoderSpec, Features, Score, check_rows
 from .errors import UsageError
+from .features.pipeline import Block
 from .prompts.labels import LabelSet
 from .prompts.template_sets import TemplateSet
 from .results import Ranked
 
 Floats = npt.NDArray[np.float32]
+
+_MOST_SCORES = 2**20
+"""Scores that are ranked together, unless one batch has more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +92,14 @@ class Classifier:
         Raises:
             InputError: The rows are of another shape.
         """
+        return self.from_similarities(self.similarities(image_features, alone=alone))
+
+    def similarities(self, image_features: Features, *, alone: bool = False) -> Floats:
+        """Return the cosines of images to every label, shape ``(n_images, n_labels)``; arguments as in `scores`."""
         check_rows(image_features, self.weights.shape[1], "image_features")
         rows = np.asarray(image_features, dtype=np.float32)
         # einsum adds up each pair by itself; BLAS blocks rows by their number, which moves the last digit.
-        return self.from_similarities(np.einsum("nd,ld->nl", rows, self.weights) if alone else rows @ self.weights.T)
+        return np.einsum("nd,ld->nl", rows, self.weights) if alone else np.asarray(rows @ self.weights.T)
 
     def from_similarities(self, similarities: Floats) -> Scores:
         """Score images whose cosines to every label are known, shape ``(n_images, n_labels)``."""
@@ -127,22 +138,64 @@ class Classifier:
             top), its best answers, best first (ties in label order), and the background label that is above them, if
             one is.
         """
-        scores = self.scores(image_features, alone=decision.alone)
-        answers = self.answers(scores)
-        background = [index for index, label in enumerate(self.labels.labels) if label.background]
-        names = [name for name, _ in self.labels.answers]
-        decided: list[tuple[str | None, tuple[Ranked, ...], Ranked | None]] = []
-        for row, probabilities in enumerate(answers.probabilities):
+        everything = Block([""] * len(image_features), image_features, {}, (len(image_features),))
+        return list(self.answer(everything, decision).predicted())
+
+    def answer(self, block: Block, decision: Decision) -> Answers:
+        """Choose and rank as `decide`, for many batches at once.
+
+        The product of each batch is one of its own, as if there were no other: its number of rows moves last digits.
+        """
+        rows = block.features
+        n, kept = len(rows), min(decision.top_k, len(self.labels.answers))
+        order = np.empty((n, kept), dtype=np.intp)
+        probabilities, similarities, logits = (np.empty((n, kept), dtype=np.float32) for _ in range(3))
+        backgrounds: dict[int, Ranked] = {}
+        for start, sizes in _parts(block.sizes, max(1, _MOST_SCORES // len(self.labels.labels))):
+            ends = np.cumsum([start, *sizes]).tolist()
+            part = slice(start, ends[-1])
+            cosines = [self.similarities(rows[a:b], alone=decision.alone) for a, b in pairwise(ends)]
+            scores = self.from_similarities(np.concatenate(cosines) if len(cosines) > 1 else cosines[0])
+            answers = self.answers(scores)
             # Logits break ties among probabilities that float32 rounds to 1 or 0.
-            order = np.lexsort((-answers.logits[row], -probabilities))[: decision.top_k]
-            top = tuple(_ranked(names[i], answers, row, i) for i in order)
-            likeliest = max(background, key=lambda index: scores.probabilities[row, index], default=None)
-            outdone = None
-            if likeliest is not None and scores.probabilities[row, likeliest] > top[0].probability:
-                outdone = _ranked(self.labels.labels[likeliest].name, scores, row, likeliest)
-            known = outdone is None and top[0].probability >= decision.threshold
-            decided.append((top[0].label if known else None, top, outdone))
-        return decided
+            order[part] = np.lexsort((-answers.logits, -answers.probabilities), axis=-1)[:, :kept]
+            for column, values in (
+                (probabilities, answers.probabilities),
+                (similarities, answers.similarities),
+                (logits, answers.logits),
+            ):
+                column[part] = np.take_along_axis(values, order[part], axis=1)
+            backgrounds |= self._outdone(scores, probabilities[part, 0], start)
+        known = probabilities[:, 0].astype(np.float64) >= decision.threshold
+        known[list(backgrounds)] = False
+        names = [name for name, _ in self.labels.answers]
+        return Answers(block.paths, block.errors, names, order, probabilities, similarities, logits, known, backgrounds)
+
+    def _outdone(self, scores: Scores, best: Floats, start: int) -> dict[int, Ranked]:
+        """Return the background label that is above the best answer, by row, rows counted from `start`."""
+        background = [index for index, label in enumerate(self.labels.labels) if label.background]
+        if not background:
+            return {}
+        likeliest = np.take(background, scores.probabilities[:, background].argmax(axis=1))
+        above = np.take_along_axis(scores.probabilities, likeliest[:, None], axis=1)[:, 0] > best
+        return {
+            start + row: _ranked(self.labels.labels[likeliest[row]].name, scores, row, likeliest[row])
+            for row in np.flatnonzero(above).tolist()
+        }
+
+
+def _parts(sizes: Sequence[int], most: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield the first row and the sizes of batches that have at most so many rows together, or are one."""
+    start, rows = 0, 0
+    part: list[int] = []
+    for size in sizes:
+        if part and rows + size > most:
+            yield start, part
+            start, rows, part = start + rows, 0, []
+        part.append(size)
+        rows += size
+    if rows:
+        yield start, part
 
 
 def _ranked(name: str, scores: Scores, row: int, column: int) -> Ranked:

@@ -6,12 +6,13 @@ import heapq
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from .encoder import Encoder, Features, check_rows
 from .errors import InputError, LabelError, ModelError
-from .features.pipeline import Pipeline, encode_batches
+from .features.pipeline import Pipeline, encode_batches, encode_blocks
 from .messages import as_many
 from .prompts.labels import Label, normalise
 from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
@@ -179,21 +180,17 @@ def search(
     """
     check_rows(query[None], encoder.spec.dim, "query[None]")
     failures: list[Failure] = []
+    best: list[Hit] = []
     seen = 0
-
-    def similarities() -> Iterator[tuple[float, int, str]]:
-        nonlocal seen
-        for batch in encode_batches(encoder, paths, pipeline):
-            for item in batch:
-                if item.features is None:
-                    failures.append(Failure(item.path, item.error))
-                else:
-                    similarity = float(item.features @ query)
-                    if similarity >= min_score:
-                        # The running number makes equal images keep their order.
-                        yield similarity, -seen, item.path
-                    seen += 1
-            on_progress(len(batch))
-
-    best = heapq.nlargest(top, similarities())
-    return Found(tuple(Hit(path, similarity) for similarity, _, path in best), tuple(failures), seen)
+    for block in encode_blocks(encoder, paths, pipeline):
+        failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
+        read = [path for place, path in enumerate(block.paths) if place not in block.errors]
+        # A product for each image: one of many rows would round by their number.
+        similarities = np.matmul(block.features[:, None, :], query[:, None])[:, 0, 0].astype(np.float64)
+        # Equal images keep their order, and those before this block stand before it.
+        order = np.argsort(-similarities, kind="stable")[:top]
+        hits = [Hit(read[place], float(similarities[place])) for place in order if similarities[place] >= min_score]
+        best = list(islice(heapq.merge(best, hits, key=lambda hit: -hit.similarity), top))
+        seen += len(read)
+        on_progress(len(block.paths))
+    return Found(tuple(best), tuple(failures), seen)

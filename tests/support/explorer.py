@@ -21,7 +21,7 @@ from zeroshot.explore.corrections import Corrections
 from zeroshot.explore.security import Token
 from zeroshot.explore.server import bind, serving
 from zeroshot.explore.session import Session
-from zeroshot.features.pipeline import Encoded, Pipeline
+from zeroshot.features.pipeline import Block, Pipeline
 
 HEADERS = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
 
@@ -129,7 +129,7 @@ def made_up(folder: Path, files: list[Path], count: int, encoder: Encoder, towar
     for index, path in enumerate(paths):
         path.symlink_to(files[index % len(files)])
     collection = Collection(str(folder), dim)
-    collection.add([Encoded(str(path), row) for path, row in zip(paths, rows.astype(np.float32), strict=True)])
+    collection.add(Block([str(path) for path in paths], rows.astype(np.float32), {}, (len(rows),)))
     stopped = threading.Event()
     stopped.set()
     collection.encode(encoder, Pipeline(), stopped)  # there is nothing to encode

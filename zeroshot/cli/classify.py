@@ -17,7 +17,6 @@ import typer
 from ..enums import Format
 from ..errors import ExitCode, UsageError, nearest
 from ..messages import some_of
-from ..results import Failure, Record
 from . import console, option_groups, options, priors
 from .classifiers import apply_calibration, prepare_classifier
 from .input_options import InputOptions, check_readable
@@ -27,7 +26,8 @@ from .option_values import choose_record_format, parse_fields
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
-    from ..features.pipeline import Encoded, Pipeline
+    from ..answers import Answers
+    from ..features.pipeline import Block, Pipeline
     from ..output.render.records import Layout
     from ..output.report import ClassifyReport
     from ..output.sinks import RecordFile
@@ -176,8 +176,8 @@ def classify(
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     output.check(label_set)
 
-    from ..classifier import build_manifest, classify_batches
-    from ..features.pipeline import encode_batches
+    from ..classifier import build_manifest
+    from ..features.pipeline import encode_blocks
     from ..output.partial_records import Recipe
     from ..output.sinks import Renamed, open_records, write_records
     from ..scoring import Decision
@@ -190,7 +190,7 @@ def classify(
     seen = None
     if prior == priors.AUTO:
         with console.Bar("images") as bar:
-            seen = _encode_all(encode_batches(encoder, inputs.find(written, bar=bar), pipeline), bar)
+            seen = _encode_all(encode_blocks(encoder, inputs.find(written, bar=bar), pipeline), bar)
     classifier, shares = priors.apply_prior(
         classifier, prior, priors.stack(seen or []), calibrated=calibration is not None
     )
@@ -208,13 +208,13 @@ def classify(
     ):
         tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
         with _telling(file, tally, output):
-            batches: Iterable[list[Encoded]] = seen or []
+            blocks: Iterable[Block] = seen or []
             if seen is None:
                 fed = replace(pipeline, fixed_batches=output.continued)
-                batches = encode_batches(encoder, file.skip(inputs.find(written, spooled, bar)), fed)
-            records = classify_batches(classifier, batches, decision)
+                blocks = encode_blocks(encoder, file.skip(inputs.find(written, spooled, bar)), fed)
+            answers = (classifier.answer(block, decision) for block in blocks)
             named = Renamed([file, tally], spooled)  # the page reads its images once more
-            write_records(records, [page, named] if page else [named])
+            write_records(answers, [page, named] if page else [named])
     if page and output.report:
         _write_report(page, output.report, recipe.manifest, pipeline)
     code = tally.finish()
@@ -223,12 +223,12 @@ def classify(
     return code
 
 
-def _encode_all(batches: Iterator[list[Encoded]], bar: console.Bar) -> list[list[Encoded]]:
+def _encode_all(blocks: Iterator[Block], bar: console.Bar) -> list[Block]:
     """Encode everything before the first record; the features stay in memory, so that nothing is read twice."""
     kept = []
-    for batch in batches:
-        kept.append(batch)
-        bar.advance(len(batch))
+    for block in blocks:
+        kept.append(block)
+        bar.advance(len(block.paths))
     return kept
 
 
@@ -269,15 +269,14 @@ class _Tally:
         self.failed = failed
         bar.begin_at(written)
 
-    def write(self, record: Record) -> None:
-        """Count a record that was written."""
-        self.written += 1
-        if isinstance(record, Failure):
-            self.failed += 1
-            self._failures.say(f"{record.path}: {record.error}")
-        else:
-            self._labels[record.label] += 1
-        self._bar.advance()
+    def write_all(self, answers: Answers) -> None:
+        """Count records that were written."""
+        self.written += len(answers)
+        self.failed += len(answers.errors)
+        for place in sorted(answers.errors):
+            self._failures.say(f"{answers.paths[place]}: {answers.errors[place]}")
+        self._labels.update(answers.labels())
+        self._bar.advance(len(answers))
 
     def finish(self) -> ExitCode:
         """Say how many inputs could not be read, and return the exit code for that."""

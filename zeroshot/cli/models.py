@@ -135,7 +135,7 @@ def info(
     from dataclasses import asdict
 
     from ..models import resolvers
-    from ..output.render.records import to_json
+    from ..output.render.json_lines import to_json
 
     encoder = ModelOptions(model, pretrained, preprocess).load()
     spec = encoder.spec

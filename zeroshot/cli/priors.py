@@ -12,7 +12,7 @@ from . import console, options
 
 if TYPE_CHECKING:
     from ..encoder import Features
-    from ..features.pipeline import Encoded
+    from ..features.pipeline import Block
     from ..prompts.labels import LabelSet
     from ..scoring import Classifier
     from .input_options import InputOptions
@@ -95,9 +95,9 @@ def apply_prior(
     return with_shares(classifier, known.values), {"prior": known.manifest(names)}
 
 
-def stack(batches: Iterable[list[Encoded]]) -> Features | None:
+def stack(blocks: Iterable[Block]) -> Features | None:
     """Return the features of what could be read, shape ``(n_images, dim)``; None where nothing could."""
     import numpy as np
 
-    rows = [item.features for batch in batches for item in batch if item.features is not None]
-    return np.stack(rows) if rows else None
+    rows = [block.features for block in blocks if len(block.features)]
+    return np.concatenate(rows) if rows else None

@@ -21,7 +21,7 @@ from .option_values import choose_record_format
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
-    from ..encoder import EncoderSpec
+    from ..encoder import EncoderSpec, Features
     from ..features.pipeline import Pipeline
     from ..results import Failure
     from ..search import Term
@@ -202,7 +202,7 @@ def features(
     """Write the features of images to a file, for programs of your own."""
     import numpy as np
 
-    from ..features.pipeline import encode_batches
+    from ..features.pipeline import encode_blocks
     from ..output.destination import check_output, open_output
     from ..output.features_file import FeatureTable, check_target, write_features
     from ..results import Failure
@@ -213,18 +213,18 @@ def features(
     check_output(output)
     pipeline = images.pipeline()
     encoder = model.load()
-    read, failures = [], []
+    read: list[str] = []
+    failures: list[Failure] = []
+    parts: list[Features] = []
     with console.Bar("images") as bar:
         sources, fed = _choose_source(inputs, output, pipeline, encoder.spec, bar)
-        for batch in encode_batches(encoder, sources, fed):
-            for item in batch:
-                if item.features is None:
-                    failures.append(Failure(item.path, item.error))
-                else:
-                    read.append((item.path, item.features))
-            bar.advance(len(batch))
-    rows = np.stack([row for _, row in read]) if read else np.zeros((0, encoder.spec.dim), dtype=np.float32)
-    table = FeatureTable(tuple(path for path, _ in read), rows, tuple(failures), encoder.spec, images.choices(pipeline))
+        for block in encode_blocks(encoder, sources, fed):
+            failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
+            read += [path for place, path in enumerate(block.paths) if place not in block.errors]
+            parts.append(block.features)
+            bar.advance(len(block.paths))
+    rows = np.concatenate(parts) if parts else np.zeros((0, encoder.spec.dim), dtype=np.float32)
+    table = FeatureTable(tuple(read), rows, tuple(failures), encoder.spec, images.choices(pipeline))
     with open_output(output) as stream:
         write_features(table, stream, output.suffix)
     return _summarise(failures, len(read))

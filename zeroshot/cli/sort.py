@@ -260,7 +260,7 @@ def say_stays(stays: list[Stay]) -> ExitCode:
 def print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
     """Print what would be done."""
     from ..output.destination import open_output
-    from ..output.render.records import to_json
+    from ..output.render.json_lines import to_json
     from ..results import significant
 
     rows: list[dict[str, Any]] = []

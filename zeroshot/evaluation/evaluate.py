@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..encoder import Encoder, Features
 from ..enums import Score
 from ..errors import InputError
-from ..features.pipeline import Pipeline, encode_batches
+from ..features.pipeline import Pipeline, encode_blocks
 from ..results import Failure, Manifest
 from ..scoring import Classifier
 from . import metrics, statistics
@@ -162,22 +162,19 @@ def encode_dataset(
     readable: list[int] = []
     failures: list[Failure] = []
     position = 0
-    for batch in encode_batches(encoder, dataset.paths, pipeline):
-        for item in batch:
-            if item.features is None:
-                failures.append(Failure(item.path, item.error))
-            else:
-                rows.append(item.features)
-                readable.append(position)
-            position += 1
-        on_progress(len(batch))
-    if not rows:
+    for block in encode_blocks(encoder, dataset.paths, pipeline):
+        failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
+        readable += [position + place for place in range(len(block.paths)) if place not in block.errors]
+        rows.append(block.features)
+        position += len(block.paths)
+        on_progress(len(block.paths))
+    if not readable:
         raise InputError(
             f"none of the {position} images could be read: {failures[0].path}: {failures[0].error}",
             "check the folder",
         )
     paths = tuple(dataset.paths[index] for index in readable)
-    return EncodedDataset(np.stack(rows), paths, dataset.targets[readable], tuple(failures))
+    return EncodedDataset(np.concatenate(rows), paths, dataset.targets[readable], tuple(failures))
 
 
 def evaluate(

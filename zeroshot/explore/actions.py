@@ -14,7 +14,7 @@ from ..enums import Placement
 from ..errors import InputError, ZeroshotError
 from ..messages import printable
 from ..output.destination import check_folder
-from ..output.render.records import to_json
+from ..output.render.json_lines import to_json
 from ..prompts.labels import LabelSet
 from ..results import Failure, Prediction, Record
 from ..scoring import Decision

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..encoder import Encoder, Features
 from ..errors import ZeroshotError
-from ..features.pipeline import Encoded, Pipeline, encode_batches
+from ..features.pipeline import Block, Pipeline, encode_blocks
 from ..images.camera import describe_passed_over
 from ..images.paths import walk
 from ..results import Failure
@@ -94,21 +94,22 @@ class Collection:
         """Return the id of an image by its absolute path, or None."""
         return self._ids.get(path)
 
-    def add(self, batch: list[Encoded]) -> None:
+    def add(self, block: Block) -> None:
         """Add images that were encoded."""
+        folders: dict[str, str] = {}
+        read = [path for place, path in enumerate(block.paths) if place not in block.errors]
+        names = [_absolute(path, folders) for path in read]
         with self._lock:
-            for item in batch:
-                if item.features is None:
-                    self._failures.append(Failure(item.path, item.error))
-                    continue
-                n = len(self._paths)
-                if n == len(self._features):
-                    grown = np.empty((2 * n, self._features.shape[1]), dtype=np.float32)
-                    grown[:n] = self._features
-                    self._features = grown  # views of the old one stay as they are
-                self._features[n] = item.features
-                self._ids[absolute(item.path)] = n
-                self._paths.append(item.path)
+            self._failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
+            n = len(self._paths)
+            end = n + len(read)
+            if end > len(self._features):
+                grown = np.empty((max(2 * n, end), self._features.shape[1]), dtype=np.float32)
+                grown[:n] = self._features[:n]
+                self._features = grown  # views of the old one stay as they are
+            self._features[n:end] = block.features
+            self._ids.update(zip(names, range(n, end), strict=True))
+            self._paths += read
 
     def move(self, places: Mapping[str, str]) -> None:
         """Note that images were moved, from one absolute path to another."""
@@ -133,8 +134,8 @@ class Collection:
 
         note = ""
         try:
-            for batch in encode_batches(encoder, paths(), pipeline):
-                self.add(batch)
+            for block in encode_blocks(encoder, paths(), pipeline):
+                self.add(block)
                 if stopped.is_set():
                     break
             note = describe_passed_over(skipped) if skipped else ""
@@ -150,6 +151,14 @@ class Collection:
 def absolute(path: str) -> str:
     """Return what an image is known by: its absolute path, links as they are named."""
     return os.path.abspath(path)  # noqa: PTH100 - links stay as they are named
+
+
+def _absolute(path: str, folders: dict[str, str]) -> str:
+    """Return `absolute` of a path that was found below a folder, each folder's looked up once."""
+    folder, name = os.path.split(path)
+    if folder not in folders:
+        folders[folder] = absolute(folder)
+    return os.path.join(folders[folder], name)  # noqa: PTH118
 
 
 def folder_is_there(folder: str) -> bool:

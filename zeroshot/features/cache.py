@@ -13,7 +13,7 @@ import re
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from ..system.folders import cache_folder
 from ..system.sizes import parse_size
 from .database import Database, Warn
 from .decoder_fingerprint import measure, who_opens
-from .keys import FileState, image_key
+from .keys import FileState, State, image_key
 
 _SCHEMA = 2
 FILE_NAME = f"features-{_SCHEMA}.sqlite"
@@ -50,6 +50,13 @@ CREATE TABLE IF NOT EXISTS files (
     inode INTEGER NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS measures (name BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
+_ASKED = 500
+"""Files that are looked up by one statement."""
+_FIND_MANY = """
+SELECT path, size, modified, changed, inode, f.content, row, checksum, day
+FROM files AS f JOIN features AS x ON x.model = ? AND x.content = f.content WHERE path IN ({})
+"""
+_NOTHING = (b"", b"", 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,44 @@ class FeatureCache(Database):
                     )
             return np.frombuffer(found[0], dtype="<f4").astype(np.float32)
         return None
+
+    def find_many(self, model: bytes, states: Sequence[State], dim: int) -> tuple[list[int], Features]:
+        """Look up files as `find_content` and `find` do, many at once.
+
+        Args:
+            model: The key that their features are kept under.
+            states: Of the files.
+            dim: Length of a row.
+
+        Returns:
+            The places in `states` of those whose features are known, ascending; these, shape ``(n_found, dim)``.
+        """
+        places: list[int] = []
+        rows: list[bytes] = []
+        with self.guarded():
+            connection = self.connection()
+            aged: list[bytes] = []
+            today = _today()
+            for start in range(0, len(states), _ASKED):
+                part = states[start : start + _ASKED]
+                marks = ",".join("?" * len(part))
+                found = connection.execute(_FIND_MANY.format(marks), (model, *(state[0] for state in part)))
+                # Values as they are compared: path, size, modified, changed, inode.
+                by_state = {row[:5]: row[5:] for row in found}
+                for place, state in enumerate(part, start):
+                    content, row, checksum, day = by_state.get(state, _NOTHING)
+                    if len(row) == 4 * dim and zlib.crc32(row, zlib.crc32(content)) == checksum:
+                        places.append(place)
+                        rows.append(row)
+                        if day != today:
+                            aged.append(content)
+            if aged and self._writable:
+                with self.writing(connection):
+                    connection.executemany(
+                        "UPDATE features SET day = ? WHERE model = ? AND content = ?",
+                        [(today, model, content) for content in aged],
+                    )
+        return places[: len(rows)], np.frombuffer(b"".join(rows), dtype="<f4").astype(np.float32).reshape(-1, dim)
 
     def add(
         self,

@@ -15,6 +15,11 @@ from ..images.sources.blobs import Stamp
 from ..images.sources.names import join_member, split_member
 
 _TICK = 2_000_000_000  # nanoseconds
+MOST_NUMBER = 2**63 - 1
+"""Largest that SQLite keeps as it is."""
+
+State = tuple[bytes, int, int, int, int]
+"""A `FileState` as plain numbers, for many of them: path, size, modified, changed, inode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 Images are read, decoded and resized ahead of the encoder by threads (Pillow releases the interpreter's lock
 while it works); what waits is bounded. A batch is encoded when it is full, or when no further image is at hand,
-so that a slow list of paths is answered as it trickles in. Features that the cache knows are neither decoded nor
-encoded again.
+so that a slow list of paths is answered as it trickles in. Features that the cache knows are looked up many at a time,
+and neither decoded nor encoded again.
 
 What holds with threads: whatever a damaged file makes Pillow raise is one failed record; a decoder that crashes in C
 ends the run (which `--resume` continues), and one that hangs hangs it. With `Isolation` each is one failed record.
@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,11 +30,10 @@ from ..images.sources.opening import open_file, stamp_of
 from ..messages import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from ..system.installed import available_cores
+from .ahead import Ahead, Run
 from .cache import FeatureCache
 from .keys import FileState
-
-_IDLE_SECONDS = 0.02
-"""How long a batch that is not full waits for the next path before it is encoded."""
+from .lookup import look_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,38 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Inputs after encoding, in order: one batch, or several of which every input could be read.
+
+    Attributes:
+        paths: As given.
+        features: Unit rows of those that could be read, shape ``(n_read, dim)``.
+        errors: Why the others could not, by their place among the paths.
+        sizes: How many rows each batch has: what is scored together, whether or not it was known.
+    """
+
+    paths: Sequence[str]
+    features: Features
+    errors: Mapping[int, str]
+    sizes: Sequence[int]
+
+    def batches(self) -> Iterator[list[Encoded]]:
+        """Yield each batch, input by input."""
+        if self.errors:
+            rows = iter(self.features)
+            yield [
+                Encoded(path, None, self.errors[place]) if place in self.errors else Encoded(path, next(rows))
+                for place, path in enumerate(self.paths)
+            ]
+            return
+        start = 0
+        for size in self.sizes:
+            part = slice(start, start + size)
+            yield [Encoded(*item) for item in zip(self.paths[part], self.features[part], strict=True)]
+            start += size
+
+
+@dataclass(frozen=True, slots=True)
 class _Fresh:
     """An image to encode, and the cache key of its features."""
 
@@ -103,21 +131,57 @@ Prepared = _Fresh | _Known | str
 
 def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[list[Encoded]]:
     """Yield the inputs in order, encoded, in lists of at most a batch's size."""
-    how = pipeline.decode_options
-    key = b"" if pipeline.cache is None else pipeline.cache.image_key(encoder.spec, how)
+    for block in encode_blocks(encoder, paths, pipeline):
+        yield from block.batches()
+
+
+def encode_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[Block]:
+    """Yield the inputs in order: those that are encoded batch by batch, those that are known many batches at a time.
+
+    The batches are the same whatever is known.
+    """
+    how, cache, dim = pipeline.decode_options, pipeline.cache, encoder.spec.dim
+    key = b"" if cache is None else cache.image_key(encoder.spec, how)
+    size = pipeline.batch_size
     waiting: list[tuple[str, Prepared]] = []
-    paths = as_many(paths)
+    looks = cache is not None and pipeline.stored is None
+    find = partial(look_up, cache, key, dim=dim) if cache is not None and looks else None
     read = partial(_read_pixels, decode_options=how, how=encoder.spec.preprocessing)
+    # A worker's file; its connection to the cache; the socket and pipe of its child, and what starting that takes.
+    each = 1 + (0 if cache is None else 3) + (0 if pipeline.isolation is None else 4)
+    workers = max(1, affordable_workers(pipeline.workers, each))
     with isolated(read, pipeline.isolation) as decoder:
-        for item in _prepare(paths, lambda path: _load(path, encoder, pipeline, key, decoder), pipeline):
+        load = partial(_load, encoder=encoder, pipeline=pipeline, key=key, read=decoder)
+        ahead: Iterable[Run | tuple[str, Prepared] | None] = Ahead(
+            as_many(paths), load, find, workers, 2 * size + workers
+        )
+        for item in ahead:
+            if isinstance(item, Run):
+                begun = min(len(item.paths), -len(waiting) % size)  # what a batch that has begun still lacks
+                whole = begun + (len(item.paths) - begun) // size * size
+                waiting += _items(item, 0, begun)
+                if len(waiting) == size:
+                    yield _encode(encoder, waiting, pipeline, key)
+                    waiting = []
+                if whole > begun:
+                    sizes = (size,) * ((whole - begun) // size)
+                    yield Block(item.paths[begun:whole], item.features[begun:whole], {}, sizes)
+                waiting += _items(item, whole, len(item.paths))
+                continue
             if item is not None:
                 waiting.append(item)
             idle = item is None and not pipeline.fixed_batches
-            if waiting and (idle or len(waiting) >= pipeline.batch_size):
+            if waiting and (idle or len(waiting) >= size):
                 yield _encode(encoder, waiting, pipeline, key)
                 waiting = []
         if waiting:
             yield _encode(encoder, waiting, pipeline, key)
+
+
+def _items(run: Run, start: int, end: int) -> Iterator[tuple[str, Prepared]]:
+    """Yield some of a run's images one by one."""
+    for place in range(start, end):
+        yield run.paths[place], _Known(run.features[place])
 
 
 def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
@@ -166,8 +230,8 @@ def _failing_softly() -> Iterator[list[str]]:
         failed.append(f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}")
 
 
-def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> list[Encoded]:
-    """Encode what could be read, and return features and failures in input order."""
+def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> Block:
+    """Encode what could be read of a batch, and return features and failures in input order."""
     cache = pipeline.cache
     fresh = [item for _, item in items if isinstance(item, _Fresh)]
     # Kernels may round otherwise for another number of rows, but not for other neighbours.
@@ -181,14 +245,22 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
         files = [(item.state, item.content) for item in seen if item.state is not None and item.state.settled()]
         if kept or files:
             cache.add(key, encoder.spec.model, [(item.content, row) for item, row in kept], files)
-    encoded: list[Encoded] = []
     following = iter(rows)
-    for path, item in items:
-        if isinstance(item, str):
-            encoded.append(Encoded(path, None, item))
-        else:
-            encoded.append(checked(path, next(following) if isinstance(item, _Fresh) else item.features))
-    return encoded
+    encoded = [
+        Encoded(path, None, item)
+        if isinstance(item, str)
+        else checked(path, next(following) if isinstance(item, _Fresh) else item.features)
+        for path, item in items
+    ]
+    return as_block(encoded, encoder.spec.dim)
+
+
+def as_block(batch: Sequence[Encoded], dim: int) -> Block:
+    """Put the inputs of a batch together; features have `dim` numbers."""
+    rows = [item.features for item in batch if item.features is not None]
+    features = np.stack(rows) if rows else np.zeros((0, dim), dtype=np.float32)
+    errors = {place: item.error for place, item in enumerate(batch) if item.features is None}
+    return Block([item.path for item in batch], features, errors, (len(rows),))
 
 
 def checked(path: str, features: Features) -> Encoded:
@@ -196,58 +268,3 @@ def checked(path: str, features: Features) -> Encoded:
     if np.isfinite(features).all():
         return Encoded(path, features)
     return Encoded(path, None, "the model gives no finite numbers for it (--precision fp32 may help)")
-
-
-def _prepare(
-    paths: Iterable[str], load: Callable[[str], Prepared], pipeline: Pipeline
-) -> Iterator[tuple[str, Prepared] | None]:
-    """Yield each path with its pixels or failure, in order; None when no further path is available yet.
-
-    One thread reads the paths (which may block on a pipe or a slow disk) and hands each to the pool; the bounded
-    queue between them is what keeps memory flat.
-    """
-    ahead: queue.Queue[tuple[str, Future[Prepared]] | BaseException | None] = queue.Queue(
-        2 * pipeline.batch_size + pipeline.workers
-    )
-    stopped = threading.Event()
-
-    def put(item: tuple[str, Future[Prepared]] | BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                ahead.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def read_paths() -> None:
-        try:
-            for path in paths:
-                if not put((path, pool.submit(load, path))):
-                    return
-            put(None)
-        except BaseException as error:  # handed to the consumer, which raises it in its own thread
-            put(error)
-
-    # A worker's file; its connection to the cache; the socket and pipe of its child, and what starting that takes.
-    each = 1 + (0 if pipeline.cache is None else 3) + (0 if pipeline.isolation is None else 4)
-    workers = affordable_workers(pipeline.workers, each)
-    pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="decode")
-    # A daemon: it may be blocked reading stdin when the run is interrupted.
-    threading.Thread(target=read_paths, name="paths", daemon=True).start()
-    try:
-        while True:
-            try:
-                item = ahead.get(timeout=_IDLE_SECONDS)
-            except queue.Empty:
-                yield None
-                item = ahead.get()
-            if item is None:
-                return
-            if isinstance(item, BaseException):
-                raise item
-            path, future = item
-            yield path, future.result()
-    finally:
-        stopped.set()
-        pool.shutdown(wait=False, cancel_futures=True)

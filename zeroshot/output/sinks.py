@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ..answers import Answers
 from ..enums import Format
-from ..results import Record
 from .destination import check_output, is_device, open_output
 from .partial_records import FORMATS, Recipe
 from .render.records import Writer, make_writer
@@ -19,16 +19,16 @@ from .resume import Resumed, check_resumable, open_resumable
 class Sink(Protocol):
     """Takes the records of a run, in order."""
 
-    def write(self, record: Record) -> None:
-        """Take one record."""
+    def write_all(self, answers: Answers) -> None:
+        """Take the records of some inputs."""
 
 
-def write_records(records: Iterable[Record], sinks: Iterable[Sink]) -> None:
-    """Give each record, as it comes, to every sink."""
+def write_records(answers: Iterable[Answers], sinks: Iterable[Sink]) -> None:
+    """Give records, as they come, to every sink."""
     takers = tuple(sinks)
-    for record in records:
+    for some in answers:
         for sink in takers:
-            sink.write(record)
+            sink.write_all(some)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class Renamed:
     sinks: Sequence[Sink]
     names: Mapping[str, str]
 
-    def write(self, record: Record) -> None:
-        """Hand one record on."""
-        if record.path in self.names:
-            record = replace(record, path=self.names[record.path])
+    def write_all(self, answers: Answers) -> None:
+        """Hand records on."""
+        if self.names:
+            answers = replace(answers, paths=[self.names.get(path, path) for path in answers.paths])
         for sink in self.sinks:
-            sink.write(record)
+            sink.write_all(answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,9 @@ class RecordFile:
     writer: Writer
     begun: Resumed | None = None
 
-    def write(self, record: Record) -> None:
-        """Write one record."""
-        self.writer.write(record)
+    def write_all(self, answers: Answers) -> None:
+        """Write records."""
+        self.writer.write_all(answers)
 
     @property
     def done(self) -> int:

@@ -10,7 +10,8 @@ from ...duplicates import Copy, Duplicates
 from ...enums import Format
 from ...messages import printable
 from ...results import significant
-from .records import format_row, guard_cell, to_json
+from .json_lines import to_json
+from .records import format_row, guard_cell
 
 DUPLICATES_FORMAT = "zeroshot-duplicates"
 JSON_VERSION = 1

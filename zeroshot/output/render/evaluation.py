@@ -19,7 +19,7 @@ from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
 from ...messages import and_more, printable, some_of
 from ...results import Manifest, significant
-from .records import to_json
+from .json_lines import to_json
 
 GRID_FORMAT = "zeroshot-eval-grid"
 

@@ -10,7 +10,8 @@ from ...enums import Format
 from ...messages import printable
 from ...results import significant
 from ...search import Found
-from .records import format_row, guard_cell, to_json
+from .json_lines import to_json
+from .records import format_row, guard_cell
 
 SEARCH_FORMAT = "zeroshot-search"
 JSON_VERSION = 1

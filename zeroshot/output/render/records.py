@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from rich.cells import cell_len, set_cell_size
 
+from ...answers import Answers
 from ...enums import Field, Format
 from ...messages import printable
 from ...results import Failure, Manifest, Ranked, Record
+from .json_lines import LineTemplate, to_json
 
 CLASSIFY_FORMAT = "zeroshot-classify"
 JSON_VERSION = 1
@@ -37,12 +38,6 @@ _BARS_FROM = 72
 """Columns of the terminal from which on a probability has a bar beside it."""
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-
-
-def to_json(value: Any, indent: int | None = None) -> bytes:
-    r"""Encode plain data as JSON in UTF-8; NaN is refused, lone surrogates become ``\udcXX`` escapes."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return text.encode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +72,30 @@ class Writer(ABC):
         """Write what stands before the first record."""
 
     def write(self, record: Record) -> None:
-        """Write one record, if it is wanted, with as many ranked labels as the layout shows."""
-        if self._layout.only and (isinstance(record, Failure) or record.label not in self._layout.only):
-            return
-        self._write(record if isinstance(record, Failure) else replace(record, top=record.top[: self._layout.top_k]))
+        """Write one record, whole, and let the reader of a pipe have it."""
+        self._put(self._wanted(record))
+
+    def write_all(self, answers: Answers) -> None:
+        """Write the records of many inputs at once."""
+        self._put(b"".join(map(self._wanted, answers.records())))
+
+    def _put(self, content: bytes) -> None:
+        if content:
+            self._stream.write(content)
+            self._stream.flush()
+
+    def _wanted(self, record: Record) -> bytes:
+        """Return the bytes of a record, if it is wanted, with as many ranked labels as the layout shows."""
+        if isinstance(record, Failure):
+            return b"" if self._layout.only else self._render(record)
+        if self._layout.only and record.label not in self._layout.only:
+            return b""
+        n_shown = self._layout.top_k
+        return self._render(record if len(record.top) <= n_shown else replace(record, top=record.top[:n_shown]))
 
     @abstractmethod
-    def _write(self, record: Record) -> None:
-        """Write one record as it is."""
+    def _render(self, record: Record) -> bytes:
+        """Return the bytes of one record as it is."""
 
     def end(self, *, complete: bool) -> None:  # noqa: B027
         """Write what stands after the last record; not complete when the run was interrupted."""
@@ -93,10 +104,16 @@ class Writer(ABC):
 class JsonlWriter(Writer):
     """One JSON object a line."""
 
-    def _write(self, record: Record) -> None:
-        """Write one line, whole, and let the reader of a pipe have it."""
-        self._stream.write(to_json(record.to_dict(self._layout.fields)) + b"\n")
-        self._stream.flush()
+    def write_all(self, answers: Answers) -> None:
+        """Write many lines at once."""
+        if self._layout.only or not LineTemplate.fits(answers):
+            super().write_all(answers)
+        else:
+            self._put(LineTemplate(answers.names, self._layout.fields, self._layout.top_k).fill(answers))
+
+    def _render(self, record: Record) -> bytes:
+        """Return one line."""
+        return to_json(record.to_dict(self._layout.fields)) + b"\n"
 
 
 class JsonWriter(Writer):
@@ -110,12 +127,11 @@ class JsonWriter(Writer):
         head = to_json({"format": CLASSIFY_FORMAT, "version": JSON_VERSION, "manifest": asdict(manifest)}, indent=1)
         self._stream.write(head.removesuffix(b"\n}") + b',\n "records": [')
 
-    def _write(self, record: Record) -> None:
-        """Write one element of the list."""
-        self._stream.write((b",\n  " if self._written else b"\n  ") + to_json(record.to_dict(self._layout.fields)))
-        self._stream.flush()
+    def _render(self, record: Record) -> bytes:
+        """Return one element of the list."""
         self._written += 1
         self._failed += isinstance(record, Failure)
+        return (b",\n  " if self._written > 1 else b"\n  ") + to_json(record.to_dict(self._layout.fields))
 
     def end(self, *, complete: bool) -> None:
         """Close the list and the document."""
@@ -134,24 +150,24 @@ class SeparatedWriter(Writer):
         """Write the header."""
         names = [str(field) for field in self._layout.fields]
         ranks = [f"{name}_{rank}" for rank in range(1, self._layout.top_k + 1) for name in ("label", *names)]
-        self._row(["path", "label", *names, "error", "status", *ranks])
+        self._put(self._row(["path", "label", *names, "error", "status", *ranks]))
 
-    def _write(self, record: Record) -> None:
-        """Write one row."""
+    def _render(self, record: Record) -> bytes:
+        """Return one row."""
         fields, form = self._layout.fields, self._dialect
         path = guard_cell(record.path, "./", form)
         if isinstance(record, Failure):
             blank = [""] * (self._layout.top_k * (1 + len(fields)))
-            self._row([path, "", *[""] * len(fields), guard_cell(record.error, "'", form), record.status, *blank])
-            return
+            return self._row(
+                [path, "", *[""] * len(fields), guard_cell(record.error, "'", form), record.status, *blank]
+            )
         row = [path, guard_cell(record.label or "", "'", form), *_formatted(record.top[0], fields), "", record.status]
         for ranked in record.top:
             row += [guard_cell(ranked.label, "'", form), *_formatted(ranked, fields)]
-        self._row(row)
+        return self._row(row)
 
-    def _row(self, cells: Sequence[str]) -> None:
-        self._stream.write(format_row(cells, self._dialect, terminal=self._layout.terminal))
-        self._stream.flush()
+    def _row(self, cells: Sequence[str]) -> bytes:
+        return format_row(cells, self._dialect, terminal=self._layout.terminal)
 
 
 def guard_cell(text: str, prefix: str, form: Format) -> str:
@@ -189,14 +205,13 @@ def _formatted(ranked: Ranked, fields: Sequence[Field]) -> list[str]:
 class PathWriter(Writer):
     """The path of each image that got a label, for ``xargs`` and the like."""
 
-    def _write(self, record: Record) -> None:
-        """Write one path, byte for byte as the file is called."""
+    def _render(self, record: Record) -> bytes:
+        """Return one path, byte for byte as the file is called."""
         if isinstance(record, Failure) or record.label is None:
-            return
+            return b""
         shown = self._layout.terminal and self._layout.path_end == b"\n"
         path = printable(record.path).encode("utf-8", "backslashreplace") if shown else os.fsencode(record.path)
-        self._stream.write(path + self._layout.path_end)
-        self._stream.flush()
+        return path + self._layout.path_end
 
 
 class TableWriter(Writer):
@@ -218,15 +233,14 @@ class TableWriter(Writer):
         """Write the heading."""
         number = "probability" if self._cells else "prob."
         columns = (_fit("path", self._path_width), _fit("label", self._label_width), _fit(number, self._number_width()))
-        self._line(self._styled("  ".join((*columns, "runners-up")), _BOLD))
+        self._put(self._line(self._styled("  ".join((*columns, "runners-up")), _BOLD)))
 
-    def _write(self, record: Record) -> None:
-        """Write one row: an answer, a background label that won in parentheses, no number where nothing won."""
+    def _render(self, record: Record) -> bytes:
+        """Return one row: an answer, a background label that won in parentheses, no number where nothing won."""
         path = self._tail(printable(record.path), self._path_width)
         if isinstance(record, Failure):
             error = _fit("failed: " + printable(record.error), self._width - self._path_width - 2)
-            self._line(f"{path}  {self._styled(error, _RED)}")
-            return
+            return self._line(f"{path}  {self._styled(error, _RED)}")
         winner, runners = record.background, record.top
         name = f"({printable(winner.label)})" if winner else "(unknown)"
         if record.label is not None:
@@ -236,7 +250,7 @@ class TableWriter(Writer):
         filled = round(winner.probability * self._cells) if winner else 0
         bar = "█" * filled + ("·" if winner else " ") * (self._cells - filled)
         number += f" {self._styled(bar, _GREEN)}" if self._cells else ""
-        self._line("  ".join((path, label, number, self._styled(self._rest(runners), _DIM))))
+        return self._line("  ".join((path, label, number, self._styled(self._rest(runners), _DIM))))
 
     def _rest(self, runners: Sequence[Ranked]) -> str:
         """List the labels behind the winner: the first always, its name shortened, further ones where they fit."""
@@ -254,9 +268,8 @@ class TableWriter(Writer):
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{style}m{text}\x1b[0m" if self._coloured and text.strip() else text
 
-    def _line(self, text: str) -> None:
-        self._stream.write(text.rstrip().encode("utf-8", "backslashreplace") + b"\n")
-        self._stream.flush()
+    def _line(self, text: str) -> bytes:
+        return text.rstrip().encode("utf-8", "backslashreplace") + b"\n"
 
     @staticmethod
     def _tail(text: str, width: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 
 from ...enums import ReportFormat
-from .records import to_json
+from .json_lines import to_json
 
 STATUS_FORMAT = "zeroshot-run-status"
 VERSION = 1

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
+from ...answers import Answers
 from ...features.pipeline import Pipeline
 from ...results import Failure, Manifest, Prediction, Record
 from .embedded_images import make_thumbnails
@@ -38,6 +39,11 @@ class ClassifyReport:
         self._failures: list[Failure] = []
         self._known: Counter[str] = Counter()
         self._unknown = 0
+
+    def write_all(self, answers: Answers) -> None:
+        """Take the records of some inputs."""
+        for record in answers.records():
+            self.write(record)
 
     def write(self, record: Record) -> None:
         """Take one record."""
