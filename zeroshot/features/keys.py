@@ -15,9 +15,6 @@ from ..images.sources.blobs import Stamp
 from ..images.sources.names import join_member, split_member
 
 _TICK = 2_000_000_000  # nanoseconds
-MOST_NUMBER = 2**63 - 1
-"""Largest that SQLite keeps as it is."""
-
 State = tuple[bytes, int, int, int, int]
 """A `FileState` as plain numbers, for many of them: path, size, modified, changed, inode."""
 
@@ -48,10 +45,10 @@ class FileState:
         if member:
             absolute += os.fsencode(join_member("", member))
         numbers = (stamp.size, stamp.modified, stamp.changed, stamp.inode)
-        return FileState(absolute, *(_signed(number) for number in numbers))
+        return FileState(absolute, *(signed(number) for number in numbers))
 
 
-def _signed(number: int) -> int:
+def signed(number: int) -> int:
     """Fold a number into SQLite's 64 bits: inodes may use all of them, and nanoseconds end with the year 2262."""
     return (number + 2**63) % 2**64 - 2**63
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..encoder import Features
 from ..images.sources.names import SEPARATOR, is_archive
 from .cache import FeatureCache
-from .keys import MOST_NUMBER, State
+from .keys import State, signed
 
 _PLACES = ("", os.curdir, os.pardir)
 
@@ -59,7 +59,7 @@ def look_up(cache: FeatureCache, key: bytes, paths: Sequence[str], dim: int) -> 
 
 def _state_of(path: str, parents: dict[str, bytes]) -> State | None:
     """Return a file's state as `FileState.of` has it; None for what is no file, or may be something else."""
-    if not isinstance(path, str) or SEPARATOR in path or "://" in path or is_archive(path):
+    if not isinstance(path, str) or is_archive(path) or (":" in path and (SEPARATOR in path or "://" in path)):
         return None
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path for each would take longer than the rest
@@ -76,5 +76,5 @@ def _state_of(path: str, parents: dict[str, bytes]) -> State | None:
         return None
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         return None
-    numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-    return None if max(numbers) > MOST_NUMBER or min(numbers) < 0 else (absolute, *numbers)
+    # Times that SQLite cannot hold are kept in another form, and not found.
+    return absolute, status.st_size, status.st_mtime_ns, status.st_ctime_ns, signed(status.st_ino)
