@@ -342,7 +342,7 @@ def test_many_batches_are_scored_as_each(text: str, score: Score, alone: bool, m
     edges = np.cumsum([0, *sizes]).tolist()
     each = [answer for a, b in pairwise(edges) for answer in classifier.decide(rows[a:b], decision)]
     for most in (2**20, 300):
-        monkeypatch.setattr("zeroshot.classifier._MOST_SCORES", most)
+        monkeypatch.setattr("zeroshot.scoring._MOST_SCORES", most)
         together = classifier.answer(Block([""] * len(rows), rows, {}, sizes), decision)
         assert list(together.predicted()) == each
     assert any(label is not None for label, _, _ in each)
