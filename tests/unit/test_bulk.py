@@ -181,7 +181,8 @@ def test_the_same_content_under_two_names(images: SaveImage, store: FeatureCache
     paths = [str(images(f"{name}.png", "red")) for name in "ab"]
     encoder = FakeEncoder()
     cached = Pipeline(1, 1, cache=store)
-    list(encode_blocks(encoder, paths, cached))
+    for path in paths:
+        list(encode_blocks(encoder, [path], cached))
     assert encoder.batches == [1]
     key = store.image_key(encoder.spec, cached.decode_options)
     assert look_up(store, key, paths, DIM).found.tolist() == [True, True]
