@@ -46,6 +46,7 @@ def duplicates(
             metavar="DIR",
             rich_help_panel=options.Panel.OUTPUT,
         ),
+        options.Use.READ_FOLDER,  # nothing that lies there is replaced
     ] = None,
     dry_run: Annotated[
         bool,
