@@ -23,9 +23,8 @@ from rich.text import Text
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "images"
-IMAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "examples").glob("[b-t]*.jpg"))
-LABELS = ["--labels", "bee,bridge,cat,coffee,goldfish,moose,orange,rocket,tulip", "--model", "tiny"]
-CLASSIFY = ["classify", *IMAGES, *LABELS]
+LABELS = ["--labels", "bee,bridge,cat,coffee,goldfish,moose,orange,rocket,tulip,windmill", "--model", "tiny"]
+CLASSIFY = ["classify", "examples", *LABELS]
 STYLE = (
     "body{margin:0;background:#16181d;color:#e6e6e6}"
     "pre{margin:0;padding:16px 20px;font:15px/1.45 'DejaVu Sans Mono',monospace}"
@@ -74,8 +73,8 @@ def shoot_live_page() -> None:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as data:
         images = Path(folder) / "imgs"
         images.mkdir()
-        for image in IMAGES:
-            shutil.copy(ROOT / image, images)
+        for image in (ROOT / "examples").glob("*.jpg"):
+            shutil.copy(image, images)
         command = [sys.executable, "-m", "zeroshot", "explore", "imgs", *LABELS, "--no-open"]
         environment = os.environ | {"ZEROSHOT_DATA": data}
         served = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True, env=environment)
@@ -91,15 +90,15 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         html, report = Path(folder) / "table.html", Path(folder) / "page.html"
-        command = "$ zeroshot " + " ".join(["classify", "examples/[b-t]*.jpg", *LABELS])
+        command = "$ zeroshot " + " ".join(CLASSIFY)
         shown = Text.from_ansi(f"{command}\n{terminal(*CLASSIFY)}")
-        console = Console(record=True, width=110, file=io.StringIO())
+        console = Console(record=True, width=118, file=io.StringIO())
         console.print(shown)
         body = console.export_html(inline_styles=True, code_format="<pre>{code}</pre>")
         html.write_text(f"<meta charset=utf-8><style>{STYLE}</style>{body}", encoding="utf-8")
-        shoot(html.as_uri(), OUT / "table.png", 1060, 40 + 22 * len(shown.plain.splitlines()))
+        shoot(html.as_uri(), OUT / "table.png", 1100, 40 + 22 * len(shown.plain.splitlines()))
         terminal(*CLASSIFY, "--report", str(report))
-        shoot(report.as_uri(), OUT / "page.png", 1000, 2130, top=1600)
+        shoot(report.as_uri(), OUT / "page.png", 1000, 2215, top=1685)
     shoot_live_page()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import random
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from tiny_features import Encoder, crop_centre, export_trunk
 from tiny_photos import collect, held_out_words, read_manifest, read_table, write_manifest
-from tiny_sources import Photo, read_photo
+from tiny_sources import Photo, hash_of, read_photo
 from tiny_space import Domain
 from tiny_words import Lexicon
 from torch import Tensor
@@ -36,6 +37,7 @@ class Images:
         thumbnails: of the training archives, ``classes`` ``(n,)`` their class keys.
         photos: what `photographs.yaml` lists, of every split.
         features: of all ``photos``.
+        small: of all ``photos`` made small first, as thumbnails are.
     """
 
     thumbnails: np.ndarray
@@ -43,6 +45,7 @@ class Images:
     index: dict[str, list[str]]
     photos: list[Photo]
     features: np.ndarray
+    small: np.ndarray
 
     def photograph_words(self) -> dict[str, list[str]]:
         """Return the words of each class of training photographs."""
@@ -79,6 +82,7 @@ class Images:
                 found.append(_domain("groups", self.thumbnails, rows, groups, lexicon, imitates=False))
         for name, rows, words in self._photographs("train"):
             found.append(_domain(name, self.features, rows, words, lexicon, imitates=True))
+            found.append(_domain(f"{name}, small", self.small, rows, words, lexicon, imitates=False, weight=0.5))
         return found
 
     def held_back(self, lexicon: Lexicon) -> Iterator[tuple[str, Tensor, Tensor, list[str]]]:
@@ -91,14 +95,20 @@ class Images:
 
 
 def _domain(
-    name: str, features: np.ndarray, rows: list[int], words: list[str], lexicon: Lexicon, imitates: bool
+    name: str,
+    features: np.ndarray,
+    rows: list[int],
+    words: list[str],
+    lexicon: Lexicon,
+    imitates: bool,
+    weight: float = 1.0,
 ) -> Domain:
     at = {phrase: i for i, phrase in enumerate(lexicon.phrases)}
     known = [(row, at[word]) for row, word in zip(rows, words, strict=True) if word in at]
     phrases, labels = np.unique([phrase for _, phrase in known], return_inverse=True)
     kept = [row for row, _ in known]
     tensors = (torch.from_numpy(array) for array in (features[kept], labels, phrases))
-    return Domain(name, *tensors, 1.0, imitates)
+    return Domain(name, *tensors, weight, imitates)
 
 
 def load_images(data: Path, photographs: Path, work: Path) -> Images:
@@ -119,11 +129,21 @@ def load_images(data: Path, photographs: Path, work: Path) -> Images:
     def read(row: int) -> Image.Image:
         return read_photo(photos[row])
 
-    whole = encoder.encode_named(
-        [f"{photo.repo}/{photo.name}" for photo in photos], lambda i: crop_centre(read(i)), work / "photographs"
-    )
+    named = [f"{photo.repo}/{photo.name}" for photo in photos]
+    whole = encoder.encode_named(named, lambda i: crop_centre(read(i)), work / "photographs")
+    small = encoder.encode_named(named, lambda i: crop_centre(make_small(read(i), named[i])), work / "small")
     classes = [name.partition("/")[0] for name in names]
-    return Images(thumbnails, classes, index["classes"], photos, whole)
+    return Images(thumbnails, classes, index["classes"], photos, whole, small)
+
+
+def make_small(image: Image.Image, name: str) -> Image.Image:
+    """Return the image with a shorter side of 40 to 128 px, drawn by its name; smaller images stay as they are."""
+    side = round(40 * 3.2 ** random.Random(hash_of(name)).random())
+    shorter = min(image.size)
+    if shorter <= side:
+        return image
+    width, height = (max(1, round(length * side / shorter)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
 
 
 def _encode_thumbnails(folder: Path, index: dict, encoder: Encoder, work: Path) -> tuple[list[str], np.ndarray]:

