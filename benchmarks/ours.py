@@ -152,14 +152,16 @@ def _parts(
     """Compare a run with what it is made of: decoding alone with as many threads, and the encoder on ready pixels."""
     import numpy as np
 
-    from zeroshot.images.decode import open_image
+    from zeroshot.images.decode import decode
     from zeroshot.images.preprocess import fit
+    from zeroshot.images.sources.opening import open_file
 
-    def decode(path: str) -> Any:
-        return fit(open_image(path, pipeline.decode_options), encoder.spec.preprocessing)
+    def read(path: str) -> Any:
+        with open_file(path) as file:
+            return fit(decode(file, pipeline.decode_options), encoder.spec.preprocessing)
 
     with ThreadPoolExecutor(pipeline.workers) as pool:
-        ready = np.stack(list(pool.map(decode, paths[:2000])))
+        ready = np.stack(list(pool.map(read, paths[:2000])))
         repeats = -(-len(paths) // len(ready))  # pixels of more images would take memory, and tell nothing new
 
         def encode() -> None:
@@ -168,7 +170,7 @@ def _parts(
                     encoder.encode_images(ready[start : start + pipeline.batch_size])
 
         def decode_all() -> None:
-            for _ in pool.map(decode, paths):
+            for _ in pool.map(read, paths):
                 pass
 
         works: list[Callable[[], object]] = [partial(_run, encoder, paths, pipeline), encode, decode_all]

@@ -12,8 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from support.campaigns import Tally
+from support.images import open_image
 from zeroshot.errors import ImageError
-from zeroshot.images.decode import DecodeOptions, open_image
+from zeroshot.images.decode import DecodeOptions
 
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "F")
 SHAPES = ((1, 1), (1, 10_000), (10_000, 1))

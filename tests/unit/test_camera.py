@@ -16,10 +16,11 @@ from PIL import Image
 from support.camera import make_dng
 from support.commands import run
 from support.fixtures import SaveImage
+from support.images import open_image
 from zeroshot.errors import ImageError, InputError
 from zeroshot.evaluation.datasets import load_folder
 from zeroshot.images import camera, paths
-from zeroshot.images.decode import DecodeOptions, open_image
+from zeroshot.images.decode import DecodeOptions
 
 AS_USUAL = DecodeOptions()
 RED, GREEN = (200, 30, 30), (30, 160, 30)
