@@ -29,7 +29,7 @@ def test_options_stand_under_headings() -> None:
         ]
         for parameter in command.params:
             if parameter.param_type_name == "option":
-                listed = re.findall(rf"(?m)^  (?:-\w, )?{parameter.opts[0]}(?= |$)", text)
+                listed = re.findall(rf"(?m)^  (?:-\w, )?{parameter.opts[0]}(?=, -| |$)", text)
                 assert len(listed) == 1, (words, parameter.name)
 
 

@@ -120,8 +120,8 @@ def test_damaged_data_is_refused_where_its_tower_is_opened(folder: Path, tmp_pat
 def test_loading_does_not_read_the_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only graphs are hashed until a tower is used: a run that finds its features in the cache needs no weights."""
     read: list[str] = []
-    hash_file = onnx_manifest._hash
-    monkeypatch.setattr(onnx_manifest, "_hash", lambda path: read.append(path.name) or hash_file(path))
+    hash_file = onnx_manifest.hash_content
+    monkeypatch.setattr(onnx_manifest, "hash_content", lambda path: read.append(path.name) or hash_file(path))
     encoder = onnx_engine.load(folder)
     assert sorted(read) == ["image.onnx", "text.onnx"]
     encoder.encode_texts(["dog"])

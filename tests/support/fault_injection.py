@@ -223,12 +223,12 @@ def _child(arguments: list[str], fault: Fault, cwd: str, folder: Path) -> None:
 def _app() -> Any:
     import typer
 
-    from zeroshot.cli import classify, sort
+    from zeroshot.cli import classify, sort, undo
 
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command("classify")(classify.classify)
     app.command("sort")(sort.sort)
-    app.command("undo")(sort.undo)
+    app.command("undo")(undo.undo)
     return app
 
 

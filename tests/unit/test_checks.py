@@ -19,7 +19,7 @@ def test_templates() -> None:
     assert [(finding.severity, finding.message) for finding in found] == [
         (Severity.ERROR, "template 'nothing' has no placeholder"),
         (Severity.ERROR, "template '{} and {c}' has 2 placeholders"),
-        (Severity.WARNING, "template 'a {}' is given twice"),
+        (Severity.WARNING, "template 'a {}' stands twice"),
         (Severity.WARNING, "template 'A  {}' differs from 'a {}' only in case or spaces"),
     ]
     assert check_templates(TemplateSet("t", ("a {}", "the {}"))) == []

@@ -19,7 +19,7 @@ _COMMANDS = {
     "duplicates": ("duplicates:duplicates", "Group copies of the same image, and move them aside."),
     "explore": ("explore:explore", "Type labels on a live page, and watch the folder sort itself."),
     "compare": ("compare:compare", "Say whether one evaluation is better than another."),
-    "calibrate": ("calibrate:calibrate", "Calibrate probabilities (temperature scaling) and find a threshold."),
+    "calibrate": ("calibrate:calibrate", "Calibrate probabilities, and find a threshold."),
     "learn": ("learn:learn", "Refine a classifier by a few labelled images."),
     "features": ("search:features", "Write image features to a file."),
     "run": ("run:app", "Classify on several machines: plan, work, status, merge."),
