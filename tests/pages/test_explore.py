@@ -113,6 +113,22 @@ class TestPage:
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         assert page.complaints == []
 
+    def test_labels_a_whole_row_without_closing(self, page: Page) -> None:
+        """The image that empties its row gives way to the next row's; closing it leaves the focus on the board."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.press("Enter")
+        page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        for left in (2, 1, 0):
+            page.press("3")
+            page.wait(f"{COUNTS}.join() === 'red: {left},green: 3,blue: {6 - left}'")
+            page.wait("document.getElementById('toast').matches(':popover-open')")
+        page.wait("document.getElementById('viewer-title').textContent.startsWith('green')")
+        page.press("Escape")
+        page.wait("/^[147]\\D/.test(document.activeElement.getAttribute('aria-label') ?? '')")
+
     def test_threshold_fills_the_unknown(self, page: Page) -> None:
         """Dragging the threshold moves images to the row of unknown ones, which stands first."""
         type_labels(page, "red\ngreen\nblue")

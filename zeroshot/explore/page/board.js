@@ -12,7 +12,7 @@ export class Board {
   constructor(root, space, ask) {
     this.root = root;
     this.space = space;
-    this.ask = ask; // { windows(list), opened(), picked(), grid(row), caption(item) }
+    this.ask = ask; // { windows(list), opened(), picked(), grid(row), caption(item, row) }
     this.source = { rows: [], single: false };
     this.size = 120;
     this.items = new Map();
@@ -230,7 +230,7 @@ export class Board {
   put(tile, place) {
     tile.row = place.row;
     tile.index = place.index;
-    fillTile(tile, place.item, place.item ? this.ask.caption(place.item) : "", this.late);
+    fillTile(tile, place.item, place.item ? this.ask.caption(place.item, place.name) : "", this.late);
     placeTile(tile, place.parent, place.x, place.y, place.size);
   }
 
@@ -291,6 +291,9 @@ export class Board {
     this.render();
     this.ask.picked();
   }
+
+  // Give the focus back to the image that has it on the board.
+  refocus() { if (this.focus) { this.grab = true; this.mark(); } }
 
   release() { this.focus = this.anchor = null; this.mark(); this.ask.picked(); }
 

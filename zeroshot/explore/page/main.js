@@ -14,11 +14,12 @@ const POLL = 1500, POLL_HIDDEN = 15000;
 const state = { start: null, described: null, found: null, grid: null, version: -1, images: -1, moved: "" };
 
 const toast = (text, undo = false) => {
-  $("toast").hidden = false;
+  if ($("toast").matches(":popover-open")) $("toast").hidePopover();
+  $("toast").showPopover(); // above an open dialog
   $("toast").querySelector("span").textContent = text;
   $("toast").querySelector("button").hidden = !undo;
   clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => { $("toast").hidden = true; }, undo ? 6000 : 4000);
+  toast.timer = setTimeout(() => { $("toast").hidePopover(); }, undo ? 6000 : 4000);
 };
 
 // Run what may be refused; what was refused is said, and gives null. A view that is gone is made anew.
@@ -50,12 +51,12 @@ const board = new Board($("board"), $("space"), {
   opened: () => viewer.open(),
   picked: () => showPicked(),
   grid: (row) => openGrid(board.source.rows[row]),
-  caption: (item) => {
+  caption: (item, row) => {
     const answers = state.described?.answers;
     const name = answers && item[4] >= 0 ? answers[item[4]] : "";
     if (state.found) return [cosine(item[1]), name].filter(Boolean).join(" · ");
     if (!answers) return item[3];
-    return state.grid && !/^\d+$/.test(state.grid.name) ? [percent(item[1]), name].filter(Boolean).join(" · ") : percent(item[1]);
+    return !/^\d+$/.test(row) ? [percent(item[1]), name].filter(Boolean).join(" · ") : percent(item[1]);
   },
 });
 
@@ -215,8 +216,10 @@ const correct = async (what) => {
   // Go on with the image that followed, wherever it stands now.
   const kept = board.items.get(row.name);
   const at = next === undefined ? -1 : [...(kept ?? [])].find(([, item]) => item[0] === next)?.[0] ?? -1;
-  const index = board.source.rows.findIndex((one) => one.name === row.name);
-  if (index >= 0 && board.source.rows[index].total) board.go(index, at >= 0 ? at : Math.min(range.from, board.source.rows[index].total - 1));
+  const { rows } = board.source;
+  const index = rows.findIndex((one) => one.name === row.name);
+  if (rows[index]?.total) board.go(index, at >= 0 ? at : Math.min(range.from, rows[index].total - 1));
+  else board.go(rows.findIndex((one, place) => place > index && one.total), 0);
   if (viewer.isOpen) viewer.open();
 };
 
@@ -327,9 +330,10 @@ const begin = async () => {
   state.start = await trying(() => post("start"));
   if (!state.start) return;
   const { folder, model, corrections, into } = state.start;
-  $("folder").textContent = folder;
+  const name = folder.split(/[\\/]/).filter((part) => part && !/^\.+$/.test(part)).pop() ?? folder;
+  $("folder").textContent = name;
   $("folder").title = `${folder}, model ${model}`;
-  document.title = `${folder} – zeroshot explore`;
+  document.title = `${name} – zeroshot explore`;
   $("kept").textContent = `Corrections are kept in ${corrections}, which zeroshot eval --targets reads.`;
   $("into").value = into;
   side.begin(state.start);

@@ -21,7 +21,7 @@ export class Viewer {
       if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); this.step(event.key === "ArrowLeft" ? -1 : 1); }
       else if (page.key(event)) event.preventDefault();
     });
-    this.dialog.addEventListener("close", () => { $("viewer-image").removeAttribute("src"); });
+    this.dialog.addEventListener("close", () => { $("viewer-image").removeAttribute("src"); page.board.refocus(); });
   }
 
   get isOpen() { return this.dialog.open; }
