@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from support.commands import run
+from support.explorer import COMMAND, ask, running
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
-
-COMMAND = [sys.executable, "-m", "zeroshot", "explore"]
-
-
-@contextmanager
-def running(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the command until the block ends; give it and the address that it printed."""
-    process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments), "--model", "tiny", "--no-open"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def ask(address: str, name: str) -> dict[str, object]:
-    parts = urlsplit(address)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
-    token = parts.fragment.removeprefix("token=")
-    connection.request("POST", f"/api/{name}", b"{}", {"Authorization": f"Bearer {token}"})
-    found: dict[str, object] = json.loads(connection.getresponse().read())
-    return found
 
 
 def test_serves_until_ctrl_c_and_one_process_a_folder(images: SaveImage, tmp_path: Path) -> None:

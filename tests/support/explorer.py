@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from zeroshot.encoder import Encoder, Features
+from zeroshot.evaluation.learned_file import LearnedFile
 from zeroshot.explore.answers import Beginning
 from zeroshot.explore.app import Application
 from zeroshot.explore.collection import Collection
@@ -22,6 +26,9 @@ from zeroshot.explore.security import Token
 from zeroshot.explore.server import bind, serving
 from zeroshot.explore.session import Session
 from zeroshot.features.pipeline import Block, Pipeline
+
+COMMAND = [sys.executable, "-m", "zeroshot", "explore"]
+"""How the page is started."""
 
 HEADERS = {"Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
 
@@ -77,13 +84,15 @@ def explore(
     *,
     pipeline: Pipeline | None = None,
     calibration: Path | None = None,
+    learned: LearnedFile | None = None,
     **beginning: Any,
 ) -> Iterator[Explorer]:
     """Encode a folder's images, then serve its page."""
     pipeline = pipeline or Pipeline(16, 2)
     collection = Collection(str(folder), encoder.spec.dim)
     collection.encode(encoder, pipeline, threading.Event())
-    with served(encoder, collection, corrections, pipeline, calibration=calibration, **beginning) as explorer:
+    fitted = {"calibration": calibration, "learned": learned}
+    with served(encoder, collection, corrections, pipeline, **fitted, **beginning) as explorer:
         yield explorer
 
 
@@ -95,11 +104,16 @@ def served(
     pipeline: Pipeline,
     *,
     calibration: Path | None = None,
+    learned: LearnedFile | None = None,
     **beginning: Any,
 ) -> Iterator[Explorer]:
     """Serve the page of a collection."""
     kept = Corrections(corrections)
-    session = Session(encoder, collection, kept, pipeline, None, calibration)
+    try:
+        session = Session(encoder, collection, kept, pipeline, None, calibration, learned)
+    except BaseException:
+        kept.close()
+        raise
     token = Token()
     place = bind("127.0.0.1", 0)
     application = Application(session, token, Beginning(**beginning))
@@ -134,3 +148,30 @@ def made_up(folder: Path, files: list[Path], count: int, encoder: Encoder, towar
     stopped.set()
     collection.encode(encoder, Pipeline(), stopped)  # there is nothing to encode
     return collection
+
+
+@contextmanager
+def running(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the command until the block ends; give it and the address that it printed."""
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments), "--model", "tiny", "--no-open"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ask(address: str, name: str, **asked: object) -> dict[str, Any]:
+    """Ask the page at a printed address as the page does."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+    token = parts.fragment.removeprefix("token=")
+    connection.request("POST", f"/api/{name}", json.dumps(asked).encode(), {"Authorization": f"Bearer {token}"})
+    found: dict[str, Any] = json.loads(connection.getresponse().read())
+    return found

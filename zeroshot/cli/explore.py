@@ -12,11 +12,13 @@ import typer
 from ..errors import ExitCode, InputError, UsageError, ZeroshotError
 from . import console, option_groups, options
 from .input_options import check_readable
-from .label_options import LabelOptions, read_labels, read_templates
+from .label_options import LearnedLabelOptions, read_labels, read_learned, read_templates
 from .model_options import ModelOptions
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
+    from ..evaluation.learned_file import LearnedFile
+    from ..explore.answers import Beginning
     from ..prompts.labels import LabelSet
 
 _EXTRA = "pip install 'zeroshot[explore]'"
@@ -73,7 +75,7 @@ def explore(
         ),
     ] = None,
     *,
-    labels: LabelOptions,
+    labels: LearnedLabelOptions,
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -86,12 +88,11 @@ def explore(
     _check_server()
     _check_token(host, token)
     _check_folder(folder)
-    named = labels.labels is not None or labels.labels_file is not None
-    label_set = read_labels(labels.labels, labels.labels_file) if named else None
-    template_set = read_templates(labels.prompts, labels.template)
+    learned = read_learned(labels.learned)
+    options_given = [*option_groups.as_words(model), *option_groups.as_words(images)]
+    beginning = _begin(labels, learned, threshold or 0.0, tuple(options_given))
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
-    from ..explore.answers import Beginning
     from ..explore.app import Application
     from ..explore.collection import Collection
     from ..explore.corrections import Corrections
@@ -110,14 +111,7 @@ def explore(
         pipeline = images.pipeline()
         encoder = model.load()
         collection = Collection(folder, encoder.spec.dim)
-        session = Session(encoder, collection, kept, pipeline, score, calibration)
-        beginning = Beginning(
-            _as_typed(label_set),
-            labels.prompts or "general",
-            template_set.templates if labels.template else (),
-            threshold or 0.0,
-            tuple(_model_words(model)),
-        )
+        session = Session(encoder, collection, kept, pipeline, score, calibration, learned)
         secret = Token(token)
         stopped = threading.Event()
         worker = threading.Thread(
@@ -176,6 +170,29 @@ def _check_folder(folder: str) -> None:
         raise InputError(f"{folder} is not a folder", "name a folder of images")
 
 
+def _begin(
+    labels: LearnedLabelOptions, learned: LearnedFile | None, threshold: float, given: tuple[str, ...]
+) -> Beginning:
+    """Return what the page shows first: the labels and templates that were given, else the learned ones.
+
+    Args:
+        labels: What was given.
+        learned: Learned weights.
+        threshold: Below it an image is unknown.
+        given: Options of the model and of opening images, as they would be typed.
+    """
+    from ..explore.answers import Beginning
+    from ..prompts.template_sets import DEFAULT
+
+    named = labels.labels is not None or labels.labels_file is not None or learned is not None
+    label_set = read_labels(labels.labels, labels.labels_file, learned) if named else None
+    template_set = read_templates(labels.prompts, labels.template, learned)
+    # Learned templates are shown one by one: the set of their name may have changed since.
+    own = bool(labels.template) or (learned is not None and not labels.prompts)
+    templates = template_set.templates if own else ()
+    return Beginning(_as_typed(label_set), labels.prompts or DEFAULT, templates, threshold, given)
+
+
 def _as_typed(labels: LabelSet | None) -> str:
     """Return labels as they would be typed on the page."""
     from ..explore.label_text import to_option, to_yaml
@@ -185,11 +202,6 @@ def _as_typed(labels: LabelSet | None) -> str:
     if to_option(labels) is None or any(":" in name for name in labels.names):
         return to_yaml(labels)
     return "\n".join(to_option(type(labels)((label,))) or "" for label in labels.labels)
-
-
-def _model_words(model: ModelOptions) -> list[str]:
-    given = {"--model": model.model, "--pretrained": model.pretrained}
-    return [word for option, value in given.items() if value for word in (option, value)]
 
 
 def _show_progress(worker: threading.Thread, collection: Any) -> None:

@@ -60,7 +60,7 @@ def learn(
     """Refine a classifier by a few labelled images: a folder with one subfolder a label.
 
     What the labels' texts say is the start; examples move it as far as folds on the same images show to be good, which
-    may be not at all. Writes a file for `--learned` of classify, eval, calibrate, sort and search. It is valid for the
+    may be not at all. Writes a file for `--learned` of classify, eval, sort, explore and others. It is valid for the
     same model, prompts and labels only. With --labels, labels without images keep their texts.
     """
     template_set = read_templates(prompts, template)

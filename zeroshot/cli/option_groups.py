@@ -58,6 +58,19 @@ def find_use(parameter: inspect.Parameter) -> options.Use | None:
     return next((mark for mark in get_args(parameter.annotation) if isinstance(mark, options.Use)), None)
 
 
+def as_words(group: Any) -> list[str]:
+    """Return a group's options as they would be typed, those that were left as they are left out."""
+    words: list[str] = []
+    for field in fields(group):
+        value = getattr(group, field.name)
+        if value == field.default:
+            continue
+        words.append(f"--{field.name.replace('_', '-')}")
+        if value is not True:
+            words.append(str(value))
+    return words
+
+
 def _check_outputs(uses: dict[str, options.Use], given: dict[str, Any]) -> None:
     """Refuse an output that is another output or a file that the command reads, whichever option names it."""
     written = {f"--{name}": given[name] for name, use in uses.items() if use is options.Use.WRITTEN and given[name]}

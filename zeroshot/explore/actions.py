@@ -16,6 +16,7 @@ from ..messages import printable
 from ..output.destination import check_folder
 from ..output.render.json_lines import to_json
 from ..prompts.labels import LabelSet
+from ..prompts.template_sets import DEFAULT
 from ..results import Failure, Prediction, Record
 from ..scoring import Decision
 from ..sort.journal import Journal
@@ -25,7 +26,7 @@ from ..sort.plan import Stay, Step, make_plan, select_inputs
 from .collection import absolute
 from .label_text import to_option, to_yaml
 from .session import Session, read_templates
-from .view import View
+from .view import Asked, View
 
 _SHOWN = 60
 _BLOCK = 2048
@@ -288,17 +289,24 @@ def command_line(session: Session, view: View, threshold: float, options: list[s
     """
     if view.sorting is None:
         raise InputError("there are no labels", "type some first")
-    words = ["zeroshot", "classify", session.collection.folder, *_label_words(view.sorting.classifier.labels)]
-    templates = read_templates(view.asked)
-    if view.asked.templates:
-        words += [word for template in templates.templates for word in ("--template", template)]
-    elif view.asked.set_name != "general":
-        words += ["--prompts", view.asked.set_name]
+    words = ["zeroshot", "classify", session.collection.folder]
+    if view.learned and session.learned:  # brings its labels and templates
+        words += ["--learned", session.learned.source]
+    else:
+        words += [*_label_words(view.sorting.classifier.labels), *_template_words(view.asked)]
     if view.calibrated:
         words += ["--calibration", str(session.calibration)]
-    if threshold:
+    if threshold or view.calibrated:  # a calibration brings a threshold of its own
         words += ["--threshold", f"{threshold:g}"]
+    if session.score:
+        words += ["--score", str(session.score)]
     return shlex.join([*words, *options])
+
+
+def _template_words(asked: Asked) -> list[str]:
+    if asked.templates:
+        return [word for template in read_templates(asked).templates for word in ("--template", template)]
+    return ["--prompts", asked.set_name] if asked.set_name != DEFAULT else []
 
 
 def _label_words(labels: LabelSet) -> list[str]:

@@ -39,7 +39,12 @@ class Window:
 
 def describe(view: View, threshold: float) -> dict[str, Any]:
     """Return what the page shows of a view beside its images."""
-    shown: dict[str, Any] = {"view": view.key, "images": view.n, "note": view.note, "calibrated": view.calibrated}
+    shown: dict[str, Any] = {
+        "view": view.key,
+        "images": view.n,
+        "notes": list(view.notes),
+        "calibrated": view.calibrated,
+    }
     sorting = view.sorting
     if sorting is None:
         return shown | {"all": len(view.hits) if view.hits else 0}

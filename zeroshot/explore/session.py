@@ -14,8 +14,9 @@ from ..encoder import Encoder, Features
 from ..enums import Score
 from ..errors import InputError, ZeroshotError
 from ..evaluation.calibration_file import load_calibration
+from ..evaluation.learned_file import LearnedFile
 from ..features.pipeline import Pipeline
-from ..prompts.labels import LabelSet
+from ..prompts.labels import LabelSet, normalise
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..scoring import Classifier
 from ..search import build_query
@@ -63,6 +64,10 @@ class Session:
         pipeline: How images are opened.
         score: How logits become probabilities; None for softmax.
         calibration: A calibration file, applied to the labels and templates that it was fitted for.
+        learned: Learned weights, applied to the labels and templates that they were learned for.
+
+    Raises:
+        InputError: The weights were learned for another model or score.
     """
 
     def __init__(
@@ -73,6 +78,7 @@ class Session:
         pipeline: Pipeline,
         score: Score | None = None,
         calibration: Path | None = None,
+        learned: LearnedFile | None = None,
     ) -> None:
         self.encoder = encoder
         self.collection = collection
@@ -80,6 +86,8 @@ class Session:
         self.pipeline = pipeline
         self.score = score
         self.calibration = calibration
+        self.learned = learned
+        self._known = _rows_by_name(learned, encoder, score) if learned else {}
         self._lock = threading.RLock()
         self._columns = Columns()
         self._rows = RowMemory()
@@ -113,9 +121,13 @@ class Session:
             if labels is None:
                 everything = Ranking(np.arange(len(features), dtype=np.int32), np.zeros(len(features), np.float32))
                 return self._keep(View(self._next(), len(features), hits=everything, asked=asked))
-            classifier, note, calibrated = self._classifier(labels, asked)
+            classifier, notes = self._classifier(labels, asked)
+            classifier, calibrated, refused = self._calibrate(classifier)
             sorting = self._sorting(classifier, features)
-            return self._keep(View(self._next(), len(features), sorting, None, asked, note, calibrated))
+            learned = bool(classifier.learned)
+            return self._keep(
+                View(self._next(), len(features), sorting, None, asked, (*notes, *refused), calibrated, learned)
+            )
 
     def _sorting(self, classifier: Classifier, features: Features) -> Sorting:
         columns = self._columns.similarities(features, classifier.weights)
@@ -125,16 +137,27 @@ class Session:
             self._scored = (key, classifier, score(classifier, columns))
         return Sorting(classifier, self._scored[2], self.marks(classifier.labels), features)
 
-    def _classifier(self, labels: LabelSet, asked: Asked) -> tuple[Classifier, str, bool]:
+    def _classifier(self, labels: LabelSet, asked: Asked) -> tuple[Classifier, tuple[str, ...]]:
+        """Return the classifier of learned weights where they fit, else that of the texts, and what to say of it."""
         templates = read_templates(asked)
-        classifier = build_classifier(self.encoder, labels, templates, self.score, self._rows)
+        notes: tuple[str, ...] = ()
+        if self.learned:
+            try:
+                classifier = self.learned.build(self.encoder.spec, labels, templates, self.score)
+                return classifier, (f"with the weights of {self.learned.source}",)
+            except InputError as error:
+                notes = (f"the texts alone decide: {error.message}",)
+        return build_classifier(self.encoder, labels, templates, self.score, self._rows), notes
+
+    def _calibrate(self, classifier: Classifier) -> tuple[Classifier, bool, tuple[str, ...]]:
+        """Return the classifier, calibrated where the calibration fits, whether it does, and why not."""
         if self.calibration is None:
-            return classifier, "", False
+            return classifier, False, ()
         try:
             fitted = load_calibration(self.calibration, self.encoder.spec, classifier)
         except InputError as error:
-            return classifier, f"not calibrated: {error.message}", False
-        return fitted.apply(classifier), "", True
+            return classifier, False, (f"not calibrated: {error.message}",)
+        return fitted.apply(classifier), True, ()
 
     def marks(self, labels: LabelSet) -> Marks:
         """Return what was said about the images that are here, in terms of the answers of a label list."""
@@ -165,10 +188,13 @@ class Session:
             if len(parts) < len(images):
                 raise LookupError("no such image")
             parts += [(weight, self._drops[key]) for weight, key in drops]
-        query = add_up(parts, lambda words: build_query(self.encoder, [words], [], self.pipeline), terms)
+        query = add_up(parts, self._encode_words, terms)
         hits = rank(features, query)
         with self._lock:
             return self._keep(View(self._next(), len(features), hits=hits))
+
+    def _encode_words(self, words: str) -> Features:
+        return build_query(self.encoder, [words], [], self.pipeline, known=self._known)
 
     def keep_drop(self, features: Features) -> str:
         """Keep the features of an image that was dropped, and return what it is called by."""
@@ -237,6 +263,11 @@ class Session:
         while len(self._views) > _MOST_VIEWS:
             self._views.popitem(last=False)
         return view
+
+
+def _rows_by_name(learned: LearnedFile, encoder: Encoder, score: Score | None) -> dict[str, Features]:
+    built = learned.build(encoder.spec, score=score)
+    return dict(zip(map(normalise, built.labels.names), built.weights, strict=True))
 
 
 def read_templates(asked: Asked) -> TemplateSet:

@@ -39,8 +39,9 @@ class View:
         sorting: Them in rows; None where no labels are typed, or this is a search.
         hits: A search's images, nearest first, or all images where there are no labels.
         asked: What it was made of.
-        note: Why probabilities are not calibrated though that was asked for; empty otherwise.
-        calibrated: Whether they are.
+        notes: Whether learned weights are applied, and why not what was asked for.
+        calibrated: Whether probabilities are.
+        learned: Whether the weights are those that were learned from examples.
     """
 
     key: str
@@ -48,8 +49,9 @@ class View:
     sorting: Sorting | None = None
     hits: Ranking | None = None
     asked: Asked = field(default_factory=Asked)
-    note: str = ""
+    notes: tuple[str, ...] = ()
     calibrated: bool = False
+    learned: bool = False
 
     def row(self, name: str, threshold: float) -> Ranking:
         """Return a row by its name: an answer's index, ``unknown``, ``all``, ``hits`` or ``pair-0-1``.

@@ -54,7 +54,7 @@ export class Side {
     const sorted = Boolean(described.answers);
     this.answers = described.answers ?? [];
     this.histogram = described.histogram ?? [];
-    $("warnings").replaceChildren(...[...(described.warnings ?? []), described.note].filter(Boolean).map(item));
+    $("warnings").replaceChildren(...[...(described.warnings ?? []), ...(described.notes ?? [])].map(item));
     $("threshold-field").hidden = !sorted;
     if (!sorted) { $("accuracy-field").hidden = $("pairs-field").hidden = true; return; }
     const answered = described.images - described.unknown;
