@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
     from ..prompts.labels import LabelSet
     from ..prompts.template_sets import TemplateSet
-if TYPE_CHECKING:
-    from ..evaluation.learned_file import LearnedFile
-    from ..prompts.labels import LabelSet
-    from ..prompts.template_sets import TemplateSet
 
 
 def read_learned(path: Path | None) -> LearnedFile | None:
