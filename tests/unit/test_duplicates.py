@@ -102,6 +102,46 @@ def test_colour_tells_images_of_one_form_apart(tmp_path: Path) -> None:
     assert found_in(tmp_path / "red.png", tmp_path / "green.png").groups == ()
 
 
+def test_a_small_change_in_one_place_tells_images_apart(tmp_path: Path) -> None:
+    """A sign with a word under it, a clock with its hand elsewhere: they correlate as a whole, and are two images."""
+    plain = scene(1)
+    plain.save(tmp_path / "plain.png")
+    marked = plain.copy()
+    dark = marked.convert("L").getpixel((157, 115)) < 128
+    marked.paste((255, 255, 255) if dark else (0, 0, 0), (150, 110, 164, 124))
+    marked.save(tmp_path / "marked.png")
+    assert found_in(tmp_path / "plain.png", tmp_path / "marked.png").groups == ()
+
+
+def test_a_converted_image_is_found_whatever_its_sides(tmp_path: Path) -> None:
+    """A JPEG is decoded at a part of its size, a PNG is not; their thumbnails must agree in fine detail too."""
+    y, x = np.mgrid[:300, :172]
+    lines = np.where((x + y // 3) % 24 < 5, 20, 235) * 0.5 + np.asarray(scene(4, (172, 300)).convert("L")) * 0.25
+    image = Image.fromarray(lines.astype(np.uint8)).convert("RGB")
+    image.save(tmp_path / "a.jpg", quality=95)
+    with Image.open(tmp_path / "a.jpg") as stored:
+        stored.save(tmp_path / "b.png")
+    (group,) = found_in(tmp_path / "a.jpg", tmp_path / "b.png").groups
+    assert group.others[0].similarity >= 0.995
+
+
+def test_pages_of_text_in_one_layout_are_not_alike(tmp_path: Path) -> None:
+    """Rows of words of random length, as on scanned pages: grey blocks of the same shape."""
+    paths = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        page = np.full((1100, 850), 255, np.uint8)
+        for top in range(80, 1020, 30):
+            left = 80
+            while left < 720:
+                width = int(rng.integers(30, 60))
+                page[top : top + 18, left : left + width] = 0
+                left += width + 8
+        paths.append(tmp_path / f"{seed:02}.png")
+        Image.fromarray(page).save(paths[-1])
+    assert found_in(*paths).groups == ()
+
+
 def test_an_image_that_cannot_be_read_is_one_failure(tmp_path: Path) -> None:
     scene(1).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:90])
@@ -116,7 +156,7 @@ def test_blocks_make_no_difference(tmp_path: Path, count: int) -> None:
     from zeroshot.duplicates import _lead_by_look
 
     rng = np.random.default_rng(0)
-    thumbnails = [rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(count)]
+    thumbnails = [rng.integers(0, 256, (24, 24, 3), dtype=np.uint8) for _ in range(count)]
     thumbnails += [thumbnails[0], thumbnails[count - 1]]
     found = _lead_by_look(thumbnails, 0.985)
     assert {i: leader for i, (leader, _) in found.items()} == {count: 0, count + 1: count - 1}
