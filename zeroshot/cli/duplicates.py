@@ -104,9 +104,7 @@ def duplicates(
             write_duplicates(found, form, stream, choices, terminal=output is None and sys.stdout.isatty())
         code = ExitCode.OK
     others = sum(len(group.others) for group in found.groups)
-    console.say(
-        f"zeroshot: {len(found.groups)} groups with {others} images beside the best, among {found.searched} images"
-    )
+    console.say(f"zeroshot: groups: {len(found.groups)}; images beside the best: {others} of {found.searched}")
     console.say_few(f"{failure.path}: {failure.error}" for failure in found.failures)
     return ExitCode.INCOMPLETE if found.failures else code
 
