@@ -205,6 +205,14 @@ def test_warnings() -> None:
     assert build_classifier(FakeEncoder(), parse_labels("cat,dog"), PLAIN).warnings == ()
 
 
+def test_a_list_that_became_one_label_is_pointed_out() -> None:
+    """A line of commas in a file of labels is one label; one comma may be meant, unless the label stands alone."""
+    listed = LabelSet((Label("cat, dog, banana"), Label("bird")))
+    assert "'cat, dog, banana'" in build_classifier(FakeEncoder(), listed, PLAIN).warnings[0]
+    assert "one label a line" in build_classifier(FakeEncoder(), LabelSet((Label("cat, dog"),)), PLAIN).warnings[0]
+    assert build_classifier(FakeEncoder(), LabelSet((Label("cat, asleep"), Label("dog"))), PLAIN).warnings == ()
+
+
 def test_text_features_that_are_no_numbers() -> None:
     """A text tower that overflows is an error at once, not NaN in every record."""
     encoder = Table({"cat": (math.nan, 0)})

@@ -82,6 +82,13 @@ def test_wide_grey(tmp_path: Path, values: np.ndarray, expected: list[int]) -> N
     assert np.asarray(opened(tmp_path / "wide.tif"))[0, :, 0].tolist() == expected
 
 
+def test_no_number_at_all_is_no_image(tmp_path: Path) -> None:
+    """A float image without one finite value is a failure, not a black image with an answer."""
+    Image.fromarray(np.full((2, 2), np.nan, np.float32)).save(tmp_path / "nan.tif")
+    with pytest.raises(ImageError, match="finite"):
+        opened(tmp_path / "nan.tif")
+
+
 def _tiff(values: np.ndarray, bits: int, sample_format: int, white_is: int = 1, **more: int) -> bytes:
     """Write a little-endian grey TIFF of one strip; ``more`` are further tags, such as ``t340=-5``."""
     height, width = values.shape

@@ -106,6 +106,8 @@ def _scale_grey(image: Image.Image, levels: GreyRange) -> Image.Image:
 
     low, high = levels.low, levels.high
     if low is None or high is None:
+        if image.mode == "F" and not any(np.isfinite(np.asarray(part)).any() for part in _bands(image)):
+            raise ValueError("none of its values is a finite number")
         ranges = [(float(values.min()), float(values.max())) for values in map(read, _bands(image))]
         low, high = min(first for first, _ in ranges), max(last for _, last in ranges)
         if image.mode == "F" and low >= 0 and high <= 255:  # the two usual ranges of floating point

@@ -77,7 +77,7 @@ def check_prompts(
     """Warn about labels that the model does not read as they are written.
 
     Returns:
-        Warnings, one line each: truncated labels, underscores, labels that are the same tokens, a single label.
+        Warnings, one line each: truncated labels, underscores, lists, labels that are the same tokens, a single label.
 
     Raises:
         LabelError: Two labels are the same to the model once truncated.
@@ -91,6 +91,9 @@ def check_prompts(
                 f"once truncated, two labels are the same to the model: {first} and {second}", "shorten them"
             )
     warnings = validation_warnings(encoder.spec, [label.name for label in labels], truncated)
+    if listed := [label.name for label in labels if label.name.count(",") > (1 if len(labels) > 1 else 0)]:
+        shown = some_of([_short(name) for name in listed], separator="; ")
+        warnings.append(f"read as one label, although it looks like a list (a file has one label a line): {shown}")
     # ImageNet's list has two names twice, on purpose: nothing is spelled otherwise there.
     if same := [(i, j) for i, j in find_same(weights) if labels[i].name != labels[j].name]:
         shown = some_of([f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same], separator="; ")
