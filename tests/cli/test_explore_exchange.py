@@ -111,7 +111,7 @@ def test_expects_a_precision_where_a_calibration_fits(shades: Path, tmp_path: Pa
 
 
 def test_begins_with_learned_weights(shades: Path, tmp_path: Path) -> None:
-    """They apply to their labels and templates as in `classify`; other labels are judged by texts, and it says so."""
+    """They apply to their labels and templates as in `classify`; texts judge other labels, and the page names that."""
     file = learn(shades, tmp_path)
     learned = load_learned(file)
     with explore(FakeEncoder(), shades, tmp_path / "none.csv", learned=learned) as page:
