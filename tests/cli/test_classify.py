@@ -101,7 +101,7 @@ def test_one_missing_path_is_one_failed_record(fake_model: FakeModel, images: Sa
         (["EMPTY", "--labels", "a,b"], 1, "no images in"),
         (["IMAGE"], 2, "no labels"),
         (["IMAGE", "--labels", ""], 2, "no labels"),
-        (["IMAGE", "--labels", "a,,b"], 2, "label number 2 is empty"),
+        (["IMAGE", "--labels", "a,,b"], 2, "label 2 is empty"),
         (["IMAGE", "--labels", "cat,Cat "], 2, "labels are given twice"),
         (["IMAGE", "--labels", "a", "--labels-file", "b"], 2, "both --labels and --labels-file"),
         (["IMAGE", "--labels", "a,b", "--prompts", "generel"], 1, "did you mean 'general'?"),

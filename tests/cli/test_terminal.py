@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -58,12 +59,15 @@ def test_the_table_and_the_bar_do_not_mix(tmp_path: Path) -> None:
     """What is left on the terminal is the table, with no piece of the status line before, beside or behind it."""
     from support.terminal import on_a_terminal, screen
 
-    code, shown = on_a_terminal("classify", EXAMPLE, *CLASSIFY, cwd=tmp_path)
+    shutil.copy(EXAMPLE, tmp_path)
+    (tmp_path / "film.mov").touch()
+    code, shown = on_a_terminal("classify", tmp_path, *CLASSIFY, cwd=tmp_path)
     lines = screen(shown)
     assert code == 0
     assert b"loading tiny" in shown
     assert lines[0].startswith("path ")
     assert "cat.jpg" in lines[1]
+    assert any("1 file was passed over" in line for line in lines[2:])  # behind the rows
     assert not any("images/s" in line or "loading" in line for line in lines)
 
 

@@ -38,6 +38,9 @@ _RATE_SECONDS = 30.0
 _LEAST_BAR = 10
 """Columns below which a bar says nothing."""
 
+_last: list[str] = []
+"""Notes that wait for the end of the command."""
+
 
 def say(message: str) -> None:
     """Print one line on stderr."""
@@ -48,6 +51,14 @@ def note(message: str) -> None:
     """Print what is neither a warning nor an error, unless --quiet."""
     if not status_line.quiet:
         say(f"zeroshot: {message}")
+
+
+def note_last(message: str) -> None:
+    """Print as `note`, but once the command ends where its rows stand on the same terminal."""
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        _last.append(message)
+    else:
+        note(message)
 
 
 def be_quiet() -> None:
@@ -105,6 +116,7 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
     def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         signals.handle_stops()
         status_line.quiet = False
+        _last.clear()
         code: int
         try:
             code = command(*args, **kwargs) or ExitCode.OK
@@ -126,6 +138,8 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
                 code = give_up_stdout(error)
             else:
                 raise
+        for message in _last:
+            note(message)
         if code:
             raise typer.Exit(code)
 

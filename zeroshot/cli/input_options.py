@@ -119,7 +119,7 @@ class InputOptions:
         skipped: Counter[str] = Counter()
         yield from self._choose(self._find(outputs, skipped, spooled))
         if skipped:
-            console.note(describe_passed_over(skipped, ARCHIVE_SUFFIXES))
+            console.note_last(describe_passed_over(skipped, ARCHIVE_SUFFIXES))
 
     def _choose(self, found: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         """Leave out what --exclude names, then take a sample, then the first --limit of that."""

@@ -277,13 +277,12 @@ def check_labels(labels: LabelSet) -> LabelSet:
     Raises:
         LabelError: Names the empty or repeated ones, or one that holds a control character.
     """
-    if not labels.labels:
-        raise LabelError("no labels", "give --labels cat,dog or --labels-file FILE")
     empty = [str(index + 1) for index, label in enumerate(labels.labels) if not normalise(label.name)]
+    if len(empty) == len(labels.labels):
+        raise LabelError("no labels", "give --labels cat,dog or --labels-file FILE")
     if empty:
-        raise LabelError(
-            f"label number {', '.join(empty)} is empty", r"remove it; a comma inside a label is written \,"
-        )
+        which = f"label {empty[0]} is" if len(empty) == 1 else f"labels {', '.join(empty)} are"
+        raise LabelError(f"{which} empty", r"remove what is empty; a comma inside a label is written \,")
     if repeated := find_repeated(labels):
         raise LabelError(
             f"labels are given twice: {'; '.join(repeated)}",
