@@ -55,6 +55,9 @@ def test_a_text_without_quotes_is_named(folder: Path, fake_model: FakeModel) -> 
     refused = run("search", folder, "a", "red", "car")
     assert (refused.exit_code, fake_model.calls) == (2, [])
     assert f"zeroshot search {folder} 'a red car'" in refused.stderr
+    swapped = run("search", "a red car", folder)
+    assert (swapped.exit_code, fake_model.calls) == (2, [])
+    assert f"zeroshot search {folder} 'a red car'" in swapped.stderr
     assert run("search", folder, "red").exit_code == 0
     assert run("search", folder, folder / "missing.png", "red").exit_code == 3
 
@@ -133,6 +136,36 @@ def test_a_list_on_stdin_is_still_a_list(folder: Path) -> None:
     assert len(listed.stdout.splitlines()) == 1
     mistaken = run("classify", "-", "--labels", "red,blue", stdin=bytes(folder / "2.png") + b"\0")
     assert "--from0" in mistaken.stderr
+
+
+def test_a_link_in_a_list_adds_no_image_twice(folder: Path) -> None:
+    """`find` lists a link to a folder around it as an entry of its own: what it leads to was read already."""
+    (folder / "loop").symlink_to(folder)
+    entries = [folder, *sorted(folder.iterdir())]
+    result = run("classify", "-", "--labels", "red,blue", stdin="\n".join(map(str, entries)).encode())
+    assert (result.exit_code, len(result.stdout.splitlines())) == (0, 3)
+    alone = run("classify", "-", "--labels", "red,blue", stdin=str(folder / "loop").encode())
+    assert len(alone.stdout.splitlines()) == 3
+
+
+def test_a_pdf_on_stdin_is_named(folder: Path) -> None:
+    """A document is no list of paths."""
+    refused = run("classify", "-", "--labels", "red,blue", stdin=b"%PDF-1.4\n%%EOF\n")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "stdin holds a PDF" in refused.stderr
+
+
+def test_marks_of_a_list_in_labels_are_said(folder: Path, tmp_path: Path) -> None:
+    """`- cat` in a text file is read as it is written, which is hardly meant."""
+    (tmp_path / "labels.txt").write_text("- red\n- blue\n")
+    for given in (
+        ["--labels-file", tmp_path / "labels.txt"],
+        ["--labels", "[red,blue]"],
+        ["--labels", "1. red,2. blue"],
+    ):
+        result = run("classify", folder / "1.png", *given)
+        assert "marks of a list, brackets and quotes are read as part of a label" in result.stderr, given
+    assert run("classify", folder / "1.png", "--labels", "men's blue,3d red,x-ray").stderr == ""
 
 
 def test_a_folder_without_images_in_a_list_is_named(folder: Path, tmp_path: Path) -> None:

@@ -76,6 +76,18 @@ def test_an_output_is_no_file_of_a_list_or_of_a_model_folder(folder: Path, tmp_p
     assert run(*words, "--output", tmp_path / "model" / "new").exit_code == 0
 
 
+@pytest.mark.parametrize("name", ["a.html", "a.jsonl.gz", "a.PARQUET", "a.yaml"])
+def test_an_ending_that_promises_another_format_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    """JSON lines are not written under another format's ending, unless they are asked for; an unknown one is free."""
+    classify = ["classify", folder, "--labels", "red,blue", "-o"]
+    refused = run(*classify, tmp_path / name)
+    assert (refused.exit_code, list(tmp_path.glob("a.*"))) == (2, [])
+    assert f"{Path(name).suffix.lower()} is none of the formats" in refused.stderr
+    assert run("eval", folder, "--labels", "red,blue", "-o", tmp_path / name).exit_code == 2
+    assert run(*classify, tmp_path / name, "--format", "jsonl").exit_code == 0
+    assert run(*classify, tmp_path / "a.2026").exit_code == 0
+
+
 def test_a_list_with_folders_and_their_files_names_each_once(folder: Path) -> None:
     """`find DIR` prints the folder before what is in it: each image gets one record, and a note says so."""
     listed = [folder, *sorted(folder.iterdir())]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,22 @@ def test_search_by_image(folder: Path) -> None:
     refused = run("search", "--like", folder / "1.png")
     assert refused.exit_code == 2
     assert "no images" in refused.stderr
+
+
+def test_what_search_prints_can_be_its_example(folder: Path, tmp_path: Path) -> None:
+    """A member of an archive is taken by --like under the name that search gave it."""
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(folder / "1.png", "1.png")
+    name = json.loads(run("search", tmp_path / "all.zip", "red").stdout)["path"]
+    found = run("search", folder, "--like", name, "--top", 1)
+    assert (found.exit_code, json.loads(found.stdout)["path"]) == (0, str(folder / "1.png"))
+
+
+def test_no_hit_is_said(folder: Path) -> None:
+    """An empty answer names the bar that nothing reached."""
+    nothing = run("search", folder, "--like", folder / "1.png", "--text", "red", "--min-score", 1)
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "none of 3 images reaches --min-score 1" in nothing.stderr
 
 
 def test_search_names_what_it_could_not_read(folder: Path) -> None:
@@ -142,8 +159,9 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(
     command: str, fake_model: FakeModel, folder: Path, tmp_path: Path
 ) -> None:
     """A folder that is missing, or stands in the place of the file, is named before a model is loaded."""
-    (tmp_path / "taken.npz").mkdir()
-    for name, message in (("nowhere/x.npz", "No such file or directory"), ("taken.npz", "is a folder")):
+    ending = ".csv" if command == "search" else ".npz"
+    (tmp_path / f"taken{ending}").mkdir()
+    for name, message in ((f"nowhere/x{ending}", "No such file or directory"), (f"taken{ending}", "is a folder")):
         refused = run(command, folder, *["red"] * (command == "search"), "--output", tmp_path / name)
         assert (refused.exit_code, refused.stdout, fake_model.calls) == (1, "", [])
         assert message in refused.stderr

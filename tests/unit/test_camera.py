@@ -115,6 +115,17 @@ def test_passed_over_in_labelled_folders(tmp_path: Path, images: SaveImage) -> N
     assert any("4 files were passed over" in note for note in load_folder(str(tmp_path / "set")).notes)
 
 
+def test_no_image_of_a_folder_goes_unnamed(tmp_path: Path) -> None:
+    """What cameras and programs call their images is found or counted, whatever its ending."""
+    found = ("apng", "avifs", "heics", "insp", "jps", "mpo")
+    passed = ("ai", "cur", "dds", "icns", "mng", "pfm")
+    for ending in (*found, *passed):
+        (tmp_path / f"a.{ending}").touch()
+    skipped: Counter[str] = Counter()
+    assert [name.rpartition(".")[2] for name in paths.walk(str(tmp_path), skipped)] == list(found)
+    assert sorted(skipped) == [f".{ending}" for ending in passed]
+
+
 def test_with_the_extra_only_videos_are_passed_over(tmp_path: Path) -> None:
     """What the extra reads is not passed over, and one file is not called files."""
     (tmp_path / "d.MOV").touch()

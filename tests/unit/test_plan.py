@@ -220,3 +220,15 @@ def test_a_folder_inside_its_source_is_not_sorted_again(tmp_path: Path) -> None:
     assert list(select_inputs(pairs, tmp_path / "other", ["cat"])) == found
     # Named itself, a folder of results is sorted as asked.
     assert list(select_inputs([(found[2], str(src / "cat"))], src, ["cat"])) == [found[2]]
+
+
+def test_a_repeated_input_says_which_one_takes_its_place(tmp_path: Path) -> None:
+    """Of two images of the same name and content in two folders the second stays, and names the first."""
+    first, second = write(tmp_path / "a" / "x.jpg"), write(tmp_path / "b" / "x.jpg")
+    step, stay = plan([prediction(path, "cat") for path in (first, second)], tmp_path / "out")
+    assert isinstance(step, Step)
+    assert stay == Stay(str(second), f"{first}, of the same name and content, goes there", failed=False, repeats=True)
+    write(tmp_path / "out" / "cat" / "x.jpg")
+    assert not any(
+        item.repeats for item in plan([prediction(second, "cat")], tmp_path / "out") if isinstance(item, Stay)
+    )

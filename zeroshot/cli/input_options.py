@@ -243,6 +243,8 @@ def _look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[B
         raise InputError(
             "stdin holds an archive, not a list of paths", "save it and name the file: .tar and .zip are opened"
         )
+    if head.startswith(b"%PDF"):
+        raise InputError("stdin holds a PDF, not a list of paths", "convert its pages to images first")
     if not looks_like_image(head):
         return cast(BinaryIO, _Joined(head, stream)), ""
     if spooled is None:
@@ -284,10 +286,16 @@ def _expand(
     from ..images.paths import names_folder
 
     below: set[str] = set()
+    folders: set[str] = set()
     told = quiet
     empty: list[str] = []
     for entry in entries:
         folder = names_folder(entry)
+        if folder:
+            folders.add(entry)
+            # What a link leads to was read with the folder that it lies in, or is a folder around it.
+            if os.path.islink(entry) and not folders.isdisjoint(map(str, Path(entry).parents)):  # noqa: PTH114
+                continue
         count = 0
         for path in search([entry]):
             count += 1

@@ -10,19 +10,46 @@ from ..errors import UsageError, nearest
 
 _ENDINGS = {".json": Format.JSON, ".csv": Format.CSV, ".tsv": Format.TSV, ".txt": Format.TABLE}
 
+_OF_OTHERS = frozenset(
+    f".{ending}"
+    for ending in (
+        *("7z", "bz2", "db", "feather", "gz", "htm", "html", "jpg", "md", "npy", "npz", "ods", "parquet", "pdf"),
+        *("pickle", "pkl", "png", "sqlite", "table", "tar", "toml", "xls", "xlsx", "xml", "xz", "yaml", "yml"),
+        *("zip", "zst"),
+    )
+)
+"""Endings that promise what no command writes with --output; any other one leaves the choice to us."""
+
 
 def choose_record_format(asked: Format | None, output: Path | None) -> Format:
-    """Return the format asked for, else that of the file's ending, else a table on a terminal and JSON lines."""
+    """Return the format asked for, else that of the file's ending, else a table on a terminal and JSON lines.
+
+    Raises:
+        UsageError: The ending promises another format.
+    """
+    _check_ending(asked, output, "end it in .jsonl, .json, .csv, .tsv or .txt")
     if asked or output:
         return asked or _ENDINGS.get(output.suffix.lower() if output else "", Format.JSONL)
     return Format.TABLE if sys.stdout.isatty() else Format.JSONL
 
 
 def choose_report_format(asked: ReportFormat | None, output: Path | None) -> ReportFormat:
-    """Return the format asked for, else a table for ``.txt`` or a terminal, and JSON anywhere else."""
+    """Return the format asked for, else a table for ``.txt`` or a terminal, and JSON anywhere else.
+
+    Raises:
+        UsageError: The ending promises another format.
+    """
+    _check_ending(asked, output, "end it in .json or .txt")
     if asked or output:
         return asked or (ReportFormat.TABLE if output and output.suffix.lower() == ".txt" else ReportFormat.JSON)
     return ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON
+
+
+def _check_ending(asked: object, output: Path | None, hint: str) -> None:
+    ending = output.suffix.lower() if output else ""
+    if not asked and ending in _OF_OTHERS:
+        page = "; --report FILE makes a page" * ending.startswith(".htm")
+        raise UsageError(f"--output {output}: {ending} is none of the formats", f"{hint}, or give --format{page}")
 
 
 def parse_fields(text: str | None) -> tuple[Field, ...]:

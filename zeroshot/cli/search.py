@@ -101,8 +101,7 @@ def search(
         _check_words(paths, text)
     if inputs.open_run() is None:
         inputs.check()
-    for image in like or []:
-        check_readable(image, "--like takes an image")
+    _check_examples(like or [])
     weights = read_learned(learned)
     form = choose_record_format(format_, output)
 
@@ -129,6 +128,8 @@ def search(
         choices |= {"min_score": min_score} if min_score > -1 else {}
         choices |= {"learned": weights.manifest()} if weights else {}
         write_hits(found, form, stream, encoder.spec, query_shown, choices, terminal=terminal)
+    if found.searched and not found.hits:
+        console.note(f"none of {found.searched} images reaches --min-score {min_score:g}")
     return _summarise(found.failures, found.searched)
 
 
@@ -141,6 +142,19 @@ def _read_terms(text: str) -> tuple[Term, ...]:
         shown = " ".join(f"{term.weight:+g}*{term.text!r}" for term in terms)
         console.note(f"the text is read as a sum: {shown}; in double quotes it is one text: '\"{text}\"'")
     return terms
+
+
+def _check_examples(images: Sequence[str]) -> None:
+    """Refuse an example that is not there, or whose archive is not.
+
+    Raises:
+        InputError: Names it.
+    """
+    from ..images.sources.names import container, scheme_of
+
+    for image in images:
+        if not scheme_of(image):
+            check_readable(container(image), "--like takes an image, which may lie in an archive")
 
 
 def _check_text(text: str, *, alone: bool) -> None:
@@ -178,6 +192,11 @@ def _check_words(paths: Sequence[str], text: str) -> None:
         if paths[first] == "-":
             return
     if words := paths[first:]:
+        if not first and len(words) == 1 and os.path.lexists(text):
+            raise UsageError(
+                f"no such file or folder: {words[0]}; the images come first, then the text",
+                f"zeroshot search {shlex.quote(text)} {shlex.quote(words[0])}",
+            )
         whole = shlex.quote(" ".join([*words, text]))
         places = " ".join(map(shlex.quote, paths[:first])) or "./imgs"
         raise UsageError(

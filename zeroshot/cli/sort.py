@@ -251,9 +251,10 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
 def say_stays(stays: list[Stay]) -> ExitCode:
     """Name the first images that stay because they could not be sorted; return the exit code for that."""
     failed = [stay for stay in stays if stay.failed]
-    console.say_few(f"{stay.path} stays: {stay.reason}" for stay in failed)
-    if already := len(stays) - len(failed):
-        console.say(f"zeroshot: {already} are there already or were named twice")
+    named = [stay for stay in stays if stay.failed or stay.repeats]
+    console.say_few(f"{stay.path} stays: {stay.reason}" for stay in named)
+    if already := len(stays) - len(named):
+        console.say(f"zeroshot: {already} {'is' if already == 1 else 'are'} there already or named twice")
     return ExitCode.INCOMPLETE if failed else ExitCode.OK
 
 

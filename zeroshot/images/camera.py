@@ -21,7 +21,7 @@ from ..errors import ImageError
 
 EXTRA = "pip install 'zeroshot[formats]'"
 
-HEIF_SUFFIXES = frozenset((".heic", ".heif", ".hif"))
+HEIF_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
 RAW_SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
@@ -29,11 +29,11 @@ RAW_SUFFIXES = frozenset(
         *("nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "rwl", "sr2", "srf", "srw", "x3f"),
     )
 )
-_NEVER_READ = frozenset(
+_PASSED_OVER = frozenset(
     f".{ending}"
     for ending in (
-        *("3gp", "avi", "eps", "exr", "hdr", "insv", "jxl", "m4v", "mkv", "mov", "mp4", "mpg", "mts", "pdf", "psd"),
-        *("svg", "webm", "wmv", "xcf"),
+        *("3gp", "ai", "avi", "cur", "dds", "eps", "exr", "hdr", "icns", "insv", "jxl", "m4v", "mkv", "mng", "mov"),
+        *("mp4", "mpg", "mts", "pdf", "pfm", "psd", "svg", "webm", "wmv", "xcf"),
     )
 )
 
@@ -60,7 +60,7 @@ def readable_suffixes() -> frozenset[str]:
 def passed_over(name: str) -> str:
     """Return the ending of an image, video or drawing that is not supported; else an empty text."""
     suffix = PurePath(name).suffix.lower()
-    return suffix if suffix in (HEIF_SUFFIXES | RAW_SUFFIXES | _NEVER_READ) - readable_suffixes() else ""
+    return suffix if suffix in (HEIF_SUFFIXES | RAW_SUFFIXES | _PASSED_OVER) - readable_suffixes() else ""
 
 
 def describe_passed_over(counts: Mapping[str, int], archives: Collection[str] = ()) -> str:

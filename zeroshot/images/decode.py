@@ -20,8 +20,9 @@ from .rgb import grey_range, to_rgb
 SUFFIXES = frozenset(
     f".{ending}"
     for ending in (
-        *("avif", "bmp", "dib", "gif", "ico", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg", "jpx", "pbm", "pcx", "pgm"),
-        *("png", "pnm", "ppm", "sgi", "tga", "tif", "tiff", "webp", "xbm", "xpm"),
+        *("apng", "avif", "avifs", "bmp", "dib", "gif", "ico", "insp", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpg"),
+        *("jps", "jpx", "mpo", "pbm", "pcx", "pgm", "png", "pnm", "ppm", "sgi", "tga", "tif", "tiff", "webp", "xbm"),
+        "xpm",
     )
 )
 """Endings by which a folder's images are found; a file that is named itself is opened whatever its ending."""

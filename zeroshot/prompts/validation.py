@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..errors import LabelError
 from ..messages import some_of
 from .labels import Label
 
+_MARKED = re.compile(r"""[-*•]\s|\d+[.)]\s|[\["'].*|.*[\]"]$""")
 _SAME = 1 - 1e-6
 """Cosine from which two rows are of the same tokens: batches of other lengths round otherwise by less."""
 
@@ -94,6 +96,8 @@ def check_prompts(
     if listed := [label.name for label in labels if label.name.count(",") > (1 if len(labels) > 1 else 0)]:
         shown = some_of([_short(name) for name in listed], separator="; ")
         warnings.append(f"read as one label, although it looks like a list (a file has one label a line): {shown}")
+    if marked := [label.name for label in labels if _MARKED.match(label.name)]:
+        warnings.append(f"marks of a list, brackets and quotes are read as part of a label: {some_of(marked)}")
     # ImageNet's list has two names twice, on purpose: nothing is spelled otherwise there.
     if same := [(i, j) for i, j in find_same(weights) if labels[i].name != labels[j].name]:
         shown = some_of([f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same], separator="; ")

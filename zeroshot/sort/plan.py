@@ -57,6 +57,8 @@ class Stay:
     path: str
     reason: str
     failed: bool
+    repeats: bool = False
+    """Whether another input of the same name and content takes its place."""
 
 
 def make_plan(
@@ -112,12 +114,14 @@ def make_plan(
                 yield Stay(record.path, "is the same file as an input before it", failed=False)
                 continue
             shelf = shelves.get(folder) or shelves.setdefault(folder, _Shelf(folder))
-            target = shelf.find_place(source, name)
+            target, holder = shelf.find_place(source, name)
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
             yield Stay(record.path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)
             continue
         if target is None:
-            yield Stay(record.path, f"is in {folder} already", failed=False)
+            repeats = holder.parent != folder
+            reason = f"{holder}, of the same name and content, goes there" if repeats else f"is in {folder} already"
+            yield Stay(record.path, reason, failed=False, repeats=repeats)
             continue
         sources.add(source)
         yield Step(
@@ -143,15 +147,15 @@ class _Shelf:
         # Where the content of each name is: beside it, or still at its source.
         self._holders = {fold(name): folder / name for name in names}
 
-    def find_place(self, source: Path, name: str) -> Path | None:
-        """Return a free place for an image, or None where its content stands under its name already."""
+    def find_place(self, source: Path, name: str) -> tuple[Path | None, Path]:
+        """Return a free place for an image, None where its content has its name already, and where that content is."""
         for candidate in numbered_file(name):
             holder = self._holders.get(fold(candidate))
             if holder is None:
                 self._holders[fold(candidate)] = source
-                return self._folder / candidate
+                return self._folder / candidate, source
             if same_content(source, holder):
-                return None
+                return None, holder
         raise AssertionError("numbers do not end")
 
 
