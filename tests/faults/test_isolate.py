@@ -243,7 +243,7 @@ def test_a_run_over_images_that_crash_and_hang(
     fake_model: FakeModel, folder: Path, images: SaveImage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Each is one failed record in its place that says what happened; the report leaves them out; exit code 3."""
-    monkeypatch.setattr(pipeline, "_read_pixels", decoders.read_pixels)
+    monkeypatch.setattr(pipeline, "read_pixels", decoders.read_pixels)
     whole = run(folder, "--isolate")[1].splitlines()
     images("in/7a.png", "red", (1, 5))
     images("in/9a.png", "red", (5, 1))
@@ -270,7 +270,7 @@ def test_a_time_limit_needs_processes(fake_model: FakeModel, folder: Path) -> No
 
 def test_a_run_that_is_left_early(fake_model: FakeModel, images: SaveImage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing the run does not wait for a decoder that hangs."""
-    monkeypatch.setattr(pipeline, "_read_pixels", decoders.read_pixels)
+    monkeypatch.setattr(pipeline, "read_pixels", decoders.read_pixels)
     paths = [str(images("1.png", "red")), *[str(images("2.png", "red", (5, 1)))] * 5]
     batches = encode_batches(fake_model.encoder, paths, Pipeline(1, 2, isolation=Isolation()))
     assert next(batches)[0].features is not None

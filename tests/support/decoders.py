@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from PIL import Image
 
-from zeroshot.features.pipeline import _read_pixels
+from zeroshot.features.pipeline import read_pixels as original_read_pixels
 from zeroshot.images.decode import DecodeOptions, decode
 
 
@@ -52,7 +52,7 @@ def read_pixels(file: IO[bytes], **how: Any) -> Any:
     if height == 1:
         time.sleep(600)
     file.seek(0)
-    return _read_pixels(file, **how)
+    return original_read_pixels(file, **how)
 
 
 def peak_bytes(file: IO[bytes]) -> int:

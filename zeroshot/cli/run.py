@@ -12,6 +12,7 @@ from ..enums import Device, Format, PartFormat, ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, option_groups, options
 from .classifiers import apply_calibration, prepare_classifier
+from .executor_options import ExecutorOptions
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions, read_preprocess
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from ..distribute.merge import Status
     from ..distribute.plan import Plan
     from ..distribute.recipe import RunRecipe
-    from ..distribute.work import Machine
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -144,12 +144,9 @@ def plan(
 
 @app.command()
 @console.reports_errors
+@option_groups.expand_option_groups
 def work(
     run: Run,
-    shard: Annotated[
-        str | None,
-        typer.Option("--shard", help="Only the I-th of N shares of the shards, for array jobs.", metavar="I/N"),
-    ] = None,
     device: options.DeviceOption = Device.AUTO,
     workers: options.Workers = None,
     isolate: options.Isolate = False,
@@ -160,9 +157,11 @@ def work(
     accept_failures: Annotated[
         bool,
         typer.Option(
-            "--accept-failures", help="Commit a shard even if the store denied or did not answer most of its images."
+            "--accept-failures", help="Commit a shard even if most of its images are missing, denied or not answered."
         ),
     ] = False,
+    *,
+    chosen: ExecutorOptions,
 ) -> ExitCode:
     """Process the shards of a run that are not committed yet.
 
@@ -171,7 +170,7 @@ def work(
     """
     if image_timeout is not None and not isolate:
         raise UsageError("--image-timeout needs --isolate: a thread cannot be stopped", "add --isolate")
-    share = _parse_share(shard)
+    share = chosen.share
 
     from ..distribute.executors import find_waiting, withdraw_damaged
     from ..distribute.work import Machine
@@ -189,16 +188,7 @@ def work(
         console.say(f"zeroshot: nothing is left to do; `zeroshot run merge {run} -o FILE` writes the records")
         return ExitCode.OK
     machine = Machine(device, workers, seconds, accept_failures)
-    return _carry_out(_local(folder, planned, recipe, machine), planned, waiting)
-
-
-def _local(folder: Folder, planned: Plan, recipe: RunRecipe, machine: Machine) -> Executor:
-    from ..distribute.executors import Local
-    from ..distribute.work import build_worker
-
-    with console.loading(recipe.model["model"]) as on_progress:
-        worker = build_worker(folder, planned, recipe, machine, on_progress, console.warn)
-    return Local(folder, planned, worker)
+    return _carry_out(chosen.build(folder, planned, recipe, machine), planned, waiting)
 
 
 def _carry_out(executor: Executor, planned: Plan, waiting: list[int]) -> ExitCode:
@@ -282,17 +272,3 @@ def _open(run: str) -> tuple[Folder, Plan, RunRecipe]:
     folder = open_folder(run)
     planned = load_plan(folder)
     return folder, planned, parse_recipe(planned.recipe)
-
-
-def _parse_share(text: str | None) -> tuple[int, int]:
-    """Parse ``I/N``.
-
-    Raises:
-        UsageError: It is none, or I is not from 1 to N.
-    """
-    if text is None:
-        return 1, 1
-    part, _, parts = text.partition("/")
-    if part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts):
-        return int(part), int(parts)
-    raise UsageError(f"--shard {text}: expected I/N with I from 1 to N", "--shard 1/8, --shard 2/8, ...")

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..features.pipeline import Encoded, Pipeline, encode_batches
 from ..images.decode import MOST_BYTES
 from ..images.isolate import Isolation
+from ..images.sources.opening import MISSING
 from ..images.sources.stores import DENIED, NO_ANSWER
 from ..output.render.records import make_writer
 from ..results import Failure
@@ -33,7 +34,7 @@ from .recipe import RunRecipe
 Encode = Callable[[Iterable[str]], Iterator[list[Encoded]]]
 
 _TROUBLED = 10
-"""So many images of a shard may be denied or unanswered before it looks as if the store is to blame."""
+"""So many images of a shard may be missing, denied or unanswered before it looks as if disk or store is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Machine:
         device: Where the model runs.
         workers: Threads that read and decode; None for one a core.
         seconds: What decoding one image may take in a process of its own; None decodes in threads.
-        accept_failures: Commit shards of which the store denied or did not answer most.
+        accept_failures: Commit shards of which most images are missing, denied or not answered.
     """
 
     device: Device = Device.AUTO
@@ -120,7 +121,7 @@ class Worker:
                 writer.write(record)
                 if isinstance(record, Failure):
                     failures += 1
-                    troubled += record.error.startswith((NO_ANSWER, DENIED))
+                    troubled += record.error == MISSING or record.error.startswith((NO_ANSWER, DENIED))
             images += len(batch)
             if self._recipe.features:
                 rows += [item.features for item in batch if item.features is not None]
@@ -138,9 +139,9 @@ class Worker:
             )
         if troubled > max(_TROUBLED, images // 2) and not self._accept_failures:
             raise InputError(
-                f"{troubled} of the {images} images of shard {number} are denied or not answered by their store;"
-                " it is not committed",
-                "look at the store and the credentials and run it again; --accept-failures commits it as it is",
+                f"{troubled} of the {images} images of shard {number} are missing, denied or not answered by their"
+                " store; it is not committed",
+                "look at the disk and the store and run it again; --accept-failures commits it as it is",
             )
 
     def _describe(self, number: int, files: tuple[File, ...], content: bytes) -> Done:
@@ -156,14 +157,25 @@ def build_worker(
     machine: Machine,
     on_progress: Callable[[Any], None] | None = None,
     warn: Callable[[str], None] = lambda _: None,
+    encode_with: Callable[[Encoder], Encode] | None = None,
 ) -> Worker:
-    """Load the model of a run, and return what processes its shards on this machine."""
+    """Load the model of a run, and return what processes its shards on this machine.
+
+    Args:
+        folder: Of the run.
+        plan: The run.
+        recipe: Of the plan.
+        machine: How this machine takes part.
+        on_progress: Told of downloads.
+        warn: Told, in one line, what the engine warns of.
+        encode_with: Gives, for the loaded model, the features of images; None reads them in this process.
+    """
     encoder, classifier = recipe.load(machine.device, on_progress, warn)
     if recipe.private_hosts:
         from ..images.sources.web import allow_private_hosts
 
         allow_private_hosts(True)
-    encode = partial(_encode, encoder, pipeline=machine.pipeline(recipe))
+    encode = encode_with(encoder) if encode_with else partial(_encode, encoder, pipeline=machine.pipeline(recipe))
     return Worker(folder, plan, recipe, classifier, encoder.spec, encode, accept_failures=machine.accept_failures)
 
 

@@ -146,7 +146,7 @@ def encode_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = P
     waiting: list[tuple[str, Prepared]] = []
     looks = cache is not None and pipeline.stored is None
     find = partial(look_up, cache, key, dim=dim) if cache is not None and looks else None
-    read = partial(_read_pixels, decode_options=how, how=encoder.spec.preprocessing)
+    read = partial(read_pixels, decode_options=how, how=encoder.spec.preprocessing)
     # A worker's file; its connection to the cache; the socket and pipe of its child, and what starting that takes.
     each = 1 + (0 if cache is None else 3) + (0 if pipeline.isolation is None else 4)
     workers = max(1, affordable_workers(pipeline.workers, each))
@@ -184,14 +184,14 @@ def _items(run: Run, start: int, end: int) -> Iterator[tuple[str, Prepared]]:
         yield run.paths[place], _Known(run.features[place])
 
 
-def _read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
+def read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
     """Decode and resize an open file; a function of the module, so that it can be pickled for another process."""
     return fit(decode(file, decode_options, max(how.size)), how)
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:
     """Look up an image's features, or decode and resize it; a failure is returned as its reason, never raised."""
-    with _failing_softly() as failed:
+    with failing_softly() as failed:
         if pipeline.stored is not None:
             found = pipeline.stored(path)
             return found if isinstance(found, str) else _Known(found)
@@ -216,7 +216,7 @@ def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Cal
 
 
 @contextmanager
-def _failing_softly() -> Iterator[list[str]]:
+def failing_softly() -> Iterator[list[str]]:
     """Keep, in the list that it gives, why an image cannot be used; what is wrong with anything else is raised."""
     failed: list[str] = []
     try:
@@ -228,6 +228,15 @@ def _failing_softly() -> Iterator[list[str]]:
     except (ValueError, OSError) as error:  # resizing an image of an extreme shape
         check_descriptors(error)
         failed.append(f"cannot be resized: {' '.join(str(error).split()) or type(error).__name__}")
+
+
+def encode_pixels(encoder: Encoder, images: Sequence[tuple[str, Pixels | str]], batch_size: int) -> list[Encoded]:
+    """Encode images that were read before, or could not be (the reason instead), as a full batch, in their order."""
+    items: list[tuple[str, Prepared]] = [
+        (path, made if isinstance(made, str) else _Fresh(made)) for path, made in images
+    ]
+    (batch,) = _encode(encoder, items, Pipeline(batch_size, 1, fixed_batches=True), b"").batches()
+    return batch
 
 
 def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> Block:

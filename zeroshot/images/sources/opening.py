@@ -16,6 +16,9 @@ from .blobs import Stamp
 from .names import is_archive, is_compressed_archive, scheme_of, split_member
 from .pool import open_archive
 
+MISSING = "no such file"
+"""The error of a file that is not there."""
+
 _MAX_LINE = 200
 
 
@@ -50,7 +53,7 @@ def open_file(name: str) -> Iterator[IO[bytes]]:
     except ZeroshotError:
         raise
     except FileNotFoundError as error:
-        raise ImageError("no such file") from error
+        raise ImageError(MISSING) from error
     except PermissionError as error:
         raise ImageError("no permission to read it") from error
     except IsADirectoryError as error:
