@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -136,6 +137,20 @@ class Encoder(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text before truncation, special ones included."""
+        ...
+
+
+@runtime_checkable
+class ParallelEncoder(Encoder, Protocol):
+    """An encoder that works on several batches at the same time."""
+
+    @property
+    def n_devices(self) -> int:
+        """How many."""
+        ...
+
+    def submit(self, pixels: Pixels) -> Future[Features]:
+        """Begin to encode a batch, as `Encoder.encode_images`."""
         ...
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import threading
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from zeroshot.encoder import EncoderSpec, Features, Pixels, Preprocessing
 from zeroshot.enums import Engine, Precision, Score
+from zeroshot.errors import ModelError, ResourceError
 
 COLOURS = {
     "red": (255, 0, 0),
@@ -113,3 +117,23 @@ class FakeModel:
     def load_encoder(self, model: str | None = None, pretrained: str | None = None, **options: Any) -> FakeEncoder:
         self.calls.append({"model": model, "pretrained": pretrained, **options})
         return self.encoder
+
+
+def load_in_process(how: str, warn: Callable[[str], None]) -> FakeEncoder:
+    """Load the colour encoder as the process of a device does: ``well``, or so that it ends or fails in some way."""
+    warn("a warning of every device")
+    if how == "no model":
+        raise ModelError("there is no such model", "name another one")
+    encoder = FakeEncoder()
+
+    def encode_images(pixels: Pixels) -> Features:
+        if how == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "fails":
+            raise ResourceError("the memory of the device is not enough", "a smaller --batch-size")
+        if how == "hangs":
+            time.sleep(600)
+        return FakeEncoder.encode_images(encoder, pixels)
+
+    encoder.encode_images = encode_images  # type: ignore[method-assign]
+    return encoder

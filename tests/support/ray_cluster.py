@@ -31,6 +31,7 @@ def ray_cluster(cpus: int = 3) -> Iterator[dict[str, str]]:
     environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes its time
+        "RAY_worker_register_timeout_seconds": "600",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
     }

@@ -10,7 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from zeroshot.enums import Device
+from zeroshot.errors import UsageError
 from zeroshot.system import devices
+from zeroshot.system.devices import Devices, parse_devices, show_only
 
 
 @pytest.mark.parametrize(
@@ -62,3 +65,32 @@ def test_cuda(monkeypatch: pytest.MonkeyPatch, built_for: str, devices_there: in
     monkeypatch.setattr(devices, "_torch_built_for", lambda: built_for)
     assert (devices.missing_cuda() == "") == (said == "")
     assert said in devices.missing_cuda()
+
+
+def test_devices_are_named_by_kind_and_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One kind, one of it, some of it, or all there are; anything else is refused with the value that was given."""
+    monkeypatch.setattr(devices, "missing_cuda", lambda: "")
+    monkeypatch.setattr(devices, "count_cuda", lambda: 3)
+    assert parse_devices("auto") == Devices(Device.AUTO)
+    assert parse_devices("cuda") == Devices(Device.CUDA)
+    assert parse_devices("cuda:2") == Devices(Device.CUDA, (2,))
+    assert parse_devices("cuda:2,0") == Devices(Device.CUDA, (2, 0))
+    assert parse_devices("cuda:all") == Devices(Device.CUDA, (0, 1, 2))
+    assert parse_devices("cpu:0,1") == Devices(Device.CPU, (0, 1))
+    for text in ("gpu", "cuda:", "cuda:3", "cuda:0,0", "cuda:-1", "cuda:0;1", "mps:0", "auto:all", "cpu:all", ""):
+        with pytest.raises(UsageError, match=f"--device {text}"):
+            parse_devices(text)
+    monkeypatch.setattr(devices, "missing_cuda", lambda: "there is no NVIDIA driver on this machine")
+    with pytest.raises(UsageError, match="no NVIDIA driver"):
+        parse_devices("cuda:all")
+
+
+@pytest.mark.parametrize(("visible", "shown"), [(None, "1"), ("4,GPU-7", "GPU-7"), ("", "1")])
+def test_a_process_is_shown_its_own_device(monkeypatch: pytest.MonkeyPatch, visible: str | None, shown: str) -> None:
+    """Numbers count among the devices that are visible already."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    show_only(Device.CPU, 1)
+    show_only(Device.CUDA, 1)
+    assert devices.os.environ["CUDA_VISIBLE_DEVICES"] == shown

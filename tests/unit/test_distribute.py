@@ -340,11 +340,68 @@ def test_a_finished_run_is_searched_without_its_images(inputs: list[str], tmp_pa
     assert (one["paths"] == other["paths"]).all() and (one["features"] == other["features"]).all()
 
 
+def test_a_finished_run_is_evaluated_without_its_images(
+    fake_model: FakeModel, images: SaveImage, tmp_path: Path
+) -> None:
+    """`eval` on a run says what it says on the folder, labels by folders or by a table; no image is opened."""
+    for label, other in (("red", "green"), ("green", "blue"), ("blue", "blue")):
+        for number in range(4):
+            images(f"data/{label}/{number}.png", label if number else other)
+    (tmp_path / "data" / "red" / "bad.png").write_bytes(b"bad")
+    rows = [f"data/{label}/{number}.png,{label}\n" for label in ("blue", "red") for number in (3, 0)]
+    table = tmp_path / "table.csv"
+    table.write_text("path,label\n" + "".join(rows))
+    plan([str(tmp_path / "data")], tmp_path / "run", "--features")
+    options = ("--model", "tiny", "--format", "json", "--no-cache")
+    ways: list[tuple[tuple[object, ...], tuple[object, ...]]] = [
+        ((tmp_path / "data",), (tmp_path / "run",)),
+        (("--targets", table), (tmp_path / "run", "--targets", table)),
+    ]
+    assert "is missing" in run("eval", tmp_path / "run", *options).stderr
+    run("run", "work", tmp_path / "run")
+    before = [run("eval", *folder, *options) for folder, _ in ways]
+    shutil.rmtree(tmp_path / "data")
+    fake_model.encoder.batches.clear()
+    for said, (_, stored) in zip(before, ways, strict=True):
+        again = run("eval", *stored, *options)
+        assert again.exit_code == said.exit_code == (3 if stored == (tmp_path / "run",) else 0), again.output
+        one, other = json.loads(said.stdout), json.loads(again.stdout)
+        assert one.pop("manifest") != other.pop("manifest")
+        assert one == other
+    assert not fake_model.encoder.batches
+    assert run("eval", tmp_path / "run", "--model", "tiny", "--targets", tmp_path / "none.csv").exit_code == 1
+
+
+def test_images_of_a_run_are_labelled_by_their_folders() -> None:
+    """The folder that holds an image, wherever that is, is its label; without one there is none."""
+    from zeroshot.evaluation.datasets import group_by_folder
+
+    paths = ["a/dog/1.png", "x.tar::cat/2.png", "s3://bucket/dog/3.png", "b/cat/n/cat/4.png", "a/dog/1.png"]
+    found = group_by_folder(paths)
+    assert found.keys == ("cat", "dog") and found.targets.tolist() == [0, 0, 1, 1]
+    assert found.paths == ("x.tar::cat/2.png", "b/cat/n/cat/4.png", "a/dog/1.png", "s3://bucket/dog/3.png")
+    with pytest.raises(InputError, match="no folder"):
+        group_by_folder(["1.png"])
+
+
 def test_a_run_without_features_is_not_searched(inputs: list[str], tmp_path: Path) -> None:
     """What was not stored cannot be read."""
     plan(inputs, tmp_path / "run")
-    refused = run("search", tmp_path / "run", "red", "--model", "tiny")
-    assert refused.exit_code == 1 and "holds no features" in refused.stderr
+    for command in (("search", tmp_path / "run", "red"), ("eval", tmp_path / "run")):
+        refused = run(*command, "--model", "tiny")
+        assert refused.exit_code == 1 and "holds no features" in refused.stderr
+        assert "plan the run with --features" in refused.stderr
+
+
+def test_images_that_are_all_gone_are_not_committed_as_failures(inputs: list[str], tmp_path: Path) -> None:
+    """A disk that is not there on one machine is not the images' fault: nothing is committed unless it is asked for."""
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"{tmp_path}/elsewhere/{number}.png\n" for number in range(30)))
+    planned = run("run", "plan", "--files-from", names, *LABELS, "--into", tmp_path / "run")
+    assert planned.exit_code == 0, planned.output
+    refused = run("run", "work", tmp_path / "run")
+    assert refused.exit_code == 1 and "are missing, denied or not answered" in refused.stderr
+    assert run("run", "work", tmp_path / "run", "--accept-failures").exit_code == 3
 
 
 def test_numbers_are_named_in_few_words() -> None:

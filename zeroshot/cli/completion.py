@@ -36,6 +36,11 @@ def complete_prompts(incomplete: str) -> list[str]:
     return _matching(list_names(), incomplete)
 
 
+def complete_device(incomplete: str) -> list[str]:
+    """Return the kinds of device, and all of the one that there may be several of."""
+    return _matching(["auto", "cuda", "cuda:all", "mps", "cpu"], incomplete)
+
+
 def complete_labels_file(incomplete: str) -> list[str]:
     """Return the name that stands for ImageNet's labels; files are completed by the shell where it does not fit."""
     return _matching(["imagenet"], incomplete) if incomplete else []

@@ -15,6 +15,7 @@ from . import console, options
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..distribute.stored import StoredFeatures
     from ..encoder import Encoder
     from ..evaluation.datasets import Dataset
     from ..evaluation.evaluate import EncodedDataset
@@ -46,12 +47,14 @@ class LabelledImages:
         templates: The data set's own, where it brings some.
         shown: What a file is called, where that is not its path.
         shards: Files that hold the images and their labels, where those are not files themselves.
+        stored: What a finished run holds of the images; None where they are read.
     """
 
     dataset: Dataset
     templates: TemplateSet | None
     shown: Mapping[str, str]
     shards: tuple[str, ...] = ()
+    stored: StoredFeatures | None = None
 
     @property
     def public(self) -> bool:
@@ -82,7 +85,7 @@ class LabelledOptions:
 
     folder: Annotated[
         str | None,
-        typer.Argument(help="A folder with one subfolder a label.", metavar="DIR", show_default=False),
+        typer.Argument(help="A folder with one subfolder a label, or a run.", metavar="DIR", show_default=False),
         options.Use.READ,
     ] = None
     targets: Annotated[
@@ -136,13 +139,14 @@ class LabelledOptions:
             InputError: They cannot be read.
             UsageError: Neither a folder nor a table is given, or both.
         """
-        if (self.folder is None) == (self.targets is None):
+        stored = self._open_run()
+        if not stored and (self.folder is None) == (self.targets is None):
             raise UsageError(
                 "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder a label"
             )
         if self.all_labels and not self.label_names:
             raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
-        from ..evaluation.datasets import load_folder, load_label_names, load_targets
+        from ..evaluation.datasets import group_by_folder, load_folder, load_label_names, load_targets
         from ..evaluation.webdataset import is_webdataset, open_webdataset
 
         if self.folder is not None and is_webdataset(self.folder):
@@ -160,10 +164,20 @@ class LabelledOptions:
         names = load_label_names(self.label_names) if self.label_names else None
         if self.targets:
             dataset = load_targets(self.targets, names)
+        elif stored:
+            dataset = group_by_folder(stored.images(), names, all_labels=self.all_labels)
         else:
             dataset = load_folder(self.folder or "", names, all_labels=self.all_labels)
         _tell(dataset)
-        yield LabelledImages(dataset, None, {})
+        yield LabelledImages(dataset, None, {}, stored=stored)
+
+    def _open_run(self) -> StoredFeatures | None:
+        """Return the features of a finished run that is named instead of a folder; None where it is none."""
+        if self.folder is None:
+            return None
+        from ..distribute.stored import find_stored
+
+        return find_stored(self.folder)
 
 
 def with_learned_labels(source: LabelledImages, learned: LearnedFile | None) -> LabelledImages:
@@ -210,6 +224,9 @@ def encode(encoder: Encoder, source: LabelledImages, pipeline: Pipeline) -> Enco
     from ..evaluation.evaluate import encode_dataset
 
     total = len(source.dataset.paths)
+    if source.stored:
+        source.stored.check(encoder.spec)
+        pipeline = replace(pipeline, cache=None, isolation=None, stored=source.stored.everything())
     with console.Bar("images", total) as bar:
         data = encode_dataset(encoder, source.dataset, pipeline, bar.advance).rename(source.shown)
     console.say_few(f"{failure.path}: {failure.error}" for failure in data.failures)

@@ -26,7 +26,7 @@ class ModelOptions:
     model: options.Model = None
     pretrained: options.Pretrained = None
     preprocess: options.Preprocess = None
-    device: options.DeviceOption = Device.AUTO
+    device: options.DevicesOption = Device.AUTO.value
     precision: options.PrecisionOption = Precision.AUTO
     engine: options.EngineOption = Engine.AUTO
 
@@ -42,20 +42,22 @@ class ModelOptions:
             UsageError: Options contradict each other.
         """
         from ..engines.choose import load_encoder
+        from ..system.devices import parse_devices, show_only
         from .console import loading, say, warn
 
-        overrides = read_preprocess(self.preprocess)
+        overrides, devices = read_preprocess(self.preprocess), parse_devices(self.device)
+        how: dict[str, Any] = {"precision": self.precision, "engine": self.engine, "preprocessing": overrides}
+        how |= {"model": self.model, "pretrained": self.pretrained}
         with loading(self.model) as on_progress:
-            encoder = load_encoder(
-                self.model,
-                self.pretrained,
-                device=self.device,
-                precision=self.precision,
-                engine=self.engine,
-                preprocessing=overrides,
-                on_progress=on_progress,
-                warn=warn,
-            )
+            if len(devices.indices) > 1:
+                from ..engines.several import load_on_several
+                from ..models.resolvers import obtain, resolve
+
+                obtain(resolve(self.model, self.pretrained, overrides), on_progress)  # once, before many look for it
+                return load_on_several(devices, warn, **how)
+            if devices.indices:
+                show_only(devices.kind, devices.indices[0])
+            encoder = load_encoder(device=devices.kind, on_progress=on_progress, warn=warn, **how)
         by_itself = (self.engine, self.precision) == (Engine.AUTO, Precision.AUTO)
         if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
             from ..models.resolvers import resolve
@@ -66,9 +68,9 @@ class ModelOptions:
 
     def _check_device(self) -> None:
         """Refuse a device that cannot be there before PyTorch is imported, which takes many seconds."""
-        from ..system.devices import missing_cuda, missing_mps
+        from ..system.devices import missing_cuda, missing_mps, parse_devices
 
-        check = {Device.CUDA: missing_cuda, Device.MPS: missing_mps}.get(self.device)
+        check = {Device.CUDA: missing_cuda, Device.MPS: missing_mps}.get(parse_devices(self.device).kind)
         if check and self.engine is not Engine.ONNX and (reason := check()):
             raise UsageError(f"--device {self.device}: {reason}", "--device auto; `zeroshot doctor` lists the devices")
 
@@ -80,7 +82,7 @@ class ModelListOptions:
     model: options.Models = None
     pretrained: options.Pretraineds = None
     preprocess: options.Preprocess = None
-    device: options.DeviceOption = Device.AUTO
+    device: options.DevicesOption = Device.AUTO.value
     precision: options.PrecisionOption = Precision.AUTO
     engine: options.EngineOption = Engine.AUTO
 

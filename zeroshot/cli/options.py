@@ -141,6 +141,17 @@ DeviceOption = Annotated[
         "--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.", rich_help_panel=Panel.MODEL
     ),
 ]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where to run: cuda, mps or cpu; auto takes the first there is. cuda:1 is one GPU of several, cuda:0,1 or "
+        "cuda:all runs on each of them.",
+        metavar="DEVICE",
+        autocompletion=completion.complete_device,
+        rich_help_panel=Panel.MODEL,
+    ),
+]
 PrecisionOption = Annotated[
     Precision,
     typer.Option(

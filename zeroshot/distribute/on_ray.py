@@ -86,6 +86,10 @@ class OnRay:
                     yield done
             except ray.exceptions.RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, ZeroshotError) else error) from None
+            except ray.exceptions.RayError as error:
+                raise ResourceError(
+                    f"the Ray cluster gave up: {_first_line(error)}", "look at it with `ray status`, then run it again"
+                ) from error
             finally:
                 for actor in actors:
                     ray.kill(actor)
@@ -247,9 +251,7 @@ def _connected(address: str) -> Iterator[Any]:
             ray.init(address, **quiet) if address else ray.init(include_dashboard=False, **quiet)
     except Exception as error:  # Ray raises many kinds, bare ones too
         where = f"no Ray cluster answers at {address}" if address else "Ray cannot be started here"
-        raise InputError(
-            f"{where}: {str(error).strip().splitlines()[0]}", "`ray status` on the cluster; see docs/scale.md"
-        ) from error
+        raise InputError(f"{where}: {_first_line(error)}", "`ray status` on the cluster; see docs/scale.md") from error
     try:
         yield ray
     finally:
@@ -267,3 +269,7 @@ def _own_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

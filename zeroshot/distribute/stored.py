@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..encoder import EncoderSpec, Features
@@ -77,6 +78,12 @@ class StoredFeatures:
             self._parts = kept
             yield from (path for path, _ in part)
 
+    def everything(self) -> Callable[[str], Features | str]:
+        """Return what gives the features of any image of the run, in any order; all of them are held in memory."""
+        kept = {_whole(path): made for number in range(len(self._plan.shards)) for path, made in self._read(number)}
+        missing = f"{self._folder.place} holds no such image"
+        return lambda path: kept.get(_whole(path), missing)
+
     def find(self, path: str) -> Features | str:
         """Return an image's features, shape ``(dim,)``, or why there are none."""
         for part in reversed(self._parts):
@@ -94,3 +101,8 @@ class StoredFeatures:
         contents = [(file.name, read_checked(self._folder, file)) for file in done.files]
         rows = iter(read_features(*contents[-1]))
         return [(path, error or next(rows)) for path, error in paths_of(lines_of(*contents[0]))]
+
+
+def _whole(name: str) -> str:
+    """Return a name by which an image is found whatever folder it was named from."""
+    return name if scheme_of(name) else os.path.abspath(name)  # noqa: PTH100

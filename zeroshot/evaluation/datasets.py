@@ -11,7 +11,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ..errors import InputError, LabelError, nearest
 from ..images.camera import describe_passed_over
 from ..images.paths import is_folder, is_skipped, natural_key, walk
+from ..images.sources.names import scheme_of
 from ..messages import some_of
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, LabelSet, normalise
@@ -122,38 +123,62 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
         raise InputError(f"{folder} has no subfolders", "eval expects one subfolder a label, or --targets FILE.csv")
-    keys = sorted(found, key=natural_key)
-    notes: list[str] = []
+    skipped: Counter[str] = Counter()
+    groups = {key: list(walk(str(Path(folder) / key), skipped)) for key in found}
+    notes = [f"no images in the folder {key}" for key in sorted(found, key=natural_key) if not groups[key]]
+    notes += [describe_passed_over(skipped)] if skipped else []
+    if not any(groups.values()):
+        raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
+    return _from_groups(groups, names, notes, all_labels=all_labels)
+
+
+def group_by_folder(
+    paths: Iterable[str], names: Mapping[str, Label] | None = None, *, all_labels: bool = False
+) -> Dataset:
+    """Label images by their names: the folder that holds one, on a disk, in an archive or in a store, is its label.
+
+    Args:
+        paths: Names of images; one that is repeated counts once.
+        names: Words for the folders' names.
+        all_labels: As in `load_folder`.
+
+    Raises:
+        InputError: An image is in no folder.
+        LabelError: A folder has no entry in ``names``.
+    """
+    groups: dict[str, list[str]] = {}
+    for path in dict.fromkeys(paths):
+        folders = re.split(r"::|[/\\]" if os.sep == "\\" else "::|/", path)[:-1]
+        if not folders or not folders[-1]:
+            raise InputError(f"{path} is in no folder that could name its label", "give labels with --targets FILE.csv")
+        groups.setdefault(folders[-1], []).append(path)
+    return _from_groups(groups, names, [], all_labels=all_labels)
+
+
+def _from_groups(
+    groups: Mapping[str, list[str]], names: Mapping[str, Label] | None, notes: list[str], *, all_labels: bool
+) -> Dataset:
+    """Make a data set of the images of each folder."""
+    keys = sorted(groups, key=natural_key)
+    matching: list[str] = []
     if names is not None:
         if missing := [key for key in keys if key not in names]:
             raise LabelError(
                 f"no name for the {_count(missing, 'folder')} {some_of(missing)}{nearest(missing[0], names)}",
                 "add them to the file given with --label-names, or move the folders away",
             )
-        if unused := [key for key in names if key not in found]:
+        if unused := [key for key in names if key not in groups]:
             what = "kept as labels without images" if all_labels else "left out (--all-labels keeps them as labels)"
-            notes.append(f"no folder for {_count(unused, 'name')}, {what}: {some_of(unused)}")
-            keys = [key for key in names if all_labels or key in found]
+            matching.append(f"no folder for {_count(unused, 'name')}, {what}: {some_of(unused)}")
+            keys = [key for key in names if all_labels or key in groups]
     labels = [names[key] if names is not None else _label_from(key) for key in keys]
-    paths: list[str] = []
-    targets: list[int] = []
-    skipped: Counter[str] = Counter()
-    for index, key in enumerate(keys):
-        images = list(walk(str(Path(folder) / key), skipped)) if key in found else []
-        if not images and key in found:
-            notes.append(f"no images in the folder {key}")
-        paths += images
-        targets += [index] * len(images)
-    if skipped:
-        notes.append(describe_passed_over(skipped))
-    if not paths:
-        raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
+    targets = [index for index, key in enumerate(keys) for _ in groups.get(key, ())]
     return Dataset(
-        tuple(paths),
+        tuple(path for key in keys for path in groups.get(key, ())),
         np.asarray(targets, dtype=np.int64),
         LabelSet(tuple(labels)),
         tuple(keys),
-        tuple(notes + _repeats(labels)),
+        tuple(matching + notes + _repeats(labels)),
     )
 
 
@@ -186,7 +211,8 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
             continue
         if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
             raise InputError(f"{source}, line {number}: no path or no label", "fix or remove the line")
-        paths.append(str(base / row[path_column]))
+        named = row[path_column]
+        paths.append(named if scheme_of(named) else str(base / named))
         keys.append(row[label_column].strip())
     if not paths:
         raise InputError(f"{source} lists no images", "add lines of path,label")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from typing import IO
 
 import numpy as np
 
-from ..encoder import Encoder, Features, Pixels, Preprocessing
+from ..encoder import Encoder, EncoderSpec, Features, ParallelEncoder, Pixels, Preprocessing
 from ..errors import ImageError
 from ..images.decode import DecodeOptions, decode
 from ..images.isolate import Isolation, isolated
@@ -138,8 +139,21 @@ def encode_batches(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = 
 def encode_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = Pipeline()) -> Iterator[Block]:
     """Yield the inputs in order: those that are encoded batch by batch, those that are known many batches at a time.
 
-    The batches are the same whatever is known.
+    The batches are the same whatever is known, and on however many devices they are encoded.
     """
+    ahead = encoder.n_devices + 1 if isinstance(encoder, ParallelEncoder) else 0
+    begun: deque[Callable[[], Block]] = deque()
+    for finish in _begin_blocks(encoder, paths, pipeline):
+        if finish is not None:
+            begun.append(finish)
+        while len(begun) > (0 if finish is None else ahead):
+            yield begun.popleft()()
+    while begun:
+        yield begun.popleft()()
+
+
+def _begin_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline) -> Iterator[Callable[[], Block] | None]:
+    """Yield what gives each block, once its batch is being encoded; None when no further input is at hand."""
     how, cache, dim = pipeline.decode_options, pipeline.cache, encoder.spec.dim
     key = b"" if cache is None else cache.image_key(encoder.spec, how)
     size = pipeline.batch_size
@@ -161,21 +175,23 @@ def encode_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = P
                 whole = begun + (len(item.paths) - begun) // size * size
                 waiting += _items(item, 0, begun)
                 if len(waiting) == size:
-                    yield _encode(encoder, waiting, pipeline, key)
+                    yield _begin(encoder, waiting, pipeline, key)
                     waiting = []
                 if whole > begun:
                     sizes = (size,) * ((whole - begun) // size)
-                    yield Block(item.paths[begun:whole], item.features[begun:whole], {}, sizes)
+                    yield partial(Block, item.paths[begun:whole], item.features[begun:whole], {}, sizes)
                 waiting += _items(item, whole, len(item.paths))
                 continue
             if item is not None:
                 waiting.append(item)
             idle = item is None and not pipeline.fixed_batches
             if waiting and (idle or len(waiting) >= size):
-                yield _encode(encoder, waiting, pipeline, key)
+                yield _begin(encoder, waiting, pipeline, key)
                 waiting = []
+            if item is None:
+                yield None
         if waiting:
-            yield _encode(encoder, waiting, pipeline, key)
+            yield _begin(encoder, waiting, pipeline, key)
 
 
 def _items(run: Run, start: int, end: int) -> Iterator[tuple[str, Prepared]]:
@@ -235,25 +251,39 @@ def encode_pixels(encoder: Encoder, images: Sequence[tuple[str, Pixels | str]], 
     items: list[tuple[str, Prepared]] = [
         (path, made if isinstance(made, str) else _Fresh(made)) for path, made in images
     ]
-    (batch,) = _encode(encoder, items, Pipeline(batch_size, 1, fixed_batches=True), b"").batches()
+    (batch,) = _begin(encoder, items, Pipeline(batch_size, 1, fixed_batches=True), b"")().batches()
     return batch
 
 
-def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> Block:
-    """Encode what could be read of a batch, and return features and failures in input order."""
-    cache = pipeline.cache
+def _begin(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipeline, key: bytes) -> Callable[[], Block]:
+    """Begin to encode what could be read of a batch; gives what waits for its features and stores them."""
     fresh = [item for _, item in items if isinstance(item, _Fresh)]
     # Kernels may round otherwise for another number of rows, but not for other neighbours.
     filler = [fresh[0].pixels] * (pipeline.batch_size - len(fresh)) if fresh and pipeline.fixed_batches else []
-    rows = encoder.encode_images(np.stack([*(item.pixels for item in fresh), *filler]))[: len(fresh)] if fresh else ()
+    if not fresh:
+        none = np.zeros((0, encoder.spec.dim), dtype=np.float32)
+        return lambda: _finish(encoder.spec, items, none, pipeline.cache, key)
+    pixels = np.stack([*(item.pixels for item in fresh), *filler])
+    if isinstance(encoder, ParallelEncoder):
+        encode: Callable[[], Features] = encoder.submit(pixels).result
+    else:
+        encode = partial(encoder.encode_images, pixels)
+    return lambda: _finish(encoder.spec, items, encode()[: len(fresh)], pipeline.cache, key)
+
+
+def _finish(
+    spec: EncoderSpec, items: list[tuple[str, Prepared]], rows: Features, cache: FeatureCache | None, key: bytes
+) -> Block:
+    """Store the features of a batch, and return them with the failures in input order."""
     if cache is not None:
+        fresh = [item for _, item in items if isinstance(item, _Fresh)]
         kept = [(item, row) for item, row in zip(fresh, rows, strict=True) if item.content and np.isfinite(row).all()]
         # A copy, or a file that was moved or touched, is remembered too: else each run would read it to its end.
         seen: list[_Fresh | _Known] = [item for item, _ in kept]
         seen += [item for _, item in items if isinstance(item, _Known)]
         files = [(item.state, item.content) for item in seen if item.state is not None and item.state.settled()]
         if kept or files:
-            cache.add(key, encoder.spec.model, [(item.content, row) for item, row in kept], files)
+            cache.add(key, spec.model, [(item.content, row) for item, row in kept], files)
     following = iter(rows)
     encoded = [
         Encoded(path, None, item)
@@ -261,7 +291,7 @@ def _encode(encoder: Encoder, items: list[tuple[str, Prepared]], pipeline: Pipel
         else checked(path, next(following) if isinstance(item, _Fresh) else item.features)
         for path, item in items
     ]
-    return as_block(encoded, encoder.spec.dim)
+    return as_block(encoded, spec.dim)
 
 
 def as_block(batch: Sequence[Encoded], dim: int) -> Block:
