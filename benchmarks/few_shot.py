@@ -4,7 +4,8 @@
 
 For each set: accuracy and calibration error of the texts alone, `learn`, Tip-Adapter, the Gaussian and a linear probe
 at 1, 2, 4, 8 and 16 examples a label over five draws; of `--prior auto` with all labels, with a tenth of them and with
-spoilt texts; and of label propagation over the set's features, which is no part of the package unless it holds.
+spoilt texts; and of `--neighbours` with all images, with few of each label or of half of them, and with half of the
+labels not named.
 Features are cached, so that only the first run encodes.
 """
 
@@ -24,15 +25,15 @@ from zeroshot.classifier import build_classifier
 from zeroshot.evaluation.compare import pair
 from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset
 from zeroshot.evaluation.few_shot import METHODS, trace_curve
+from zeroshot.evaluation.neighbours import propagate
 from zeroshot.evaluation.priors import estimate_shares, with_shares
 from zeroshot.evaluation.statistics import calibration_error, log_softmax, reliability
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline
+from zeroshot.prompts.labels import LabelSet
 from zeroshot.scoring import Classifier
 
 SHOTS = (1, 2, 4, 8, 16)
-NEIGHBOURS, MIX, ROUNDS = 10, 0.5, 20
-"""Label propagation: neighbours an image has, share that comes from them, rounds (Zhou et al. 2003)."""
 
 
 def score(probabilities: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
@@ -77,16 +78,50 @@ def priors(data: EncodedDataset, texts: Classifier, seeds: int) -> list[dict[str
     return found
 
 
-def propagate(probabilities: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Return probabilities mixed with those of each image's nearest neighbours, some rounds over."""
-    neighbours = np.concatenate([
-        np.argpartition(-(features[start : start + 1000] @ features.T), NEIGHBOURS + 1, axis=1)[:, : NEIGHBOURS + 1]
-        for start in range(0, len(features), 1000)
-    ])  # fmt: skip
-    spread = probabilities
-    for _ in range(ROUNDS):
-        spread = (1 - MIX) * probabilities + MIX * spread[neighbours].mean(axis=1)
-    return spread
+def neighbours(data: EncodedDataset, texts: Classifier, seeds: int) -> list[dict[str, Any]]:
+    """Measure `--neighbours`: the whole folder, few images a label, rare labels, images of labels that are not given.
+
+    Of rare labels the images are named apart: the mean over a folder hides what happens to them.
+    """
+    found = []
+
+    def measure(name: str, rows: np.ndarray, looked_at: np.ndarray | None = None, known: Classifier = texts) -> None:
+        """`looked_at`: which of the rows are measured; all unless given."""
+        features = data.features[rows]
+        chosen = np.arange(len(rows)) if looked_at is None else looked_at
+        before = known.scores(features).logits[chosen]
+        after = propagate(known, features)[chosen]
+        columns = np.asarray([texts.labels.names.index(label) for label in known.labels.names])
+        place = np.full(len(texts.labels.names), -1)
+        place[columns] = np.arange(len(columns))
+        pair_of = [np.exp(log_softmax(logits)) for logits in (before, after)]
+        found.append(compared(name, *pair_of, place[data.targets[rows[chosen]]]))
+
+    measure("neighbours, all", np.arange(len(data.targets)))
+    present = np.unique(data.targets)
+    for seed in range(seeds):
+        order = np.random.default_rng(seed).permutation(len(data.targets))
+
+        def some(label: int, count: int, order: np.ndarray = order) -> np.ndarray:
+            return order[data.targets[order] == label][:count]
+
+        for count in (2, 5, 20):
+            rows = np.concatenate([some(label, count) for label in present])
+            measure(f"neighbours, {count} images a label, draw {seed}", rows)
+        mixed = np.random.default_rng(seed).permutation(present)
+        rare = mixed[: len(mixed) // 2]
+        rows = np.concatenate([some(label, 3 if label in rare else 1000) for label in present])
+        few = np.flatnonzero(np.isin(data.targets[rows], rare))
+        measure(f"neighbours, 3 images of half of the labels, those, draw {seed}", rows, few)
+        others = np.setdiff1d(np.arange(len(rows)), few)
+        measure(f"neighbours, 3 images of half of the labels, the others, draw {seed}", rows, others)
+        left = np.sort(mixed[len(mixed) // 2 :])
+        open_set = replace(
+            texts, weights=texts.weights[left], labels=LabelSet(tuple(texts.labels.labels[i] for i in left))
+        )
+        ours = np.flatnonzero(np.isin(data.targets, left))
+        measure(f"neighbours, half of the labels not named, draw {seed}", np.arange(len(data.targets)), ours, open_set)
+    return found
 
 
 def main() -> None:
@@ -118,8 +153,7 @@ def main() -> None:
         if options.only in (None, "prior"):
             entry["prior"] = priors(data, texts, options.seeds)
         if options.only in (None, "neighbours"):
-            before = probabilities_of(texts, data.features)
-            entry["neighbours"] = compared("neighbours", before, propagate(before, data.features), data.targets)
+            entry["neighbours"] = neighbours(data, texts, options.seeds)
         if options.json:
             options.json.write_text(json.dumps(figures, indent=1) + "\n")
 

@@ -106,6 +106,9 @@ class Classifier:
         logits = np.float32(self.logit_scale) * similarities + np.float32(self.logit_bias)
         if self.shifts is not None:
             logits += self.shifts
+        return self._from_logits(similarities, logits)
+
+    def _from_logits(self, similarities: Floats, logits: Floats) -> Scores:
         probabilities = softmax(logits) if self.score is Score.SOFTMAX else sigmoid(logits)
         return Scores(similarities, logits, probabilities)
 
@@ -141,10 +144,15 @@ class Classifier:
         everything = Block([""] * len(image_features), image_features, {}, (len(image_features),))
         return list(self.answer(everything, decision).predicted())
 
-    def answer(self, block: Block, decision: Decision) -> Answers:
+    def answer(self, block: Block, decision: Decision, given: Floats | None = None) -> Answers:
         """Choose and rank as `decide`, for many batches at once.
 
         The product of each batch is one of its own, as if there were no other: its number of rows moves last digits.
+
+        Args:
+            block: Images as features.
+            decision: What of the scores becomes an answer.
+            given: Logits that take the place of the classifier's, shape ``(n_read, n_labels)``; similarities stay.
         """
         rows = block.features
         n, kept = len(rows), min(decision.top_k, len(self.labels.answers))
@@ -155,7 +163,8 @@ class Classifier:
             ends = np.cumsum([start, *sizes]).tolist()
             part = slice(start, ends[-1])
             cosines = [self.similarities(rows[a:b], alone=decision.alone) for a, b in pairwise(ends)]
-            scores = self.from_similarities(np.concatenate(cosines) if len(cosines) > 1 else cosines[0])
+            similar = np.concatenate(cosines) if len(cosines) > 1 else cosines[0]
+            scores = self.from_similarities(similar) if given is None else self._from_logits(similar, given[part])
             answers = self.answers(scores)
             # Logits break ties among probabilities that float32 rounds to 1 or 0.
             order[part] = np.lexsort((-answers.logits, -answers.probabilities), axis=-1)[:, :kept]

@@ -17,8 +17,9 @@ import typer
 from ..enums import Format
 from ..errors import ExitCode, UsageError, nearest
 from ..messages import some_of
-from . import console, option_groups, options, priors
+from . import console, option_groups, options
 from .classifiers import apply_calibration, prepare_classifier
+from .folder_statistics import FolderStatistics, stack
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
@@ -153,10 +154,10 @@ def classify(
     threshold: options.Threshold = None,
     calibration: options.Calibration = None,
     score: options.ScoreOption = None,
-    prior: priors.Prior = None,
     *,
     inputs: InputOptions,
     labels: LearnedLabelOptions,
+    folder: FolderStatistics,
     model: ModelOptions,
     output: OutputOptions,
     images: ImageOptions,
@@ -171,8 +172,8 @@ def classify(
         console.be_quiet()
     label_set, template_set, learned = labels.read_all()
     inputs.check()
-    priors.check_prior(prior, inputs, resume=output.continued)
-    priors.load_prior(prior, label_set)
+    folder.check(inputs, resume=output.continued)
+    folder.load_prior(label_set)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     output.check(label_set)
 
@@ -188,14 +189,12 @@ def classify(
     classifier, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
     written = {"--output": output.output, "--report": output.report}
     seen = None
-    if prior == priors.AUTO:
+    if folder.looks_first:
         with console.Bar("images") as bar:
             seen = _encode_all(encode_blocks(encoder, inputs.find(written, bar=bar), pipeline), bar)
-    classifier, shares = priors.apply_prior(
-        classifier, prior, priors.stack(seen or []), calibrated=calibration is not None
-    )
+    judged = folder.apply(classifier, stack(seen or []), calibrated=calibration is not None)
     layout = output.layout(len(label_set.answers))
-    chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen | shares
+    chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen | judged.stated
     chosen |= {"learned": learned.manifest()} if learned else {}
     recipe = Recipe(build_manifest(encoder.spec, classifier, chosen), output.form, layout, pipeline.batch_size)
     spooled: dict[str, str] = {}
@@ -212,9 +211,8 @@ def classify(
             if seen is None:
                 fed = replace(pipeline, fixed_batches=output.continued)
                 blocks = encode_blocks(encoder, file.skip(inputs.find(written, spooled, bar)), fed)
-            answers = (classifier.answer(block, decision) for block in blocks)
             named = Renamed([file, tally], spooled)  # the page reads its images once more
-            write_records(answers, [page, named] if page else [named])
+            write_records(judged.answers(blocks, decision), [page, named] if page else [named])
     if page and output.report:
         _write_report(page, output.report, recipe.manifest, pipeline)
     code = tally.finish()

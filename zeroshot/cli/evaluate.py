@@ -12,9 +12,10 @@ import typer
 
 from ..enums import ReportFormat, Score
 from ..errors import ExitCode, UsageError
-from . import console, labelled, option_groups, options, priors
+from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
 from .few_shot import parse_shots, write_curve
+from .folder_statistics import FolderStatistics
 from .input_options import check_readable
 from .label_options import read_learned, read_templates
 from .model_options import ModelListOptions, ModelOptions
@@ -41,7 +42,6 @@ def evaluate(
     score: options.ScoreOption = None,
     calibration: options.Calibration = None,
     learned: options.Learned = None,
-    prior: priors.Prior = None,
     format_: options.ReportFormatOption = None,
     output: options.Output = None,
     report: options.Report = None,
@@ -86,6 +86,7 @@ def evaluate(
     ] = 5,
     *,
     data: labelled.LabelledOptions,
+    folder: FolderStatistics,
     models: ModelListOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -101,12 +102,12 @@ def evaluate(
     chosen_models, template_sets = models.each(), _read_template_sets(prompts, template, weights)
     shots = parse_shots(few_shot) if few_shot else ()
     if shots and (
-        any((learned, calibration, prior, report, bars, label_issues))
+        any((learned, calibration, folder.prior, folder.neighbours, report, bars, label_issues))
         or max(len(chosen_models), len(template_sets)) > 1
     ):
         raise UsageError(
             "--few-shot compares ways to learn for one model and template set; it takes no --learned, --calibration,"
-            " --prior, --report, --fail-under or --label-issues",
+            " --prior, --neighbours, --report, --fail-under or --label-issues",
             "zeroshot eval DIR --few-shot 1,2,4,8,16",
         )
     form = choose_report_format(format_, output)
@@ -116,7 +117,7 @@ def evaluate(
         if source.templates and not prompts and not template and not weights:
             template_sets = [source.templates]
         source.check_apart(output=output, report=report)
-        measuring = _Measuring(source, template_sets, images, _Applied(score, weights, calibration, prior))
+        measuring = _Measuring(source, template_sets, images, _Applied(score, weights, calibration, folder))
         if shots:
             (one,) = measuring.encode(chosen_models[0], data.named)
             write_curve(one.data, one.classifier, shots, seeds, one.manifest, form, output)
@@ -141,12 +142,12 @@ class _Applied:
     score: Score | None
     learned: LearnedFile | None
     calibration: Path | None
-    prior: str | None
+    folder: FolderStatistics
 
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """Labelled images as a model sees them, and a classifier with everything but shares of the labels."""
+    """Labelled images as a model sees them, and a classifier without what the images say of each other."""
 
     data: EncodedDataset
     classifier: Classifier
@@ -195,11 +196,12 @@ class _Measuring:
 
         runs = []
         for one in self.encode(model, named):
-            classifier, shares = priors.apply_prior(
-                one.classifier, self._applied.prior, one.data.features, calibrated=self._applied.calibration is not None
+            judged = self._applied.folder.apply(
+                one.classifier, one.data.features, calibrated=self._applied.calibration is not None
             )
-            manifest = replace(one.manifest, options=one.manifest.options | shares)
-            runs.append(Run(measure(one.data, classifier, self._source.dataset.keys), manifest))
+            manifest = replace(one.manifest, options=one.manifest.options | judged.stated)
+            measured = measure(one.data, judged.classifier, self._source.dataset.keys, judged.logits)
+            runs.append(Run(measured, manifest))
         return runs
 
 

@@ -5,7 +5,7 @@ Images are encoded once; any number of classifiers of the same model can then be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,6 +116,7 @@ class Evaluation:
         risk: Share of errors against share of images answered.
         data: The images that were measured.
         classifier: What measured them.
+        logits: Of all images, where they are not the classifier's, shape ``(n_images, n_labels)``.
     """
 
     metrics: Metrics
@@ -129,6 +130,15 @@ class Evaluation:
     risk: tuple[statistics.RiskPoint, ...]
     data: EncodedDataset
     classifier: Classifier
+    logits: npt.NDArray[np.floating] | None = None
+
+    def probabilities_of(self, rows: Sequence[int]) -> npt.NDArray[np.floating]:
+        """Return the probabilities of every label for some images, shape ``(n_rows, n_labels)``."""
+        if self.logits is None:
+            return self.classifier.scores(self.data.features[list(rows)]).probabilities
+        given = self.logits[list(rows)]
+        logs = statistics.log_softmax if self.classifier.score is Score.SOFTMAX else statistics.log_sigmoid
+        return np.exp(logs(given))
 
     @property
     def right(self) -> statistics.Booleans:
@@ -226,6 +236,7 @@ def evaluate(
         risk=risk,
         data=data,
         classifier=classifier,
+        logits=logits,
     )
 
 

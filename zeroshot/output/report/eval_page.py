@@ -95,7 +95,7 @@ def _gallery(
     issues: Mapping[int, LabelIssue],
     thumbnails: Mapping[str, str],
 ) -> Gallery:
-    probabilities = result.classifier.scores(result.data.features[list(rows)]).probabilities
+    probabilities = result.probabilities_of(rows)
     cards = [_card(result, names, row, issues.get(row), probabilities[i]) for i, row in enumerate(rows)]
     wrong = sum(card.verdict == "wrong" for card in cards)
     views = [View("wrong", "Mistakes", wrong, "sure")] if wrong else []
