@@ -7,11 +7,12 @@ colour and differ much in no place. A crop, a mirror image or another shot of th
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, Any
 
 import numpy as np
@@ -65,7 +66,8 @@ class Group:
     """Images that are duplicates of one another.
 
     Attributes:
-        best: The one with most pixels; of those the largest file, of those the first in input order.
+        best: The one with most pixels; of those the largest file, of those the shortest name, of those the first in
+            input order.
         others: The rest, best first.
     """
 
@@ -100,8 +102,9 @@ class _Look:
     thumbnail: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(repr=False)
 
     @property
-    def worth(self) -> tuple[int, int]:
-        return self.width * self.height, self.size
+    def worth(self) -> tuple[int, int, int]:
+        # `IMG_1 (1).jpg` and `copy of IMG_1.jpg` are what programs call a copy.
+        return self.width * self.height, self.size, -len(PurePath(self.path).name)
 
     def copy_of(self, best: _Look, similarity: float) -> Copy:
         is_exact = self.content == best.content
@@ -184,7 +187,7 @@ def _read(path: str, how: DecodeOptions) -> _Look | Failure:
     try:
         with open_file(path) as file:
             content = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
-            size = file.tell()
+            size = file.seek(0, os.SEEK_END)  # a file in memory is digested without being read
             width, height = _stated_size(file)
             file.seek(0)
             image = decode(file, how, SIDE)

@@ -25,6 +25,11 @@ def some_of(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     return separator.join(items[:most]) + (f" {and_more(len(items) - most)}" if len(items) > most else "")
 
 
+def count_of(count: int, noun: str) -> str:
+    """Return ``1 label`` or ``2 labels``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def and_more(count: int, noun: str = "") -> str:
     """Return ``and N more``, with what they are."""
     return f"and {count} more" + (f" {noun}" if noun else "")

@@ -28,6 +28,15 @@ def folder(images, tmp_path: Path) -> str:
     return str(tmp_path / "val")
 
 
+def add_images(folder: str) -> None:
+    """Add forty images with mistakes in both halves: the probabilities are too sure."""
+    for index in range(40):
+        shown = "red" if index % 2 else "blue"
+        given = "green" if index % 5 == 0 else shown
+        copy = Path(folder) / given / f"more{index}.png"
+        copy.write_bytes((Path(folder) / shown / "0.png").read_bytes())
+
+
 def evaluate(*arguments: str) -> dict[str, Any]:
     result = runner.invoke(app, ["eval", *arguments])
     assert result.exit_code == 0, result.stderr
@@ -90,7 +99,7 @@ def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest
     """Every combination is one row, best first; each image is encoded once a model."""
     encoders = {"good": FakeEncoder(), "cold": FakeEncoder(logit_scale=1.0)}
     encoders["cold"]._spec = replace(encoders["cold"].spec, weights_sha256="1" * 64)
-    monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda name, tag, **_: encoders[name])
+    monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda *, model, **_: encoders[model])
     options = ["--prompts", "photo", "--prompts", "plain", "--model", "good", "--model", "cold"]
     document = evaluate(folder, *options)
     assert (document["format"], document["version"]) == ("zeroshot-eval-grid", 1)
@@ -160,11 +169,7 @@ def test_a_report_is_written_beside_the_result(fake_model, folder: str, tmp_path
 
 def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None:
     """With a calibration the probabilities change and the answers do not; a foreign one is refused before encoding."""
-    for index in range(40):
-        shown = "red" if index % 2 else "blue"
-        given = "green" if index % 5 == 0 else shown  # mistakes in both halves: the probabilities are too sure
-        copy = Path(folder) / given / f"more{index}.png"
-        copy.write_bytes((Path(folder) / shown / "0.png").read_bytes())
+    add_images(folder)
     target = str(tmp_path / "calibration.json")
     fitted = runner.invoke(app, ["calibrate", folder, "--output", target])
     assert fitted.exit_code == 0, fitted.output
@@ -179,6 +184,36 @@ def test_calibration_is_applied(fake_model, folder: str, tmp_path: Path) -> None
     assert fake_model.encoder.batches == []
 
 
+def test_a_calibrations_threshold_is_measured(fake_model, folder: str, tmp_path: Path) -> None:
+    """What the threshold leaves: how many are answered, and how many of these are right."""
+    add_images(folder)
+    target = tmp_path / "calibration.json"
+    assert runner.invoke(app, ["calibrate", folder, "--output", str(target), "--force"]).exit_code == 0
+    fitted = json.loads(target.read_text())
+    temperature_alone = evaluate(folder, "--calibration", str(target))
+    assert "at_threshold" not in temperature_alone
+    sure = sorted(entry["probability"] for entry in temperature_alone["predictions"])
+    least = (sure[0] + next(p for p in sure if p > sure[0] + 1e-4)) / 2  # the document rounds probabilities
+    target.write_text(json.dumps(fitted | {"threshold": least}))
+    found = evaluate(folder, "--calibration", str(target))
+    answered = [entry for entry in found["predictions"] if entry["probability"] >= least]
+    right = sum(entry["label"] == entry["target"] for entry in answered)
+    at = found["at_threshold"]
+    assert 0 < len(answered) < len(sure)
+    assert (at["threshold"], at["coverage"]["value"]) == (least, len(answered) / len(sure))
+    assert at["precision"]["value"] == right / len(answered)
+    table = runner.invoke(app, ["eval", folder, "--calibration", str(target), "--format", "table"]).stdout
+    assert f"threshold {least:.3f}: {100 * len(answered) / len(sure):.1f}% answered" in table
+
+
+def test_an_archive_is_to_be_unpacked(fake_model, tmp_path: Path) -> None:
+    """A file of the kind that other commands open is named as what it is."""
+    (tmp_path / "val.zip").touch()
+    refused = runner.invoke(app, ["eval", str(tmp_path / "val.zip")])
+    assert (refused.exit_code, fake_model.calls) == (1, [])
+    assert "unpack it" in refused.stderr
+
+
 def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
     fake_model, folder: str, tmp_path: Path
 ) -> None:
@@ -190,6 +225,8 @@ def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
         (["--split", "train"], 2, "--split train: "),
         (["--calibration", str(tmp_path / "none")], 1, "none: No such file"),
         (["--report", str(tmp_path / "page")], 1, "page: it is a folder"),
+        (["--report", str(tmp_path / "page.json")], 2, "a page is HTML"),
+        (["--output", str(tmp_path / "all.csv")], 2, ".csv is none of the formats"),
         (["--report", both, "--output", both], 1, "--output and --report name the same"),
     ):
         result = runner.invoke(app, ["eval", folder, *options])

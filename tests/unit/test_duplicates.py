@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def test_sizes_and_formats_of_one_image_are_one_group_best_first(tmp_path: Path)
     assert best.similarity == 1.0
     assert all(0.985 <= copy.similarity <= 1.0 and not copy.is_exact for copy in others)
     assert found.searched == 4
+
+
+def test_the_plainest_name_of_equal_copies_is_best(tmp_path: Path) -> None:
+    """`IMG_1 (1).png` is the copy and `IMG_1.png` the original, also in an archive, whose members have a size."""
+    for name in ("IMG_1 (1).png", "IMG_1.png"):
+        scene(1).save(tmp_path / name)
+    assert names(found_in(tmp_path / "IMG_1 (1).png", tmp_path / "IMG_1.png")) == [["IMG_1.png", "IMG_1 (1).png"]]
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.write(tmp_path / "IMG_1.png", "a.png")
+    (group,) = find_duplicates([f"{tmp_path / 'all.zip'}::a.png", str(tmp_path / "IMG_1.png")], Pipeline()).groups
+    assert {copy.size for copy in (group.best, *group.others)} == {(tmp_path / "IMG_1.png").stat().st_size}
 
 
 def test_exact_asks_for_the_same_content(tmp_path: Path) -> None:

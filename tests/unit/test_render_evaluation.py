@@ -66,7 +66,7 @@ def test_mapping_is_cut() -> None:
     labels = LabelSet(tuple(Label(f"name {index}", ("other",)) for index in range(35)))
     keys = tuple(f"n{index}" for index in range(35))
     lines = list(render_eval.mapping_lines(Dataset(("a.png",), np.array([0]), labels, keys)))
-    assert lines[0] == "35 labels, 1 images (the JSON has the whole mapping):"
+    assert lines[0] == "35 labels, 1 image (the JSON has the whole mapping):"
     assert lines[1].startswith("  n0 -> name 0 or other (1), n1 -> name 1 or other (0), ")
     assert lines[1].endswith(" and 27 more")
     assert len(lines) == 2

@@ -23,7 +23,7 @@ from .folder_statistics import FolderStatistics, stack
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
-from .option_values import choose_record_format, parse_fields
+from .option_values import check_page, choose_record_format, parse_fields
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ class OutputOptions:
         from ..output.sinks import check_target
 
         parse_fields(self.fields)
+        check_page(self.report)
         way = "--append" if self.append else "--resume"
         if self.continued and (self.output is None or self.report is not None):
             raise UsageError(f"{way} continues the file of --output, without --report", f"--output FILE {way}")

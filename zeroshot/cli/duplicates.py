@@ -69,7 +69,7 @@ def duplicates(
     Copies have the same content; near-duplicates differ by size, compression or format: their 24 x 24 thumbnails
     correlate by --min-similarity or more, hardly differ in colour and differ much in no place. Crops, mirror images
     and other shots of the same thing are not found. No model is needed. The best copy has most pixels, then most
-    bytes. Nothing is moved without --into.
+    bytes, then the shortest name. Nothing is moved without --into.
     """
     if into is None and dry_run:
         raise UsageError("--dry-run prints what --into would do, which is not given", "--into DIR --dry-run")

@@ -19,7 +19,7 @@ from .folder_statistics import FolderStatistics
 from .input_options import check_readable
 from .label_options import read_learned, read_templates
 from .model_options import ModelListOptions, ModelOptions
-from .option_values import choose_report_format, parse_bar
+from .option_values import check_page, choose_report_format, parse_bar
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
@@ -111,6 +111,7 @@ def evaluate(
             "zeroshot eval DIR --few-shot 1,2,4,8,16",
         )
     form = choose_report_format(format_, output)
+    check_page(report)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     with data.open() as source:
         source = labelled.with_learned_labels(source, weights)
@@ -152,6 +153,7 @@ class _Encoded:
     data: EncodedDataset
     classifier: Classifier
     manifest: Manifest
+    threshold: float | None
 
 
 class _Measuring:
@@ -181,13 +183,18 @@ class _Measuring:
             prepare_classifier(encoder, labels, templates, applied.score, self.pipeline.cache, applied.learned)
             for templates in self._template_sets
         ]
+        least: list[float | None] = [None] * len(classifiers)
         if applied.calibration:
             fitted = [load_calibration(applied.calibration, encoder.spec, classifier) for classifier in classifiers]
             classifiers = [found.apply(each) for found, each in zip(fitted, classifiers, strict=True)]
+            least = [found.threshold for found in fitted]
             choices["calibration"] = fitted[0].manifest()
         data = labelled.encode(encoder, self._source, self.pipeline)
         labelled.warn_of_examples(data, applied.learned)
-        return [_Encoded(data, each, build_manifest(encoder.spec, each, choices)) for each in classifiers]
+        return [
+            _Encoded(data, each, build_manifest(encoder.spec, each, choices), threshold)
+            for each, threshold in zip(classifiers, least, strict=True)
+        ]
 
     def measure(self, model: ModelOptions, named: str | None) -> list[Run]:
         """Return a run for each template set."""
@@ -201,7 +208,7 @@ class _Measuring:
             )
             manifest = replace(one.manifest, options=one.manifest.options | judged.stated)
             measured = measure(one.data, judged.classifier, self._source.dataset.keys, judged.logits)
-            runs.append(Run(measured, manifest))
+            runs.append(Run(measured, manifest, one.threshold))
         return runs
 
 

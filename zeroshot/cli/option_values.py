@@ -20,6 +20,8 @@ _OF_OTHERS = frozenset(
 )
 """Endings that promise what no command writes with --output; any other one leaves the choice to us."""
 
+_NO_PAGE = (_OF_OTHERS | {".csv", ".json", ".jsonl", ".tsv", ".txt"}) - {".htm", ".html"}
+
 
 def choose_record_format(asked: Format | None, output: Path | None) -> Format:
     """Return the format asked for, else that of the file's ending, else a table on a terminal and JSON lines.
@@ -39,17 +41,29 @@ def choose_report_format(asked: ReportFormat | None, output: Path | None) -> Rep
     Raises:
         UsageError: The ending promises another format.
     """
-    _check_ending(asked, output, "end it in .json or .txt")
+    _check_ending(asked, output, "end it in .json or .txt", _OF_OTHERS | {".csv", ".tsv", ".jsonl"})
     if asked or output:
         return asked or (ReportFormat.TABLE if output and output.suffix.lower() == ".txt" else ReportFormat.JSON)
     return ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON
 
 
-def _check_ending(asked: object, output: Path | None, hint: str) -> None:
+def check_page(report: Path | None) -> None:
+    """Refuse a page under another format's ending.
+
+    Raises:
+        UsageError: Names it.
+    """
+    _check_ending(None, report, "a page is HTML: end it in .html", _NO_PAGE, "--report")
+
+
+def _check_ending(
+    asked: object, output: Path | None, hint: str, others: frozenset[str] = _OF_OTHERS, option: str = "--output"
+) -> None:
     ending = output.suffix.lower() if output else ""
-    if not asked and ending in _OF_OTHERS:
+    if not asked and ending in others:
         page = "; --report FILE makes a page" * ending.startswith(".htm")
-        raise UsageError(f"--output {output}: {ending} is none of the formats", f"{hint}, or give --format{page}")
+        how = f", or give --format{page}" if option == "--output" else ""
+        raise UsageError(f"{option} {output}: {ending} is none of the formats", f"{hint}{how}")
 
 
 def parse_fields(text: str | None) -> tuple[Field, ...]:

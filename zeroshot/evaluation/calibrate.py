@@ -17,7 +17,7 @@ from ..scoring import Classifier
 from . import statistics
 from .evaluate import BLOCK, EncodedDataset, Evaluation, evaluate
 from .metrics import Indices
-from .statistics import Booleans, Doubles, Estimate, RiskPoint
+from .statistics import Answering, RiskPoint, measure_answering
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 """Where a temperature is looked for; on images without a mistake, the best one would be zero."""
@@ -26,19 +26,6 @@ MIN_ANSWERED = 10
 """A threshold that leaves fewer answers than this rests on nothing."""
 
 _STEPS = 45
-
-
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """Precision and coverage at a threshold.
-
-    Attributes:
-        precision: Share of the answers that are right.
-        coverage: Share of the images that are answered.
-    """
-
-    precision: Estimate
-    coverage: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +64,8 @@ class Fit:
         before, after = self.before.metrics.ece.value, self.after.metrics.ece.value
         if round(after, 4) > round(before, 4):
             found.append(f"this calibration makes it worse: held-out calibration error {before:.4f} to {after:.4f}")
+        if self.wanted is not None and self.threshold is None:
+            found.append(f"no threshold reaches {100 * self.wanted:g} % precision with {MIN_ANSWERED} answers or more")
         if self.wanted is not None and self.answering is not None:
             precision = self.answering.precision
             if precision.high is not None and precision.high < self.wanted:
@@ -176,16 +165,3 @@ def choose_threshold(risk: tuple[RiskPoint, ...], wanted: float, n_images: int) 
     if last == len(risk) - 1:
         return 0.0
     return (risk[last].threshold + risk[last + 1].threshold) / 2
-
-
-def measure_answering(confidences: Doubles, right: Booleans, threshold: float) -> Answering:
-    """Return precision and coverage when only probabilities of at least a threshold are answered.
-
-    Args:
-        confidences: Probability of each image's best label, shape ``(n_images,)``.
-        right: Whether that label is the true one.
-        threshold: In [0, 1].
-    """
-    answered = confidences >= threshold
-    n = int(answered.sum())
-    return Answering(statistics.wilson(int(right[answered].sum()), n), statistics.wilson(n, len(right)))

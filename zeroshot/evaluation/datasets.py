@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ..errors import InputError, LabelError, nearest
 from ..images.camera import describe_passed_over
 from ..images.paths import is_folder, is_skipped, natural_key, walk
-from ..images.sources.names import scheme_of
+from ..images.sources.names import is_archive, scheme_of
 from ..messages import some_of
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, LabelSet, normalise
@@ -120,6 +120,7 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
             found = {entry.name for entry in entries if is_folder(entry) and not is_skipped(entry.name)}
     except OSError as error:
         hint = "a table of images and labels is named with --targets" if Path(folder).is_file() else "check the path"
+        hint = "unpack it: each label is a subfolder" if is_archive(folder) else hint
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
         raise InputError(f"{folder} has no subfolders", "eval expects one subfolder a label, or --targets FILE.csv")

@@ -148,10 +148,18 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One classifier's evaluation with its manifest."""
+    """One classifier's evaluation with its manifest, and the probability below which the answer is "unknown"."""
 
     result: Evaluation
     manifest: Manifest
+    threshold: float | None = None
+
+    @property
+    def answering(self) -> statistics.Answering | None:
+        """What the threshold leaves of the answers; None without one."""
+        if self.threshold is None:
+            return None
+        return statistics.measure_answering(self.result.probabilities[:, 0], self.result.right, self.threshold)
 
 
 def encode_dataset(

@@ -68,6 +68,19 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Answering:
+    """Precision and coverage at a threshold.
+
+    Attributes:
+        precision: Share of the answers that are right.
+        coverage: Share of the images that are answered.
+    """
+
+    precision: Estimate
+    coverage: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class RiskPoint:
     """What happens when only the most confident images are answered.
 
@@ -267,3 +280,16 @@ def thin(points: Sequence[RiskPoint], count: int = 100) -> list[RiskPoint]:
 def _percentiles(values: Doubles, level: float = LEVEL) -> tuple[float, float]:
     low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
     return float(low), float(high)
+
+
+def measure_answering(confidences: Doubles, right: Booleans, threshold: float) -> Answering:
+    """Return precision and coverage when only probabilities of at least a threshold are answered.
+
+    Args:
+        confidences: Probability of each image's best label, shape ``(n_images,)``.
+        right: Whether that label is the true one.
+        threshold: In [0, 1].
+    """
+    answered = confidences >= threshold
+    n = int(answered.sum())
+    return Answering(wilson(int(right[answered].sum()), n), wilson(n, len(right)))

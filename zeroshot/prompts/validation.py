@@ -103,9 +103,7 @@ def check_prompts(
         shown = some_of([f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same], separator="; ")
         warnings.append(f"the model cannot tell these labels apart, and shares their probability: {shown}")
     if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
-        warnings.append(
-            "one label alone always has probability 1; name what else it may be, or see --fields similarity"
-        )
+        warnings.append("one label alone always has probability 1; name what else it may be, or go by the similarity")
     return tuple(warnings)
 
 

@@ -17,7 +17,7 @@ from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
 from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
-from ...messages import and_more, printable, some_of
+from ...messages import and_more, count_of, printable, some_of
 from ...results import Manifest, significant
 from .json_lines import to_json
 
@@ -30,7 +30,8 @@ _SHOWN_LABELS = 40
 def mapping_lines(dataset: Dataset) -> Iterator[str]:
     """Yield how many labels and images there are, and a line on the first labels, with what a folder stands for."""
     counts = [int((dataset.targets == index).sum()) for index in range(len(dataset.keys))]
-    yield f"{len(dataset.keys)} labels, {len(dataset.paths)} images (the JSON has the whole mapping):"
+    counted = f"{count_of(len(dataset.keys), 'label')}, {count_of(len(dataset.paths), 'image')}"
+    yield f"{counted} (the JSON has the whole mapping):"
     shown = [
         f"{key if label.words == (key,) else f'{key} -> ' + ' or '.join(label.words)} ({count})"
         for key, label, count in zip(dataset.keys, dataset.labels.labels, counts, strict=True)
@@ -46,6 +47,7 @@ def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -
         "version": EVAL_VERSION,
         "manifest": asdict(run.manifest),
         "metrics": metrics_to_dict(result),
+        **_at_threshold(run),
         "pictures": {"measured": len(result.data.paths), "failed": len(result.data.failures)},
         "labels": [asdict(label) for label in result.per_label],
         "confusion": {"labels": list(names), "counts": result.confusion.tolist()},
@@ -81,6 +83,14 @@ def metrics_to_dict(result: Evaluation) -> dict[str, Any]:
     return {name: _estimate(estimate) for name, estimate in _estimates(result).items()}
 
 
+def _at_threshold(run: Run) -> dict[str, Any]:
+    answering = run.answering
+    if answering is None:
+        return {}
+    shares = {"precision": _estimate(answering.precision), "coverage": _estimate(answering.coverage)}
+    return {"at_threshold": {"threshold": run.threshold, **shares}}
+
+
 def _estimates(result: Evaluation) -> dict[str, Estimate]:
     fields = ("top1", "top5", "mean_recall", "mean_f1", "ece", "nll", "brier", "aurc")
     return {name: getattr(result.metrics, name) for name in fields}
@@ -114,6 +124,12 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
         console.print(line)
     console.print()
     console.print(_headline(result))
+    if (answering := run.answering) is not None:
+        console.print(
+            f"threshold {run.threshold:.3f}: {percent(answering.coverage.value)} answered, the others unknown; of the"
+            f" answers {with_interval(answering.precision)} are right\n",
+            soft_wrap=True,
+        )
     table = _table("label", "images", "recall", "precision", "F1")
     measured = sorted(
         (label for label in result.per_label if label.support), key=lambda label: (label.recall or 0.0, label.label)
