@@ -26,6 +26,7 @@ class Answers:
         logits: Same shape.
         known: Whether the best is the answer, shape ``(n_read,)``: neither below the threshold nor outdone.
         backgrounds: By row, the background label that came out on top.
+        n_labels: How many of the best each image has, where it may have several, shape ``(n_read,)``; else None.
     """
 
     paths: Sequence[str]
@@ -37,6 +38,7 @@ class Answers:
     logits: npt.NDArray[np.float32]
     known: npt.NDArray[np.bool_]
     backgrounds: Mapping[int, Ranked]
+    n_labels: npt.NDArray[np.intp] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -57,10 +59,12 @@ class Answers:
 
     def records(self) -> Iterator[Record]:
         """Yield one record for each input."""
-        predicted = self.predicted()
+        predicted = enumerate(self.predicted())
         for place, path in enumerate(self.paths):
             if place in self.errors:
                 yield Failure(path, self.errors[place])
             else:
-                label, top, background = next(predicted)
-                yield Prediction(path, label, top[0].probability, top, background)
+                row, (label, top, background) = next(predicted)
+                count = None if self.n_labels is None else self.n_labels[row]
+                labels = None if count is None else tuple(ranked.label for ranked in top[:count])
+                yield Prediction(path, label, top[0].probability, top, background, labels)

@@ -49,6 +49,7 @@ class Prediction:
         probability: Probability of the best reportable label, whether or not it reached the threshold.
         top: The best labels, best first.
         background: The background label that came out on top of them; None where none did.
+        labels: All labels that the image has, best first, where it may have several; else None.
     """
 
     path: str
@@ -56,6 +57,7 @@ class Prediction:
     probability: float
     top: tuple[Ranked, ...]
     background: Ranked | None = None
+    labels: tuple[str, ...] | None = None
 
     @property
     def error(self) -> None:
@@ -75,7 +77,8 @@ class Prediction:
         """
         top = [ranked.to_dict(fields) for ranked in self.top]
         numbers = self.top[0].numbers(fields)
-        return {"path": self.path, "status": self.status, "label": self.label, **numbers, "top": top}
+        several = {} if self.labels is None else {"labels": list(self.labels)}
+        return {"path": self.path, "status": self.status, "label": self.label, **several, **numbers, "top": top}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,13 @@ class Decision:
         top_k: How many of the best answers a record lists.
         threshold: Below this probability the label is None: "unknown".
         alone: Each image is scored by itself, so that no last digit depends on which images stand beside it.
+        several: An image has every label whose probability reaches the threshold, not the best alone.
     """
 
     top_k: int = 5
     threshold: float = 0.0
     alone: bool = False
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ class Classifier:
             given: Logits that take the place of the classifier's, shape ``(n_read, n_labels)``; similarities stay.
         """
         rows = block.features
-        n, kept = len(rows), min(decision.top_k, len(self.labels.answers))
+        n, kept = len(rows), len(self.labels.answers)
+        if not decision.several:  # of several labels any may be one of an image's
+            kept = min(decision.top_k, kept)
         order = np.empty((n, kept), dtype=np.intp)
         probabilities, similarities, logits = (np.empty((n, kept), dtype=np.float32) for _ in range(3))
         backgrounds: dict[int, Ranked] = {}
@@ -175,10 +179,12 @@ class Classifier:
             ):
                 column[part] = np.take_along_axis(values, order[part], axis=1)
             backgrounds |= self._outdone(scores, probabilities[part, 0], start)
+        n_labels = (probabilities.astype(np.float64) >= decision.threshold).sum(axis=1) if decision.several else None
         known = probabilities[:, 0].astype(np.float64) >= decision.threshold
         known[list(backgrounds)] = False
         names = [name for name, _ in self.labels.answers]
-        return Answers(block.paths, block.errors, names, order, probabilities, similarities, logits, known, backgrounds)
+        columns = (order, probabilities, similarities, logits, known, backgrounds, n_labels)
+        return Answers(block.paths, block.errors, names, *columns)
 
     def _outdone(self, scores: Scores, best: Floats, start: int) -> dict[int, Ranked]:
         """Return the background label that is above the best answer, by row, rows counted from `start`."""

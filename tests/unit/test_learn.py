@@ -220,6 +220,36 @@ class TestStrength:
         twice = Problem(np.repeat(problem.features, 2, axis=0), np.repeat(problem.targets, 2), problem.anchor, 20.0)
         assert strength.learn(twice).logits is None
 
+    def test_sign_test_is_scipys(self) -> None:
+        """The one-sided binomial test, for a few images and for thousands."""
+        stats = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra")
+        for gained, lost in ((0, 0), (5, 0), (4, 1), (3, 9), (700, 640), (2100, 1900)):
+            theirs = stats.binomtest(gained, gained + lost, alternative="greater").pvalue if gained + lost else 1.0
+            assert strength.sign_test(gained, lost) == pytest.approx(theirs, rel=1e-9)
+
+    def test_bold_pulls_need_more_right_answers(self) -> None:
+        """A lower log-loss alone does not choose a weak pull or short texts; five images more that are right do."""
+        problem = Problem(np.eye(2, dtype=np.float32)[[0] * 5], np.zeros(5, dtype=int), np.eye(2)[::-1], 1.0)
+        wrong, right = np.tile(np.array([[0.0, 1]], dtype=np.float32), (5, 1)), np.eye(2, dtype=np.float32)[[0] * 5]
+        start = np.zeros((2, 2))
+        cautious = strength.Trial(4.0, 1.0, 1.0, wrong, start)
+        for logits, chosen in ((right, True), (np.concatenate([right[:4], wrong[:1]]), False)):
+            for pull, length in ((1 / 16, 1.0), (4.0, 0.5)):
+                bold = strength.Trial(pull, length, 0.5, logits, start)
+                assert (strength._choose(problem, {True: cautious, False: bold}) is bold) == chosen
+        worse = strength.Trial(1 / 16, 1.0, 2.0, right, start)
+        assert strength._choose(problem, {True: cautious, False: worse}) is cautious
+
+    def test_wrong_texts_are_shortened_or_left_out(self) -> None:
+        """Texts that say the opposite are not drawn to whole; beside a label without examples they stay whole."""
+        problem = make_problem(120, 4, 12)
+        opposite = replace(problem, anchor=problem.anchor[[1, 2, 3, 0]])
+        assert strength.learn(opposite).length < 1
+        assert strength.find_lengths(problem) == strength.LENGTHS
+        more = replace(problem, anchor=np.concatenate([problem.anchor, problem.anchor[:1]]))
+        assert strength.find_lengths(more) == (1.0,)
+        assert strength.find_lengths(replace(problem, anchor=np.zeros_like(problem.anchor))) == (1.0,)
+
     def test_progress_is_whole(self) -> None:
         """The fits that are announced are those that are made."""
         problem = make_problem(60, 4, 6)
@@ -305,7 +335,10 @@ class TestCommand:
         assert document["examples"]["per_label"] == {"orange": 20, "violet": 20}
         assert document["folds"]["learned"]["top1"]["value"] == 1.0
         assert list(document["folds"]["per_label"][0]) == ["key", "label", "images", "texts_alone", "learned"]
-        assert min(document["tried"], key=lambda entry: entry["nll"])["strength"] == document["strength"]
+        pull = (document["strength"], document["length"])
+        (chosen,) = (entry for entry in document["tried"] if (entry["strength"], entry["length"]) == pull)
+        whole = [entry for entry in document["tried"] if entry["length"] == 1 and (entry["strength"] or 1) >= 0.25]
+        assert chosen["nll"] <= min(entry["nll"] for entry in whole)
         assert (document["texts_alone"], document["weights"]["shape"]) == (False, [2, 8])
 
     def test_text(self, train: Path, tmp_path: Path) -> None:

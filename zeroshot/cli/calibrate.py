@@ -14,6 +14,7 @@ from .classifiers import prepare_classifier
 from .fitted import write_fitted
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
+from .multi_label import MultiLabel, calibrate_several, check_multi_label
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def calibrate(
     template: options.Template = None,
     score: options.ScoreOption = None,
     learned: options.Learned = None,
+    multi_label: MultiLabel = False,
     seed: labelled.Seed = 0,
     output: Annotated[
         Path,
@@ -61,8 +63,11 @@ def calibrate(
     """Calibrate probabilities (temperature scaling), and find the threshold for a wanted precision.
 
     Fits on one half of the images, reports on the other, and writes a file for `classify --calibration`. It is
-    valid for the same model, prompts and labels only.
+    valid for the same model, prompts and labels only. With --multi-label: a slope and an offset instead of a
+    temperature, and unless a precision is asked for the threshold with the highest F1.
     """
+    if multi_label:
+        check_multi_label(score=score, learned=learned)
     if target_precision is not None and not 0 < target_precision <= 1:
         raise UsageError(f"--target-precision {target_precision}: expected a number above 0, at most 1", "0.95, say")
     weights = read_learned(learned)
@@ -75,12 +80,15 @@ def calibrate(
     from ..evaluation.identity import identify
     from ..output.render.calibration import to_text
 
-    with data.open() as source:
+    with data.open(several=multi_label) as source:
         source = labelled.with_learned_labels(source, weights)
         dataset = source.dataset
         if source.templates and not prompts and not template and not weights:
             template_set = source.templates
         source.check_apart(output=output)
+        if multi_label:
+            written = (output, format_, force)
+            return calibrate_several(source, model, images, template_set, target_precision, seed, written, data.named)
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load()
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache, weights)

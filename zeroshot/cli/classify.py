@@ -18,16 +18,18 @@ from ..enums import Format
 from ..errors import ExitCode, UsageError, nearest
 from ..messages import some_of
 from . import console, option_groups, options
-from .classifiers import apply_calibration, prepare_classifier
-from .folder_statistics import FolderStatistics, stack
+from .answering import Asked, make_ready
+from .folder_statistics import FolderStatistics
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
+from .multi_label import MultiLabel, check_multi_label
 from .option_values import check_page, choose_record_format, parse_fields
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..answers import Answers
+    from ..encoder import Encoder
     from ..features.pipeline import Block, Pipeline
     from ..output.render.records import Layout
     from ..output.report import ClassifyReport
@@ -135,7 +137,7 @@ class OutputOptions:
         check_target(self.output, self.form, resume=self.continued)
         check_output(self.report)
 
-    def layout(self, n_answers: int) -> Layout:
+    def layout(self, n_answers: int, *, several: bool = False) -> Layout:
         """Return what of a record is written."""
         from ..output.render.records import Layout
 
@@ -146,6 +148,7 @@ class OutputOptions:
             terminal=self.to_terminal,
             only=tuple(self.only or ()),
             path_end=b"\0" if self.print0 else b"\n" if self.paths_only else b"",
+            several=several,
         )
 
 
@@ -155,6 +158,7 @@ def classify(
     threshold: options.Threshold = None,
     calibration: options.Calibration = None,
     score: options.ScoreOption = None,
+    multi_label: MultiLabel = False,
     *,
     inputs: InputOptions,
     labels: LearnedLabelOptions,
@@ -171,14 +175,18 @@ def classify(
     begin = time.monotonic()
     if output.quiet:
         console.be_quiet()
+    if multi_label:
+        check_multi_label(
+            score=score, learned=labels.learned, prior=folder.prior, neighbours=folder.neighbours, report=output.report
+        )
     label_set, template_set, learned = labels.read_all()
     inputs.check()
     folder.check(inputs, resume=output.continued)
     folder.load_prior(label_set)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
     output.check(label_set)
+    asked = Asked(label_set, template_set, learned, calibration, threshold, score, folder, multi_label)
 
-    from ..classifier import build_manifest
     from ..features.pipeline import encode_blocks
     from ..output.partial_records import Recipe
     from ..output.sinks import Renamed, open_records, write_records
@@ -186,34 +194,28 @@ def classify(
 
     pipeline = images.pipeline()
     encoder = model.load()
-    classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache, learned)
-    classifier, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)
     written = {"--output": output.output, "--report": output.report}
-    seen = None
-    if folder.looks_first:
-        with console.Bar("images") as bar:
-            seen = _encode_all(encode_blocks(encoder, inputs.find(written, bar=bar), pipeline), bar)
-    judged = folder.apply(classifier, stack(seen or []), calibrated=calibration is not None)
-    layout = output.layout(len(label_set.answers))
-    chosen = {"top_k": layout.top_k, "threshold": least} | images.choices(pipeline) | chosen | judged.stated
-    chosen |= {"learned": learned.manifest()} if learned else {}
-    recipe = Recipe(build_manifest(encoder.spec, classifier, chosen), output.form, layout, pipeline.batch_size)
+    layout = output.layout(len(label_set.answers), several=multi_label)
+    chosen = {"top_k": layout.top_k} | images.choices(pipeline)
+    ready = make_ready(encoder, asked, pipeline.cache, chosen, lambda: _encode_all(encoder, inputs, written, pipeline))
+    recipe = Recipe(ready.manifest, output.form, layout, pipeline.batch_size)
     spooled: dict[str, str] = {}
     page = _new_report(spooled) if output.report else None
     # The page shows every label of an image; the records only as many as were asked for.
-    decision = Decision(len(label_set.answers) if page else layout.top_k, least, alone=output.continued)
+    top_k = len(label_set.answers) if page else layout.top_k
+    decision = Decision(top_k, ready.threshold, alone=output.continued, several=multi_label)
     with (
         console.Bar("images") as bar,
         open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file,
     ):
         tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
         with _telling(file, tally, output):
-            blocks: Iterable[Block] = seen or []
-            if seen is None:
+            blocks: Iterable[Block] = ready.seen or []
+            if ready.seen is None:
                 fed = replace(pipeline, fixed_batches=output.continued)
                 blocks = encode_blocks(encoder, file.skip(inputs.find(written, spooled, bar)), fed)
             named = Renamed([file, tally], spooled)  # the page reads its images once more
-            write_records(judged.answers(blocks, decision), [page, named] if page else [named])
+            write_records(ready.answering.answers(blocks, decision), [page, named] if page else [named])
     if page and output.report:
         _write_report(page, output.report, recipe.manifest, pipeline)
     code = tally.finish()
@@ -222,12 +224,17 @@ def classify(
     return code
 
 
-def _encode_all(blocks: Iterator[Block], bar: console.Bar) -> list[Block]:
+def _encode_all(
+    encoder: Encoder, inputs: InputOptions, written: Mapping[str, Path | None], pipeline: Pipeline
+) -> list[Block]:
     """Encode everything before the first record; the features stay in memory, so that nothing is read twice."""
+    from ..features.pipeline import encode_blocks
+
     kept = []
-    for block in blocks:
-        kept.append(block)
-        bar.advance(len(block.paths))
+    with console.Bar("images") as bar:
+        for block in encode_blocks(encoder, inputs.find(written, bar=bar), pipeline):
+            kept.append(block)
+            bar.advance(len(block.paths))
     return kept
 
 

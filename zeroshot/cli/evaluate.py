@@ -19,6 +19,7 @@ from .folder_statistics import FolderStatistics
 from .input_options import check_readable
 from .label_options import read_learned, read_templates
 from .model_options import ModelListOptions, ModelOptions
+from .multi_label import MultiLabel, check_multi_label, evaluate_several
 from .option_values import check_page, choose_report_format, parse_bar
 from .pipeline_options import ImageOptions
 
@@ -42,6 +43,7 @@ def evaluate(
     score: options.ScoreOption = None,
     calibration: options.Calibration = None,
     learned: options.Learned = None,
+    multi_label: MultiLabel = False,
     format_: options.ReportFormatOption = None,
     output: options.Output = None,
     report: options.Report = None,
@@ -97,6 +99,11 @@ def evaluate(
     shows the best. Exit codes: 0 all well, 1 error or --fail-under missed, 2 usage, 3 measured but for images that
     could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
+    if multi_label:
+        check_multi_label(
+            score=score, learned=learned, prior=folder.prior, neighbours=folder.neighbours, report=report,
+            label_issues=label_issues, fail_under=fail_under, few_shot=few_shot,
+        )  # fmt: skip
     bars = [parse_bar(text, _METRICS) for text in fail_under or []]
     weights = read_learned(learned)
     chosen_models, template_sets = models.each(), _read_template_sets(prompts, template, weights)
@@ -113,11 +120,17 @@ def evaluate(
     form = choose_report_format(format_, output)
     check_page(report)
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
-    with data.open() as source:
+    if multi_label and max(len(chosen_models), len(template_sets)) > 1:
+        raise UsageError("--multi-label measures one model and template set at a time", "name one of each")
+    with data.open(several=multi_label) as source:
         source = labelled.with_learned_labels(source, weights)
         if source.templates and not prompts and not template and not weights:
             template_sets = [source.templates]
         source.check_apart(output=output, report=report)
+        if multi_label:
+            return evaluate_several(
+                source, chosen_models[0], images, template_sets[0], calibration, form, output, data.named
+            )
         measuring = _Measuring(source, template_sets, images, _Applied(score, weights, calibration, folder))
         if shots:
             (one,) = measuring.encode(chosen_models[0], data.named)

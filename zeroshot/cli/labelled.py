@@ -92,7 +92,7 @@ class LabelledOptions:
         str | None,
         typer.Option(
             "--targets",
-            help="Instead of a folder: a table with the columns path,label.",
+            help="Instead of a folder: a table with the columns path,label; with --multi-label `cat;dog`.",
             metavar="FILE.csv",
             rich_help_panel=options.Panel.INPUTS,
         ),
@@ -132,8 +132,11 @@ class LabelledOptions:
         return self.folder or self.targets
 
     @contextmanager
-    def open(self) -> Iterator[LabelledImages]:
+    def open(self, *, several: bool = False) -> Iterator[LabelledImages]:
         """Find the labelled images, and print the mapping from folders to labels and what does not match.
+
+        Args:
+            several: An image may have several labels.
 
         Raises:
             InputError: They cannot be read.
@@ -146,15 +149,23 @@ class LabelledOptions:
             )
         if self.all_labels and not self.label_names:
             raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
-        from ..evaluation.datasets import group_by_folder, load_folder, load_label_names, load_targets
+        from ..evaluation.datasets import (
+            as_several,
+            group_by_folder,
+            load_folder,
+            load_label_names,
+            load_several_targets,
+            load_targets,
+        )
         from ..evaluation.webdataset import is_webdataset, open_webdataset
 
         if self.folder is not None and is_webdataset(self.folder):
             if self.label_names:
                 raise UsageError(f"{self.folder} brings its own names", "leave out --label-names")
             with open_webdataset(self.folder, self.split) as opened:
-                _tell(opened.dataset)
-                yield LabelledImages(opened.dataset, opened.templates, opened.shown, opened.files)
+                dataset = as_several(opened.dataset) if several else opened.dataset
+                _tell(dataset)
+                yield LabelledImages(dataset, opened.templates, opened.shown, opened.files)
             return
         if self.split != SPLIT:
             raise UsageError(
@@ -163,11 +174,13 @@ class LabelledOptions:
             )
         names = load_label_names(self.label_names) if self.label_names else None
         if self.targets:
-            dataset = load_targets(self.targets, names)
+            dataset = (load_several_targets if several else load_targets)(self.targets, names)
         elif stored:
             dataset = group_by_folder(stored.images(), names, all_labels=self.all_labels)
+            dataset = as_several(dataset) if several else dataset
         else:
             dataset = load_folder(self.folder or "", names, all_labels=self.all_labels)
+            dataset = as_several(dataset) if several else dataset
         _tell(dataset)
         yield LabelledImages(dataset, None, {}, stored=stored)
 

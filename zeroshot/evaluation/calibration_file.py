@@ -69,6 +69,33 @@ def to_document(fit: Fit, identity: Identity, manifest: Manifest) -> dict[str, A
     }
 
 
+def read_document(path: str | Path, form: str, version: int, command: str) -> dict[str, Any]:
+    """Return the plain data of a calibration file.
+
+    Args:
+        path: The file.
+        form: The format that it has to name.
+        version: Likewise.
+        command: What writes such files.
+
+    Raises:
+        InputError: It cannot be read, or is something else.
+    """
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", f"`{command} DIR` writes one") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON", f"give the file that `{command}` wrote") from error
+    if not isinstance(document, dict) or document.get("format") != form:
+        raise InputError(f"{path} is not a calibration file of this kind", f"give the file that `{command}` wrote")
+    if document.get("version") != version:
+        raise InputError(
+            f"{path} has version {document.get('version')}, this zeroshot reads {version}", f"run `{command}`"
+        )
+    return document
+
+
 def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier) -> Calibration:
     """Read a calibration file for a model, template set and label list.
 
@@ -80,18 +107,7 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
     Raises:
         InputError: It cannot be read, or was fitted for something else; the message says for what.
     """
-    try:
-        document = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "`zeroshot calibrate DIR` writes one") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON", "give the file that `zeroshot calibrate` wrote") from error
-    if not isinstance(document, dict) or document.get("format") != CALIBRATION_FORMAT:
-        raise InputError(f"{path} is not a calibration file", "give the file that `zeroshot calibrate` wrote")
-    if document.get("version") != VERSION:
-        raise InputError(
-            f"{path} has version {document.get('version')}, this zeroshot reads {VERSION}", "run `zeroshot calibrate`"
-        )
+    document = read_document(path, CALIBRATION_FORMAT, VERSION, "zeroshot calibrate")
     try:
         entry = document["fitted_for"]
         fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})

@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Dataset:
         labels: The labels, one for each folder or table entry.
         keys: The folder's name or table's spelling that each label comes from.
         notes: What did not match, one line each.
+        several: The label indices of each image, where it may have several; ``targets`` are then places in it.
     """
 
     paths: tuple[str, ...]
@@ -49,6 +50,14 @@ class Dataset:
     labels: LabelSet
     keys: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    several: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many images each label has."""
+        given = [index for labels in self.several for index in labels] if self.several else self.targets.tolist()
+        counted = Counter(given)
+        return tuple(counted[index] for index in range(len(self.keys)))
 
 
 def load_label_names(source: str) -> dict[str, Label]:
@@ -193,6 +202,27 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
         InputError: The table cannot be read, or lacks a column.
         LabelError: A label has no entry in ``names``.
     """
+    header, rows = _read_table(source)
+    path_column, label_column = header.index("path"), header.index("label")
+    base = Path(source).parent
+    paths: list[str] = []
+    keys: list[str] = []
+    for number, row in rows:
+        if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
+            raise InputError(f"{source}, line {number}: no path or no label", "fix or remove the line")
+        paths.append(_locate(row[path_column], base))
+        keys.append(row[label_column].strip())
+    if not paths:
+        raise InputError(f"{source} lists no images", "add lines of path,label")
+    distinct = sorted(set(keys), key=natural_key)
+    labels = _labels_of(distinct, names)
+    index_of = {key: index for index, key in enumerate(distinct)}
+    targets = np.asarray([index_of[key] for key in keys], dtype=np.int64)
+    return Dataset(tuple(paths), targets, LabelSet(tuple(labels)), tuple(distinct), tuple(_repeats(labels)))
+
+
+def _read_table(source: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header of a table, and its lines with their numbers; of corrections those that hold."""
     text = read_text(Path(source), InputError, MAX_TABLE_BYTES)
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -202,31 +232,69 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
     header = [column.strip().lower() for column in rows[0][1]] if rows else []
     if "path" not in header or "label" not in header:
         raise InputError(f"{source}: the first line names no columns path and label", "write `path,label` there")
-    path_column, label_column = header.index("path"), header.index("label")
-    base = Path(source).parent
     lines = _last_corrections(rows[1:], header, source) if "not" in header else rows[1:]
-    paths: list[str] = []
-    keys: list[str] = []
-    for number, row in lines:
-        if not row:
-            continue
-        if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
-            raise InputError(f"{source}, line {number}: no path or no label", "fix or remove the line")
-        named = row[path_column]
-        paths.append(named if scheme_of(named) else str(base / named))
-        keys.append(row[label_column].strip())
-    if not paths:
-        raise InputError(f"{source} lists no images", "add lines of path,label")
-    distinct = sorted(set(keys), key=natural_key)
-    if names is not None and (missing := [key for key in distinct if key not in names]):
+    return header, [(number, row) for number, row in lines if row]
+
+
+def _locate(named: str, base: Path) -> str:
+    """Return where an image lies that a table names: beside the table, unless its name is an address."""
+    return named if scheme_of(named) else str(base / named)
+
+
+def _labels_of(keys: list[str], names: Mapping[str, Label] | None) -> list[Label]:
+    """Return the labels that a table's spellings stand for."""
+    if names is not None and (missing := [key for key in keys if key not in names]):
         raise LabelError(
             f"no name for the {_count(missing, 'label')} {some_of(missing)}{nearest(missing[0], names)}",
             "add them to --label-names",
         )
-    labels = [names[key] if names is not None else _label_from(key) for key in distinct]
-    index_of = {key: index for index, key in enumerate(distinct)}
-    targets = np.asarray([index_of[key] for key in keys], dtype=np.int64)
-    return Dataset(tuple(paths), targets, LabelSet(tuple(labels)), tuple(distinct), tuple(_repeats(labels)))
+    return [names[key] if names is not None else _label_from(key) for key in keys]
+
+
+def load_several_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
+    r"""Read a table of images that may have several labels: ``;`` between them, several lines of an image, or both.
+
+    ``\;`` is a semicolon inside a label and ``\\`` a backslash; an image without a label has an empty field.
+
+    Args:
+        source: As for `load_targets`.
+        names: Likewise.
+
+    Raises:
+        InputError: The table cannot be read, lacks a column, or names no label.
+        LabelError: A label has no entry in ``names``.
+    """
+    header, rows = _read_table(source)
+    path_column, label_column = header.index("path"), header.index("label")
+    base = Path(source).parent
+    labels_of: dict[str, list[str]] = {}
+    for number, row in rows:
+        if len(row) <= max(path_column, label_column) or not row[path_column]:
+            raise InputError(
+                f"{source}, line {number}: no path or no label", "write `path,` for an image without labels"
+            )
+        found = labels_of.setdefault(_locate(row[path_column], base), [])
+        found += [key for key in split_labels(row[label_column]) if key not in found]
+    keys = sorted({key for found in labels_of.values() for key in found}, key=natural_key)
+    if not keys:
+        raise InputError(f"{source} names no label", "write `path,cat;dog`")
+    labels = _labels_of(keys, names)
+    index_of = {key: index for index, key in enumerate(keys)}
+    several = tuple(tuple(index_of[key] for key in found) for found in labels_of.values())
+    places = np.arange(len(several), dtype=np.int64)
+    return Dataset(tuple(labels_of), places, LabelSet(tuple(labels)), tuple(keys), tuple(_repeats(labels)), several)
+
+
+def split_labels(field: str) -> list[str]:
+    r"""Split a field at each ``;`` that no backslash precedes; empty parts are left out."""
+    parts = re.findall(r"(?:[^;\]|\.|\$)+", field)
+    return [re.sub(r"\([;\])", r"", part).strip() for part in parts if part.strip()]
+
+
+def as_several(dataset: Dataset) -> Dataset:
+    """Return a data set of one label an image as one of several."""
+    several = tuple((int(target),) for target in dataset.targets)
+    return replace(dataset, several=several, targets=np.arange(len(several), dtype=np.int64))
 
 
 def _last_corrections(rows: list[tuple[int, list[str]]], header: list[str], source: str) -> list[tuple[int, list[str]]]:

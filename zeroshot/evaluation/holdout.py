@@ -36,10 +36,20 @@ def halve(data: EncodedDataset, seed: int) -> tuple[EncodedDataset, EncodedDatas
     Raises:
         InputError: There are too few to learn from one half and measure on the other.
     """
-    halves = split_halves(data.targets, seed)
+    first, second = split_rows(data.targets, seed)
+    return data.subset(first), data.subset(second)
+
+
+def split_rows(targets: Indices, seed: int) -> tuple[Indices, Indices]:
+    """Return the rows of two halves, as `split_halves`.
+
+    Raises:
+        InputError: There are too few to learn from one half and measure on the other.
+    """
+    halves = split_halves(targets, seed)
     if min(len(half) for half in halves) < MIN_IMAGES:
         raise InputError(
-            f"{len(data.paths)} images are too few to fit on one half and to measure on the other",
+            f"{len(targets)} images are too few to fit on one half and to measure on the other",
             f"at least {2 * MIN_IMAGES} are needed, and some hundreds for a result worth having",
         )
-    return data.subset(halves[0]), data.subset(halves[1])
+    return halves

@@ -38,6 +38,7 @@ class LearnedFile:
         templates: The template set of the texts that they are drawn to.
         weights: Shape ``(n_labels, dim)``.
         strength: Of the pull to the texts; infinity for the texts alone.
+        length: What the texts' rows were multiplied by.
         without_words: Labels that were learned from examples alone.
         examples: A hash of each example's features.
     """
@@ -48,6 +49,7 @@ class LearnedFile:
     templates: TemplateSet
     weights: Features
     strength: float
+    length: float
     without_words: tuple[str, ...]
     examples: frozenset[str]
 
@@ -100,6 +102,7 @@ class LearnedFile:
             "source": self.source,
             "weights_sha256": hash_weights(self.weights, self.labels),
             "strength": _finite(self.strength),
+            "length": self.length,
             "without_words": list(self.without_words),
             "examples": len(self.examples),
         }
@@ -134,7 +137,10 @@ def to_document(
         "version": VERSION,
         "fitted_for": asdict(identity) | {"labels": list(identity.labels)},
         "strength": _finite(learned.strength),
-        "tried": [{"strength": _finite(strength), "nll": loss} for strength, loss in learned.losses],
+        "length": learned.length,
+        "tried": [
+            {"strength": _finite(strength), "length": length, "nll": loss} for strength, length, loss in learned.losses
+        ],
         "texts_alone": result.texts_alone,
         "without_words": list(without_words),
         "examples": {
@@ -242,6 +248,7 @@ def _parse(document: dict[str, Any], source: str) -> LearnedFile:
         templates=templates,
         weights=weights,
         strength=float("inf") if strength is None else float(strength),
+        length=float(document.get("length", 1.0)),  # files of before had no other
         without_words=tuple(document["without_words"]),
         examples=frozenset(document["examples"]["features"]),
     )

@@ -29,12 +29,11 @@ _SHOWN_LABELS = 40
 
 def mapping_lines(dataset: Dataset) -> Iterator[str]:
     """Yield how many labels and images there are, and a line on the first labels, with what a folder stands for."""
-    counts = [int((dataset.targets == index).sum()) for index in range(len(dataset.keys))]
     counted = f"{count_of(len(dataset.keys), 'label')}, {count_of(len(dataset.paths), 'image')}"
     yield f"{counted} (the JSON has the whole mapping):"
     shown = [
         f"{key if label.words == (key,) else f'{key} -> ' + ' or '.join(label.words)} ({count})"
-        for key, label, count in zip(dataset.keys, dataset.labels.labels, counts, strict=True)
+        for key, label, count in zip(dataset.keys, dataset.labels.labels, dataset.counts, strict=True)
     ]
     yield f"  {some_of(shown, _SHOWN_MAPPINGS)}"
 

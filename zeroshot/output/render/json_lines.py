@@ -42,7 +42,9 @@ class LineTemplate:
 
     @staticmethod
     def fits(answers: Answers) -> bool:
-        """Whether all numbers are those of JSON, and there are some."""
+        """Whether all numbers are those of JSON, there are some, and each image has one label at most."""
+        if answers.n_labels is not None:
+            return False
         columns = (answers.probabilities, answers.similarities, answers.logits)
         return bool(answers.order.size) and all(np.isfinite(column).all() for column in columns)
 

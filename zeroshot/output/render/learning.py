@@ -11,6 +11,8 @@ from ...messages import printable
 from .evaluation import percent, with_interval
 
 _SHOWN = 40
+_LENGTHS = {1.0: "whole texts", 0.5: "half of them", 0.25: "a quarter", 0.0: "none (to zero)"}
+"""What the texts' rows are multiplied by, in words."""
 
 
 def to_text(result: Learning, target: str | None) -> str:
@@ -37,9 +39,12 @@ def _lines(result: Learning, target: str | None) -> Iterator[str]:
             )
         yield ""
         yield from _labels(result)
-        tried = "  ".join(f"{_name(strength)}: {loss:.4f}" for strength, loss in result.learned.losses)
-        yield f"log-loss by pull to the texts   {tried}"
-    yield f"pull to the texts {_name(result.learned.strength)}"
+        yield "log-loss by pull to the texts"
+        for length in dict.fromkeys(length for _, length, _ in result.learned.losses):
+            along = [(strength, loss) for strength, other, loss in result.learned.losses if other == length]
+            tried = "  ".join(f"{_name(strength)}: {loss:.4f}" for strength, loss in along)
+            yield f"  {_LENGTHS.get(length, f'{length:g} of them')}: {tried}"
+    yield f"pull to the texts {_name(result.learned.strength)}{_at(result.learned.length)}"
     yield ""
     if target is None:
         yield "not written; --force writes it all the same"
@@ -65,6 +70,10 @@ def _labels(result: Learning) -> Iterator[str]:
     if len(pairs) > _SHOWN:
         yield f"  ... and {len(pairs) - _SHOWN} labels that changed less (--format json has all)"
     yield ""
+
+
+def _at(length: float) -> str:
+    return "" if length == 1 else f", {_LENGTHS.get(length, f'{length:g} of them')}"
 
 
 def _name(strength: float) -> str:

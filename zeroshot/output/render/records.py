@@ -51,6 +51,7 @@ class Layout:
         terminal: Whether it is shown on a terminal: in colours, and nothing is printed that the terminal would act on.
         only: Labels whose records are written; all records where there are none.
         path_end: What ends each path where nothing but paths is written, those of images that got a label.
+        several: An image may have several labels, which are listed.
     """
 
     fields: tuple[Field, ...] = (Field.PROBABILITY,)
@@ -59,6 +60,12 @@ class Layout:
     terminal: bool = False
     only: tuple[str, ...] = ()
     path_end: bytes = b""
+    several: bool = False
+
+
+def join_labels(labels: Sequence[str]) -> str:
+    r"""Return several labels in one cell: ``;`` between them, ``\;`` and ``\\`` inside one; as `eval` reads them."""
+    return ";".join(label.replace("\\", "\\\\").replace(";", "\\;") for label in labels)
 
 
 class Writer(ABC):
@@ -88,7 +95,7 @@ class Writer(ABC):
         """Return the bytes of a record, if it is wanted, with as many ranked labels as the layout shows."""
         if isinstance(record, Failure):
             return b"" if self._layout.only else self._render(record)
-        if self._layout.only and record.label not in self._layout.only:
+        if self._layout.only and not set(record.labels or (record.label,)).intersection(self._layout.only):
             return b""
         n_shown = self._layout.top_k
         return self._render(record if len(record.top) <= n_shown else replace(record, top=record.top[:n_shown]))
@@ -150,18 +157,20 @@ class SeparatedWriter(Writer):
         """Write the header."""
         names = [str(field) for field in self._layout.fields]
         ranks = [f"{name}_{rank}" for rank in range(1, self._layout.top_k + 1) for name in ("label", *names)]
-        self._put(self._row(["path", "label", *names, "error", "status", *ranks]))
+        several = ["labels"] if self._layout.several else []
+        self._put(self._row(["path", "label", *names, "error", "status", *several, *ranks]))
 
     def _render(self, record: Record) -> bytes:
         """Return one row."""
         fields, form = self._layout.fields, self._dialect
         path = guard_cell(record.path, "./", form)
         if isinstance(record, Failure):
-            blank = [""] * (self._layout.top_k * (1 + len(fields)))
+            blank = [""] * (self._layout.top_k * (1 + len(fields)) + self._layout.several)
             return self._row(
                 [path, "", *[""] * len(fields), guard_cell(record.error, "'", form), record.status, *blank]
             )
         row = [path, guard_cell(record.label or "", "'", form), *_formatted(record.top[0], fields), "", record.status]
+        row += [guard_cell(join_labels(record.labels or ()), "'", form)] if self._layout.several else []
         for ranked in record.top:
             row += [guard_cell(ranked.label, "'", form), *_formatted(ranked, fields)]
         return self._row(row)
@@ -244,7 +253,11 @@ class TableWriter(Writer):
         winner, runners = record.background, record.top
         name = f"({printable(winner.label)})" if winner else "(unknown)"
         if record.label is not None:
-            winner, name, runners = record.top[0], printable(record.label), record.top[1:]
+            winner, name, runners = (
+                record.top[0],
+                printable(", ".join(record.labels or (record.label,))),
+                record.top[1:],
+            )
         label = self._styled(_fit(name, self._label_width), _BOLD if record.label is not None else _DIM)
         number = f"{100 * winner.probability:5.1f}%" if winner else "     –"
         filled = round(winner.probability * self._cells) if winner else 0
