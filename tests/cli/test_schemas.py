@@ -148,6 +148,18 @@ def test_evaluations(data: Path, tmp_path: Path) -> None:
         check("calibration", json.loads((tmp_path / "c.json").read_text()))
 
 
+def test_multi_label(data: Path, tmp_path: Path) -> None:
+    """Lines of `classify`, and the documents of `eval` and `calibrate`, where an image may have several labels."""
+    fitted = tmp_path / "c.json"
+    run("calibrate", data, "--multi-label", "--output", fitted, "--force")
+    check("multi-label-calibration", json.loads(fitted.read_text()))
+    check("multi-label-eval", parse(run("eval", data, "--multi-label", "--format", "json")))
+    found = list(lines(run("classify", data, *LABELS, "--multi-label", "--calibration", fitted)))
+    assert any(record.get("labels") for record in found)
+    for record in found:
+        check("record", record)
+
+
 def swap(text: str) -> str:
     """Give one image of a run another answer."""
     document = json.loads(text)

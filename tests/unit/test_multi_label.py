@@ -222,9 +222,8 @@ class TestCommands:
         assert run("calibrate", "--multi-label", "--targets", table, "--output", fitted).exit_code == 0
         plain = run("eval", "--targets", table, "--multi-label", "--format", "json")
         assert "not calibrated" in plain.stderr
-        found = json.loads(
-            run("eval", "--targets", table, "--multi-label", "--calibration", fitted, "-f", "json").stdout
-        )
+        asked = ("eval", "--targets", table, "--multi-label", "--calibration", fitted, "--format")
+        found = json.loads(run(*asked, "json").stdout)
         assert found["metrics"]["mean_average_precision"] == 1.0
         assert found["metrics"]["exact"] == 1.0
         assert found["metrics"]["threshold"] == found["manifest"]["options"]["calibration"]["threshold"]

@@ -17,9 +17,9 @@ STRENGTHS = (np.inf, 64.0, 16.0, 4.0, 1.0, 1 / 4, 1 / 16, 1 / 64)
 """What is tried, the strongest pull to the texts first: each solution is the start for the next. Infinity is the texts
 alone, so that examples which do not help can be refused."""
 
-LENGTHS = (1.0, 1 / 2, 1 / 4, 0.0)
+LENGTHS = (1.0, 1 / 2, 0.0)
 """What the texts' rows are multiplied by before the weights are drawn to them: a shorter row is a softer text, and none
-is a linear probe. The whole texts come first."""
+is a linear probe. The whole texts come first, and shorter ones are tried as long as shortening helps."""
 
 CAUTIOUS = 1 / 4
 """A weaker pull than this, or one to shortened texts, needs more than a lower log-loss: more images left out have
@@ -104,22 +104,27 @@ def learn(
     folds = split_folds(problem.targets, groups, n_folds, seed)
     losses: list[tuple[float, float, float]] = []
     best: dict[bool, Trial] = {}  # the best cautious one, and the best of the others
+    n_fits, lowest = 0, np.inf
     for length in find_lengths(problem):
         path = tuple(strength for strength in strengths if length == 1 or np.isfinite(strength))
         before = np.inf
-        for place, trial in enumerate(_follow(problem, folds, length, path, on_progress)):
+        for trial in _follow(problem, folds, length, path):
+            on_progress(n_folds)
+            n_fits += n_folds
             losses.append((trial.strength, trial.length, trial.loss))
             # The first of equal ones: the stronger pull.
             if trial.cautious not in best or trial.loss < best[trial.cautious].loss:
                 best[trial.cautious] = trial
-            if length != 1 and trial.loss > before:  # it falls, and then rises
-                on_progress(n_folds * (len(path) - 1 - place))
+            if not trial.cautious and trial.loss > before:  # along a path it falls, and then rises
                 break
             before = trial.loss
+        if min(trial.loss for trial in best.values()) >= lowest:
+            break
+        lowest = min(trial.loss for trial in best.values())
     chosen = _choose(problem, best)
     drawn_to = replace(problem, anchor=chosen.length * problem.anchor)
     final = fit(drawn_to, chosen.strength, chosen.start)
-    on_progress(1)
+    on_progress(count_fits(problem.targets, strengths) - n_fits)
     return Learned(final.astype(np.float32), chosen.strength, chosen.length, tuple(losses), chosen.logits, groups)
 
 
@@ -132,9 +137,7 @@ def find_lengths(problem: Problem) -> tuple[float, ...]:
     return LENGTHS if covered and np.any(problem.anchor) else LENGTHS[:1]
 
 
-def _follow(
-    problem: Problem, folds: Indices, length: float, strengths: tuple[float, ...], on_progress: Callable[[int], None]
-) -> Iterator[Trial]:
+def _follow(problem: Problem, folds: Indices, length: float, strengths: tuple[float, ...]) -> Iterator[Trial]:
     """Try strengths one after the other with the texts at a length, each fit started where the last one ended."""
     drawn_to = replace(problem, anchor=length * problem.anchor)
     parts = [
@@ -146,7 +149,6 @@ def _follow(
         for fold, (held_out, seen) in enumerate(parts):
             weights[fold] = fit(seen, strength, weights[fold], _ENOUGH * len(seen.targets), np.float32)
             logits[held_out] = problem.scale * problem.features[held_out] @ weights[fold].T
-            on_progress(1)
         loss = float(log_losses(logits, problem.targets).mean())
         yield Trial(strength, length, loss, logits, np.mean(weights, axis=0))
 

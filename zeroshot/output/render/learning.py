@@ -11,7 +11,7 @@ from ...messages import printable
 from .evaluation import percent, with_interval
 
 _SHOWN = 40
-_LENGTHS = {1.0: "whole texts", 0.5: "half of them", 0.25: "a quarter", 0.0: "none (to zero)"}
+_LENGTHS = {1.0: "whole texts", 0.5: "half of them", 0.0: "none (to zero)"}
 """What the texts' rows are multiplied by, in words."""
 
 
