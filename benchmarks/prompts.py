@@ -88,7 +88,7 @@ def main() -> None:
                 words = [template.partition(", ")[2].rstrip(".") for template in random.templates[:2]]
                 measure(f"random {index}", with_words(dataset.labels, [words] * len(endings)))
             drawn = [value for name, value in tried.items() if name.startswith("random")]
-            print(f"    a photo of a name {100 * tried['name']:.1f}; two descriptions {100 * tried['descriptions']:.1f};"
+            print(f"    the name {100 * tried['name']:.1f}; two descriptions {100 * tried['descriptions']:.1f};"
                   f" two of random words {100 * np.mean(drawn):.1f} ({100 * min(drawn):.1f} to"
                   f" {100 * max(drawn):.1f}, 10 draws)", flush=True)  # fmt: skip
         figures[folder.name] = entry

@@ -329,8 +329,8 @@ class TestCommand:
         """The file has the pinned keys, and what it says adds up."""
         document = self.learn(train, tmp_path)
         assert list(document) == [
-            *("format", "version", "fitted_for", "strength", "tried", "texts_alone", "without_words", "examples"),
-            *("folds", "weights", "manifest"),
+            *("format", "version", "fitted_for", "strength", "length", "tried", "texts_alone", "without_words"),
+            *("examples", "folds", "weights", "manifest"),
         ]
         assert document["examples"]["per_label"] == {"orange": 20, "violet": 20}
         assert document["folds"]["learned"]["top1"]["value"] == 1.0
@@ -422,7 +422,7 @@ class TestCommand:
         def worse(problem: Problem, *_: Any) -> strength.Learned:
             wrong = np.eye(2, dtype=np.float32)[1 - problem.targets]
             rows = np.zeros((2, 8), dtype=np.float32)
-            return strength.Learned(rows, 1.0, ((1.0, 3.0),), wrong, np.arange(len(wrong)))
+            return strength.Learned(rows, 1.0, 1.0, ((1.0, 1.0, 3.0),), wrong, np.arange(len(wrong)))
 
         monkeypatch.setattr(learning, "learn", worse)
         target = tmp_path / "learned.json"

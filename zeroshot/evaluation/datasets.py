@@ -287,8 +287,8 @@ def load_several_targets(source: str, names: Mapping[str, Label] | None = None) 
 
 def split_labels(field: str) -> list[str]:
     r"""Split a field at each ``;`` that no backslash precedes; empty parts are left out."""
-    parts = re.findall(r"(?:[^;\]|\.|\$)+", field)
-    return [re.sub(r"\([;\])", r"", part).strip() for part in parts if part.strip()]
+    parts = re.findall(r"(?:[^;\\]|\\.|\\$)+", field)
+    return [re.sub(r"\\([;\\])", r"\1", part).strip() for part in parts if part.strip()]
 
 
 def as_several(dataset: Dataset) -> Dataset:
