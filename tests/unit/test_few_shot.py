@@ -17,6 +17,7 @@ from zeroshot.evaluation import adapters
 from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.few_shot import METHODS, draw, trace_curve
 from zeroshot.learn.regression import Problem
+from zeroshot.learn.strength import STRENGTHS, learn
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.scoring import Classifier
@@ -68,6 +69,30 @@ class TestMethods:
         ours = adapters._gaussian_logits(Problem(rows, targets, np.zeros((3, 4)), 1.0), rows) / 4
         gap = (ours - ours.mean(axis=1, keepdims=True)) * len(rows) - (theirs - theirs.mean(axis=1, keepdims=True))
         assert np.abs(gap).max() < 0.02 * np.abs(theirs).max()
+
+    def test_gaussian_is_scipys_density(self) -> None:
+        """Logits differ by the logarithms of scipy's normal densities with one covariance, to 1e-6."""
+        stats = pytest.importorskip("scipy.stats", reason="scipy comes with the dev extra")
+        generator = np.random.default_rng(4)
+        targets = np.arange(30) % 3
+        rows = generator.normal(size=(3, 4))[targets] + generator.normal(size=(30, 4))
+        means = np.stack([rows[targets == label].mean(axis=0) for label in range(3)])
+        scatter = (rows - means[targets]).T @ (rows - means[targets])
+        covariance = (scatter + np.trace(scatter) / 29 * np.eye(4)) / 4  # the inverse is d ((n - 1) S + tr(S) I)^-1
+        theirs = np.stack([stats.multivariate_normal(mean, covariance).logpdf(rows) for mean in means], axis=1)
+        ours = adapters._gaussian_logits(Problem(rows, targets, np.zeros((3, 4)), 1.0), rows)
+        assert ours - ours[:, :1] == pytest.approx(theirs - theirs[:, :1], abs=1e-6)
+
+    def test_probe_is_sklearns_regression(self) -> None:
+        """With the strength that the folds chose, the probe's weights are scikit-learn's to 1e-6."""
+        linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn comes with the dev extra")
+        data, texts = make_data(60)
+        problem = Problem(data.features, data.targets, np.zeros((3, 16), dtype=np.float32), 10.0)
+        pull = learn(problem, strengths=tuple(one for one in STRENGTHS if np.isfinite(one))).strength
+        theirs = linear.LogisticRegression(C=10.0 / (2 * pull), fit_intercept=False, tol=1e-10, max_iter=10_000)
+        theirs.fit(data.features.astype(np.float64), data.targets)
+        ours = adapters.linear_probe(Problem(data.features, data.targets, texts.weights, 10.0), np.eye(16)) / 10.0
+        assert ours.T == pytest.approx(theirs.coef_ / 10.0, abs=1e-6)
 
     def test_gaussian_of_one_example_a_label(self) -> None:
         """One example a label leaves a sphere: the nearer mean wins, a label without examples gets the mean."""
