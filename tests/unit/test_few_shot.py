@@ -91,8 +91,9 @@ class TestMethods:
         pull = learn(problem, strengths=tuple(one for one in STRENGTHS if np.isfinite(one))).strength
         theirs = linear.LogisticRegression(C=10.0 / (2 * pull), fit_intercept=False, tol=1e-10, max_iter=10_000)
         theirs.fit(data.features.astype(np.float64), data.targets)
-        ours = adapters.linear_probe(Problem(data.features, data.targets, texts.weights, 10.0), np.eye(16)) / 10.0
-        assert ours.T == pytest.approx(theirs.coef_ / 10.0, abs=1e-6)
+        ours = adapters.linear_probe(Problem(data.features, data.targets, texts.weights, 10.0), np.eye(16))
+        weights = ours.T / 10.0
+        assert weights == pytest.approx(theirs.coef_ / 10.0, abs=1e-6)
 
     def test_gaussian_of_one_example_a_label(self) -> None:
         """One example a label leaves a sphere: the nearer mean wins, a label without examples gets the mean."""
