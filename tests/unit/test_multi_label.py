@@ -179,7 +179,8 @@ class TestCommands:
 
     @pytest.fixture
     def table(self, fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> Path:
-        """Sixty images that are red, blue, both (magenta) or neither (grey)."""
+        """Sixty images that are red, blue, both (magenta) or neither (grey), and a model that is too unsure of them."""
+        fake_model.encoder = FakeEncoder(logit_scale=2.0)
         lines = ["path,label"]
         kinds = {"": (128, 128, 128), "red": (255, 0, 0), "blue": (0, 0, 255), "red;blue": (255, 0, 255)}
         for index in range(60):
