@@ -3,7 +3,7 @@
     python benchmarks/planning.py 1000000 10000000
 
 Prints a line for each number: seconds on the wall and of this process's CPU, peak memory, and the same for finding the
-shards that are left.
+shards that are left. Says on stderr how far it is, at each million.
 """
 
 from __future__ import annotations
@@ -21,12 +21,22 @@ from zeroshot.distribute.plan import load_plan, read_shard, write_plan
 from zeroshot.images.paths import find_entries
 
 
+class _Told:
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, more: int) -> None:
+        before, self._count = self._count, self._count + more
+        if before // 1_000_000 < self._count // 1_000_000:
+            print(f"{self._count:,} keys", file=sys.stderr, flush=True)
+
+
 def measure(count: int) -> str:
     with tempfile.TemporaryDirectory() as place:
         folder = LocalFolder(place)
         keys = (f"s3://bucket/images/{number // 1000:06d}/{number:09d}.jpg" for number in range(count))
         wall, cpu = time.perf_counter(), time.process_time()
-        plan = write_plan(folder, {"recipe": "none"}, find_entries(keys))
+        plan = write_plan(folder, {"recipe": "none"}, find_entries(keys), on_progress=_Told())
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         done = Path(place) / "done"
         done.mkdir()

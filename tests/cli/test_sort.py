@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from support.fakes import FakeModel
+from unit.test_sources import make_tar, make_zip, png
 from zeroshot.cli import app
+from zeroshot.sort import placing
+from zeroshot.sort.names import safe_file_name
 
 SaveImage = Callable[..., Path]
 LABELS = ["--labels", "red,green,blue", "--no-cache"]
@@ -178,3 +181,107 @@ def test_a_place_that_takes_no_folder_is_refused_before_the_model_is_loaded(
         assert run("sort", src, "--labels", "red,blue", "--into", tmp_path / "made", "--dry-run").exit_code == 3
     assert run("sort", src, "--labels", "red,blue", "--into", tmp_path / "new" / "below").exit_code == 3
     assert not list((tmp_path / "new").glob(".zeroshot-*"))
+
+
+@pytest.fixture
+def archive(fake_model: FakeModel, tmp_path: Path) -> Path:
+    """A tar whose members have names that clash, that lead elsewhere, and that no file system takes."""
+    members = [
+        ("a/1.png", "red"),
+        ("b/1.png", "blue"),
+        ("c/1.png", "red"),
+        ("../../2.png", "green"),
+        ("d\n:3.png", "green"),
+    ]
+    return make_tar(tmp_path / "x.tar", [(name, png(colour)) for name, colour in members])
+
+
+@pytest.mark.parametrize("option", [(), ("--copy",)])
+def test_members_of_archives_are_copied_out(option: tuple[str, ...], archive: Path, tmp_path: Path) -> None:
+    """Each gets a safe name, whole; sorting again adds nothing, and undo takes away what the archive holds."""
+    before = archive.read_bytes()
+    sort = ("sort", archive, *LABELS, "--into", tmp_path / "out", *option)
+    planned = run(*sort, "--dry-run", "--format", "json")
+    assert {row["action"] for row in json.loads(planned.stdout) if row["action"] != "stay"} == {"copy"}
+    result = run(*sort)
+    assert result.exit_code == 0, result.output
+    there = files(tmp_path / "out")
+    assert there == ["blue/1.png", "green/2.png", "green/d -3.png", "red/1.png"]
+    assert (tmp_path / "out/red/1.png").read_bytes() == png("red") and archive.read_bytes() == before
+    assert not (tmp_path / "2.png").exists()
+    again = run(*sort)
+    assert "nothing was sorted" in again.stderr and files(tmp_path / "out") == there
+    (tmp_path / "out/blue/1.png").write_bytes(png("yellow"))
+    undone = run("undo", tmp_path / "out")
+    assert undone.exit_code == 3 and "blue/1.png stays" in undone.stderr
+    assert files(tmp_path / "out") == ["blue/1.png"] and archive.read_bytes() == before
+
+
+def test_members_are_never_moved(archive: Path, tmp_path: Path) -> None:
+    """With --move they stay, as images that could not be sorted."""
+    before = archive.read_bytes()
+    result = run("sort", archive, *LABELS, "--into", tmp_path / "out", "--move")
+    assert result.exit_code == 3 and "nothing is moved out of" in result.stderr
+    assert files(tmp_path) == ["x.tar"] and archive.read_bytes() == before
+
+
+def test_other_members_of_one_name_get_numbers(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
+    """The same content is there already, wherever it lies; other content is numbered."""
+    larger = images("larger.png", "red", (9, 9)).read_bytes()
+    archive = make_zip(tmp_path / "x.zip", [("a/1.png", png("red")), ("b/1.png", larger), ("1.png", png("red"))])
+    (tmp_path / "1.png").write_bytes(png("red"))
+    assert run("sort", tmp_path / "1.png", archive, *LABELS, "--into", tmp_path / "out").exit_code == 0
+    assert files(tmp_path / "out") == ["red/1 (2).png", "red/1.png"]
+    assert (tmp_path / "out/red/1.png").samefile(tmp_path / "1.png")
+
+
+def test_an_archive_that_changes_meanwhile_gives_nothing(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was classified is what is copied, or nothing is; nothing is taken back that the archive holds no longer."""
+    place = placing.place
+
+    def late(task: placing.Task) -> placing.Placed:
+        if task.number == 2:
+            make_tar(archive, [("a/1.png", png("red")), ("b/1.png", png("grey"))])
+        return place(task)
+
+    monkeypatch.setattr("zeroshot.sort.mover.place", late)
+    result = run("sort", archive, *LABELS, "--into", tmp_path / "out")
+    assert result.exit_code == 3 and "changed while the run was going on" in result.stderr
+    assert files(tmp_path / "out") == ["red/1.png"]
+    archive.unlink()
+    undone = run("undo", tmp_path / "out")
+    assert undone.exit_code == 3 and files(tmp_path / "out") == ["red/1.png"]
+
+
+def test_a_kill_while_copying_out_leaves_nothing_half(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before and after the copy has its name, the next run takes back what was begun, and sorts it all."""
+    for moment in ("sync_folder", "hash_content"):
+        out = tmp_path / moment
+        with monkeypatch.context() as patched:
+            patched.setattr(placing, moment, lambda *_: (_ for _ in ()).throw(SystemExit(9)))
+            run("sort", archive, *LABELS, "--into", out)
+        run("sort", archive, *LABELS, "--into", out)
+        assert files(out) == ["blue/1.png", "green/2.png", "green/d -3.png", "red/1.png"], moment
+        while run("undo", out).stderr.startswith("zeroshot: 0") is False:
+            pass
+        assert files(out) == []
+
+
+def test_names_of_members_are_made_safe() -> None:
+    """The last part of the name, without what a path, a shell or another system would act on; never hidden or empty."""
+    safe = {
+        "a/b/cat.jpg": "cat.jpg",
+        "..\\..\\x.png": "x.png",
+        ".hidden.jpg": "hidden.jpg",
+        "con.jpg": "con_.jpg",
+        "..": "unnamed",
+        "a/b/": "b",
+        "12": "12",
+        "x" * 300 + ".png": "x" * 120 + ".png",
+        "a.b c/d:e.j\0g": "d-e.j-g",
+    }
+    assert {member: safe_file_name(member) for member in safe} == safe

@@ -196,3 +196,18 @@ def test_keys_that_cannot_be_listed_are_an_error_that_says_so(address: str) -> N
     client(address).put_object(Bucket="bucket", Key="odd/a//b.png", Body=png())
     with pytest.raises(InputError, match="empty part"):
         list(find_images(["s3://bucket/odd"]))
+
+
+def test_objects_are_copied_by_sort_and_never_moved(address: str, fake_model: FakeModel, tmp_path: Path) -> None:
+    """Objects and members of archives in a store are copied here, and undo takes away what the store still holds."""
+    names = ["s3://bucket/imgs/0.png", "s3://bucket/imgs/a b/ü#%?.png", "s3://bucket/arch/x.tar::1.png"]
+    out = tmp_path / "out"
+    assert run("sort", *names, *LABELS, "--into", out, "--move").exit_code == 3 and not list(tmp_path.glob("out/*"))
+    sorted_ = run("sort", *names, *LABELS, "--into", out)
+    assert sorted_.exit_code == 0, sorted_.output
+    there = sorted(str(path.relative_to(out)) for path in out.glob("[a-z]*/*"))
+    assert there == ["green/1.png", "red/0.png", "red/ü#%-.png"]
+    assert (out / "red/0.png").read_bytes() == png("red")
+    client(address).delete_object(Bucket="bucket", Key="imgs/0.png")
+    assert run("undo", out).exit_code == 3
+    assert [str(path.relative_to(out)) for path in out.glob("[a-z]*/*")] == ["red/0.png"]

@@ -121,14 +121,14 @@ def sort(
             raise UsageError(
                 "--from says which images and which labels there are", "leave out images, labels and --learned"
             )
-        from ..images.sources.names import container
+        from ..images.sources.names import container, scheme_of
 
         records = _reviewed(from_, threshold or 0.0)
         names = dict.fromkeys(record.label for record in records if isinstance(record, Prediction) and record.label)
         if not dry_run:
             settle(target)
         plan = list(make_plan(records, target, folder_names(names), placement))
-        if records and not any(os.path.lexists(container(record.path)) for record in records):
+        if records and not any(scheme_of(record.path) or os.path.lexists(container(record.path)) for record in records):
             console.warn(f"no image of {from_} is there: its paths count from the folder where `classify` ran")
     else:
         label_set, template_set, learned = labels.read_all()

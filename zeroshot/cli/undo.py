@@ -41,7 +41,7 @@ def undo(
         if dry_run:
             for entry in entries:
                 task = entry.task
-                typer.echo(printable(f"{task.method}: {task.target} -> {task.source}"))
+                typer.echo(printable(f"{task.method}: {task.target} -> {task.member or task.source}"))
             return ExitCode.OK
         with console.Bar("steps", len(entries)) as bar:
             for outcome in finish_each(take_back(opened)):

@@ -118,23 +118,26 @@ def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None) 
     parts = key.replace("\\", "/").split("/")
     if any(is_skipped(part) for part in parts if part not in (".", "..")):
         return False
-    suffix = PurePath(parts[-1]).suffix.lower()
-    if suffix in suffixes:
+    if os.path.splitext(parts[-1])[1].lower() in suffixes:  # noqa: PTH122 - a fifth of PurePath's time, a million times
         return True
     if skipped is not None and (other := passed_over(parts[-1])):
         skipped[other] += 1
     return False
 
 
+def _names_image(name: str) -> bool:
+    ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    return ending in SUFFIXES or ending in readable_suffixes()
+
+
 def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> Iterator[str]:
     """Yield the images below a prefix of a store, in the store's order; an object that is named is itself."""
     from .sources.objects import has_object, list_objects
 
-    suffixes = SUFFIXES | readable_suffixes()
-    ending = PurePath(given).suffix.lower()
-    if scheme_of(given) not in STORE_SCHEMES or ending in suffixes or is_archive(given) or split_member(given):
+    if scheme_of(given) not in STORE_SCHEMES or _names_image(given) or is_archive(given) or split_member(given):
         yield given
         return
+    suffixes = SUFFIXES | readable_suffixes()
     empty = True
     runs: dict[str, bool] = {}
     for key, below in list_objects(given):
@@ -153,7 +156,7 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
 def names_folder(path: str) -> bool:
     """Whether a path is a folder; a path that cannot be looked up (too long, a NUL) is not."""
     try:
-        return Path(path).is_dir()
+        return not scheme_of(path) and Path(path).is_dir()
     except (OSError, ValueError):
         return False
 

@@ -6,6 +6,7 @@ the first file changes; how it ended may be lost with the power, since it can be
     {"format": "zeroshot-journal", "version": 1, "into": ..., "token": ...}
     {"folder": "cat"}
     {"begin": 1, "method": "move", "source": ..., "target": "cat/1.jpg", "size": ..., "mtime_ns": ...}
+    {"begin": 2, "method": "copy out", "member": "/home/me/x.tar::1.jpg", ...}
     {"done": 1, "mtime_ns": ..., "sha256": ...}          or {"failed": 1, "reason": ...}
     {"undoing": 1}  {"undone": 1}                        or {"kept": 1, "reason": ...}
 """
@@ -168,7 +169,7 @@ class Journal:
             "target": str(task.target.relative_to(self.history.into)),
             "size": task.size,
             "mtime_ns": task.mtime_ns,
-        }
+        } | ({"member": task.member} if task.member else {})
         self._append(entry, sync=True)
         self.history.entries[task.number] = Entry(task)
 
@@ -274,11 +275,13 @@ def _read_head(entry: Any) -> History:
 def _read_entry(entry: Any, history: History) -> None:
     if "begin" in entry:
         source = Path(entry["source"])
+        if (Method(entry["method"]) is Method.EXTRACT) != bool(entry.get("member")):
+            raise ValueError("a member is copied out")
         if not source.is_absolute() or ".." in source.parts:
             raise ValueError("not an absolute path")
         task = Task(
             int(entry["begin"]), Method(entry["method"]), source, _inside(entry["target"], history.into),
-            int(entry["size"]), int(entry["mtime_ns"]), history.token,
+            int(entry["size"]), int(entry["mtime_ns"]), history.token, str(entry.get("member", "")),
         )  # fmt: skip
         history.entries[task.number] = Entry(task)
     elif "folder" in entry:

@@ -62,7 +62,7 @@ def carry_out(steps: Iterable[Step], journal: Journal) -> Iterator[Outcome]:
         except OSError as error:
             yield Outcome(step, None, f"cannot make {step.target.parent}: {error.strerror}")
             continue
-        method = _METHODS[step.placement]
+        method = Method.EXTRACT if step.member else _METHODS[step.placement]
         try:
             try:
                 _carry_out_one(step, number, method, journal)
@@ -79,7 +79,8 @@ def carry_out(steps: Iterable[Step], journal: Journal) -> Iterator[Outcome]:
 
 
 def _carry_out_one(step: Step, number: int, method: Method, journal: Journal) -> None:
-    task = Task(number, method, step.source, step.target, step.size, step.mtime_ns, journal.history.token)
+    where = (step.source, step.target, step.size, step.mtime_ns)
+    task = Task(number, method, *where, journal.history.token, step.member)
     journal.announce(task)
     journal.finish(number, place(task))
 

@@ -23,6 +23,9 @@ MAX_NAME_BYTES = 255
 _MAX_ENDING_BYTES = 200
 """Longest ending that stays behind a number; a longer one is not taken for an ending."""
 
+_LONGEST_TYPE = 16
+"""Characters of an ending such as ``jpg`` that says what a file is."""
+
 _FORBIDDEN = frozenset('/\\:*?"<>|')
 _RESERVED = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
@@ -49,6 +52,15 @@ def safe_folder_name(label: str) -> str:
         return "unnamed"
     stem, dot, rest = name.partition(".")
     return f"{stem}_{dot}{rest}" if fold(stem.rstrip()) in _RESERVED else name
+
+
+def safe_file_name(member: str) -> str:
+    """Turn the name of an archive's member or an object into a file's: its last part, made safe as a label is."""
+    name = member.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    stem, dot, ending = name.rpartition(".")
+    if not stem or not ending or len(ending) > _LONGEST_TYPE:
+        stem, dot, ending = name, "", ""
+    return safe_folder_name(stem) + dot + "".join(_safe_character(character) for character in ending.strip())
 
 
 def _safe_character(character: str) -> str:

@@ -19,9 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ZeroshotError
+from ..errors import ImageError, ZeroshotError
+from ..images.sources.names import scheme_of
+from ..images.sources.opening import open_file
 from ..system.disk import hash_content, sync_folder
-from .plan import same_content
+from .plan import read_content, same_content
 
 _CHUNK = 1 << 20
 _COARSE_NS = 2_000_000_000
@@ -35,6 +37,7 @@ class Method(enum.StrEnum):
     SYMBOLIC_LINK = "symbolic link"
     COPY = "copy"
     MOVE = "move"
+    EXTRACT = "copy out"
 
 
 class PlacingError(ZeroshotError):
@@ -53,6 +56,7 @@ class Task:
         size: Bytes of the image.
         mtime_ns: When it was last changed.
         token: Sets this run's temporary files apart.
+        member: What an image in an archive or a store is opened by; its source is the archive, or no file at all.
     """
 
     number: int
@@ -62,6 +66,7 @@ class Task:
     size: int
     mtime_ns: int
     token: str
+    member: str = ""
 
     def temporary(self, beside: Path) -> Path:
         """Return where a copy is made before it gets its name."""
@@ -96,6 +101,9 @@ def place(task: Task) -> Placed:
             case Method.SYMBOLIC_LINK:
                 task.target.symlink_to(task.source)
                 return Placed(task.target.lstat().st_mtime_ns)
+            case Method.EXTRACT:
+                with _claim(task.target):
+                    return _extract(task)
             case Method.COPY:
                 with _claim(task.target):
                     return _copy(task, task.source, task.target)
@@ -115,6 +123,8 @@ def place(task: Task) -> Placed:
 
 
 def _check_unchanged(task: Task) -> None:
+    if task.member and scheme_of(task.member):
+        return  # its content is all that a store tells
     status = task.source.lstat()
     if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (task.size, task.mtime_ns):
         raise PlacingError("changed while the run was going on")
@@ -167,18 +177,40 @@ def _copy(task: Task, source: Path, target: Path) -> Placed:
                 os.chown(writer.fileno(), after.st_uid, after.st_gid)
             shutil.copystat(source, temporary)
             os.fsync(writer.fileno())
-        found = hash_content(temporary)
-        if found != digest.hexdigest():
-            raise PlacingError("the copy read back differs from the image; is the disk failing?")
-        if not is_claim(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        mtime = temporary.stat().st_mtime_ns
-        temporary.replace(target)
-        sync_folder(target.parent)
-        return Placed(mtime, found)
+        return _give_name(target, temporary, digest.hexdigest())
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _extract(task: Task) -> Placed:
+    """Copy an image out of an archive or a store, and flush it to the disk before it replaces the claim."""
+    temporary = task.temporary(task.target)
+    try:
+        with open_file(task.member) as reader:
+            content = reader.read()
+        with temporary.open("wb") as writer:
+            writer.write(content)
+            writer.flush()
+            os.fsync(writer.fileno())
+        return _give_name(task.target, temporary, hashlib.sha256(content).hexdigest())
+    except ImageError as error:
+        raise PlacingError(error.message) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _give_name(target: Path, temporary: Path, sha256: str) -> Placed:
+    """Let a copy that is on the disk replace its claim, once what is read back is what was written."""
+    found = hash_content(temporary)
+    if found != sha256:
+        raise PlacingError("the copy read back differs from the image; is the disk failing?")
+    if not is_claim(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    mtime = temporary.stat().st_mtime_ns
+    temporary.replace(target)
+    sync_folder(target.parent)
+    return Placed(mtime, found)
 
 
 def _move_across(task: Task) -> Placed:
@@ -235,9 +267,17 @@ def _remove_placed(task: Task, placed: Placed | None) -> None:
         source = _lstat(task.source)
         if source is None or (source.st_dev, source.st_ino) != (status.st_dev, status.st_ino):
             raise PlacingError(f"{task.target} stays: {task.source} is gone or was replaced since")
-    elif not (is_claim(task.target) and placed is None) and not same_content(task.source, task.target):
-        raise PlacingError(f"{task.target} stays: it or {task.source} changed or went since")
+    elif not (is_claim(task.target) and placed is None) and not _is_copy(task):
+        raise PlacingError(f"{task.target} stays: it or {task.member or task.source} changed or went since")
     _remove(task.target)
+
+
+def _is_copy(task: Task) -> bool:
+    """Whether the target holds what the source, or the member of an archive or a store, still holds."""
+    if task.method is not Method.EXTRACT:
+        return same_content(task.source, task.target)
+    content = read_content(task.target)
+    return content is not None and content == read_content(task.member)
 
 
 def _move_back(task: Task, placed: Placed | None, *, tried: bool) -> None:

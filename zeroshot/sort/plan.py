@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..enums import Placement
-from ..images.sources.names import scheme_of, split_member
-from ..results import Failure, Record
-from .names import REVIEW, fold, numbered_file
+from ..errors import ImageError
+from ..images.sources.names import join_member, scheme_of, split_member
+from ..images.sources.opening import open_file
+from ..results import Failure, Prediction, Record
+from .names import REVIEW, fold, numbered_file, safe_file_name
 
 _CHUNK = 1 << 20
 
@@ -25,13 +27,14 @@ class Step:
 
     Attributes:
         path: As the user gave it.
-        source: Where the image is, absolute.
+        source: Where the image is, absolute; of a member its archive, if that is a file, else the target's folder.
         target: Where it goes; nothing stood there when the plan was made.
         placement: How.
-        size: Bytes of the image when the plan was made.
+        size: Bytes of the source when the plan was made; 0 where it is no file.
         mtime_ns: When it was last changed.
         label: Its label; None for `_review`.
         probability: Of the best label.
+        member: What an image in an archive or a store is opened by; empty for a file.
     """
 
     path: str
@@ -42,6 +45,7 @@ class Step:
     mtime_ns: int
     label: str | None
     probability: float
+    member: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,15 @@ def make_plan(
     """
     shelves: dict[Path, _Shelf] = {}
     sources: set[Path] = set()
+    members: set[str] = set()
     for record in records:
         if isinstance(record, Failure):
             yield Stay(record.path, f"cannot be read: {record.error}", failed=True)
             continue
-        if split_member(record.path) or scheme_of(record.path):
-            yield Stay(record.path, "is no file of its own: it lies in an archive or a store", failed=True)
+        if lies_in_container(record.path):
+            folder = into / (REVIEW if record.label is None else folders[record.label])
+            shelf = shelves.get(folder) or shelves.setdefault(folder, _Shelf(folder))
+            yield _plan_copy(record, shelf, placement, members)
             continue
         if placement is Placement.MOVE and record.path in outside:
             reason = "lies outside the input: a link leads there (name that folder itself, or leave out --move)"
@@ -119,14 +126,49 @@ def make_plan(
             yield Stay(record.path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)
             continue
         if target is None:
-            repeats = holder.parent != folder
-            reason = f"{holder}, of the same name and content, goes there" if repeats else f"is in {folder} already"
-            yield Stay(record.path, reason, failed=False, repeats=repeats)
+            yield shelf.stay(record.path, holder)
             continue
         sources.add(source)
         yield Step(
             record.path, source, target, placement, status.st_size, status.st_mtime_ns, record.label, record.probability
         )
+
+
+def lies_in_container(path: str) -> bool:
+    """Whether an image is no file of its own, but a member of an archive or an object of a store."""
+    return bool(split_member(path) or scheme_of(path))
+
+
+def _plan_copy(record: Prediction, shelf: _Shelf, placement: Placement, members: set[str]) -> Step | Stay:
+    """Plan to copy an image out of an archive or a store.
+
+    Args:
+        record: Of the image.
+        shelf: Where it goes.
+        placement: As asked; nothing is moved out of there.
+        members: Those that are planned already.
+    """
+    path = record.path
+    if placement is Placement.MOVE:
+        reason = "lies in an archive or a store, which nothing is moved out of (--copy copies it)"
+        return Stay(path, reason, failed=True)
+    archive, member = split_member(path) or ("", path)
+    try:
+        source, opened = shelf.folder, path
+        size = mtime_ns = 0
+        if archive and not scheme_of(archive):
+            source = locate(archive).resolve(strict=True)
+            status = source.stat()
+            size, mtime_ns, opened = status.st_size, status.st_mtime_ns, join_member(str(source), member)
+        if opened in members:
+            return Stay(path, "is the same image as an input before it", failed=False)
+        target, holder = shelf.find_place(opened, safe_file_name(member))
+    except (OSError, RuntimeError) as error:
+        return Stay(path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)
+    if target is None:
+        return shelf.stay(path, holder)
+    members.add(opened)
+    return Step(path, source, target, Placement.COPY, size, mtime_ns, record.label, record.probability, opened)
 
 
 def locate(path: str) -> Path:
@@ -139,24 +181,48 @@ class _Shelf:
     """The names of one target folder: those that exist and those that are planned."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         try:
             names = [entry.name for entry in os.scandir(folder)]
         except (FileNotFoundError, NotADirectoryError):
             names = []
         # Where the content of each name is: beside it, or still at its source.
-        self._holders = {fold(name): folder / name for name in names}
+        self._holders: dict[str, Path | str] = {fold(name): folder / name for name in names}
 
-    def find_place(self, source: Path, name: str) -> tuple[Path | None, Path]:
-        """Return a free place for an image, None where its content has its name already, and where that content is."""
+    def find_place(self, source: Path | str, name: str) -> tuple[Path | None, Path | str]:
+        """Return a free place for an image, None where its content has its name already, and where that content is.
+
+        Args:
+            source: Where it is, or what it is opened by in an archive or a store.
+            name: What it is to be called.
+        """
         for candidate in numbered_file(name):
             holder = self._holders.get(fold(candidate))
             if holder is None:
                 self._holders[fold(candidate)] = source
-                return self._folder / candidate, source
-            if same_content(source, holder):
+                return self.folder / candidate, source
+            if isinstance(source, Path) and isinstance(holder, Path):
+                same = same_content(source, holder)
+            else:
+                same = (found := read_content(source)) is not None and found == read_content(holder)
+            if same:
                 return None, holder
         raise AssertionError("numbers do not end")
+
+    def stay(self, path: str, holder: Path | str) -> Stay:
+        """Say that an image's content has its name already, there or as another input."""
+        repeats = isinstance(holder, str) or holder.parent != self.folder
+        reason = f"{holder}, of the same name and content, goes there" if repeats else f"is in {self.folder} already"
+        return Stay(path, reason, failed=False, repeats=repeats)
+
+
+def read_content(source: Path | str) -> bytes | None:
+    """Return the content of a file, or of an image in an archive or a store; None where it cannot be read."""
+    try:
+        with open_file(str(source)) as file:
+            return file.read()
+    except ImageError:
+        return None
 
 
 def same_content(first: Path, second: Path) -> bool:

@@ -53,7 +53,7 @@ def check_address(name: str) -> None:
     Raises:
         UsageError: It holds a password, or a signature in its query.
     """
-    if "://" not in name or not scheme_of(name):
+    if "://" not in name or not ("@" in name or "?" in name) or not scheme_of(name):
         return
     parts = urlsplit(name)
     if parts.username or parts.password or "@" in parts.netloc:
