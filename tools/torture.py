@@ -1,6 +1,6 @@
 """The long version of tests/faults/: minutes, one command, a table at the end.
 
-    python tools/torture.py [--sort 150] [--resume 150] [--cache 60] [--images 1] [--every-moment]
+    python tools/torture.py [--sort 150] [--resume 150] [--runs 60] [--cache 60] [--images 1] [--every-moment]
 
 Each number is how many seeded tries are made; ``--every-moment`` also kills sorting before, in and during the undo of
 every single call that changes the file system. Exits 1 if anything was lost.
@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from support.campaigns import CacheCampaign, ResumeCampaign, SortCampaign, Tally
+from support.campaigns import CacheCampaign, ResumeCampaign, RunCampaign, SortCampaign, Tally
 from support.corpus import open_all
 from support.fault_injection import Server
 
@@ -26,7 +26,7 @@ from support.fault_injection import Server
 def main() -> int:
     """Run every campaign, print what was tried and what was lost."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    for name, count in (("sort", 150), ("resume", 150), ("cache", 60), ("images", 1)):
+    for name, count in (("sort", 150), ("resume", 150), ("runs", 60), ("cache", 60), ("images", 1)):
         parser.add_argument(f"--{name}", type=int, default=count, help=f"tries (default {count})")
     parser.add_argument("--every-moment", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
@@ -47,6 +47,8 @@ def main() -> int:
                 _run("sort, undo: every moment", sorting.try_every_moment(), tally)
             tally = Tally()
             campaign("classify --resume", asked.resume, ResumeCampaign(server, base, tally).try_random, tally)
+            tally = Tally()
+            campaign("run work, merge", asked.runs, RunCampaign(server, base, tally).try_random, tally)
             tally = Tally()
             campaign("feature cache", asked.cache, CacheCampaign(server, base, tally, cache).try_random, tally)
         tally = Tally()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
@@ -338,6 +339,75 @@ class ResumeCampaign:
         zeros = bytes(generator.choice([0, 0, (len(content) - cut) // 2, len(content) - cut]))
         partial.write_bytes(content[:cut] + zeros)
         return f"torn at {cut} of {len(content)}, {len(zeros)} zeros"
+
+
+class RunCampaign:
+    """Stops the workers of a run again and again, and compares what is merged with one unbroken `classify --resume`.
+
+    Args:
+        server: Runs the commands.
+        base: A folder to work in.
+        tally: Where results go.
+        count: Images in it.
+    """
+
+    def __init__(self, server: Server, base: Path, tally: Tally, count: int = 60) -> None:
+        self._server, self._base, self._tally = server, base / "runs", tally
+        shutil.rmtree(self._base, ignore_errors=True)
+        make_many(self._base / "src", count)
+        # Shards of whole batches: the encoder's rows depend on their neighbours.
+        options = [self._base / "src", "--labels", LABELS, "--batch-size", "4"]
+        for parts in ("jsonl", "parquet") if importlib.util.find_spec("pyarrow") else ("jsonl",):
+            into = ["--into", self._base / parts, "--shard-size", "8", "--parts", parts, "--features"]
+            assert server.run(["run", "plan", *options, *into]).code == 0
+        whole = self._base / "whole.jsonl"
+        ended = server.run(["classify", *options, "--no-cache", "--output", whole, "--resume"])
+        assert ended.code == 3, ended.stderr
+        self._whole = whole.read_bytes()
+
+    def try_random(self, generator: random.Random) -> None:
+        """One seeded try: 1, 2 or 4 workers that share the shards or race for them, each stopped up to three times."""
+        planned = generator.choice(sorted(self._base.glob("*/plan.json"))).parent
+        run, target = self._base / "try", self._base / "merged.jsonl"
+        shutil.rmtree(run, ignore_errors=True)
+        target.unlink(missing_ok=True)
+        shutil.copytree(planned, run)
+        n = generator.choice([1, 2, 4])
+        races = n > 1 and generator.random() < 0.3
+        shares = [[] if races else ["--shard", f"{number}/{n}"] for number in range(1, n + 1)]
+        done = [f"{planned.name}, {n} workers{' that race' * races}"]
+        for _ in range(generator.randint(1, 3)):
+            faults = [self._fault(generator) for _ in shares]
+            work = [["run", "work", run, "--workers", "2", *share] for share in shares]
+            for ended, fault in zip(
+                self._server.run_together(list(zip(work, faults, strict=True))), faults, strict=True
+            ):
+                self._tally.note(ended, fault)
+                done.append(f"{fault} ({ended.code})")
+        for share in shares:
+            ended = self._server.run(["run", "work", run, *share])
+            self._tally.expect(ended.code in (0, 3), f"{ended}: {done}")
+        ended = self._server.run(["run", "merge", run, "--output", target])
+        self._tally.expect(ended.code == 3, f"{ended}: {done}")
+        found = target.read_bytes() if target.exists() else b""
+        records, expected = Counter(found.splitlines()), Counter(self._whole.splitlines())
+        self._tally.counts["records expected"] += expected.total()
+        self._tally.counts["records lost"] += (expected - records).total()
+        self._tally.counts["records twice"] += (records - expected).total()
+        self._tally.expect(found == self._whole, f"another file, {len(found)} bytes: {done}")
+        names = [path.name for path in (run / "parts").iterdir() if not path.name.endswith(".tmp")]
+        shards = len(list((run / "inputs").iterdir()))
+        self._tally.expect(
+            len(names) == shards * (2 if planned.name == "jsonl" else 1), f"parts {sorted(names)}: {done}"
+        )
+
+    @staticmethod
+    def _fault(generator: random.Random) -> Fault:
+        kind = generator.choice([*KINDS, "sleep"])
+        number = generator.choice(SIGNALS)
+        if kind == "sleep":
+            return Fault(kind="sleep", after_ms=generator.uniform(0, 400), signal=number)
+        return Fault(at=generator.randint(1, 60), kind=kind, signal=number)
 
 
 class CacheCampaign:

@@ -223,12 +223,13 @@ def _child(arguments: list[str], fault: Fault, cwd: str, folder: Path) -> None:
 def _app() -> Any:
     import typer
 
-    from zeroshot.cli import classify, sort, undo
+    from zeroshot.cli import classify, run, sort, undo
 
     app = typer.Typer(pretty_exceptions_enable=False)
     app.command("classify")(classify.classify)
     app.command("sort")(sort.sort)
     app.command("undo")(undo.undo)
+    app.add_typer(run.app, name="run")
     return app
 
 
@@ -278,6 +279,9 @@ def _import_all(folder: Path) -> None:
     labels = ["--labels", "red,blue", "--no-cache"]
     CliRunner().invoke(_app(), ["sort", str(folder), "--into", str(folder / "into"), "-n", *labels])
     CliRunner().invoke(_app(), ["classify", str(folder), "--output", str(folder / "out"), *labels])
+    CliRunner().invoke(_app(), ["run", "plan", str(folder), *labels[:-1], "--into", str(folder / "run")])
+    CliRunner().invoke(_app(), ["run", "work", str(folder / "run")])
+    CliRunner().invoke(_app(), ["run", "merge", str(folder / "run"), "--output", str(folder / "merged.jsonl")])
 
 
 def _serve() -> None:

@@ -32,6 +32,8 @@ def ray_cluster(cpus: int = 3) -> Iterator[dict[str, str]]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes its time
         "RAY_worker_register_timeout_seconds": "600",
+        "RAY_agent_register_timeout_ms": "300000",
+        "RAY_worker_niceness": "0",  # else 15 more than its parent
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
     }
