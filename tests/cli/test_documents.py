@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from support import ROOT
@@ -17,7 +20,7 @@ from zeroshot.cli import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
 OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}
-OTHERS |= {"--array", "--gres", "--requeue"}
+OTHERS |= {"--array", "--gres", "--requeue", "--generate", "--head", "--address", "--runs"}
 """Options of other programs and of tools/."""
 
 
@@ -130,3 +133,40 @@ def test_the_drawing_of_the_layout_is_the_layout(page: str) -> None:
         if entry.suffix in ("", ".py") and not entry.name.startswith("__")
     }
     assert sorted(drawn) == sorted(there)
+
+
+@pytest.fixture
+def scale_files(tmp_path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """The files to copy in docs/scale.md, and the environment of a shell whose ``zeroshot`` says how it was called."""
+    page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
+    slurm = re.search(r"(?ms)^```sh\n(#!.*?)^```$", page)
+    kubernetes = re.search(r"(?ms)^```yaml\n(.*?)^```$", page)
+    assert slurm and kubernetes
+    stand_in = tmp_path / "zeroshot"
+    stand_in.write_text('#!/bin/sh\necho "$@"\nexit "$CODE"\n')
+    stand_in.chmod(0o755)
+    return slurm[1], yaml.safe_load(kubernetes[1]), os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="they are for sh")
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (3, 0), (1, 1), (137, 1)])
+def test_files_for_array_jobs_name_each_share(
+    code: int, ends: int, scale_files: tuple[str, dict[str, Any], dict[str, str]]
+) -> None:
+    """The I-th task takes the I-th share, counted from 1; 3 counts as done, other codes do not."""
+    slurm, job, environment = scale_files
+    environment |= {"RUN": "s3://bucket/run", "CODE": str(code)}
+    ours = {"SLURM_ARRAY_TASK_ID": "64", "SLURM_ARRAY_TASK_COUNT": "64"}
+    assert not subprocess.run(["bash", "-n"], input=slurm, text=True).returncode
+    ended = subprocess.run(["sh", "-c", slurm], env=environment | ours, capture_output=True, text=True)
+    assert (ended.stdout, bool(ended.returncode)) == ("run work s3://bucket/run --shard 64/64\n", bool(ends))
+    spec = job["spec"]
+    assert (job["apiVersion"], job["kind"], spec["completionMode"]) == ("batch/v1", "Job", "Indexed")
+    container = spec["template"]["spec"]["containers"][0]
+    command = [*container["command"], *container["args"]]
+    for index in (0, spec["completions"] - 1):
+        ended = subprocess.run(
+            command, env=environment | {"JOB_COMPLETION_INDEX": str(index)}, capture_output=True, text=True
+        )
+        share = f"{index + 1}/{spec['completions']}"
+        assert (ended.stdout, bool(ended.returncode)) == (f"run work s3://bucket/run --shard {share}\n", bool(ends))
