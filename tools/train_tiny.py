@@ -45,7 +45,7 @@ from tiny_tower import (
     encode_by_length,
     text_parameters,
 )
-from tiny_vectors import read_clip_words
+from tiny_vectors import check_encoders, read_clip_words
 from tiny_wordnet import WordNet
 from tiny_words import HeldOut, Lexicon, LexiconBuilder, held_out_words, read_tables
 from torch import Tensor, nn
@@ -245,6 +245,7 @@ def train_joint(towers: Towers, schedule: Schedule) -> None:
 def main() -> None:
     options = parse_arguments()
     options.work.mkdir(parents=True, exist_ok=True)
+    check_encoders(options.work)
     torch.manual_seed(options.seed)
     torch.set_flush_denormal(True)  # answers of a thousand classes hold many, which are slow
     if options.threads:
