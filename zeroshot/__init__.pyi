@@ -11,11 +11,11 @@ from .evaluation.calibration_file import Calibration as Calibration
 from .evaluation.calibration_file import load_calibration as load_calibration
 from .evaluation.datasets import Dataset as Dataset
 from .evaluation.datasets import load_folder as load_folder
-from .evaluation.datasets import load_targets as load_targets
 from .evaluation.evaluate import EncodedDataset as EncodedDataset
 from .evaluation.evaluate import Evaluation as Evaluation
 from .evaluation.evaluate import encode_dataset as encode_dataset
 from .evaluation.holdout import halve as halve
+from .evaluation.tables import load_targets as load_targets
 from .features.cache import FeatureCache as FeatureCache
 from .features.inputs import encode_images as encode_images
 from .features.pipeline import Encoded as Encoded

@@ -294,9 +294,12 @@ class TestRefusal:
         [
             ({"format": "zeroshot-eval"}, "is not a calibration file"),
             ({"version": 2}, "has version 2"),
-            ({"temperature": 0}, "is damaged"),
+            ({"temperature": 0}, "is damaged: a temperature of 0"),
+            ({"temperature": "1.5"}, "is damaged: a value is of another kind"),
+            ({"temperature": True}, "is damaged: a value is of another kind"),
+            ({"temperature": 1e308}, r"is damaged: a temperature of 1e\+308"),
             ({"threshold": 3}, "is damaged"),
-            ({"fitted_for": {}}, "is damaged"),
+            ({"fitted_for": {}}, "is damaged: labels is missing"),
         ],
     )
     def test_not_a_calibration(self, written: Path, change: dict[str, Any], message: str) -> None:

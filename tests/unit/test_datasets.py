@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from zeroshot.errors import InputError, LabelError
-from zeroshot.evaluation import datasets
+from zeroshot.evaluation import datasets, label_names, tables
 from zeroshot.prompts.labels import Label
 
 
@@ -47,7 +47,7 @@ def test_folder_with_names(tmp_path: Path) -> None:
     kept = datasets.load_folder(root, names, all_labels=True)
     assert kept.labels.names == ("cat", "dog", "fox")
     assert kept.targets.tolist() == [0, 2]
-    with pytest.raises(LabelError, match="no name for the folder n3"):
+    with pytest.raises(LabelError, match="no name for 1 folder: n3"):
         datasets.load_folder(root, {"n1": Label("cat")})
 
 
@@ -87,7 +87,7 @@ def test_targets(tmp_path: Path) -> None:
     table.write_text(
         '\ufeffsplit,Label, path\nval,b_2,x.jpg\n\nval,a,/abs/y.jpg\r\nval,b_2,"odd,\n\u2028z.jpg"\n', "utf-8"
     )
-    found = datasets.load_targets(str(table))
+    found = tables.load_targets(str(table))
     assert found.paths == (str(tmp_path / "x.jpg"), "/abs/y.jpg", str(tmp_path / "odd,\n\u2028z.jpg"))
     assert found.labels.names == ("a", "b 2")
     assert found.keys == ("a", "b_2")
@@ -104,22 +104,74 @@ def test_targets(tmp_path: Path) -> None:
         ("path,label\n,cat\n", "line 2: no path or no label"),
         ("path,label\nx.jpg, \n", "line 2: no path or no label"),
         (f'path,label\n"{"x" * 200_000}",cat\n', "line 2: field larger"),
+        ("path,label\nx.jpg,cat\n./x.jpg,dog\n", "line 3: ./x.jpg is 'dog' here and 'cat' before"),
+        ("filename,class\nx.jpg,cat\n", "but 'filename', 'class'"),
+        ('{"path": "x.jpg", "label": "cat"}\n', "is JSON, not a table"),
+        ("p\0a\0t\0h\0,\0l\0", "is UTF-16"),
     ],
 )
 def test_targets_refused(tmp_path: Path, text: str, what: str) -> None:
     """Each mistake in a table is one line with its line's number."""
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError) as caught:
-        datasets.load_targets(str(tmp_path / "t.csv"))
+        tables.load_targets(str(tmp_path / "t.csv"))
     assert what in caught.value.message
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_targets_of_a_spreadsheet(tmp_path: Path, mark: str) -> None:
+    """Semicolons and tabs separate columns too; blank lines and blanks around a path are nothing."""
+    table = tmp_path / "t.csv"
+    table.write_text(f"label{mark}path\ncat{mark}x.jpg \n \ncat,dog{mark}y.jpg\n")
+    found = tables.load_targets(str(table))
+    assert found.paths == (str(tmp_path / "x.jpg"), str(tmp_path / "y.jpg"))
+    assert found.keys == ("cat", "cat,dog")
+
+
+def test_an_image_named_again_counts_once(tmp_path: Path) -> None:
+    """Two lines of one image would narrow the interval; it is said."""
+    (tmp_path / "t.csv").write_text("path,label\nx.jpg,cat\n./x.jpg,cat\ny.jpg,dog\n")
+    found = tables.load_targets(str(tmp_path / "t.csv"))
+    assert found.targets.tolist() == [0, 1]
+    assert found.notes == (f"1 image named more than once, counted once: {tmp_path / 'x.jpg'}",)
+
+
+def test_folders_with_the_same_words_are_one_label(tmp_path: Path) -> None:
+    """A file that gives several folders one name unites them; ImageNet's two missiles stay two classes."""
+    root = tree(tmp_path / "root", "car/1.jpg", "dog/1.jpg", "ship/1.jpg", "ship/2.jpg")
+    (tmp_path / "names.yaml").write_text("car: vehicle\ndog: animal\nship: Vehicle\n")
+    found = datasets.load_folder(root, label_names.load_label_names(str(tmp_path / "names.yaml")))
+    assert (found.labels.names, found.keys) == (("vehicle", "animal"), ("car + ship", "dog"))
+    assert [Path(path).parent.name for path in found.paths] == ["car", "ship", "ship", "dog"]
+    assert found.targets.tolist() == [0, 0, 0, 1]
+    assert found.notes == ("several of them have the same words and count as one label: vehicle (car + ship)",)
+    (tmp_path / "t.csv").write_text("path,label\nx.jpg,ship\ny.jpg,car\n")
+    named = tables.load_targets(str(tmp_path / "t.csv"), label_names.load_label_names(str(tmp_path / "names.yaml")))
+    assert (named.keys, named.targets.tolist()) == (("car + ship",), [0, 0])
+    imagenet = label_names.load_label_names("imagenet")
+    names = [label.name for label in imagenet.values()]
+    alike = [synset for synset, label in imagenet.items() if names.count(label.name) > 1]
+    two = datasets.load_folder(tree(tmp_path / "in", *(f"{synset}/1.jpg" for synset in alike)), imagenet)
+    assert 0 < len(set(two.labels.names)) < len(two.keys) == len(alike)
+
+
+def test_a_link_to_another_label_adds_nothing(tmp_path: Path) -> None:
+    """Below a folder, links that lead to the whole or to another label's folder are not followed."""
+    root = tree(tmp_path / "root", "cat/1.jpg", "dog/1.jpg")
+    (tmp_path / "root" / "cat" / "all").symlink_to("..")
+    (tmp_path / "root" / "cat" / "friends").symlink_to("../dog")
+    assert [str(Path(path).relative_to(root)) for path in datasets.load_folder(root).paths] == [
+        "cat/1.jpg",
+        "dog/1.jpg",
+    ]
 
 
 def test_targets_with_names(tmp_path: Path) -> None:
     """A table's labels can be keys of names; an unknown one is named."""
     (tmp_path / "t.csv").write_text("path,label\nx.jpg,n1\n")
-    assert datasets.load_targets(str(tmp_path / "t.csv"), {"n1": Label("cat")}).labels.names == ("cat",)
-    with pytest.raises(LabelError, match="no name for the label n1"):
-        datasets.load_targets(str(tmp_path / "t.csv"), {"n2": Label("cat")})
+    assert tables.load_targets(str(tmp_path / "t.csv"), {"n1": Label("cat")}).labels.names == ("cat",)
+    with pytest.raises(LabelError, match="no name for 1 label: n1"):
+        tables.load_targets(str(tmp_path / "t.csv"), {"n2": Label("cat")})
 
 
 @pytest.mark.parametrize(
@@ -135,15 +187,18 @@ def test_targets_with_names(tmp_path: Path) -> None:
 def test_label_name_lines(tmp_path: Path, line: str, key: str, name: str) -> None:
     """A tab separates a folder from its words; without one, the earlier of comma and space does."""
     (tmp_path / "n.txt").write_text(f"# names\n\n{line}\n")
-    assert datasets.load_label_names(str(tmp_path / "n.txt")) == {key: Label(name)}
+    assert label_names.load_label_names(str(tmp_path / "n.txt")) == {key: Label(name)}
 
 
 def test_label_names(tmp_path: Path, open_clip: ModuleType) -> None:
     """YAML and JSON map folders to a name or to a name with aliases; ``imagenet`` is open_clip's list by synset."""
     for name in ("n.yaml", "n.json"):
         (tmp_path / name).write_text('{"n1": "cat", "n2": ["dog", "hound"]}')
-        assert datasets.load_label_names(str(tmp_path / name)) == {"n1": Label("cat"), "n2": Label("dog", ("hound",))}
-    found = datasets.load_label_names("imagenet")
+        assert label_names.load_label_names(str(tmp_path / name)) == {
+            "n1": Label("cat"),
+            "n2": Label("dog", ("hound",)),
+        }
+    found = label_names.load_label_names("imagenet")
     assert tuple(label.name for label in found.values()) == tuple(open_clip.IMAGENET_CLASSNAMES)
 
 
@@ -163,7 +218,7 @@ def test_label_names_refused(tmp_path: Path, name: str, text: str, what: str) ->
     """Each mistake in a file of names is one line that says where."""
     (tmp_path / name).write_text(text)
     with pytest.raises(LabelError) as caught:
-        datasets.load_label_names(str(tmp_path / name))
+        label_names.load_label_names(str(tmp_path / name))
     assert what in caught.value.message
 
 

@@ -11,7 +11,7 @@ from support.fakes import FakeEncoder
 from zeroshot.classifier import build_classifier
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, LabelError, OutputError
-from zeroshot.evaluation.datasets import load_targets
+from zeroshot.evaluation.tables import load_targets
 from zeroshot.explore.best_answers import Columns, score
 from zeroshot.explore.corrections import HEADER, Corrections, Said
 from zeroshot.explore.label_text import read_label_text, to_option, to_yaml

@@ -294,7 +294,7 @@ class TestMatchLabels:
         assert matched.targets.tolist() == [1, 0]
         assert matched.keys == ("Dog", "House_Cat", "sky")
         assert matched.labels == wanted
-        assert matched.notes == ("no images for label: sky",)
+        assert matched.notes == ("no images for 1 label: sky",)
 
     def test_refused(self) -> None:
         """A folder that matches nothing is named, with the nearest label; so is one of a background label."""
@@ -514,7 +514,7 @@ class TestRefusal:
         assert "was learned for other labels" in result.stderr
         images("fewer/orange/1.png", (230, 120, 0))
         fewer = run("eval", tmp_path / "fewer", "--learned", written)
-        assert (fewer.exit_code, "no images for label: violet" in fewer.stderr) == (0, True)
+        assert (fewer.exit_code, "no images for 1 label: violet" in fewer.stderr) == (0, True)
 
     @pytest.mark.parametrize(
         "change, message",

@@ -16,7 +16,7 @@ from support.fixtures import SaveImage
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, UsageError
 from zeroshot.evaluation import multi_label as measuring
-from zeroshot.evaluation.datasets import load_several_targets, split_labels
+from zeroshot.evaluation.tables import load_several_targets, split_labels
 from zeroshot.multi_label import NEUTRAL, build_judge
 from zeroshot.output.render.records import join_labels
 from zeroshot.prompts.labels import Label, LabelSet, parse_labels

@@ -149,14 +149,9 @@ class LabelledOptions:
             )
         if self.all_labels and not self.label_names:
             raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
-        from ..evaluation.datasets import (
-            as_several,
-            group_by_folder,
-            load_folder,
-            load_label_names,
-            load_several_targets,
-            load_targets,
-        )
+        from ..evaluation.datasets import as_several, group_by_folder, load_folder
+        from ..evaluation.label_names import load_label_names
+        from ..evaluation.tables import load_several_targets, load_targets
         from ..evaluation.webdataset import is_webdataset, open_webdataset
 
         if self.folder is not None and is_webdataset(self.folder):

@@ -15,7 +15,7 @@ from ..encoder import EncoderSpec
 from ..errors import InputError
 from ..results import Manifest
 from ..scoring import Classifier
-from .calibrate import Fit, cool
+from .calibrate import MAX_TEMPERATURE, MIN_TEMPERATURE, Fit, cool
 from .identity import Identity, describe_difference, identify
 
 CALIBRATION_FORMAT = "zeroshot-calibration"
@@ -96,6 +96,12 @@ def read_document(path: str | Path, form: str, version: int, command: str) -> di
     return document
 
 
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError
+    return float(value)
+
+
 def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier) -> Calibration:
     """Read a calibration file for a model, template set and label list.
 
@@ -113,12 +119,16 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
         fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})
         threshold = document["threshold"]
         calibration = Calibration(
-            float(document["temperature"]), None if threshold is None else float(threshold), str(path)
+            _number(document["temperature"]), None if threshold is None else _number(threshold), str(path)
         )
-        if not 0 < calibration.temperature < float("inf") or not 0 <= (calibration.threshold or 0.0) <= 1:
-            raise ValueError("a number out of range")
+        if not 0.99 * MIN_TEMPERATURE < calibration.temperature < 1.01 * MAX_TEMPERATURE:
+            raise ValueError(f"a temperature of {calibration.temperature:g}")
+        if not 0 <= (calibration.threshold or 0.0) <= 1:
+            raise ValueError(f"a threshold of {threshold:g}")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}", "run `zeroshot calibrate` again") from error
+        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
+        what = "a value is of another kind" if isinstance(error, TypeError) else what
+        raise InputError(f"{path} is damaged: {what}", "run `zeroshot calibrate` again") from error
     if difference := describe_difference(fitted, identify(spec, classifier)):
         raise InputError(
             f"{path} was fitted for {difference}", "run `zeroshot calibrate` for this run's model, prompts and labels"

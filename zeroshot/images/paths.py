@@ -204,7 +204,22 @@ def _holds_image(folder: str) -> bool:
         return False
 
 
-def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = False) -> Iterator[str]:
+def identify_folder(folder: str) -> tuple[int, int]:
+    """Return what tells a folder from every other, whatever it is called; zeros where it cannot be looked up."""
+    try:
+        here = os.stat(folder)  # noqa: PTH116 - Path would make an empty path the current folder
+    except OSError:
+        return 0, 0
+    return here.st_dev, here.st_ino
+
+
+def walk(
+    folder: str,
+    skipped: Counter[str] | None = None,
+    *,
+    archives: bool = False,
+    closed: frozenset[tuple[int, int]] = frozenset(),
+) -> Iterator[str]:
     """Yield the images below a folder: files of one folder first, then its subfolders, in natural order.
 
     Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
@@ -215,9 +230,10 @@ def walk(folder: str, skipped: Counter[str] | None = None, *, archives: bool = F
         skipped: Counts, by ending, the files that are images or videos but not of a kind that is read, archives that
             stay closed, and images without an ending.
         archives: Yield archives too, each as one entry.
+        closed: Folders that are not entered, as `identify_folder` tells them.
     """
     suffixes = SUFFIXES | readable_suffixes() | (frozenset(ARCHIVE_SUFFIXES) if archives else frozenset())
-    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, frozenset())]
+    waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, closed)]
     while waiting:
         current, ancestors = waiting.pop()
         try:
