@@ -230,7 +230,7 @@ class TestCommands:
         assert found["metrics"]["threshold"] == found["manifest"]["options"]["calibration"]["threshold"]
         assert [sorted(one["targets"]) for one in found["predictions"][:4]] == [[], ["red"], ["blue"], ["blue", "red"]]
         text = run(*asked, "table").stdout
-        assert "mean average precision  100.0%" in text
+        assert "mean average precision   100.0%" in text
 
     def test_folder(self, table: Path, images: SaveImage, tmp_path: Path) -> None:
         """A folder of one label an image is measured too."""
