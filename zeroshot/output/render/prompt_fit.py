@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from ...evaluation.prompt_fit import SetScore
 from ...messages import printable
 from .evaluation import percent
+
+
+_COLUMNS = 79
 
 
 def to_text(scores: Sequence[SetScore], n_images: int, n_labels: int) -> str:
@@ -34,9 +38,10 @@ def _lines(scores: Sequence[SetScore], n_images: int, n_labels: int) -> Iterator
         f"  {means[2]:>7.3f}  (mean of {len(random)} draws)"
     )
     yield ""
-    yield "agreement: with the answer of most other sets; margin: between the two best labels; entropy: 0 is sure"
-    yield _verdict(sets, random)
-    yield "none of this is accuracy; with labelled images: eval DIR --prompts A --prompts B, or prompts tune DIR"
+    yield "agreement: with the answer of most other sets; margin: between the two best"
+    yield "labels; entropy: 0 is sure, 1 is all labels alike"
+    yield from wrap(_verdict(sets, random), _COLUMNS)
+    yield "none of this is accuracy, which needs labelled images: prompts tune DIR"
 
 
 def _verdict(sets: Sequence[SetScore], random: Sequence[SetScore]) -> str:
