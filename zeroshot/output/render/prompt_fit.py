@@ -9,7 +9,6 @@ from ...evaluation.prompt_fit import SetScore
 from ...messages import printable
 from .evaluation import percent
 
-
 _COLUMNS = 79
 
 
