@@ -357,7 +357,8 @@ class RunCampaign:
         make_many(self._base / "src", count)
         # Shards of whole batches: the encoder's rows depend on their neighbours.
         options = [self._base / "src", "--labels", LABELS, "--batch-size", "4"]
-        for parts in ("jsonl", "parquet") if importlib.util.find_spec("pyarrow") else ("jsonl",):
+        self._kinds = ("jsonl", "parquet") if importlib.util.find_spec("pyarrow") else ("jsonl",)
+        for parts in self._kinds:
             into = ["--into", self._base / parts, "--shard-size", "8", "--parts", parts, "--features"]
             assert server.run(["run", "plan", *options, *into]).code == 0
         whole = self._base / "whole.jsonl"
@@ -367,7 +368,7 @@ class RunCampaign:
 
     def try_random(self, generator: random.Random) -> None:
         """One seeded try: 1, 2 or 4 workers that share the shards or race for them, each stopped up to three times."""
-        planned = generator.choice(sorted(self._base.glob("*/plan.json"))).parent
+        planned = self._base / generator.choice(self._kinds)
         run, target = self._base / "try", self._base / "merged.jsonl"
         shutil.rmtree(run, ignore_errors=True)
         target.unlink(missing_ok=True)

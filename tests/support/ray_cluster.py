@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from support.object_store import need
 
-_START = """
-import os, sys
-import ray
-made = ray.init(
-    num_cpus=int(sys.argv[1]), num_gpus=0, object_store_memory=200 << 20, include_dashboard=False, _temp_dir=sys.argv[2]
+_PORTS = (
+    "port",
+    "metrics-export-port",
+    "runtime-env-agent-port",
+    "dashboard-agent-grpc-port",
+    "dashboard-agent-listen-port",
 )
-print(made.address_info["gcs_address"], flush=True)
-sys.stdin.read()
-"""
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens at."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 @contextmanager
@@ -37,21 +46,29 @@ def ray_cluster(cpus: int = 3) -> Iterator[dict[str, str]]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(16),
     }
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, str(cpus), folder],
-            stdin=subprocess.PIPE,
+            [
+                str(Path(sys.executable).with_name("ray")),
+                *("start", "--head", "--block", "--num-cpus", str(cpus), "--num-gpus", "0", "--temp-dir", folder),
+                *("--object-store-memory", str(200 << 20), "--include-dashboard", "false"),
+                *("--node-ip-address", "127.0.0.1"),
+                # Where they are not named, Ray waits for its agents to name them, and not long.
+                *(part for name, port in ports.items() for part in (f"--{name}", str(port))),
+            ],
             stdout=subprocess.PIPE,
             text=True,
             env=os.environ | environment,
         )
         assert process.stdout
         try:
-            address = process.stdout.readline().strip()
-            assert address, "Ray did not start"
-            yield environment | {"RAY_ADDRESS": address}
+            told = iter(process.stdout.readline, "")
+            assert any("Ray runtime started" in line for line in told), "Ray did not start"
+            yield environment | {"RAY_ADDRESS": f"127.0.0.1:{ports['port']}"}
         finally:
-            process.communicate()  # its end of input
+            process.terminate()
+            process.communicate()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
