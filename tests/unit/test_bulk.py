@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ from zeroshot.enums import Field, Format, Score
 from zeroshot.features import cache, lookup, pipeline
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, State
-from zeroshot.features.lookup import look_up
+from zeroshot.features.lookup import LookUp
 from zeroshot.features.pipeline import Block, Pipeline, encode_blocks
 from zeroshot.images.sources.blobs import Stamp
 from zeroshot.output.render.records import Layout, make_writer
@@ -163,13 +163,14 @@ def test_a_file_that_changes_after_it_was_looked_up_is_what_it_is_then(
     cached = Pipeline(4, 1, cache=store)
     path = str(images("a.png", "red"))
 
-    def change(*arguments: object, **more: object) -> lookup.Known:
-        known = look_up(*arguments, **more)  # type: ignore[arg-type]
-        images("a.png", "blue")
-        return known
+    class Changing(LookUp):
+        def __call__(self, paths: Sequence[str]) -> lookup.Known:
+            known = super().__call__(paths)
+            images("a.png", "blue")
+            return known
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "look_up", change)
+        patched.setattr(pipeline, "LookUp", Changing)
         (record,) = classify_paths(encoder, built(encoder), [path], pipeline=cached)
     assert record.label == "blue"
     (record,) = classify_paths(encoder, built(encoder), [path], pipeline=cached)
@@ -185,10 +186,10 @@ def test_the_same_content_under_two_names(images: SaveImage, store: FeatureCache
         list(encode_blocks(encoder, [path], cached))
     assert encoder.batches == [1]
     key = store.image_key(encoder.spec, cached.decode_options)
-    assert look_up(store, key, paths, DIM).found.tolist() == [True, True]
+    assert LookUp(store, key, DIM)(paths).found.tolist() == [True, True]
     with store.connection() as connection:
         connection.execute("DELETE FROM features")
-    assert look_up(store, key, paths, DIM).found.tolist() == [False, False]
+    assert LookUp(store, key, DIM)(paths).found.tolist() == [False, False]
 
 
 def test_many_find_what_one_finds(store: FeatureCache) -> None:

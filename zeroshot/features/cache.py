@@ -20,21 +20,24 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..encoder import EncoderSpec, Features
 from ..images.decode import DecodeOptions
 from ..system.folders import cache_folder
 from ..system.sizes import parse_size
+from . import listings
 from .database import Database, Warn
 from .decoder_fingerprint import measure, who_opens
 from .keys import FileState, State, image_key
+from .listings import Entry, Listing, Rows
 
 _SCHEMA = 2
 FILE_NAME = f"features-{_SCHEMA}.sqlite"
 """Each schema has a file of its own, so that two versions of this program can use one folder."""
 
 _OURS = re.compile(r"features-\d+\.sqlite(-wal|-shm|\.damaged-\d+)?")
-_FIXED_PAGES = 9
+_FIXED_PAGES = 13
 """What the file takes without any row: the schema, a page for each table and index, and a branch of each."""
 LIMIT_VARIABLE = "ZEROSHOT_CACHE_MAX_SIZE"
 """Environment variable that sets how much of the disk kept features may take, such as ``2GB``."""
@@ -53,10 +56,10 @@ CREATE TABLE IF NOT EXISTS measures (name BLOB PRIMARY KEY, value BLOB NOT NULL)
 _ASKED = 500
 """Files that are looked up by one statement."""
 _FIND_MANY = """
-SELECT path, size, modified, changed, inode, f.content, row, checksum, day
+SELECT path, size, modified, changed, inode, f.content, row, checksum, day, x.rowid
 FROM files AS f JOIN features AS x ON x.model = ? AND x.content = f.content WHERE path IN ({})
 """
-_NOTHING = (b"", b"", 0, 0)
+_NOTHING = (b"", b"", 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class FeatureCache(Database):
     """
 
     def __init__(self, path: Path | None = None, warn: Warn = lambda _: None) -> None:
-        super().__init__(path or cache_folder() / FILE_NAME, _SCHEMA, _TABLES, warn)
+        super().__init__(path or cache_folder() / FILE_NAME, _SCHEMA, _TABLES + listings.TABLES, warn)
         limit = os.environ.get(LIMIT_VARIABLE)
         self._limit = parse_size(limit, f"${LIMIT_VARIABLE}") if limit else None
 
@@ -130,11 +133,14 @@ class FeatureCache(Database):
             states: Of the files.
             dim: Length of a row.
 
+        Those that are found are noted, so that `listing` leads to them the next time.
+
         Returns:
             The places in `states` of those whose features are known, ascending; these, shape ``(n_found, dim)``.
         """
         places: list[int] = []
         rows: list[bytes] = []
+        entries: list[Entry] = []
         with self.guarded():
             connection = self.connection()
             aged: list[bytes] = []
@@ -146,19 +152,49 @@ class FeatureCache(Database):
                 # Values as they are compared: path, size, modified, changed, inode.
                 by_state = {row[:5]: row[5:] for row in found}
                 for place, state in enumerate(part, start):
-                    content, row, checksum, day = by_state.get(state, _NOTHING)
+                    content, row, checksum, day, number = by_state.get(state, _NOTHING)
                     if len(row) == 4 * dim and zlib.crc32(row, zlib.crc32(content)) == checksum:
                         places.append(place)
                         rows.append(row)
+                        entries.append(Entry(state, content, number))
                         if day != today:
                             aged.append(content)
-            if aged and self._writable:
-                with self.writing(connection):
-                    connection.executemany(
-                        "UPDATE features SET day = ? WHERE model = ? AND content = ?",
-                        [(today, model, content) for content in aged],
-                    )
+            self._note_use(connection, model, aged, entries)
         return places[: len(rows)], np.frombuffer(b"".join(rows), dtype="<f4").astype(np.float32).reshape(-1, dim)
+
+    def listing(self, model: bytes, folder: bytes) -> Listing | None:
+        """Return what is known of a folder's files, by the folder's absolute path with a slash at its end; or None."""
+        with self.guarded():
+            connection = self.connection()
+            found, newest = listings.load(connection, model, folder)
+            if found is not None and newest and self._writable:
+                with self.writing(connection):
+                    listings.put_in_order(connection, model, folder, found, newest)
+            return found
+        return None
+
+    def find_listed(self, model: bytes, listing: Listing, places: npt.NDArray[np.intp], dim: int) -> Rows:
+        """Return the rows of files of a listing, by their places in it."""
+        if len(places):
+            with self.guarded():
+                connection = self.connection()
+                numbers, contents = listing.rows[places], listing.contents[places]
+                rows = listings.find_rows(connection, model, numbers, contents, dim, _today())
+                self._note_use(connection, model, rows.aged, [])
+                return rows
+        return Rows(np.zeros(len(places), dtype=np.bool_), np.zeros((0, dim), dtype=np.float32), [])
+
+    def _note_use(
+        self, connection: sqlite3.Connection, model: bytes, aged: Sequence[bytes], entries: Sequence[Entry]
+    ) -> None:
+        """Note the day for rows that were last used on another, and files for their folders' listings."""
+        if (aged or entries) and self._writable:
+            with self.writing(connection):
+                connection.executemany(
+                    "UPDATE features SET day = ? WHERE model = ? AND content = ?",
+                    [(_today(), model, content) for content in aged],
+                )
+                listings.save(connection, model, entries)
 
     def add(
         self,
@@ -179,10 +215,12 @@ class FeatureCache(Database):
                     "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)",
                     [(model, content, row, zlib.crc32(content + row), _today()) for content, row in packed],
                 )
-                connection.executemany(
-                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)",
-                    [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files],
-                )
+                noted = [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files]
+                connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", noted)
+                if noted:
+                    numbers = listings.numbers_of(connection, model, [content for *_, content in noted])
+                    entries = [Entry(tuple(s), c, numbers[c]) for *s, c in noted if c in numbers]
+                    listings.save(connection, model, entries)
             self._keep_within_limit(connection)
 
     def measured(self, name: bytes, measure: Callable[[], bytes]) -> bytes:
@@ -253,6 +291,7 @@ class FeatureCache(Database):
                     removed += self._delete_beyond(connection, max_bytes - self._size_of_others())
                 connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)")
                 connection.execute("DELETE FROM models WHERE key NOT IN (SELECT model FROM features)")
+                connection.execute("DELETE FROM listings")  # VACUUM counts rows anew
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log keeps a second copy
         return removed
@@ -268,6 +307,7 @@ class FeatureCache(Database):
         if (pages - free) * size <= self._limit:
             return
         with self.writing(connection):
+            connection.execute("DELETE FROM listings")
             self._delete_beyond(connection, int(self._limit * _KEPT_SHARE))
         if pages * size > 2 * self._limit:
             with suppress(sqlite3.OperationalError):  # another process reads it, or the disk has no room for a copy

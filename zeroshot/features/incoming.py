@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable
 
 
@@ -18,9 +19,11 @@ class Incoming:
         self._source = paths
         self._most = most
         self._changed = threading.Condition()
-        self._paths: list[str] = []
+        self._paths: deque[str] = deque()  # put in and taken out without the lock, which only waiting needs
         self._ended = False
         self._error: BaseException | None = None
+        self._wanted = False  # somebody waits for a path
+        self._full = False  # the thread waits until some are taken
         threading.Thread(target=self._read, name="paths", daemon=True).start()
 
     def take(self, seconds: float | None = None) -> list[str]:
@@ -32,19 +35,23 @@ class Incoming:
         Raises:
             BaseException: What the source raised, once the paths before it were taken.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._paths or self._ended, seconds)
-            taken, self._paths = self._paths, []
-            self._changed.notify_all()
-            if not taken and self._error is not None:
-                raise self._error
-            return taken
+        if not self._paths:
+            with self._changed:
+                self._wanted = True
+                self._changed.wait_for(lambda: self._paths or self._ended, seconds)
+                self._wanted = False
+        taken = [self._paths.popleft() for _ in range(min(len(self._paths), self._most))]
+        if self._full:
+            with self._changed:
+                self._changed.notify_all()
+        if not taken and self._ended and not self._paths and self._error is not None:
+            raise self._error
+        return taken
 
     @property
     def ended(self) -> bool:
         """Whether all were taken."""
-        with self._changed:
-            return self._ended and not self._paths
+        return self._ended and not self._paths
 
     def stop(self) -> None:
         """Read no more."""
@@ -56,13 +63,16 @@ class Incoming:
         error: BaseException | None = None
         try:
             for path in self._source:
-                with self._changed:
-                    while len(self._paths) >= self._most and not self._ended:
-                        self._changed.wait()
-                    if self._ended:
-                        return
-                    self._paths.append(path)
-                    if len(self._paths) == 1:
+                if len(self._paths) >= self._most:
+                    with self._changed:
+                        self._full = True
+                        self._changed.wait_for(lambda: len(self._paths) < self._most or self._ended)
+                        self._full = False
+                if self._ended:
+                    return
+                self._paths.append(path)
+                if self._wanted:
+                    with self._changed:
                         self._changed.notify_all()
         except BaseException as raised:  # for whoever takes the paths, in that thread
             error = raised

@@ -34,7 +34,7 @@ from ..system.installed import available_cores
 from .ahead import Ahead, Run
 from .cache import FeatureCache
 from .keys import FileState
-from .lookup import look_up
+from .lookup import LookUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _begin_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline) ->
     size = pipeline.batch_size
     waiting: list[tuple[str, Prepared]] = []
     looks = cache is not None and pipeline.stored is None
-    find = partial(look_up, cache, key, dim=dim) if cache is not None and looks else None
+    find = LookUp(cache, key, dim) if cache is not None and looks else None
     read = partial(read_pixels, decode_options=how, how=encoder.spec.preprocessing)
     # A worker's file; its connection to the cache; the socket and pipe of its child, and what starting that takes.
     each = 1 + (0 if cache is None else 3) + (0 if pipeline.isolation is None else 4)

@@ -38,6 +38,8 @@ _SKIPPED_FOLDERS = frozenset(
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
 _NUMBER = re.compile(r"\d+")
+_SHAPE = {code: ("0" if chr(code).isdigit() else "a") for code in range(128) if chr(code) != "\n"}
+"""Leaves of a text where its digits stand."""
 _END = f"\0{chr(sys.maxunicode)}"
 """Stands between two texts in a key: behind any number, before any letter."""
 _RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}\.parquet", re.DOTALL)
@@ -51,6 +53,22 @@ def is_skipped(name: str) -> bool:
 def natural_key(name: str) -> tuple[str, str]:
     """Return a key for natural order: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
     return _NUMBER.sub(_number_key, name.casefold()), name
+
+
+def in_natural_order(names: Sequence[str]) -> Sequence[str]:
+    """Sort names as `natural_key` does.
+
+    Those whose numbers stand in the same places with the same widths are in natural order when they are in that of
+    text, which takes a tenth of the time.
+    """
+    text = "\n".join(names)
+    folded = text.casefold()
+    if not folded.isascii() or folded.count("\n") != len(names) - 1:
+        return sorted(names, key=natural_key)
+    shapes = folded.translate(_SHAPE).split("\n")
+    if shapes.count(shapes[0]) < len(shapes):
+        return sorted(names, key=natural_key)
+    return [name for _, name in sorted(zip(folded.split("\n"), names, strict=True))]
 
 
 def _number_key(found: re.Match[str]) -> str:
@@ -242,19 +260,23 @@ def walk(
             if identity in ancestors:
                 continue
             with os.scandir(current) as entries:
-                kept = [entry for entry in entries if not is_skipped(entry.name)]
-            kept.sort(key=lambda entry: natural_key(entry.name))
+                # `is_skipped` without a call for each of a million
+                kept = {
+                    name: entry
+                    for entry in entries
+                    if (name := entry.name)[0] != "." and name.casefold() not in _SKIPPED_FOLDERS
+                }
         except OSError:
             yield current
             continue
         folders: list[str] = []
-        for entry in kept:
-            name = entry.name
+        for name in in_natural_order(list(kept)):
+            entry = kept[name]
             if is_folder(entry):
                 folders.append(entry.path)
             elif name[name.rfind(".") :].lower() in suffixes:  # hidden names, which may be all ending, are left out
                 path = entry.path
-                if not is_run_part(path):
+                if not path.endswith(".parquet") or not is_run_part(path):
                     yield path
             elif skipped is not None and (kind := passed_over(name) or _overlooked(entry)):
                 skipped[kind] += 1
