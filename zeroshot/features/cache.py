@@ -167,7 +167,7 @@ class FeatureCache(Database):
         with self.guarded():
             connection = self.connection()
             found, newest = listings.load(connection, model, folder)
-            if found is not None and newest and self._writable:
+            if found is not None and newest and self._writable and not self._frozen:
                 with self.writing(connection):
                     listings.put_in_order(connection, model, folder, found, newest)
             return found
@@ -188,6 +188,7 @@ class FeatureCache(Database):
         self, connection: sqlite3.Connection, model: bytes, aged: Sequence[bytes], entries: Sequence[Entry]
     ) -> None:
         """Note the day for rows that were last used on another, and files for their folders' listings."""
+        entries = [] if self._frozen else entries  # a folder that cannot be written is no fault, and is not said
         if (aged or entries) and self._writable:
             with self.writing(connection):
                 connection.executemany(

@@ -210,16 +210,27 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
 
 
 def _holds_image(folder: str) -> bool:
-    """Whether an image is seen in a folder itself, without reading or sorting the whole of it."""
+    """Whether an image is seen below a folder, without reading or sorting the whole of it."""
     suffixes = (SUFFIXES | readable_suffixes()) - frozenset(ARCHIVE_SUFFIXES)
-    try:
-        with os.scandir(folder) as entries:
-            return any(
-                not is_skipped(entry.name) and Path(entry.name).suffix.lower() in suffixes and not is_folder(entry)
-                for entry in entries
-            )
-    except OSError:
-        return False
+    waiting, seen = [folder], set()
+    while waiting:
+        try:
+            current = waiting.pop()
+            here = os.stat(current)  # noqa: PTH116
+            if (here.st_dev, here.st_ino) in seen:
+                continue
+            seen.add((here.st_dev, here.st_ino))
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    if is_skipped(entry.name):
+                        continue
+                    if is_folder(entry):
+                        waiting.append(entry.path)
+                    elif Path(entry.name).suffix.lower() in suffixes:
+                        return True
+        except OSError:  # it becomes a failed record
+            return True
+    return False
 
 
 def identify_folder(folder: str) -> tuple[int, int]:
