@@ -32,6 +32,7 @@ _HERE = Path(__file__).resolve().parents[1]
 _PER_FOLDER = 100_000
 _BATCH = 32
 _DIM = 256
+_PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 # Before both sides: a batch that waited too long for a path is scored as it is, which moves last digits.
 _RUN = """
 import sys
@@ -82,7 +83,7 @@ def made_model(work: Path) -> Path:
         config["text_cfg"] |= {"layers": 1, "width": 64, "heads": 1}
         staging = work / "model-256.part"
         staging.mkdir()
-        (staging / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+        (staging / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": _PREPROCESS}))
         model = open_clip.CLIP(_DIM, config["vision_cfg"], config["text_cfg"])
         save_file(dict(model.state_dict()), staging / "open_clip_model.safetensors")
         staging.rename(folder)
@@ -187,7 +188,12 @@ def main() -> None:
                     flush=True,
                 )
             done = subprocess.run(
-                [sys.executable, "-c", _AT_HAND, str(images), str(model)], env=compiled(), capture_output=True, text=True, check=True, cwd=_HERE
+                [sys.executable, "-c", _AT_HAND, str(images), str(model)],
+                env=compiled(),
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=_HERE,
             )
             found, clock, processor = done.stdout.split()
             seconds = f"{float(clock):.2f} s by the clock, {float(processor):.2f} s of the processor"

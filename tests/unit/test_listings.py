@@ -151,9 +151,7 @@ def test_an_older_cache_that_cannot_be_written_is_read(
     assert looked_up(again, paths)[0] == [True] * 40
 
 
-def test_many_parts_are_put_in_order(
-    paths: list[str], store: FeatureCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_parts_are_put_in_order(paths: list[str], store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing of many small parts becomes one of few, with the same files; the newest note of a file counts."""
     monkeypatch.setattr(listings, "_MOST_PARTS", 2)
     monkeypatch.setattr(listings, "_PART", 16)

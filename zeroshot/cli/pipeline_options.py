@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..enums import Resampler
 from ..errors import UsageError
 from . import options
 
@@ -23,6 +24,7 @@ class ImageOptions:
     no_exif: options.NoExif = False
     max_pixels: options.MaxPixels = None
     draft: options.Draft = False
+    resize: options.Resize = Resampler.EXACT
     no_cache: options.NoCache = False
     batch_size: options.BatchSize = 32
     workers: options.Workers = None
@@ -37,22 +39,31 @@ class ImageOptions:
         """Return the pipeline, with the feature cache unless it is refused.
 
         Args:
-            as_stored: Leave images as stored, whatever was asked for.
+            as_stored: Leave images as stored, whatever was asked for, and resize them exactly.
+
+        Raises:
+            UsageError: What resizes is not installed, or not what a published protocol is measured with.
         """
         from ..features.cache import FeatureCache
         from ..features.pipeline import Pipeline
         from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, DecodeOptions
+        from ..images.fast_resize import version_of
         from ..images.isolate import DEFAULT_SECONDS, Isolation
         from ..system.installed import available_cores
         from ..system.memory import available_memory
         from .console import warn
 
+        if as_stored and self.resize is not Resampler.EXACT:
+            raise UsageError(
+                f"--resize {self.resize}: published protocols are measured with exact resizing", "leave out --resize"
+            )
+        version_of(self.resize)  # before the model is loaded
         count = self.workers or available_cores()
         # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
         memory = None if self.max_pixels or (free := available_memory()) is None else free // 2 // count
         most = self.max_pixels or DEFAULT_MAX_PIXELS
         decode_options = DecodeOptions(
-            exif=not (self.no_exif or as_stored), max_pixels=most, memory=memory, draft=self.draft
+            exif=not (self.no_exif or as_stored), max_pixels=most, memory=memory, draft=self.draft, resize=self.resize
         )
         limit = most * MOST_BYTES if memory is None else min(most * MOST_BYTES, memory)
         return Pipeline(
@@ -67,5 +78,9 @@ class ImageOptions:
         """Return what a manifest says about the way images were opened."""
         chosen: dict[str, Any] = {"exif": pipeline.decode_options.exif}
         chosen |= {"draft": True} if self.draft else {}
+        if self.resize is not Resampler.EXACT:
+            from ..images.fast_resize import version_of
+
+            chosen["resize"] = f"{self.resize} {version_of(self.resize)}"
         chosen |= {"max_pixels": self.max_pixels} if self.max_pixels else {}
         return chosen

@@ -216,12 +216,13 @@ class FeatureCache(Database):
                     "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)",
                     [(model, content, row, zlib.crc32(content + row), _today()) for content, row in packed],
                 )
-                noted = [(s.path, s.size, s.modified, s.changed, s.inode, content) for s, content in files]
-                connection.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", noted)
-                if noted:
-                    numbers = listings.numbers_of(connection, model, [content for *_, content in noted])
-                    entries = [Entry(tuple(s), c, numbers[c]) for *s, c in noted if c in numbers]
-                    listings.save(connection, model, entries)
+                noted = [((s.path, s.size, s.modified, s.changed, s.inode), content) for s, content in files]
+                connection.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", [(*state, c) for state, c in noted]
+                )
+                numbers = listings.numbers_of(connection, model, [content for _, content in noted])
+                entries = [Entry(state, c, numbers[c]) for state, c in noted if c in numbers]
+                listings.save(connection, model, entries)
             self._keep_within_limit(connection)
 
     def measured(self, name: bytes, measure: Callable[[], bytes]) -> bytes:

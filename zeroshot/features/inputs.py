@@ -92,9 +92,11 @@ def encode_images(
 def _encode_in_memory(
     encoder: Encoder, named: Iterator[tuple[str, Any]], pipeline: Pipeline
 ) -> Iterator[list[Encoded]]:
+    how = pipeline.decode_options
+
     def prepare(image: bytes | Image.Image) -> Pixels | str:
         try:
-            return fit(_decode(image, pipeline.decode_options), encoder.spec.preprocessing)
+            return fit(_decode(image, how), encoder.spec.preprocessing, how.resize)
         except ImageError as error:
             return error.message
 

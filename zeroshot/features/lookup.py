@@ -121,11 +121,11 @@ def _by_folder(paths: Sequence[str]) -> Iterator[tuple[str | None, list[str]]]:
         yield None, list(paths)
         return
     # All texts between the first and the last in alphabetical order begin as those two do.
-    common = os.path.commonprefix([min(paths), max(paths)])
-    parent = common[: common.rfind("/") + 1]
+    first, last = min(paths), max(paths)
+    parent = first[: first.rfind("/") + 1]
     names = [path[len(parent) :] for path in paths]
     together = parent + "".join(names)
-    if ":" not in together and "/" not in together[len(parent) :]:
+    if last.startswith(parent) and ":" not in together and "/" not in together[len(parent) :]:
         yield parent, names
         return
     for parent_or_none, stretch in groupby(paths, _parent_of):

@@ -202,7 +202,7 @@ def _items(run: Run, start: int, end: int) -> Iterator[tuple[str, Prepared]]:
 
 def read_pixels(file: IO[bytes], decode_options: DecodeOptions, how: Preprocessing) -> Pixels:
     """Decode and resize an open file; a function of the module, so that it can be pickled for another process."""
-    return fit(decode(file, decode_options, max(how.size)), how)
+    return fit(decode(file, decode_options, max(how.size)), how, decode_options.resize)
 
 
 def _load(path: str, encoder: Encoder, pipeline: Pipeline, key: bytes, read: Callable[[IO[bytes]], Pixels]) -> Prepared:

@@ -11,6 +11,7 @@ from typing import IO
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from ..enums import Resampler
 from ..errors import ImageError, ZeroshotError
 from ..system.descriptors import check_descriptors
 from .camera import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
@@ -67,12 +68,14 @@ class DecodeOptions:
         max_pixels: Images with more pixels are refused before they are decoded.
         memory: Bytes that one image may take; those that would take more are refused too. None: as much as it takes.
         draft: Decode large JPEGs at a part of their size, see `_draft`.
+        resize: What brings them to the model's size afterwards.
     """
 
     exif: bool = True
     max_pixels: int = DEFAULT_MAX_PIXELS
     memory: int | None = None
     draft: bool = False
+    resize: Resampler = Resampler.EXACT
 
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ..encoder import Interpolation, Pixels, Preprocessing, ResizeMode
+from ..enums import Resampler
 
 _FILTERS = {
     Interpolation.BICUBIC: Image.Resampling.BICUBIC,
@@ -29,8 +30,13 @@ grey level, except where Pillow picks another order of its two passes and the fi
 """
 
 
-def fit(image: Image.Image, how: Preprocessing) -> Pixels:
+def fit(image: Image.Image, how: Preprocessing, resampler: Resampler = Resampler.EXACT) -> Pixels:
     """Resize, crop or pad an RGB image to the model's rectangle.
+
+    Args:
+        image: To resize.
+        how: The model's rectangle, filter and way.
+        resampler: What resizes; images that become far larger than the rectangle are Pillow's in any case.
 
     Returns:
         Shape ``(height, width, 3)``, values in [0, 255].
@@ -38,7 +44,7 @@ def fit(image: Image.Image, how: Preprocessing) -> Pixels:
     height, width = how.size
     resampling = _FILTERS[how.interpolation]
     if how.resize_mode is ResizeMode.SQUASH:
-        resized = image.resize((width, height), resampling)
+        resized = _resize(image, (width, height), resampling, resampler)
         return np.asarray(resized, dtype=np.uint8)
     if how.resize_mode is ResizeMode.LONGEST:
         ratio = max(image.height / height, image.width / width)
@@ -50,7 +56,19 @@ def fit(image: Image.Image, how: Preprocessing) -> Pixels:
         resampling = Image.Resampling.BICUBIC
         ratio = min(image.height / height, image.width / width)
         target = (round(image.width / ratio), round(image.height / ratio))
+    if target[0] * target[1] <= MAX_RESIZED_PIXELS and target != image.size:
+        image = _resize(image, target, resampling, resampler)
     return _resize_and_crop(image, target, how, resampling)
+
+
+def _resize(
+    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling, resampler: Resampler
+) -> Image.Image:
+    if resampler is Resampler.EXACT:
+        return image.resize(size, resampling)
+    from .fast_resize import resize_fast
+
+    return resize_fast(image, size, resampling)
 
 
 def _shortest_edge(size: tuple[int, int], edge: int) -> tuple[int, int]:
@@ -64,7 +82,7 @@ def _shortest_edge(size: tuple[int, int], edge: int) -> tuple[int, int]:
 def _resize_and_crop(
     image: Image.Image, target: tuple[int, int], how: Preprocessing, resampling: Image.Resampling
 ) -> Pixels:
-    """Resize to ``target`` (width, height), then pad and cut the middle."""
+    """Resize to ``target`` (width, height) unless it was, then pad and cut the middle."""
     height, width = how.size
     pad_x, pad_y = max(0, width - target[0]), max(0, height - target[1])
     left = round((target[0] + pad_x - width) / 2.0)
@@ -77,7 +95,7 @@ def _resize_and_crop(
         resized = near.resize((across.length, down.length), resampling, box)
         left = top = 0
     else:
-        resized = image.resize(target, resampling) if target != image.size else image
+        resized = image
     if pad_x or pad_y:
         canvas = Image.new("RGB", (resized.width + pad_x, resized.height + pad_y), (how.fill_color,) * 3)
         canvas.paste(resized, (pad_x // 2, pad_y // 2))
