@@ -1,9 +1,8 @@
-"""Looking again at what is cached: made-up features of 256 numbers, top 5 of 10 labels, whole process.
+"""Looking again at what is cached: made-up features in place of the built-in model's, top 5 of 10 labels, whole process.
 
     python benchmarks/again.py --work FOLDER --counts 10000,100000 [--against CHECKOUT]
 
-Images are files of a few bytes, which nothing decodes: the cache has their features, of a model with random weights
-that is made and exported once. With `--against`, another
+Images are files of a few bytes, which nothing decodes: the cache has their features. With `--against`, another
 checkout (`git worktree add`) takes turns with this one over the same cache, and both must write the same bytes.
 Seconds are given by the clock and of the processor, which other work on the machine lengthens less; memory is the most
 that is anonymous: what the kernel cannot take back.
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -26,13 +24,11 @@ from pathlib import Path
 
 import numpy as np
 from material import LABELS
-from measure import command, compiled
+from measure import compiled
 
 _HERE = Path(__file__).resolve().parents[1]
 _PER_FOLDER = 100_000
 _BATCH = 32
-_DIM = 256
-_PREPROCESS = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
 # Before both sides: a batch that waited too long for a path is scored as it is, which moves last digits.
 _RUN = """
 import sys
@@ -54,7 +50,7 @@ from zeroshot import load_encoder
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline, encode_blocks
 from zeroshot.images.paths import walk
-encoder, pipeline = load_encoder(sys.argv[2]), Pipeline(cache=FeatureCache())
+encoder, pipeline = load_encoder("tiny"), Pipeline(cache=FeatureCache())
 begin, processor = time.perf_counter(), time.process_time()
 count = sum(len(block.features) for block in encode_blocks(encoder, walk(sys.argv[1]), pipeline))
 print(count, time.perf_counter() - begin, time.process_time() - processor)
@@ -70,28 +66,7 @@ class Taken:
     memory: int
 
 
-def made_model(work: Path) -> Path:
-    """Return an open_clip folder of a small model with random weights and features of 256 numbers, exported."""
-    folder = work / "model-256"
-    if not folder.exists():
-        import open_clip
-        from safetensors.torch import save_file
-
-        config = open_clip.get_model_config("ViT-B-32")
-        config["embed_dim"] = _DIM
-        config["vision_cfg"] |= {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
-        config["text_cfg"] |= {"layers": 1, "width": 64, "heads": 1}
-        staging = work / "model-256.part"
-        staging.mkdir()
-        (staging / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": _PREPROCESS}))
-        model = open_clip.CLIP(_DIM, config["vision_cfg"], config["text_cfg"])
-        save_file(dict(model.state_dict()), staging / "open_clip_model.safetensors")
-        staging.rename(folder)
-    command(sys.executable, "-m", "zeroshot", "models", "pull", folder)
-    return folder
-
-
-def made_up(work: Path, count: int, model: Path) -> Path:
+def made_up(work: Path, count: int) -> Path:
     """Return a folder of so many files whose features are cached, made where it is missing."""
     from zeroshot import load_encoder
     from zeroshot.features.cache import FeatureCache
@@ -100,9 +75,10 @@ def made_up(work: Path, count: int, model: Path) -> Path:
     from zeroshot.images.sources.blobs import Stamp
 
     images = work / f"images-{count}"
+    os.environ["ZEROSHOT_CACHE"] = str(work / f"cache-{count}")
     if images.exists():
         return images
-    spec = load_encoder(str(model)).spec
+    spec = load_encoder("tiny").spec
     store = FeatureCache(warn=sys.exit)
     key = store.image_key(spec, DecodeOptions())
     generator = np.random.default_rng(0)
@@ -124,9 +100,9 @@ def made_up(work: Path, count: int, model: Path) -> Path:
     return images
 
 
-def run(checkout: Path, images: Path, model: Path, output: Path) -> Taken:
+def run(checkout: Path, images: Path, output: Path) -> Taken:
     """Classify a folder with a checkout's code, and measure it."""
-    words = [sys.executable, "-c", _RUN, "classify", str(images), "--labels", LABELS, "--model", str(model)]
+    words = [sys.executable, "-c", _RUN, "classify", str(images), "--labels", LABELS, "--model", "tiny"]
     begin, before = time.perf_counter(), os.times()
     with output.open("wb") as stream:
         # The folder that it runs in is the first that `python -c` imports from.
@@ -151,18 +127,26 @@ def _anonymous(pid: int) -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
 
 
-def sides(images: Path, model: Path, work: Path, against: Path | None, rounds: int) -> Iterator[tuple[str, Taken]]:
+def sides(images: Path, work: Path, against: Path | None, rounds: int) -> Iterator[tuple[str, Taken]]:
     """Yield each side's quickest run, of several in turns; both must write the same bytes."""
     checkouts = {"before": against, "now": _HERE} if against else {"now": _HERE}
     found: dict[str, list[Taken]] = {name: [] for name in checkouts}
     for _ in range(rounds):
         for name, checkout in checkouts.items():
-            found[name].append(run(checkout, images, model, work / f"{name}.jsonl"))
+            found[name].append(run(checkout, images, work / f"{name}.jsonl"))
     outputs = {(work / f"{name}.jsonl").read_bytes() for name in checkouts}
     if len(outputs) > 1:
         raise RuntimeError("the two sides differ")
     for name, taken in found.items():
         yield name, min(taken, key=lambda one: one.processor)
+
+
+def at_hand(images: Path) -> tuple[str, str, str]:
+    """Return how many features a search or the page has at hand, and the seconds it takes: clock and processor."""
+    words = [sys.executable, "-c", _AT_HAND, str(images)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=_HERE, env=compiled())
+    found, clock, processor = done.stdout.split()
+    return found, clock, processor
 
 
 def main() -> None:
@@ -176,26 +160,16 @@ def main() -> None:
     work = (options.work or Path(made)).resolve()
     work.mkdir(parents=True, exist_ok=True)
     try:
-        os.environ["ZEROSHOT_CACHE"] = str(work / "cache")
-        model = made_model(work)
         for count in map(int, options.counts.split(",")):
-            images = made_up(work, count, model)
+            images = made_up(work, count)
             print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores", flush=True)
-            for name, one in sides(images, model, work, options.against, options.rounds):
+            for name, one in sides(images, work, options.against, options.rounds):
                 print(
                     f"{count:>9,} images, {name:6}: {one.clock:7.1f} s by the clock, {one.processor:7.1f} s of the "
                     f"processor, {one.memory / 1e6:6.0f} MB anonymous",
                     flush=True,
                 )
-            done = subprocess.run(
-                [sys.executable, "-c", _AT_HAND, str(images), str(model)],
-                env=compiled(),
-                capture_output=True,
-                text=True,
-                check=True,
-                cwd=_HERE,
-            )
-            found, clock, processor = done.stdout.split()
+            found, clock, processor = at_hand(images)
             seconds = f"{float(clock):.2f} s by the clock, {float(processor):.2f} s of the processor"
             print(f"{int(found):>9,} features at hand: {seconds}", flush=True)
     finally:

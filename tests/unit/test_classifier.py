@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -220,3 +222,34 @@ def test_text_features_that_are_no_numbers() -> None:
         build_classifier(encoder, parse_labels("cat,dog"), PLAIN)
     with pytest.raises(ModelError, match="no finite numbers"):
         build_classifier(FakeEncoder(logit_scale=math.inf), parse_labels("cat,dog"), PLAIN)
+
+
+def test_many_labels_are_encoded_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part at a time is encoded, kept and told; an interrupt keeps the parts before it; the rows are the same."""
+    from zeroshot import classifier
+    from zeroshot.features.cache import FeatureCache
+
+    labels, templates = [f"{colour} {n}" for n in range(5) for colour in ("red", "green")], ["{}", "a {}"]
+    whole = build_classifier(FakeEncoder(), labels, templates).weights
+    monkeypatch.setattr(classifier, "_PROMPTS", 6)
+
+    class Counting(FakeEncoder):
+        texts: ClassVar[list[int]] = []
+        most = 99
+
+        def encode_texts(self, texts: Sequence[str]) -> Features:
+            if len(self.texts) == self.most:
+                raise KeyboardInterrupt
+            self.texts.append(len(texts))
+            return super().encode_texts(texts)
+
+    encoder, store = Counting(), FeatureCache(tmp_path / "features.sqlite", pytest.fail)
+    encoder.most = 2
+    with pytest.raises(KeyboardInterrupt):
+        build_classifier(encoder, labels, templates, cache=store)
+    encoder.most, told = 99, []
+    assert np.array_equal(build_classifier(encoder, labels, templates, None, store, told.append).weights, whole)
+    assert encoder.texts == [6, 6, 6, 2]
+    assert told == [6, 3, 1]
+    assert np.array_equal(build_classifier(encoder, labels, templates, None, store, told.append).weights, whole)
+    assert encoder.texts == [6, 6, 6, 2]

@@ -30,8 +30,8 @@ def prepare_classifier(
 
     if learned:
         return learned.build(encoder.spec, labels, templates, score)
-    with console.doing(f"encoding the prompts of {len(labels.labels)} labels"):
-        classifier = build_classifier(encoder, labels, templates, score, cache)
+    with console.Bar("labels", len(labels.labels)) as bar:
+        classifier = build_classifier(encoder, labels, templates, score, cache, bar.advance)
     for warning in classifier.warnings:
         console.warn(warning)
     return classifier

@@ -120,11 +120,11 @@ class BytePairTokenizer(Tokenizer):
 
     def encode(self, texts: Sequence[str]) -> TokenIds:
         """Return ids, shape ``(n_texts, context_length)``; the last id of a truncated row is the end of text."""
+        every = [self._encode(text)[: self.context_length] for text in texts]
+        lengths = np.fromiter(map(len, every), dtype=np.intp, count=len(every))
         rows = np.zeros((len(texts), self.context_length), dtype=np.int64)
-        for row, text in zip(rows, texts, strict=True):
-            ids = self._encode(text)[: self.context_length]
-            row[: len(ids)] = ids
-            row[len(ids) - 1] = self._end
+        rows[np.arange(self.context_length) < lengths[:, None]] = list(itertools.chain.from_iterable(every))
+        rows[np.arange(len(rows)), lengths - 1] = self._end
         return rows
 
     def count(self, texts: Sequence[str]) -> list[int]:
@@ -133,15 +133,19 @@ class BytePairTokenizer(Tokenizer):
 
     def _encode(self, text: str) -> list[int]:
         text = self._clean(text)
-        words = (_ascii_words() if text.isascii() else _unicode_words()).findall(text)
         ids = [self._start]
-        for word in words:
-            known = self._known.get(word)
+        # No word reaches across a space, which is all the white space that cleaning leaves.
+        for part in text.split(" ") if text.isascii() else _unicode_words().findall(text):
+            known = self._known.get(part)
             if known is None:
-                known = self._known[word] = self._merge(word)
+                words = _ascii_words().findall(part) if text.isascii() else [part]
+                known = self._known[part] = [one for word in words for one in self._merged(word)]
             ids += known
         ids.append(self._end)
         return ids
+
+    def _merged(self, word: str) -> list[int]:
+        return self._known[word] if word in _CONTROL else self._merge(word)
 
     def _merge(self, word: str) -> list[int]:
         """Join a word's bytes into the vocabulary's pieces, the earliest learned pair first."""

@@ -41,10 +41,10 @@ class RowMemory:
     def __init__(self) -> None:
         self._rows: OrderedDict[bytes, Features] = OrderedDict()
 
-    def find(self, model: bytes, content: bytes, dim: int) -> Features | None:
-        """Return a label's row, or None."""
-        row = self._rows.get(model + content)
-        return row if row is not None and len(row) == dim else None
+    def find_texts(self, model: bytes, contents: Sequence[bytes], dim: int) -> dict[bytes, Features]:
+        """Return the rows of those labels that are known."""
+        found = ((content, self._rows.get(model + content)) for content in contents)
+        return {content: row for content, row in found if row is not None and len(row) == dim}
 
     def add(self, model: bytes, _name: str, rows: Iterable[tuple[bytes, Features]]) -> None:
         """Keep rows."""

@@ -125,6 +125,25 @@ class FeatureCache(Database):
             return np.frombuffer(found[0], dtype="<f4").astype(np.float32)
         return None
 
+    def find_texts(self, model: bytes, contents: Sequence[bytes], dim: int) -> dict[bytes, Features]:
+        """Return the rows of those labels that are known, many at once, as `find` does for one."""
+        rows: dict[bytes, Features] = {}
+        with self.guarded():
+            connection = self.connection()
+            aged: list[bytes] = []
+            for start in range(0, len(contents), _ASKED):
+                part = contents[start : start + _ASKED]
+                marks = ",".join("?" * len(part))
+                for content, row, checksum, day in connection.execute(
+                    f"SELECT content, row, checksum, day FROM features WHERE model = ? AND content IN ({marks})",
+                    (model, *part),
+                ):
+                    if len(row) == 4 * dim and zlib.crc32(row, zlib.crc32(content)) == checksum:
+                        rows[content] = np.frombuffer(row, dtype="<f4").astype(np.float32)
+                        aged += [content] if day != _today() else []
+            self._note_use(connection, model, aged, [])
+        return rows
+
     def find_many(self, model: bytes, states: Sequence[State], dim: int) -> tuple[list[int], Features]:
         """Look up files as `find_content` and `find` do, many at once.
 
