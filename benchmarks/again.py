@@ -1,4 +1,4 @@
-"""Looking again at what is cached: made-up features in place of the built-in model's, top 5 of 10 labels, whole process.
+"""Looking again at what is cached: made-up features as long as those of `tiny`, top 5 of 10 labels, whole process.
 
     python benchmarks/again.py --work FOLDER --counts 10000,100000 [--against CHECKOUT]
 

@@ -11,9 +11,9 @@ from measure import zeroshot
 
 LABELS = "cat,dog,bridge,boat,banana,desk,spider,organ,pretzel,fountain"
 OTHER_LABELS = "animal,vehicle,food,furniture,building"
-_ADJECTIVES = ("red", "old", "wet", "big", "new", "blue", "tiny", "wild", "broken", "wooden")
-_NOUNS = ("boat", "chair", "dog", "house", "kite", "lamp", "pear", "ring", "ship", "tree")
-HUNDRED_LABELS = [f"{adjective} {noun}" for adjective in _ADJECTIVES for noun in _NOUNS]
+ADJECTIVES = ("red", "old", "wet", "big", "new", "blue", "tiny", "wild", "broken", "wooden")
+NOUNS = ("boat", "chair", "dog", "house", "kite", "lamp", "pear", "ring", "ship", "tree")
+HUNDRED_LABELS = [f"{adjective} {noun}" for adjective in ADJECTIVES for noun in NOUNS]
 
 
 class Material:

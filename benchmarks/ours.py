@@ -10,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from material import HUNDRED_LABELS, LABELS, OTHER_LABELS, Material
+from material import ADJECTIVES, NOUNS, HUNDRED_LABELS, LABELS, OTHER_LABELS, Material
 from measure import Row, command, side_by_side, zeroshot
 
 _BATCH = 32
+_HERE = Path(__file__).resolve().parents[1]
 
 
 def startup(material: Material, _: bool) -> Iterator[Row]:
@@ -192,6 +195,56 @@ def cached(material: Material, _: bool) -> Iterator[Row]:
     (first,) = side_by_side(lambda: zeroshot(*run, LABELS), rounds=1)
     (second,) = side_by_side(lambda: zeroshot(*run, OTHER_LABELS))
     yield Row("1,000 photographs, ViT-B-32: first / second run", second, first, ">= 20", first / second)
+
+
+def again(material: Material, quick: bool) -> Iterator[Row]:
+    """A folder whose features are cached, of files that nothing decodes; the second look, whole process."""
+    from again import at_hand, made_up, run
+
+    for count, seconds in ((100_000, 3), (1_000_000, 30))[: 1 if quick else 2]:
+        images = made_up(material.work, count)
+        taken = min((run(_HERE, images, material.work / "again.jsonl") for _ in range(2)), key=lambda one: one.clock)
+        name = f"{count:,} cached images, seconds ({taken.processor:.1f} of the processor, {taken.memory / 1e6:.0f} MB)"
+        yield Row(name, taken.clock, float(seconds), f"<= {seconds}", taken.clock)
+        if count == 100_000:
+            _, clock, processor = at_hand(images)
+            name = f"{count:,} features at hand for a search or the page, seconds ({processor} of the processor)"
+            yield Row(name, float(clock), 0.3, "<= 0.3", float(clock))
+
+
+def labels(material: Material, quick: bool) -> Iterator[Row]:
+    """Many labels with the default templates, whole process, and the same again."""
+    for count, seconds in ((1_000, 2), (10_000, 20), (21_000, 45))[: 1 if quick else 3]:
+        listed = material.work / f"labels-{count}.txt"
+        words = (f"{adjective} {noun} {place}" for place in range(210) for adjective in ADJECTIVES for noun in NOUNS)
+        listed.write_text("\n".join(islice(words, count)))
+        words = ["classify", material.photos[0], "--labels-file", listed, "--model", "tiny", "--prompts", "general"]
+        zeroshot("cache", "clear")
+        (first,) = side_by_side(lambda words=words: zeroshot(*words), rounds=1)
+        (second,) = side_by_side(lambda words=words: zeroshot(*words), rounds=2)
+        yield Row(f"{count:,} labels with the set `general`, seconds", first, float(seconds), f"<= {seconds}", first)
+        yield Row("the same again, seconds", second, 1.0, "<= 1", second)
+
+
+def resizing(material: Material, _: bool) -> Iterator[Row]:
+    """Photographs decoded and resized on one thread, exactly and by vector instructions."""
+    import io
+
+    from zeroshot.encoder import Preprocessing
+    from zeroshot.enums import Resampler
+    from zeroshot.images.decode import DecodeOptions, decode
+    from zeroshot.images.preprocess import fit
+
+    files = [path.read_bytes() for path in material.photos[:100]]
+    how = Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3)
+
+    def read(resampler: Resampler) -> None:
+        for content in files:
+            fit(decode(io.BytesIO(content), DecodeOptions()), how, resampler)
+
+    exact, fast = side_by_side(*(partial(read, resampler) for resampler in Resampler), rounds=5)
+    name = f"{len(files)} photographs decoded and resized: exact / --resize fast"
+    yield Row(name, fast, exact, ">= 1.6", exact / fast)
 
 
 def terminal(material: Material, _: bool) -> Iterator[Row]:

@@ -18,10 +18,13 @@ from pathlib import Path
 
 from material import Material
 from measure import Row
-from ours import cached, encoders, gpu, images, memory, startup, terminal, text
+from ours import again, cached, encoders, gpu, images, labels, memory, resizing, startup, terminal, text
 from peers import peers
 
-ROWS = {row.__name__: row for row in (startup, text, encoders, images, cached, terminal, memory, peers, gpu)}
+ROWS = {
+    row.__name__: row
+    for row in (startup, text, labels, encoders, images, resizing, cached, again, terminal, memory, peers, gpu)
+}
 
 
 def main() -> None:

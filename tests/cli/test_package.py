@@ -96,6 +96,16 @@ def test_what_only_prints_imports_little_beyond_typer(tmp_path: Path, arguments:
     assert imported(arguments, heavy | {"zeroshot.cli.classify", "zeroshot.sort.placing"}, tmp_path) == set()
 
 
+def test_a_run_imports_nothing_of_what_it_does_not_use(tmp_path: Path) -> None:
+    """Images and labels need no evaluation, page, export, hub client, downloads or other processes."""
+    spared = {"zeroshot.evaluation", "zeroshot.learn", "zeroshot.explore", "zeroshot.distribute", "zeroshot.search"}
+    spared |= {"zeroshot.output.report", "zeroshot.engines.export", "zeroshot.engines.torch_engine", "zeroshot.sort"}
+    spared |= {"zeroshot.images.fast_resize", "zeroshot.images.sources.web", "zeroshot.images.sources.stores"}
+    spared |= {"statistics", "multiprocessing", "asyncio", "jinja2", "huggingface_hub", "http.client", "ssl", "ftfy"}
+    spared |= {"regex", "pyarrow", "safetensors", "pillow_heif", "rawpy", "cykooz_resizer", "rich.progress"}
+    assert imported(CLASSIFY, spared, tmp_path) == set()
+
+
 def test_the_shipped_template_sets_are_found_outside_the_checkout(tmp_path: Path) -> None:
     """An installed package has its prompts with it, and open_clip's by reference."""
     code, out, _ = run("prompts", "list", cwd=tmp_path)

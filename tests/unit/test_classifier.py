@@ -234,13 +234,13 @@ def test_many_labels_are_encoded_in_parts(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(classifier, "_PROMPTS", 6)
 
     class Counting(FakeEncoder):
-        texts: ClassVar[list[int]] = []
+        runs: ClassVar[list[int]] = []
         most = 99
 
         def encode_texts(self, texts: Sequence[str]) -> Features:
-            if len(self.texts) == self.most:
+            if len(self.runs) == self.most:
                 raise KeyboardInterrupt
-            self.texts.append(len(texts))
+            self.runs.append(len(texts))
             return super().encode_texts(texts)
 
     encoder, store = Counting(), FeatureCache(tmp_path / "features.sqlite", pytest.fail)
@@ -249,7 +249,7 @@ def test_many_labels_are_encoded_in_parts(tmp_path: Path, monkeypatch: pytest.Mo
         build_classifier(encoder, labels, templates, cache=store)
     encoder.most, told = 99, []
     assert np.array_equal(build_classifier(encoder, labels, templates, None, store, told.append).weights, whole)
-    assert encoder.texts == [6, 6, 6, 2]
+    assert encoder.runs == [6, 6, 6, 2]
     assert told == [6, 3, 1]
     assert np.array_equal(build_classifier(encoder, labels, templates, None, store, told.append).weights, whole)
-    assert encoder.texts == [6, 6, 6, 2]
+    assert encoder.runs == [6, 6, 6, 2]

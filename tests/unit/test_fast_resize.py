@@ -61,7 +61,7 @@ def test_its_features_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
         return image_key(spec, DecodeOptions(resize=resampler), b"made")
 
     keys = {key(Resampler.EXACT), key(Resampler.FAST)}
-    monkeypatch.setattr("zeroshot.features.keys.version_of", lambda _: "99")
+    monkeypatch.setattr(fast_resize, "version_of", lambda _: "99")
     keys.add(key(Resampler.FAST))
     assert len(keys) == 3
     assert image_key(spec, DecodeOptions(), b"made") == key(Resampler.EXACT)

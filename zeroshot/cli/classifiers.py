@@ -45,10 +45,10 @@ def apply_calibration(
     Returns:
         The classifier, the threshold to use (the one given wins over the fitted one), and what a manifest says of it.
     """
-    from ..evaluation.calibration_file import load_calibration
-
     if calibration is None:
         return classifier, threshold or 0.0, {}
+    from ..evaluation.calibration_file import load_calibration
+
     fitted = load_calibration(calibration, spec, classifier)
     least = fitted.threshold if threshold is None else threshold
     return fitted.apply(classifier), least or 0.0, {"calibration": fitted.manifest()}

@@ -47,7 +47,6 @@ class ImageOptions:
         from ..features.cache import FeatureCache
         from ..features.pipeline import Pipeline
         from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, DecodeOptions
-        from ..images.fast_resize import version_of
         from ..images.isolate import DEFAULT_SECONDS, Isolation
         from ..system.installed import available_cores
         from ..system.memory import available_memory
@@ -57,7 +56,10 @@ class ImageOptions:
             raise UsageError(
                 f"--resize {self.resize}: published protocols are measured with exact resizing", "leave out --resize"
             )
-        version_of(self.resize)  # before the model is loaded
+        if self.resize is not Resampler.EXACT:
+            from ..images.fast_resize import version_of
+
+            version_of(self.resize)  # before the model is loaded
         count = self.workers or available_cores()
         # Half of what there is: the other half is for the model, which is loaded later, and for its batches.
         memory = None if self.max_pixels or (free := available_memory()) is None else free // 2 // count

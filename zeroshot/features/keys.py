@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from ..encoder import EncoderSpec
 from ..enums import Resampler
 from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
-from ..images.fast_resize import version_of
 from ..images.sources.blobs import Stamp
 from ..images.sources.names import join_member, split_member
 
@@ -67,6 +66,8 @@ def image_key(spec: EncoderSpec, how: DecodeOptions, made: bytes) -> bytes:
     limit = None if how.max_pixels == DEFAULT_MAX_PIXELS else how.max_pixels
     decisive = [spec.fingerprint, how.exif, how.draft, limit, made.hex()]
     if how.resize is not Resampler.EXACT:
+        from ..images.fast_resize import version_of
+
         decisive += [str(how.resize), version_of(how.resize)]
     return hashlib.sha256(json.dumps(decisive).encode()).digest()
 

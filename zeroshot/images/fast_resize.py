@@ -20,7 +20,7 @@ _PACKAGE = "cykooz-resizer"
 
 @cache
 def version_of(resampler: Resampler) -> str:
-    """Return what decides values besides the installed Pillow: the package's version; empty for exact resizing.
+    """Return the version of what decides values besides the installed Pillow; empty for exact resizing.
 
     Raises:
         UsageError: The package is missing.
