@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from material import ADJECTIVES, NOUNS, HUNDRED_LABELS, LABELS, OTHER_LABELS, Material
+from material import ADJECTIVES, HUNDRED_LABELS, LABELS, NOUNS, OTHER_LABELS, Material
 from measure import Row, command, side_by_side, zeroshot
 
 _BATCH = 32
