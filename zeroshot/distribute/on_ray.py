@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -253,7 +254,8 @@ def _connected(address: str) -> Iterator[Any]:
         where = f"no Ray cluster answers at {address}" if address else "Ray cannot be started here"
         raise InputError(f"{where}: {_first_line(error)}", "`ray status` on the cluster; see docs/scale.md") from error
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # Ray tells of workers that died on stdout, which is for data
+            yield ray
     finally:
         ray.shutdown()
 
