@@ -125,7 +125,10 @@ def served(
 
 
 def made_up(folder: Path, files: list[Path], count: int, encoder: Encoder, towards: Features) -> Collection:
-    """Return a collection of made-up features, each nearest to one of some rows; its images are links to some files.
+    """Return a collection of made-up features, each nearest to one of some rows.
+
+    Its images are those of one folder of links to some files, seen through many links to that folder: 100,000 images
+    cost some hundreds of links.
 
     Args:
         folder: Where the links are made.
@@ -136,14 +139,21 @@ def made_up(folder: Path, files: list[Path], count: int, encoder: Encoder, towar
     """
     generator = np.random.default_rng(0)
     dim = towards.shape[1]
-    rows = towards[generator.integers(len(towards), size=count)]
-    rows = rows + generator.normal(scale=1.2 / np.sqrt(dim), size=(count, dim)).astype(np.float32)
+    rows = generator.standard_normal((count, dim), dtype=np.float32)
+    rows *= np.float32(1.2 / np.sqrt(dim))
+    rows += towards[generator.integers(len(towards), size=count)]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    paths = [folder / f"{index:06}{files[0].suffix}" for index in range(count)]
-    for index, path in enumerate(paths):
-        path.symlink_to(files[index % len(files)])
+    first = folder / "0000"
+    first.mkdir()
+    names = [f"{place:04}{file.suffix}" for place, file in enumerate(files)]
+    for name, file in zip(names, files, strict=True):
+        (first / name).symlink_to(file)
+    n_folders = -(-count // len(files))
+    for number in range(1, n_folders):
+        (folder / f"{number:04}").symlink_to(first, target_is_directory=True)
+    paths = [f"{folder}/{number:04}/{name}" for number in range(n_folders) for name in names][:count]
     collection = Collection(str(folder), dim)
-    collection.add(Block([str(path) for path in paths], rows.astype(np.float32), {}, (len(rows),)))
+    collection.add(Block(paths, rows, {}, (count,)))
     stopped = threading.Event()
     stopped.set()
     collection.encode(encoder, Pipeline(), stopped)  # there is nothing to encode

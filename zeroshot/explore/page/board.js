@@ -360,7 +360,7 @@ export class Board {
   }
 
   // Let copies of the images that moved fly to their new places.
-  fly(before, most = 40) {
+  fly(before, most = 24) {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const after = this.positions();
     let flying = 0;

@@ -8,10 +8,10 @@ import { Side } from "./side.js";
 import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
-const TYPING = 40; // milliseconds without a key, until what is typed is sorted by
+const STILL = 400; // milliseconds without a sort, after which images are seen to fly: in fast typing they would never land
 const POLL = 1500, POLL_HIDDEN = 15000;
 
-const state = { start: null, described: null, found: null, grid: null, version: -1, images: -1, moved: "" };
+const state = { sorted: 0, start: null, described: null, found: null, grid: null, version: -1, images: -1, moved: "" };
 
 const toast = (text, undo = false) => {
   if ($("toast").matches(":popover-open")) $("toast").hidePopover();
@@ -126,7 +126,8 @@ const sort = async (fly = true) => {
     if (state.grid && /^\d+$/.test(state.grid.name) && !(described.answers ?? [])[Number(state.grid.name)]) state.grid = null;
     if (state.grid && !described.answers) state.grid = null;
     if (state.found) await runSearch();
-    else show(described.rows, fly && hadAnswers);
+    else show(described.rows, fly && hadAnswers && performance.now() - state.sorted > STILL);
+    state.sorted = performance.now();
     document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
   } catch (error) {
     if (error.status === 400) side.showProblem(error);
@@ -135,7 +136,7 @@ const sort = async (fly = true) => {
 };
 const sortNow = latest(sort);
 const resort = () => sortNow(false);
-const typed = debounce(() => sortNow(true), TYPING);
+const typed = () => sortNow(true); // at once: while an answer is on its way, only the newest key press waits
 
 const moveThreshold = latest(async () => {
   side.draw();
