@@ -110,6 +110,26 @@ def test_expects_a_precision_where_a_calibration_fits(shades: Path, tmp_path: Pa
         assert other["precision"] is None and "not calibrated" in other["notes"][0]
 
 
+def test_begins_at_the_threshold_of_the_calibration(shades: Path, tmp_path: Path) -> None:
+    """Where it fits the labels and no threshold is given; a given one wins, and other labels begin at 0."""
+    with explore(FakeEncoder(), shades, tmp_path / "c.csv") as page:
+        table = correct_all(page)
+    calibration = tmp_path / "cal.json"
+    fitted = run("calibrate", "--targets", table, "--target-precision", 0.9, "--output", calibration, "--force")
+    assert fitted.exit_code == 0, fitted.stderr
+    stated = json.loads(calibration.read_text())["threshold"]
+    assert 0 < stated < 1
+    for beginning, expected in (
+        ({"text": "red\ngreen\nblue"}, stated),
+        ({"text": "red\ngreen\nblue", "threshold": 0.25}, 0.25),
+        ({"text": "red\ngreen\nblue", "threshold": 0.0}, 0.0),
+        ({"text": "red\ngreen"}, 0.0),
+        ({}, 0.0),
+    ):
+        with explore(FakeEncoder(), shades, tmp_path / "n.csv", calibration=calibration, **beginning) as page:
+            assert page.post("start")["threshold"] == pytest.approx(expected)
+
+
 def test_begins_with_learned_weights(shades: Path, tmp_path: Path) -> None:
     """They apply to their labels and templates as in `classify`; texts judge other labels, and the page names that."""
     file = learn(shades, tmp_path)

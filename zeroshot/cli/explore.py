@@ -90,7 +90,7 @@ def explore(
     _check_folder(folder)
     learned = read_learned(labels.learned)
     options_given = [*option_groups.as_words(model), *option_groups.as_words(images)]
-    beginning = _begin(labels, learned, threshold or 0.0, tuple(options_given))
+    beginning = _begin(labels, learned, threshold, tuple(options_given))
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
     from ..explore.app import Application
@@ -171,14 +171,14 @@ def _check_folder(folder: str) -> None:
 
 
 def _begin(
-    labels: LearnedLabelOptions, learned: LearnedFile | None, threshold: float, given: tuple[str, ...]
+    labels: LearnedLabelOptions, learned: LearnedFile | None, threshold: float | None, given: tuple[str, ...]
 ) -> Beginning:
     """Return what the page shows first: the labels and templates that were given, else the learned ones.
 
     Args:
         labels: What was given.
         learned: Learned weights.
-        threshold: Below it an image is unknown.
+        threshold: Below it an image is unknown; None for that of the calibration, or 0.
         given: Options of the model and of opening images, as they would be typed.
     """
     from ..explore.answers import Beginning

@@ -37,14 +37,14 @@ class Beginning:
         text: Labels, as they would be typed.
         set_name: The template set.
         templates: Templates instead of a set.
-        threshold: Below it an image is unknown.
+        threshold: Below it an image is unknown; None for that of the calibration, where one fits these labels.
         options: Of the model and of opening images, for the equivalent command.
     """
 
     text: str = ""
     set_name: str = "general"
     templates: tuple[str, ...] = ()
-    threshold: float = 0.0
+    threshold: float | None = None
     options: tuple[str, ...] = ()
 
 
@@ -69,6 +69,7 @@ class Answers:
         return {
             "start": self._start,
             "changes": self._changes,
+            "thumbs": self._thumbs,
             "sort": self._sort,
             "rows": self._rows,
             "search": self._search,
@@ -90,11 +91,17 @@ class Answers:
             "set": self._beginning.set_name,
             "sets": list(dict.fromkeys([*list_names(), self._beginning.set_name])),
             "templates": list(self._beginning.templates),
-            "threshold": self._beginning.threshold,
+            "threshold": self._first_threshold(),
             "corrections": str(self._session.corrections.path),
             "into": str(self._session.collection.folder).rstrip("/\\") + "-sorted",
             **self._changes({}),
         }
+
+    def _first_threshold(self) -> float:
+        first = self._beginning
+        if first.threshold is not None:
+            return first.threshold
+        return self._session.fitted_threshold(Asked(first.text, first.set_name, first.templates))
 
     def _changes(self, _: dict[str, Any]) -> dict[str, Any]:
         job = self._actions.job
@@ -137,10 +144,35 @@ class Answers:
     def _view(self, asked: dict[str, Any]) -> View:
         return self._session.view(value_of(asked, "view", str, ""))
 
+    def map_points(self, asked: dict[str, Any]) -> bytes:
+        """Return where images lie and which row they are in; nothing while the map is being worked out.
+
+        Returns:
+            Bytes of little-endian 16-bit numbers: all images' x, then y, from 0 to 65,535, then the index of the
+            answer, 65,535 for none. Of more than `payload.MOST_DOTS` images the first ones.
+        """
+        view = self._view(asked)
+        features = self._session.collection.features[: min(view.n, payload.MOST_DOTS)]
+        placed = self._session.map.places(features)
+        return b"" if placed is None else payload.map_points(view, threshold_of(asked), placed)
+
+    def _thumbs(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the signatures and names of some images, which a map knows by their numbers only."""
+        images = self._images(asked, payload.MOST_ITEMS)
+        return {"items": [payload.signed(self._session, self._token, image) for image in images]}
+
+    def _images(self, asked: dict[str, Any], most: int) -> list[int]:
+        images = list_of(asked, "images", int)
+        if len(images) > most:
+            raise InputError(f"{len(images)} images at once", f"{most} are the most")
+        if any(type(image) is not int or not 0 <= image < len(self._session.collection) for image in images):
+            raise LookupError("no such image")
+        return images
+
     def _correct(self, asked: dict[str, Any]) -> dict[str, Any]:
         view = self._view(asked)
+        images = self._images(asked, _MOST_CORRECTED)
         ranking = view.row(value_of(asked, "row", str, "all"), threshold_of(asked))
-        images: list[int] = []
         for start, end in list_of(asked, "ranges", list):
             images += [int(image) for image in ranking.ids[max(0, int(start)) : max(0, int(end))]]
             if len(images) > _MOST_CORRECTED:

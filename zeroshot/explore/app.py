@@ -66,6 +66,7 @@ class Application:
                 Route("/api/image", self._image, methods=["POST"]),
                 Route("/api/drop", self._drop, methods=["POST"]),
                 Route("/api/records", self._records, methods=["POST"]),
+                Route("/api/map", self._map, methods=["POST"]),
                 *(
                     Route(f"/api/{name}", self._post(answer), methods=["POST"])
                     for name, answer in self._answers.by_name().items()
@@ -167,6 +168,15 @@ class Application:
         self._check_token(request)
         data = await read_body(request, MOST_DROP)
         return await _answer(lambda: run_in_threadpool(self._answers.keep_drop, data))
+
+    async def _map(self, request: Request) -> Response:
+        asked = await self._asked(request)
+
+        async def points() -> Response:
+            data = await run_in_threadpool(self._answers.map_points, asked)
+            return Response(data, 200 if data else 202, headers=_NEVER, media_type="application/octet-stream")
+
+        return await _answer(points)
 
     async def _records(self, request: Request) -> Response:
         asked = await self._asked(request)

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
+
 from ..evaluation.statistics import wilson
 from ..messages import printable
 from ..prompts.template_sets import prompts_for
+from .best_answers import Floats
 from .collection import absolute
 from .security import Token
 from .session import Session
@@ -19,6 +22,10 @@ from .view import View
 MOST_ITEMS = 600
 """Images of one window; a page shows at most some hundreds at once."""
 
+MOST_DOTS = 200_000
+"""Images on a map: a window has no more dots that can be told apart."""
+
+_NO_ANSWER = 65_535
 _MOST_PROMPTS = 12
 
 
@@ -108,6 +115,29 @@ def windows(
         ]
         found.append({"row": window.row, "start": start, "total": len(ranking), "items": items})
     return found
+
+
+def map_points(view: View, threshold: float, placed: Floats) -> bytes:
+    """Return places and answers of images as 16-bit numbers, little-endian: x, then y, then answers.
+
+    Args:
+        view: What the answers are of.
+        threshold: Below it there is none.
+        placed: Shape ``(n, 2)``, from 0 to 1.
+    """
+    answers = np.full(len(placed), _NO_ANSWER, dtype=np.int64)
+    if view.sorting is not None:
+        answers = view.sorting.answer[: len(placed)].astype(np.int64)
+        unknown = view.sorting.unknown(threshold).ids
+        answers[unknown[unknown < len(placed)]] = _NO_ANSWER
+    columns = np.concatenate([np.round(placed.T * 65_535), answers[None]])
+    return bytes(np.minimum(columns, _NO_ANSWER).astype("<u2").tobytes())
+
+
+def signed(session: Session, token: Token, image: int) -> list[Any]:
+    """Return an image's id, the signature of its small image, and its name."""
+    name = printable(PurePath(session.collection.path(image)).name)
+    return [image, token.sign(f"thumb/{image}"), name]
 
 
 def _item(session: Session, token: Token, sorting: Sorting | None, image: int, value: float) -> list[Any]:

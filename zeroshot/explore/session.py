@@ -23,6 +23,7 @@ from ..search import build_query
 from .best_answers import Columns, Scored, score
 from .collection import Collection, absolute
 from .corrections import Corrections, Said
+from .folder_map import FolderMap
 from .label_text import read_label_text
 from .queries import add_up, parse_terms
 from .sorting import Marks, Ranking, Sorting, rank
@@ -87,6 +88,7 @@ class Session:
         self.score = score
         self.calibration = calibration
         self.learned = learned
+        self.map = FolderMap()
         self._known = _rows_by_name(learned, encoder, score) if learned else {}
         self._lock = threading.RLock()
         self._columns = Columns()
@@ -158,6 +160,18 @@ class Session:
         except InputError as error:
             return classifier, False, (f"not calibrated: {error.message}",)
         return fitted.apply(classifier), True, ()
+
+    def fitted_threshold(self, asked: Asked) -> float:
+        """Return the threshold that the calibration states for these labels; 0 where none fits them."""
+        try:
+            labels = read_label_text(asked.text)
+            if self.calibration is None or labels is None:
+                return 0.0
+            with self._lock:
+                classifier, _ = self._classifier(labels, asked)
+            return load_calibration(self.calibration, self.encoder.spec, classifier).threshold or 0.0
+        except ZeroshotError:  # the page says so when it sorts
+            return 0.0
 
     def marks(self, labels: LabelSet) -> Marks:
         """Return what was said about the images that are here, in terms of the answers of a label list."""

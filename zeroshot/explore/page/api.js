@@ -31,6 +31,11 @@ export const post = async (name, asked = {}) =>
   (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" })).json();
 export const postForBlob = async (name, asked) =>
   (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" })).blob();
+// 16-bit numbers, as this machine and nearly all others hold them; null while there are none yet.
+export const postForNumbers = async (name, asked) => {
+  const response = await send(name, JSON.stringify(asked), { "Content-Type": "application/json" });
+  return response.status === 202 ? null : new Uint16Array(await response.arrayBuffer());
+};
 export const postImage = async (file) => (await send("drop", file, { "Content-Type": "application/octet-stream" })).json();
 
 // Of calls that come faster than they are answered, only the newest waits.

@@ -9,7 +9,7 @@ export const cosine = (value) => value.toFixed(3);
 export const number = (value) => value.toLocaleString("en");
 export const images = (count) => `${number(count)} image${count === 1 ? "" : "s"}`;
 
-const RESERVED = "xucmlg";
+const RESERVED = "xucmlgv";
 export const KEYS = [..."123456789", ..."qwertyiopasdfhjkzvbn"].filter((key) => !RESERVED.includes(key));
 // A key for each label, in order; labels beyond them have none.
 export const keyOf = (index) => KEYS[index] ?? "";

@@ -2,7 +2,9 @@
 import { debounce, latest, post, takeToken } from "./api.js";
 import { Acting } from "./acting.js";
 import { Board } from "./board.js";
-import { cosine, images, keyOf, labelOf, number, percent } from "./format.js";
+import { Correcting } from "./correcting.js";
+import { cosine, images, keyOf, number, percent } from "./format.js";
+import { FolderMap } from "./map.js";
 import { Search, search as ask } from "./search.js";
 import { Side } from "./side.js";
 import { Viewer } from "./viewer.js";
@@ -40,6 +42,7 @@ const stop = (text) => {
   poll.ended = true;
 };
 
+const answers = () => state.described?.answers ?? [];
 const current = () => state.found ?? state.described;
 const threshold = () => (state.found ? search.cutoff : side.threshold());
 
@@ -49,21 +52,29 @@ const board = new Board($("board"), $("space"), {
     return shown?.rows ?? null;
   },
   opened: () => viewer.open(),
-  picked: () => showPicked(),
+  picked: () => correcting.show(),
   grid: (row) => openGrid(board.source.rows[row]),
   caption: (item, row) => {
-    const answers = state.described?.answers;
-    const name = answers && item[4] >= 0 ? answers[item[4]] : "";
+    const name = answers()[item[4]] ?? "";
     if (state.found) return [cosine(item[1]), name].filter(Boolean).join(" · ");
-    if (!answers) return item[3];
+    if (!state.described?.answers) return item[3];
     return !/^\d+$/.test(row) ? [percent(item[1]), name].filter(Boolean).join(" · ") : percent(item[1]);
   },
 });
 
 const side = new Side({ sort: () => typed(), threshold: () => moveThreshold(), pair: (first, second) => openPair(first, second) });
 const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying });
-const viewer = new Viewer({ board, trying, viewKey: () => state.described.view, key: (event) => pressed(event), like: () => like(), say: (label) => correct({ label }),
-  keyOf: (label) => { const index = (state.described?.answers ?? []).indexOf(label); return index < 0 ? null : keyOf(index); } });
+const viewer = new Viewer({ board, trying, viewKey: () => state.described.view, key: (event) => correcting.pressed(event), like: () => like(), say: (label) => correcting.say({ label }),
+  keyOf: (label) => { const index = answers().indexOf(label); return index < 0 ? null : keyOf(index); } });
+const correcting = new Correcting({
+  board, trying, toast, answers: () => answers(), sort: () => sort(false),
+  asked: () => state.described && { view: current().view, sorting: state.described.view, threshold: threshold() },
+  like: () => { if (viewer.isOpen) $("viewer").close(); like(); }, changed: () => { if (viewer.isOpen) viewer.open(); },
+});
+const folderMap = new FolderMap({
+  trying, answers: () => answers(), asked: () => ({ view: state.described.view, threshold: side.threshold() }), closed: () => $("board").focus(),
+  addLabel: async (name) => { if (side.addLabel(name)) await sort(false); }, label: (chosen, name) => correcting.sayOf(chosen, name),
+});
 const acting = new Acting({ asked: () => ({ view: state.described.view, threshold: side.threshold() }), changed: (changes) => changed(changes) });
 
 // Rows of what is sorted: the unknown ones first, so that they are seen to fill.
@@ -100,7 +111,7 @@ const show = (windows, fly = false) => {
   board.show({ rows, single }, windows);
   if (before) board.fly(before);
   showHead(rows);
-  showPicked();
+  correcting.show();
 };
 
 const showHead = (rows) => {
@@ -128,6 +139,7 @@ const sort = async (fly = true) => {
     if (state.found) await runSearch();
     else show(described.rows, fly && hadAnswers && performance.now() - state.sorted > STILL);
     state.sorted = performance.now();
+    folderMap.refresh();
     document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
   } catch (error) {
     if (error.status === 400) side.showProblem(error);
@@ -146,6 +158,7 @@ const moveThreshold = latest(async () => {
   state.described = { ...state.described, ...described };
   side.show(state.described);
   if (!state.found) show(described.rows);
+  folderMap.refresh();
 });
 
 const runSearch = latest(async () => {
@@ -153,6 +166,7 @@ const runSearch = latest(async () => {
   const found = await trying(() => ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]] }));
   if (!found) return;
   const fresh = !state.found;
+  folderMap.close();
   state.found = { ...found, total: found.images };
   search.showScores(found.scores);
   if (fresh) { board.focus = board.anchor = null; $("board").scrollTop = 0; }
@@ -180,6 +194,7 @@ const endSearch = () => {
 
 const openGrid = (row) => {
   if (!row) return;
+  folderMap.close();
   state.scroll = $("board").scrollTop;
   state.grid = { name: row.name, title: row.title, key: row.key, kind: row.kind };
   board.focus = board.anchor = null;
@@ -203,66 +218,6 @@ const like = () => {
   if (item) search.like(item);
 };
 
-// The selected images are `what`: { label }, or {} for "not this", or { clear: true }.
-const correct = async (what) => {
-  const range = board.range();
-  if (!range || !state.described) return;
-  const row = board.source.rows[range.row];
-  const next = board.item(range.row, range.to + 1)?.[0];
-  const answer = await trying(() => post("correct", { view: current().view, sorting: state.described.view, threshold: threshold(), row: row.name, ranges: [[range.from, range.to + 1]], ...what }));
-  if (!answer) return;
-  const said = what.label ? `${images(answer.images)} labelled ${what.label}` : what.clear ? `forgot what was said about ${images(answer.images)}` : `${images(answer.images)}: not this`;
-  toast(said, answer.images > 0);
-  await sort(false);
-  // Go on with the image that followed, wherever it stands now.
-  const kept = board.items.get(row.name);
-  const at = next === undefined ? -1 : [...(kept ?? [])].find(([, item]) => item[0] === next)?.[0] ?? -1;
-  const { rows } = board.source;
-  const index = rows.findIndex((one) => one.name === row.name);
-  if (rows[index]?.total) board.go(index, at >= 0 ? at : Math.min(range.from, rows[index].total - 1));
-  else board.go(rows.findIndex((one, place) => place > index && one.total), 0);
-  if (viewer.isOpen) viewer.open();
-};
-
-const undo = async () => {
-  const answer = await trying(() => post("uncorrect"));
-  if (!answer) return;
-  toast(answer.images ? `undone for ${images(answer.images)}` : "there is nothing to undo");
-  await sort(false);
-  if (viewer.isOpen) viewer.open();
-};
-
-const showPicked = () => {
-  const range = board.range();
-  $("picked").hidden = !range;
-  if (!range) return;
-  const answers = state.described?.answers ?? [];
-  $("picked-count").textContent = images(range.to - range.from + 1);
-  if (showPicked.answers === answers) return;
-  showPicked.answers = answers;
-  $("picked-keys").replaceChildren(...answers.slice(0, 29).map((name, index) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.append(Object.assign(document.createElement("kbd"), { textContent: keyOf(index) }), ` ${name}`);
-    button.addEventListener("click", () => correct({ label: name }));
-    return button;
-  }));
-  $("picked-labels").replaceChildren(...answers.slice(0, 1000).map((name) => new Option(name)));
-};
-
-// A key that was pressed outside of any field; true if it was one of ours.
-const pressed = (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return false;
-  const answers = state.described?.answers ?? [];
-  const does = {
-    x: () => correct({}), c: () => correct({ clear: true }), u: () => undo(), m: () => { if (viewer.isOpen) $("viewer").close(); like(); },
-  }[event.key];
-  if (does) { does(); return true; }
-  const label = labelOf(event.key, answers.length);
-  if (label >= 0 && board.focus) { correct({ label: answers[label] }); return true; }
-  return false;
-};
-
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   const typing = event.target.matches("input:not([type=range]):not([type=radio]), textarea, select");
@@ -277,33 +232,24 @@ document.addEventListener("keydown", (event) => {
   const ours = {
     l: () => $("labels").focus(), "/": () => $("query").focus(), "?": () => $("keys").showModal(),
     g: () => (state.grid ? closeGrid() : board.focus && openGrid(board.source.rows[board.focus.row])),
-    "[": () => side.nudge(-0.02), "]": () => side.nudge(0.02),
+    v: () => (folderMap.isOpen ? folderMap.close() : folderMap.open()), "[": () => side.nudge(-0.02), "]": () => side.nudge(0.02),
   }[event.key];
   const onBoard = !event.target.closest("button, summary, a, [type=range], [type=radio]") || event.target.closest("#board");
   if (ours) ours();
+  else if (folderMap.isOpen) return;
   else if (onBoard && event.key.startsWith("Arrow")) board.step(event.key, event.shiftKey);
   else if (onBoard && event.key === "Enter" && board.focus) viewer.open();
   else if (onBoard && event.key === " " && board.focus) viewer.open();
-  else if (!pressed(event)) return;
+  else if (!correcting.pressed(event)) return;
   event.preventDefault();
 });
 
 $("back").addEventListener("click", () => (state.found ? endSearch() : closeGrid()));
 $("size").addEventListener("input", () => board.resize(Number($("size").value)));
-$("toast").querySelector("button").addEventListener("click", () => undo());
+$("toast").querySelector("button").addEventListener("click", () => correcting.undo());
+$("open-map").addEventListener("click", () => (folderMap.isOpen ? folderMap.close() : folderMap.open()));
 $("open-keys").addEventListener("click", () => $("keys").showModal());
 $("keys").addEventListener("click", (event) => { if (event.target === $("keys") || "close" in event.target.dataset) $("keys").close(); });
-$("picked").addEventListener("click", (event) => {
-  const what = event.target.closest("button")?.dataset.do;
-  if (what === "not") correct({});
-  else if (what === "clear") correct({ clear: true });
-  else if (what === "like") like();
-});
-$("picked-label").addEventListener("change", () => {
-  const label = $("picked-label").value.trim();
-  $("picked-label").value = "";
-  if (label) correct({ label });
-});
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("board").focus(); board.step("ArrowRight", false); });
 
 const changed = (changes) => {

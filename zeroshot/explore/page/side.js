@@ -33,6 +33,14 @@ export class Side {
     return { labels: $("labels").value, set: $("set").value || "general", templates: own };
   }
 
+  // Add a label to those that are typed; false where it is among them already, or they are YAML, which is edited by hand.
+  addLabel(name) {
+    const text = $("labels").value;
+    if (this.answers.includes(name) || /^(labels|groups)\s*:/m.test(text)) return false;
+    $("labels").value = `${text.trimEnd()}${text.trim() ? "\n" : ""}${name.replace(/[\\,]/g, "\\$&").replace(/:(?=\s|$)/g, "")}`;
+    return true;
+  }
+
   threshold() { return Number($("threshold").value); }
 
   nudge(by) {

@@ -1,0 +1,73 @@
+// The map's arithmetic: where dots stand in the window, which are inside an outline, and their colours.
+export const NONE = 65535;
+export const FULL = 65535;
+const MOST_ZOOM = 200;
+
+// Part of the map that is in the window: its middle, from 0 to 1 on either axis, and how many times enlarged.
+export const WHOLE = { x: 0.5, y: 0.5, zoom: 1 };
+
+export const toWindow = (view, width, height, x, y) => [((x / FULL - view.x) * view.zoom + 0.5) * width, ((y / FULL - view.y) * view.zoom + 0.5) * height];
+
+export const moved = (view, width, height, dx, dy) => kept({ ...view, x: view.x - dx / width / view.zoom, y: view.y - dy / height / view.zoom });
+
+// Zoom by a factor; what is below a place of the window stays there.
+export const zoomed = (view, width, height, factor, x = width / 2, y = height / 2) => {
+  const zoom = Math.min(MOST_ZOOM, Math.max(1, view.zoom * factor));
+  const [right, down] = [x / width - 0.5, y / height - 0.5];
+  return kept({ zoom, x: view.x + right / view.zoom - right / zoom, y: view.y + down / view.zoom - down / zoom });
+};
+
+// No part of the window lies beyond the map.
+const kept = ({ x, y, zoom }) => {
+  const half = 0.5 / zoom;
+  const within = (value) => Math.min(1 - half, Math.max(half, value));
+  return { zoom, x: within(x), y: within(y) };
+};
+
+export const isInside = (outline, x, y) => {
+  let inside = false;
+  for (let at = 0, last = outline.length - 1; at < outline.length; last = at, at += 1) {
+    const [ax, ay] = outline[at], [bx, by] = outline[last];
+    if (ay > y !== by > y && x < ((bx - ax) * (y - ay)) / (by - ay) + ax) inside = !inside;
+  }
+  return inside;
+};
+
+// Numbers of the dots inside an outline in the window.
+export const inside = (points, view, width, height, outline) => {
+  const found = [], n = points.length / 3;
+  const xs = outline.map(([x]) => x), ys = outline.map(([, y]) => y);
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  for (let dot = 0; dot < n; dot += 1) {
+    const [x, y] = toWindow(view, width, height, points[dot], points[n + dot]);
+    if (x >= left && x <= right && y >= top && y <= bottom && isInside(outline, x, y)) found.push(dot);
+  }
+  return found;
+};
+
+// Dots of which a small image is shown: one a cell of the window, so that none covers another.
+export const spaced = (points, view, width, height, cell, most) => {
+  const taken = new Map(), n = points.length / 3;
+  for (let dot = 0; dot < n && taken.size < most; dot += 1) {
+    const [x, y] = toWindow(view, width, height, points[dot], points[n + dot]);
+    if (x < 0 || y < 0 || x >= width || y >= height) continue;
+    const place = Math.floor(x / cell) + 4096 * Math.floor(y / cell);
+    if (!taken.has(place)) taken.set(place, dot);
+  }
+  return [...taken].map(([place, dot]) => ({ dot, x: (place % 4096) * cell, y: Math.floor(place / 4096) * cell }));
+};
+
+// Colours of labels, told apart on light and on dark, as 0xAABBGGRR.
+const HUES = [215, 25, 145, 330, 50, 275, 185, 0, 95, 245, 305, 70];
+export const colours = (count, dark) => Array.from({ length: count }, (_, index) => {
+  const lightness = (dark ? 66 : 44) + (Math.floor(index / HUES.length) % 2 ? -12 : 0);
+  return hsl(HUES[index % HUES.length], 72, lightness);
+});
+export const hsl = (hue, saturation, lightness) => {
+  const part = (at) => {
+    const k = (at + hue / 30) % 12, a = (saturation * Math.min(lightness, 100 - lightness)) / 10000;
+    return Math.round(255 * (lightness / 100 - a * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
+  };
+  return ((255 << 24) | (part(4) << 16) | (part(8) << 8) | part(0)) >>> 0;
+};
+export const toCss = (colour) => `rgb(${colour & 255} ${(colour >> 8) & 255} ${(colour >> 16) & 255})`;
