@@ -20,7 +20,7 @@ from PIL import Image
 
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
-from zeroshot.explore import actions
+from zeroshot.explore import actions, payload
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
@@ -47,6 +47,15 @@ def page(pictures: Path, tmp_path: Path) -> Iterator[Explorer]:
 def sort(page: Explorer, labels: str = "red, green, blue", **more: Any) -> dict[str, Any]:
     asked = {"labels": labels, "windows": [["0", 0, 50], ["all", 0, 50]], "threshold": 0}
     return page.post("sort", **(asked | more))
+
+
+def wait_for_map(page: Explorer, view: str) -> tuple[int, bytes, dict[str, str]]:
+    asked = json.dumps({"view": view}).encode()
+    while True:
+        found = page.ask("POST", "/api/map", asked, Authorization=f"Bearer {page.token.value}")
+        if found[0] != 202:
+            return found
+        page.session.map._thread.join()  # type: ignore[union-attr]
 
 
 def wait_for_job(page: Explorer) -> dict[str, Any]:
@@ -92,7 +101,9 @@ class TestStrangers:
         form = {"Sec-Fetch-Site": "cross-site", "Content-Type": "application/x-www-form-urlencoded"}
         assert page.ask("POST", "/api/uncorrect", b"a=b", **form)[0] == 403
 
-    @pytest.mark.parametrize("name", ["start", "changes", "sort", "rows", "search", "correct", "uncorrect", "image"])
+    @pytest.mark.parametrize(
+        "name", "name", ["start", "changes", "sort", "rows", "search", "correct", "uncorrect", "image", "map", "thumbs"]
+    )
     @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer ", "Basic {token}", "{token}", "Bearer é"])
     def test_the_token_is_needed(self, page: Explorer, name: str, authorization: str | None) -> None:
         """Without the token, or with another, nothing is answered; the token in the address or a cookie is none."""
@@ -129,6 +140,37 @@ class TestStrangers:
         assert not guard._is_ours("192.168.1.5:81")
         assert "example.org:8000" in allowed_hosts("example.org", 8000)
         assert allowed_hosts("127.0.0.1", 1) == {"127.0.0.1:1", "localhost:1", "[::1]:1"}
+
+
+class TestMap:
+    """The map, which knows images by their numbers."""
+
+    def test_says_no_more_than_it_must(self, page: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Six bytes an image, of so many images at most, and only with the token and for a view that is there."""
+        monkeypatch.setattr(payload, "MOST_DOTS", 4)
+        view = sort(page)["view"]
+        status, body, headers = wait_for_map(page, view)
+        assert (status, len(body)) == (200, 6 * 4)
+        assert headers["cache-control"] == "no-store"
+        assert page.ask("POST", "/api/map", json.dumps({"view": view}).encode())[0] == 401
+        assert page.post("map", view="v999")["status"] == 410
+        assert page.post("map", view=["v1"])["status"] == 400
+
+    @pytest.mark.parametrize(
+        "images", [[6], [-1], [0, 10**30], ["0"], [True], [0.5], [None], [[0]], "0", {"0": 1}, [0] * 50_001]
+    )
+    def test_numbers_that_are_no_image(self, page: Explorer, images: Any) -> None:
+        """Neither shown nor corrected, not even the ones among them that are images."""
+        view = sort(page)["view"]
+        assert page.post("thumbs", images=images)["status"] == 400
+        assert page.post("correct", view=view, images=images, label="red")["status"] == 400
+        assert page.session.corrections.all() == {}
+
+    def test_hostile_names_are_kept_as_text(self, page: Explorer) -> None:
+        """A cluster's name is a label like any other."""
+        view = sort(page)["view"]
+        assert page.post("correct", view=view, images=[0, 1, 1], label=f"  {ATTACK}\n,x ")["images"] == 2
+        assert {said.label for said in page.session.corrections.all().values()} == {f"{ATTACK} ,x"}
 
 
 class TestIds:

@@ -5,6 +5,7 @@ import { test } from "node:test";
 const folder = new URL("../../zeroshot/explore/page/", import.meta.url);
 const { chunks, columns, gridRange, rowRange, rowTops, stripRange, CHUNK, GAP, HEADER, MOST_IN_STRIP } = await import(new URL("geometry.js", folder));
 const { KEYS, accuracy, images, keyOf, labelOf, percent } = await import(new URL("format.js", folder));
+const { NONE, WHOLE, colours, inside, isInside, moved, spaced, toCss, toWindow, zoomed } = await import(new URL("map_geometry.js", folder));
 const { latest } = await import(new URL("api.js", folder));
 
 test("a grid fills its width and shows only what is in sight", () => {
@@ -79,4 +80,38 @@ test("of calls that come faster than they are answered, the first and the newest
   release();
   await first;
   assert.deepEqual(made, ["a", "c"]);
+});
+
+test("a map zooms around a place, moves, and never leaves the window empty", () => {
+  assert.deepEqual(toWindow(WHOLE, 200, 100, 0, 65535), [0, 100]);
+  const near = zoomed(WHOLE, 200, 100, 4, 50, 25);
+  const [x, y] = toWindow(near, 200, 100, 65535 / 4, 65535 / 4);
+  assert.ok(Math.abs(x - 50) < 1e-6 && Math.abs(y - 25) < 1e-6);
+  assert.deepEqual(zoomed(near, 200, 100, 1e-9), WHOLE);
+  assert.deepEqual(moved(WHOLE, 200, 100, 70, 70), WHOLE);
+  const far = moved(near, 200, 100, -1e6, 0);
+  assert.equal(far.x, 1 - 0.5 / 4);
+  assert.ok(Math.abs(moved(near, 200, 100, 8, 0).x - (near.x - 8 / 200 / 4)) < 1e-12);
+});
+
+test("an outline holds what is inside it", () => {
+  const corner = [[0, 0], [100, 0], [100, 100], [50, 40], [0, 100]]; // with a notch from below
+  assert.ok(isInside(corner, 50, 20));
+  assert.ok(!isInside(corner, 50, 80));
+  const points = Uint16Array.from([0.5, 0.5, 0.9].map((at) => at * 65535).concat([0.2, 0.8, 0.1].map((at) => at * 65535), [0, NONE, 1]));
+  assert.deepEqual(inside(points, WHOLE, 100, 100, corner), [0, 2]);
+  assert.deepEqual(inside(points, zoomed(WHOLE, 100, 100, 2), 100, 100, [[-500, -500], [500, -500], [500, 500], [-500, 500]]), [0, 1, 2]);
+});
+
+test("small images do not cover each other, and are no more than asked for", () => {
+  const places = [0.1, 0.12, 0.5, 0.9], points = Uint16Array.from([...places, ...places, 0, 0, 0, 0].map((at) => at * 65535));
+  assert.deepEqual(spaced(points, WHOLE, 400, 400, 60, 10).map((one) => one.dot), [0, 2, 3]);
+  assert.equal(spaced(points, WHOLE, 400, 400, 60, 2).length, 2);
+});
+
+test("colours of neighbours differ", () => {
+  const found = colours(24, false);
+  assert.equal(new Set(found).size, 24);
+  assert.match(toCss(found[0]), /^rgb\(\d+ \d+ \d+\)$/);
+  assert.notDeepEqual(found, colours(24, true));
 });

@@ -55,6 +55,24 @@ def page(browser: Page, explorer: Explorer) -> Page:
     return browser
 
 
+def open_map(page: Page) -> None:
+    """Open the map by its key, and wait for it."""
+    page.run("document.activeElement.blur()")
+    page.press("v")
+    page.wait("document.getElementById('map-status').textContent.startsWith('9 images, 1.0 times')")
+
+
+def enclose_all(page: Page) -> tuple[float, float]:
+    """Draw an outline around the whole map, with Shift held; return where its corner is."""
+    left, top, width, height = page.run(
+        "(({x, y, width, height}) => [x, y, width, height])"
+        "(document.getElementById('map-canvas').getBoundingClientRect())"
+    )
+    corners = ((1, 1), (width - 2, 1), (width - 2, height - 2), (1, height - 2))
+    page.drag(*((left + x, top + y) for x, y in corners), shift=True)
+    return left, top
+
+
 def type_labels(page: Page, text: str) -> None:
     page.run("document.getElementById('labels').focus(); document.getElementById('labels').select()")
     page.type(text)
@@ -132,7 +150,7 @@ class TestPage:
     def test_threshold_fills_the_unknown(self, page: Page) -> None:
         """Dragging the threshold moves images to the row of unknown ones, which stands first."""
         type_labels(page, "red\ngreen\nblue")
-        page.wait(f"{COUNTS}.length === 3")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         page.run("const t = document.getElementById('threshold'); t.value = 1; t.dispatchEvent(new Event('input'))")
         page.wait(f"{COUNTS}[0] === 'unknown: 9'")
         assert "0 of 9 images answered" in page.run("document.getElementById('at-threshold').textContent")
@@ -175,10 +193,49 @@ class TestPage:
         )
         assert page.complaints == []
 
+    def test_names_a_part_of_the_map_by_keys(self, page: Page, explorer: Explorer) -> None:
+        """`v`, the frame made as large as the map, Enter, a name, Enter: a label, and no correction."""
+        open_map(page)
+        for _ in range(6):
+            page.press("ArrowRight", shift=True)
+        page.press("+")
+        page.press("0")
+        page.press("Enter")
+        page.wait("document.getElementById('map-status').textContent === '9 of 9 images selected'")
+        page.wait("document.activeElement.id === 'map-label'")
+        page.type("red")
+        page.press("Enter")
+        page.wait("document.getElementById('map-legend').textContent === 'red'")
+        assert page.run("document.getElementById('labels').value") == "red"
+        page.press("Escape")
+        page.wait(f"document.getElementById('map').hidden && {COUNTS}.join() === 'red: 9'")
+        assert explorer.session.corrections.all() == {}
+        assert page.complaints == []
+
+    def test_labels_a_part_of_the_map_by_the_mouse(self, page: Page, explorer: Explorer) -> None:
+        """Shift and the mouse enclose images, which get a name with markup as a correction; undo takes it back."""
+        open_map(page)
+        left, top = enclose_all(page)
+        page.wait("document.getElementById('map-status').textContent === '9 of 9 images selected'")
+        page.run(f"document.getElementById('map-label').value = {json.dumps(HOSTILE[0] + ', x')}")
+        page.click("#map-name [value=label]")
+        page.wait("document.getElementById('toast').textContent.includes('9 images labelled')")
+        said = explorer.session.corrections.all().values()
+        assert {one.label for one in said} == {HOSTILE[0] + ", x"}
+        assert page.run("document.querySelector('#map-legend').textContent") == HOSTILE[0] + ", x"
+        page.click("#toast button")
+        page.wait("document.getElementById('toast').textContent.includes('undone for 9 images')")
+        assert explorer.session.corrections.all() == {}
+        page.drag((left + 200, top + 200), (left + 260, top + 240))  # the whole map stays where it is
+        page.press("v")
+        page.wait("document.getElementById('map').hidden")
+        assert "owned" not in page.run("document.title")
+        assert page.complaints == []
+
     def test_opens_one_image(self, page: Page) -> None:
         """Path, probabilities, cosines, prompts and facts; arrows go on."""
         type_labels(page, "red\ngreen\nblue")
-        page.wait(f"{COUNTS}.length === 3")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         page.run("document.activeElement.blur()")
         page.press("ArrowRight")
         page.press("Enter")
@@ -196,7 +253,7 @@ class TestPage:
     def test_sorts_into_folders_and_takes_back(self, page: Page, explorer: Explorer, tmp_path: Path) -> None:
         """The plan first, then the sort, then its undo, all by buttons."""
         type_labels(page, "red\ngreen\nblue")
-        page.wait(f"{COUNTS}.length === 3")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         page.run("document.getElementById('open-acting').click()")
         page.run("document.querySelector('[value=move]').click(); document.getElementById('sorting').requestSubmit()")
         page.wait("!document.getElementById('plan').hidden")
@@ -236,6 +293,67 @@ class TestPage:
             browser.open(address)
             browser.wait("document.body.textContent.includes('the address that the terminal printed')")
             assert browser.run("document.querySelectorAll('.tile').length") == 0
+
+
+@needs_browser
+class TestFiveTasks:
+    """The keys and clicks that `docs/explore.md` counts; a word that is typed is one."""
+
+    def test_finds_all(self, page: Page) -> None:
+        """Two: the key of the search, the word."""
+        page.run("document.activeElement.blur()")
+        page.press("/")
+        page.type("red")
+        page.wait("document.getElementById('title').textContent === 'Search 9 images nearest first'")
+
+    def test_splits_two_kinds(self, page: Page) -> None:
+        """Three: two words and the pair; then the image, and a key that says what it is."""
+        page.run("document.getElementById('labels').focus()")  # where the page begins with labels to type
+        page.type("red\n")
+        page.type("dark red")
+        page.wait("document.querySelectorAll('#pairs button').length === 1")
+        page.click("#pairs button")
+        page.wait("document.getElementById('title').textContent.startsWith('red or dark red, closest first')")
+        page.click(".tile")
+        page.press("2")
+        page.wait("document.getElementById('toast').textContent.includes('1 image labelled dark red')")
+
+    def test_chooses_a_threshold(self, page: Page) -> None:
+        """One: a drag."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        x, y, width, height = page.run(
+            "(({x, y, width, height}) => [x, y, width, height])"
+            "(document.getElementById('threshold').getBoundingClientRect())"
+        )
+        page.drag((x + 8, y + height / 2), (x + width / 2, y + height / 2), (x + width - 2, y + height / 2))
+        page.wait(f"{COUNTS}[0] === 'unknown: 9'")
+
+    def test_names_what_is_there(self, page: Page) -> None:
+        """One a word tried; or the map's four: its key, an outline, the word, Enter."""
+        page.run("document.getElementById('labels').focus()")
+        page.type("red")
+        page.wait(f"{COUNTS}.join() === 'red: 9'")
+        open_map(page)
+        enclose_all(page)
+        page.wait("document.activeElement.id === 'map-label'")
+        page.type("blue")
+        page.press("Enter")
+        page.wait("document.getElementById('labels').value === 'red\\nblue'")
+        page.press("Escape")
+        page.wait(f"{COUNTS}.length === 2")
+
+    def test_fixes_wrong_ones(self, page: Page, explorer: Explorer) -> None:
+        """Two an image, an arrow and a key; a range of them with Shift is one key less for each."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        for left in (2, 1):
+            page.press("2")  # the next image is selected by itself
+            page.wait(f"{COUNTS}[0] === 'red: {left}'")
+            page.wait("document.getElementById('picked-count').textContent === '1 image'")
+        assert len(explorer.session.corrections.all()) == 2
 
 
 @needs_browser

@@ -107,6 +107,21 @@ class Page:
             extra |= {"modifiers": 8} if shift else {}
             self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **extra)
 
+    def drag(self, *places: tuple[float, float], shift: bool = False) -> None:
+        """Press the mouse at the first place, move it along the others, and let go at the last."""
+        for index, (x, y) in enumerate((*places, places[-1])):
+            kind = "mousePressed" if index == 0 else "mouseReleased" if index == len(places) else "mouseMoved"
+            held = {"button": "left", "buttons": int(kind != "mouseReleased"), "clickCount": 1}
+            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, modifiers=8 if shift else 0, **held)
+
+    def click(self, selector: str) -> None:
+        """Click into the middle of what a selector finds."""
+        box = self.run(
+            f"(() => {{ const part = document.querySelector({json.dumps(selector)});"
+            " part.scrollIntoView({block: 'nearest'}); const box = part.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        )
+        self.drag((box[0], box[1]))
+
     def type(self, text: str) -> None:
         """Type a text into what has the focus, a key at a time."""
         for character in text:

@@ -1,8 +1,8 @@
 // What the map shows, painted: dots, small images, outlines. Nothing here knows what they are for.
 import { FULL, NONE, WHOLE, colours, hsl, spaced, toCss } from "./map_geometry.js";
 
-const CELL = 64, MOST_SMALL = 150, MOST_KEPT = 400;
-const ROOM = 4; // cells for each dot in the window, from which on small images are shown
+const SIDE = 60, MOST_SMALL = 150, MOST_KEPT = 400;
+const ROOM = 4; // dots for each small image that has room in the window, up to which they are shown
 
 export class MapCanvas {
   constructor(canvas, ask) {
@@ -96,15 +96,15 @@ export class MapCanvas {
   }
 
   paintImages(pen) {
-    const cells = (this.width / CELL) * (this.height / CELL);
-    if (!this.points.length || this.inSight > cells * ROOM) return;
-    const shown = spaced(this.points, this.view, this.width, this.height, CELL, MOST_SMALL), missing = [];
+    const places = (this.width / SIDE) * (this.height / SIDE);
+    if (!this.points.length || this.inSight > places * ROOM) return;
+    const shown = spaced(this.points, this.view, this.width, this.height, SIDE, MOST_SMALL), missing = [];
     for (const { dot, x, y } of shown) {
       const image = this.images.get(dot);
       if (!image) { missing.push(dot); continue; }
       this.images.delete(dot);
       this.images.set(dot, image); // used last
-      if (image.complete && image.naturalWidth) this.paintImage(pen, image, dot, x + 3, y + 3, CELL - 6);
+      if (image.complete && image.naturalWidth) this.paintImage(pen, image, dot, x - SIDE / 2 + 2, y - SIDE / 2 + 2, SIDE - 4);
     }
     while (this.images.size > MOST_KEPT) this.images.delete(this.images.keys().next().value);
     if (missing.length) this.fetch(missing);

@@ -45,16 +45,24 @@ export const inside = (points, view, width, height, outline) => {
   return found;
 };
 
-// Dots of which a small image is shown: one a cell of the window, so that none covers another.
-export const spaced = (points, view, width, height, cell, most) => {
-  const taken = new Map(), n = points.length / 3;
-  for (let dot = 0; dot < n && taken.size < most; dot += 1) {
+// Dots of which a small image is shown, around the place where they are, so that none covers another.
+export const spaced = (points, view, width, height, side, most) => {
+  const taken = new Map(), n = points.length / 3, found = [];
+  const place = (column, row) => column + 4096 * row;
+  for (let dot = 0; dot < n && found.length < most; dot += 1) {
     const [x, y] = toWindow(view, width, height, points[dot], points[n + dot]);
     if (x < 0 || y < 0 || x >= width || y >= height) continue;
-    const place = Math.floor(x / cell) + 4096 * Math.floor(y / cell);
-    if (!taken.has(place)) taken.set(place, dot);
+    const column = Math.floor(x / side), row = Math.floor(y / side);
+    let free = true;
+    for (let near = 0; near < 9 && free; near += 1) {
+      const other = taken.get(place(column - 1 + (near % 3), row - 1 + Math.floor(near / 3)));
+      free = !other || Math.abs(other.x - x) >= side || Math.abs(other.y - y) >= side;
+    }
+    if (!free) continue;
+    found.push({ dot, x, y });
+    taken.set(place(column, row), { x, y });
   }
-  return [...taken].map(([place, dot]) => ({ dot, x: (place % 4096) * cell, y: Math.floor(place / 4096) * cell }));
+  return found;
 };
 
 // Colours of labels, told apart on light and on dark, as 0xAABBGGRR.
