@@ -20,7 +20,7 @@ from PIL import Image
 
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
-from zeroshot.explore import actions, payload
+from zeroshot.explore import actions, exports, payload
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
@@ -461,4 +461,4 @@ def test_exports_are_what_the_commands_read(page: Explorer, tmp_path: Path) -> N
     assert command["command"].endswith("--labels-file labels.yaml --threshold 0.25")
     plain = page.post("command", view=sort(page, "red, it's green")["view"])
     assert "--labels 'red,it'\"'\"'s green'" in plain["command"]
-    assert actions.export_labels(page.session.view(view)) == page.post("labels", view=view)["yaml"]
+    assert exports.export_labels(page.session.view(view)) == page.post("labels", view=view)["yaml"]

@@ -116,11 +116,12 @@ class Page:
 
     def click(self, selector: str) -> None:
         """Click into the middle of what a selector finds."""
-        box = self.run(
-            f"(() => {{ const part = document.querySelector({json.dumps(selector)});"
-            " part.scrollIntoView({block: 'nearest'}); const box = part.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; })()"
+        part = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{part}.scrollIntoView({{block: 'nearest'}})")
+        x, y, width, height = self.run(
+            f"(({{x, y, width, height}}) => [x, y, width, height])({part}.getBoundingClientRect())"
         )
-        self.drag((box[0], box[1]))
+        self.drag((x + width / 2, y + height / 2))
 
     def type(self, text: str) -> None:
         """Type a text into what has the focus, a key at a time."""

@@ -15,7 +15,7 @@ from ..images.decode import decode
 from ..images.preprocess import fit
 from ..prompts.spelling import clean_word
 from ..prompts.template_sets import list_names
-from . import actions, payload
+from . import exports, payload
 from .actions import Actions
 from .collection import folder_is_there
 from .corrections import Said
@@ -76,7 +76,7 @@ class Answers:
             "correct": self._correct,
             "uncorrect": lambda _: {"images": self._session.uncorrect()},
             "command": self._command,
-            "labels": lambda asked: {"yaml": actions.export_labels(self._view(asked))},
+            "labels": lambda asked: {"yaml": exports.export_labels(self._view(asked))},
             "plan": self._plan,
             "carry-out": self._carry_out,
             "undo": self._undo,
@@ -197,7 +197,7 @@ class Answers:
 
     def _command(self, asked: dict[str, Any]) -> dict[str, Any]:
         view = self._view(asked)
-        line = actions.command_line(self._session, view, threshold_of(asked), list(self._beginning.options))
+        line = exports.command_line(self._session, view, threshold_of(asked), list(self._beginning.options))
         return {"command": line, "needs_file": "--labels-file" in line}
 
     def _plan(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class Answers:
 
     def records(self, asked: dict[str, Any]) -> Iterator[bytes]:
         """Yield a view's records as JSON lines."""
-        return actions.export_jsonl(self._session, self._view(asked), threshold_of(asked))
+        return exports.export_jsonl(self._session, self._view(asked), threshold_of(asked))
 
     def describe_image(self, asked: dict[str, Any], image: int, facts: dict[str, str]) -> dict[str, Any]:
         """Return what is known of an image, its file's own words among it."""

@@ -66,10 +66,10 @@ class _Layout:
 
     def __init__(self, features: Features) -> None:
         self.n = len(features)
-        chosen = np.unique(np.linspace(0, self.n - 1, min(self.n, _MOST_LAID_OUT)).astype(int)) if self.n else []
+        chosen = np.linspace(0, max(0, self.n - 1), min(self.n, _MOST_LAID_OUT)).astype(np.intp)
         self._rows = features[chosen]
         self._axes, self._centre = principal_axes(features)
-        self._flat = (self._rows - self._centre) @ self._axes
+        self._flat = np.asarray((self._rows - self._centre) @ self._axes, dtype=np.float32)
         laid = lay_out(self._rows, self._flat)
         low, high = (laid.min(axis=0), laid.max(axis=0)) if len(laid) else (0.0, 1.0)
         self._laid = 0.03 + 0.94 * (laid - low) / np.maximum(high - low, 1e-9)

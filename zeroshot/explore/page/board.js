@@ -1,7 +1,7 @@
 // The images in rows, or one row as a grid. Only what is in sight is in the page.
 import { CHUNK, GAP, HEADER, MOST_IN_STRIP, chunks, columns, gridRange, rowRange, rowTops, stripRange } from "./geometry.js";
-import { number } from "./format.js";
-import { fillTile, loadTile, makeTile, placeTile } from "./tiles.js";
+import { fillRow, makeRow } from "./rows.js";
+import { fillTile, makeTile, placeTile } from "./tiles.js";
 
 const FAST = 2.5; // pixels a millisecond, above which images are not asked for until the scrolling slows down
 const SETTLED = 110; // milliseconds
@@ -130,7 +130,7 @@ export class Board {
     const width = this.width();
     for (let at = first; at < last; at += 1) {
       const row = rows[at], entry = this.rows.get(at) ?? this.makeRow(at);
-      this.fillRow(entry, row, this.tops[at]);
+      fillRow(entry, row, this.tops[at], this.size);
       if (!row.total) continue;
       const [from, to] = stripRange(entry.left, width, this.size, row.total);
       for (let index = from; index < to; index += 1) places.push({ row: at, name: row.name, index, parent: entry.inner, x: index * (this.size + GAP), y: 0, size: this.size });
@@ -138,45 +138,10 @@ export class Board {
   }
 
   makeRow(at) {
-    const element = document.createElement("section");
-    element.className = "row";
-    const header = document.createElement("header");
-    const key = document.createElement("kbd"), title = document.createElement("b"), count = document.createElement("span");
-    const share = document.createElement("span"), bar = document.createElement("i"), all = document.createElement("button");
-    count.className = "count";
-    share.className = "share";
-    share.append(bar);
-    all.type = "button";
-    all.textContent = "show all";
-    all.addEventListener("click", () => this.ask.grid(at));
-    header.append(key, title, count, share, all);
-    const strip = document.createElement("div"), inner = document.createElement("div");
-    strip.className = "strip";
-    strip.append(inner);
-    element.append(header, strip);
-    const entry = { element, key, title, count, bar, all, strip, inner, left: 0, shown: "" };
-    strip.addEventListener("scroll", () => { entry.left = strip.scrollLeft; this.scrolled(entry.left); }, { passive: true });
-    this.space.append(element);
+    const entry = makeRow({ all: () => this.ask.grid(at), scrolled: (left) => this.scrolled(left) });
+    this.space.append(entry.element);
     this.rows.set(at, entry);
     return entry;
-  }
-
-  fillRow(entry, row, top) {
-    const shown = [top, this.size, row.title, row.key, row.total, row.share, row.kind].join("\n");
-    if (entry.shown === shown) return;
-    entry.shown = shown;
-    entry.element.style.transform = `translateY(${top}px)`;
-    entry.element.classList.toggle("unknown", row.kind === "unknown");
-    entry.element.setAttribute("aria-label", `${row.title}: ${row.total}`);
-    entry.key.textContent = row.key;
-    entry.key.hidden = !row.key;
-    entry.title.textContent = entry.title.title = row.title;
-    entry.count.textContent = number(row.total);
-    entry.bar.style.transform = `scaleX(${row.share})`;
-    entry.all.hidden = !row.total;
-    entry.strip.hidden = !row.total;
-    entry.strip.style.height = `${this.size + 10}px`;
-    entry.inner.style.width = `${Math.min(row.total, MOST_IN_STRIP) * (this.size + GAP)}px`;
   }
 
   fill(places) {
@@ -347,39 +312,4 @@ export class Board {
     if (tile) this.go(tile.row, tile.index, event.shiftKey);
     else if (event.target === this.root || event.target === this.space) this.release();
   }
-
-  // Where images are on the screen now, for those that stay in sight to be seen moving.
-  positions() {
-    const found = new Map(), box = this.root.getBoundingClientRect();
-    for (const [key, tile] of this.tiles) {
-      if (typeof key !== "number" || !tile.image.complete || !tile.image.currentSrc) continue;
-      const at = tile.element.getBoundingClientRect();
-      if (at.bottom > box.top && at.top < box.bottom && at.right > box.left && at.left < box.right) found.set(key, at);
-    }
-    return found;
-  }
-
-  // Let copies of the images that moved fly to their new places.
-  fly(before, most = 24) {
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    const after = this.positions();
-    let flying = 0;
-    for (const [key, from] of before) {
-      const to = after.get(key);
-      if (!to || flying >= most || Math.hypot(to.left - from.left, to.top - from.top) < 8) continue;
-      flying += 1;
-      const tile = this.tiles.get(key);
-      const copy = tile.image.cloneNode();
-      copy.className = "flying";
-      copy.style.width = `${to.width}px`;
-      copy.style.height = `${to.height}px`;
-      document.body.append(copy);
-      const at = (box) => `translate(${box.left}px, ${box.top}px)`;
-      const ends = copy.animate([{ transform: at(from) }, { transform: at(to) }], { duration: 320, easing: "cubic-bezier(.2,.7,.2,1)" });
-      const hidden = tile.element.animate([{ opacity: 0 }, { opacity: 0 }], { duration: 320 });
-      ends.onfinish = ends.oncancel = () => { copy.remove(); hidden.cancel(); };
-    }
-  }
-
-  flush() { for (const tile of this.tiles.values()) loadTile(tile); }
 }

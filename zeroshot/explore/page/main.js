@@ -4,6 +4,7 @@ import { Acting } from "./acting.js";
 import { Board } from "./board.js";
 import { Correcting } from "./correcting.js";
 import { cosine, images, keyOf, number, percent } from "./format.js";
+import { fly, positions } from "./flight.js";
 import { FolderMap } from "./map.js";
 import { Search, search as ask } from "./search.js";
 import { Side } from "./side.js";
@@ -103,13 +104,13 @@ const wanted = () => {
   return single ? found : [["unknown", 0, found[0]?.[2] ?? 20], ...found.filter(([name]) => name !== "unknown")];
 };
 
-const show = (windows, fly = false) => {
-  const before = fly ? board.positions() : null;
+const show = (windows, moving = false) => {
+  const before = moving ? positions(board) : null;
   const { rows, single } = layout();
   const counted = new Map(windows.map((window) => [window.row, window.total]));
   for (const row of rows) if (row.total === undefined) row.total = counted.get(row.name) ?? 0;
   board.show({ rows, single }, windows);
-  if (before) board.fly(before);
+  if (before) fly(board, before);
   showHead(rows);
   correcting.show();
 };
@@ -126,7 +127,7 @@ const showHead = (rows) => {
   else { small.textContent = ` in ${number(state.described.answers.length)} labels`; $("title").replaceChildren(images(state.described.images), small); }
 };
 
-const sort = async (fly = true) => {
+const sort = async (moving = true) => {
   try {
     const described = await post("sort", { ...side.asked(), threshold: side.threshold(), windows: state.found ? [] : wanted() });
     const hadAnswers = Boolean(state.described?.answers);
@@ -137,7 +138,7 @@ const sort = async (fly = true) => {
     if (state.grid && /^\d+$/.test(state.grid.name) && !(described.answers ?? [])[Number(state.grid.name)]) state.grid = null;
     if (state.grid && !described.answers) state.grid = null;
     if (state.found) await runSearch();
-    else show(described.rows, fly && hadAnswers && performance.now() - state.sorted > STILL);
+    else show(described.rows, moving && hadAnswers && performance.now() - state.sorted > STILL);
     state.sorted = performance.now();
     folderMap.refresh();
     document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
@@ -224,6 +225,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
     if (event.target.id === "query" || state.found) { endSearch(); $("board").focus(); }
     else if (typing) { event.target.blur(); $("board").focus(); }
+    else if (folderMap.isOpen) folderMap.escape();
     else if (state.grid) closeGrid();
     else board.release();
     return;

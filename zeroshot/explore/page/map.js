@@ -185,8 +185,8 @@ export class FolderMap {
     const chosen = this.selected;
     $("map-label").value = "";
     this.select([]);
+    $("map-canvas").focus();
     await this.page.addLabel(name);
     if (says) await this.page.label(chosen, name);
-    $("map-canvas").focus();
   }
 }
