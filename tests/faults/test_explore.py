@@ -20,7 +20,7 @@ from PIL import Image
 
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
-from zeroshot.explore import actions, exports, payload
+from zeroshot.explore import exports, payload
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
