@@ -102,7 +102,7 @@ class TestStrangers:
         assert page.ask("POST", "/api/uncorrect", b"a=b", **form)[0] == 403
 
     @pytest.mark.parametrize(
-        "name", "name", ["start", "changes", "sort", "rows", "search", "correct", "uncorrect", "image", "map", "thumbs"]
+        "name", ["start", "changes", "sort", "rows", "search", "correct", "uncorrect", "image", "map", "thumbs"]
     )
     @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer ", "Basic {token}", "{token}", "Bearer é"])
     def test_the_token_is_needed(self, page: Explorer, name: str, authorization: str | None) -> None:
