@@ -87,7 +87,9 @@ class TestPage:
         type_labels(page, "red\ngreen\nblue")
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         assert page.run("location.href").endswith("/") and "token" not in page.run("location.href")
-        page.run("const l = document.getElementById('labels'); l.value += ', blue'; l.dispatchEvent(new Event('input'))")
+        page.run(
+            "const l = document.getElementById('labels'); l.value += ', blue'; l.dispatchEvent(new Event('input'))"
+        )
         page.wait("!document.getElementById('problem').hidden")
         assert "twice" in page.run("document.getElementById('problem').textContent")
         assert page.run(COUNTS) == ["red: 3", "green: 3", "blue: 3"]
