@@ -97,7 +97,8 @@ def test_actors_and_readers_that_are_killed_cost_nothing(planned: tuple[Path, by
     told, complaints = process.communicate()
     assert process.returncode == 3, complaints
     assert not told
-    assert "48 shards with 142 images are committed" in complaints and "4 of them could not be read" in complaints
+    assert f"{len(list(done.iterdir()))} shards with 142 images are committed" in complaints
+    assert "4 of them could not be read" in complaints
     assert killed >= 3
     assert merged(into) == whole
 
