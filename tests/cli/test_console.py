@@ -139,7 +139,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     """Not after an hour of it: the model is not even loaded."""
     for name in ("red", "blue"):
         images(f"val/{name}/1.png", name)
-    target = tmp_path / "missing" / "out.json"
+    target = tmp_path / "missing" / ("out.html" if words[-1] == "--report" else "out.json")
     words = [str(tmp_path / "val") if word == "DIR" else word for word in words]
     refused = CliRunner().invoke(app, [*words, str(target)])
     assert (refused.exit_code, f"cannot write {target}" in refused.stderr, fake_model.calls) == (1, True, [])
