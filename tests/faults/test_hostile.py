@@ -24,7 +24,7 @@ from zeroshot.cli import app
 from zeroshot.encoder import Pixels
 from zeroshot.enums import Format
 from zeroshot.errors import LabelError, ModelError, PromptError
-from zeroshot.images.paths import read_list
+from zeroshot.images.lists import read_list
 from zeroshot.models.checkpoint_files import CONFIG_NAME
 from zeroshot.models.configuration import read_config
 from zeroshot.output.render.records import Layout, make_writer

@@ -18,7 +18,7 @@ from zeroshot.features.incoming import Incoming
 from zeroshot.features.keys import FileState
 from zeroshot.features.lookup import LookUp
 from zeroshot.features.pipeline import Pipeline, encode_blocks
-from zeroshot.images.paths import in_natural_order, natural_key
+from zeroshot.images.natural_order import in_natural_order, natural_key
 
 DIM = 8
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import InputError
-from zeroshot.images import paths
+from zeroshot.images import lists, natural_order, paths
 
 
 def tree(root: Path, *names: str) -> str:
@@ -29,13 +29,13 @@ def test_natural_order() -> None:
     """Numbers count, case does not, and names that differ only in case still have an order."""
     names = ["10.jpg", "9.jpg", "b2", "B10", "b1", "a", "A", "01.jpg", "1.jpg", "x²", "2b1", "2a10", "2a9"]
     expected = ["01.jpg", "1.jpg", "2a9", "2a10", "2b1", "9.jpg", "10.jpg", "A", "a", "b1", "b2", "B10", "x²"]
-    assert sorted(names, key=paths.natural_key) == expected
+    assert sorted(names, key=natural_order.natural_key) == expected
 
 
 def test_natural_order_of_anything() -> None:
     """Empty names, endless digits and foreign digits compare without failing."""
     names = ["", "9" * 5000, "٣", "1", "½", "a" * 300, "1a", "a1", "\udcff"]
-    assert len(sorted(names, key=paths.natural_key)) == len(names)
+    assert len(sorted(names, key=natural_order.natural_key)) == len(names)
 
 
 def test_folder_walk(tmp_path: Path) -> None:
@@ -156,12 +156,12 @@ class Trickle(io.RawIOBase):
 def test_list_of_lines() -> None:
     """LF and CRLF end lines; empty lines are skipped; the last line needs no end; spaces belong to names."""
     listing = io.BytesIO(b"a.jpg\r\n\n b .jpg\n\r\nc\rd.jpg\nlast.jpg")
-    assert list(paths.read_list(listing)) == ["a.jpg", " b .jpg", "c\rd.jpg", "last.jpg"]
+    assert list(lists.read_list(listing)) == ["a.jpg", " b .jpg", "c\rd.jpg", "last.jpg"]
 
 
 def test_list_of_nul() -> None:
     """Between NULs everything is a name: newlines, carriage returns at its end, bytes that are not UTF-8."""
-    names = list(paths.read_list(io.BytesIO(b"a\nb.jpg\0c\r\0\xff\xfe.jpg\0\0"), nul=True))
+    names = list(lists.read_list(io.BytesIO(b"a\nb.jpg\0c\r\0\xff\xfe.jpg\0\0"), nul=True))
     assert names == ["a\nb.jpg", "c\r", "\udcff\udcfe.jpg"]
     assert os.fsencode(names[2]) == b"\xff\xfe.jpg"
 
@@ -169,13 +169,13 @@ def test_list_of_nul() -> None:
 def test_nul_list_read_as_lines() -> None:
     """A NUL-separated list without --from0 is an error that names the option, not one path of a thousand names."""
     with pytest.raises(InputError, match="NUL") as caught:
-        list(paths.read_list(io.BytesIO(b"a.jpg\0b.jpg\0")))
+        list(lists.read_list(io.BytesIO(b"a.jpg\0b.jpg\0")))
     assert "--from0" in caught.value.hint
 
 
 def test_list_streams() -> None:
     """A path is given out as soon as its line has ended, before more is read, even in the middle of a character."""
-    found = paths.read_list(Trickle(b"one.jpg\ntw", b"o-\xc3", b"\xa4.jpg\n"))  # type: ignore[arg-type]
+    found = lists.read_list(Trickle(b"one.jpg\ntw", b"o-\xc3", b"\xa4.jpg\n"))  # type: ignore[arg-type]
     assert next(found) == "one.jpg"
     assert next(found) == "two-ä.jpg"
     with pytest.raises(IndexError):
@@ -186,7 +186,7 @@ def test_open_list(tmp_path: Path) -> None:
     """A list that is a folder or does not exist is an error that says so."""
     for path, word in ((tmp_path, "folder"), (tmp_path / "gone", "No such file"), (Path("a\0b"), "null")):
         with pytest.raises(InputError, match=word):
-            paths.open_list(str(path))
+            lists.open_list(str(path))
 
 
 def test_check_inputs(tmp_path: Path) -> None:

@@ -68,7 +68,8 @@ class InputOptions:
             InputError: Not one of them can give an image, or the list cannot be read.
             UsageError: There are none, or they contradict each other.
         """
-        from ..images.paths import STDIN, check_inputs, open_list
+        from ..images.lists import STDIN, open_list
+        from ..images.paths import check_inputs
 
         paths = self.paths or []
         if self.allow_private_hosts:
@@ -155,7 +156,8 @@ class InputOptions:
         *,
         expanded: bool = True,
     ) -> Iterator[tuple[str, str]]:
-        from ..images.paths import STDIN, find_entries, find_images, open_list, read_list
+        from ..images.lists import STDIN, open_list, read_list
+        from ..images.paths import find_entries, find_images
         from ..output.destination import check_apart
 
         existing = {name: target for name, target in (outputs or {}).items() if target and target.exists()}
@@ -179,7 +181,7 @@ class InputOptions:
 
     def _is_streamed(self) -> bool:
         """Whether paths come as somebody writes them, or from a server, which is not read ahead of what is used."""
-        from ..images.paths import STDIN
+        from ..images.lists import STDIN
         from ..images.sources.names import scheme_of
 
         if STDIN in (self.paths or []) or any(scheme_of(path) for path in self.paths or []):
@@ -236,7 +238,7 @@ def _look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[B
     import tempfile
 
     from ..images.decode import looks_like_image
-    from ..images.paths import STDIN
+    from ..images.lists import STDIN
 
     head = getattr(stream, "read1", stream.read)(65536)
     if head.startswith((b"PK\3\4", b"\x1f\x8b")) or head[257:262] == b"ustar":

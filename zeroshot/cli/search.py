@@ -163,7 +163,7 @@ def _check_text(text: str, *, alone: bool) -> None:
     Raises:
         UsageError: It is blank, the sign for stdin, or the only argument.
     """
-    from ..images.paths import STDIN
+    from ..images.lists import STDIN
     from ..prompts.labels import normalise
 
     example = "zeroshot search ./imgs 'a dog on a beach'"

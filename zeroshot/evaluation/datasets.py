@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from ..errors import InputError, LabelError, nearest
 from ..images.camera import describe_passed_over
-from ..images.paths import identify_folder, is_folder, is_skipped, natural_key, walk
+from ..images.natural_order import natural_key
+from ..images.paths import identify_folder, is_folder, is_skipped, walk
 from ..images.sources.names import is_archive
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet, normalise

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..images.paths import natural_key
+from ..images.natural_order import natural_key
 from ..images.sources.names import scheme_of
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet

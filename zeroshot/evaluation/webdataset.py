@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from ..errors import InputError, OutputError, PromptError
-from ..images.paths import natural_key
+from ..images.natural_order import natural_key
 from ..prompts.labels import Label, LabelSet
 from ..prompts.template_sets import TemplateSet, placeholder_fault
 from ..prompts.yaml_files import read_text

@@ -1,4 +1,4 @@
-"""Find images: files, folders, archives, object stores, lists of paths, streamed in the order in which they are named.
+"""Find images: files, folders, archives, object stores, streamed in the order in which they are named.
 
 Folders are walked depth first, one listing at a time, in natural order (2 before 10): the first image of a
 million is found after the first folder is read.
@@ -6,19 +6,17 @@ million is found after the first folder is read.
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import BinaryIO, cast
 
 from ..errors import ImageError, InputError
 from ..messages import as_many
 from .camera import NO_ENDING, describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES, looks_like_image
+from .natural_order import in_natural_order
 from .sources.names import (
     ARCHIVE_SUFFIXES,
     STORE_SCHEMES,
@@ -30,55 +28,17 @@ from .sources.names import (
 )
 from .sources.pool import open_archive
 
-STDIN = "-"
-
 _SKIPPED_FOLDERS = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
 )
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
-_NUMBER = re.compile(r"\d+")
-_SHAPE = {code: ("0" if chr(code).isdigit() else "a") for code in range(128) if chr(code) != "\n"}
-"""Leaves of a text where its digits stand."""
-_END = f"\0{chr(sys.maxunicode)}"
-"""Stands between two texts in a key: behind any number, before any letter."""
 _RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}\.parquet", re.DOTALL)
 
 
 def is_skipped(name: str) -> bool:
     """Say whether a folder's entry is left out: hidden, or created by a storage device or an operating system."""
     return name.startswith(".") or name.casefold() in _SKIPPED_FOLDERS
-
-
-def natural_key(name: str) -> tuple[str, str]:
-    """Return a key for natural order: ``2.jpg`` before ``10.jpg``, case ignored, then exactly."""
-    return _NUMBER.sub(_number_key, name.casefold()), name
-
-
-def in_natural_order(names: Sequence[str]) -> Sequence[str]:
-    """Sort names as `natural_key` does.
-
-    Those whose numbers stand in the same places with the same widths are in natural order when they are in that of
-    text, which takes a tenth of the time.
-    """
-    text = "\n".join(names)
-    folded = text.casefold()
-    if not folded.isascii() or folded.count("\n") != len(names) - 1:
-        return sorted(names, key=natural_key)
-    shapes = folded.translate(_SHAPE).split("\n")
-    if shapes.count(shapes[0]) < len(shapes):
-        return sorted(names, key=natural_key)
-    return [name for _, name in sorted(zip(folded.split("\n"), names, strict=True))]
-
-
-def _number_key(found: re.Match[str]) -> str:
-    """Spell a number so that text compares as numbers do: before any letter, and of two the longer is the greater."""
-    number = found[0]
-    if not number.isascii():  # digits of other scripts are text, and compared apart from the text around them
-        before, after = found.start() > 0, found.end() < len(found.string)
-        return f"{_END * before}{number}{_END * after}"
-    digits = number.lstrip("0")
-    return f"\0{chr(1 + len(digits))}{digits}"
 
 
 def find_images(inputs: Iterable[str], skipped: Counter[str] | None = None, *, archives: bool = False) -> Iterator[str]:
@@ -320,54 +280,3 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link whose target cannot be read
         return False
-
-
-def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
-    """Yield the paths of a list as they arrive: one a line, or NUL-separated.
-
-    Bytes that are not valid in the file system's encoding become surrogate escapes. Empty lines are skipped.
-
-    Raises:
-        InputError: It is NUL-separated after all, or no list.
-    """
-    separator = b"\0" if nul else b"\n"
-    rest = b""
-    read = getattr(stream, "read1", stream.read)
-    while chunk := read(65536):
-        *whole, rest = (rest + chunk).split(separator)
-        yield from _decode(whole, nul)
-    yield from _decode([rest], nul)
-
-
-def _decode(names: Iterable[bytes], nul: bool) -> Iterator[str]:
-    for name in names:
-        path = name if nul else name.removesuffix(b"\r")
-        if b"\0" in path:
-            raise InputError(
-                "the list of paths holds NUL characters", "--from0 reads lists as `find -print0` writes them"
-            )
-        if path:
-            yield os.fsdecode(path)
-
-
-def open_list(source: str) -> BinaryIO:
-    """Open a list of paths: a file, or stdin for ``-``.
-
-    Raises:
-        InputError: The file cannot be read.
-    """
-    if source == STDIN:
-        try:
-            # Not sys.stdin's own buffer: a thread that waits in it holds a lock that the interpreter wants as it exits.
-            return cast(BinaryIO, io.FileIO(sys.stdin.fileno(), closefd=False))
-        except (io.UnsupportedOperation, ValueError):  # a stand-in without a file behind it
-            return sys.stdin.buffer
-    try:
-        if Path(source).is_dir():
-            raise InputError(f"{source} is a folder, not a list of paths", "name the folder itself as an input")
-        return Path(source).open("rb")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read the list {source}: {getattr(error, 'strerror', error)}",
-            "give a file with one path a line, or -",
-        ) from error
