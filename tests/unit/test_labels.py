@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from zeroshot.errors import LabelError
-from zeroshot.evaluation import datasets
+from zeroshot.evaluation import datasets, label_names
 from zeroshot.prompts import labels
 from zeroshot.prompts.labels import Label, LabelSet
 
@@ -169,7 +169,7 @@ def test_a_file_named_imagenet_is_not_taken_for_the_word(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert len(labels.load_labels("imagenet").names) == 1000
     assert labels.load_labels("./imagenet").names == ("cat", "dog")
-    assert len(datasets.load_label_names("imagenet")) == 1000
+    assert len(label_names.load_label_names("imagenet")) == 1000
 
 
 def test_one_spelling(tmp_path: Path) -> None:
