@@ -11,6 +11,7 @@ from .classifier import build_classifier, build_records
 from .encoder import Encoder
 from .engines.choose import load_encoder
 from .enums import Placement, Score
+from .errors import UsageError, nearest
 from .evaluation.calibration_file import load_calibration
 from .evaluation.evaluate import evaluate
 from .features.inputs import ImageLike, encode_images
@@ -20,7 +21,7 @@ from .prompts.template_sets import DEFAULT, TemplateSet, as_templates
 from .results import Record
 from .scoring import Decision
 from .search import search
-from .sort.journal import Journal
+from .sort.journal import Journal, find_last_journal
 from .sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
 from .sort.names import folder_names
 from .sort.plan import Stay, Step, make_plan
@@ -95,12 +96,16 @@ def sort_images(
 
     Raises:
         OutputError: The journal cannot be written.
+        UsageError: There is no such placement.
     """
+    if placement not in list(Placement):
+        raise UsageError(f"no placement {str(placement)!r}{nearest(str(placement), Placement)}", ", ".join(Placement))
+    how = Placement(placement)
     records, target = list(records), Path(into).expanduser().resolve()
     folders = folder_names(dict.fromkeys(record.label for record in records if record.label is not None))
     if target.exists():
         settle_earlier(target)
-    plan = list(make_plan(records, target, folders, Placement(placement)))
+    plan = list(make_plan(records, target, folders, how))
     stays = tuple(item for item in plan if isinstance(item, Stay))
     steps = [item for item in plan if isinstance(item, Step)]
     if not steps:
@@ -112,8 +117,14 @@ def sort_images(
 def undo_sort(journal: str | os.PathLike[str]) -> list[Undone]:
     """Take back what a sort did, last step first; ``reason`` says why a step could not be.
 
+    Args:
+        journal: Of the sort; or the folder that was sorted into, for its last one.
+
     Raises:
         InputError: It is not a journal, or another process uses it.
     """
-    with Journal.open(Path(journal)) as opened:
+    place = Path(journal)
+    if place.is_dir():
+        place = find_last_journal(place) or place
+    with Journal.open(place) as opened:
         return list(undo(opened))

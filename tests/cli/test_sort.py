@@ -111,6 +111,21 @@ def test_sorting_inside_the_source(src: Path, into: str, tmp_path: Path) -> None
     assert files(src) == before
 
 
+def test_a_run_that_sorted_nothing_offers_no_undo(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`undo DIR` would take back the run before it."""
+    from zeroshot.sort import mover
+
+    first = run("sort", src, *LABELS, "--into", tmp_path / "out", "--copy")
+    assert "to take it back: zeroshot undo" in first.stderr
+    monkeypatch.setattr(
+        mover, "carry_out", lambda steps, _journal: (mover.Outcome(step, None, "read-only") for step in steps)
+    )
+    images = sorted((tmp_path / "out" / "red").iterdir())
+    nothing = run("sort", *images, *LABELS, "--into", tmp_path / "out", "--move", "--threshold", 1)
+    assert (nothing.exit_code, "0 of" in nothing.stderr) == (3, True)
+    assert "to take it back" not in nothing.stderr
+
+
 def test_what_cannot_be_undone_is_named(src: Path, tmp_path: Path) -> None:
     """An edited file is left where it is, said on stderr, and the exit code is 3."""
     journal = run("sort", src, *LABELS, "--into", tmp_path / "out", "--move").stdout.strip()

@@ -166,6 +166,20 @@ def test_a_link_to_another_label_adds_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_a_linked_image_counts_once_where_it_is(tmp_path: Path) -> None:
+    """A link to a file, or a label's folder that is a link, gives no image a second label; which they are is said."""
+    root = tree(tmp_path / "root", "cat/1.jpg", "dog/1.jpg", "dog/2.jpg")
+    (tmp_path / "root" / "cat" / "x.jpg").symlink_to("../dog/1.jpg")
+    (tmp_path / "root" / "cat" / "again.jpg").symlink_to("1.jpg")
+    (tmp_path / "root" / "albums").symlink_to("dog")
+    found = datasets.load_folder(root)
+    assert [str(Path(path).relative_to(root)) for path in found.paths] == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg"]
+    assert any(note.startswith("4 links to images that count once, where they are: ") for note in found.notes)
+    (tmp_path / "t.csv").write_text("path,label\nroot/dog/1.jpg,dog\nroot/cat/x.jpg,cat\n")
+    with pytest.raises(InputError, match="'cat' here and 'dog' before"):
+        tables.load_targets(str(tmp_path / "t.csv"))
+
+
 def test_targets_with_names(tmp_path: Path) -> None:
     """A table's labels can be keys of names; an unknown one is named."""
     (tmp_path / "t.csv").write_text("path,label\nx.jpg,n1\n")

@@ -17,7 +17,7 @@ import zeroshot
 from support.fakes import FakeEncoder
 from support.fixtures import SaveImage
 from zeroshot.classifier import build_manifest
-from zeroshot.errors import InputError, LabelError, PromptError
+from zeroshot.errors import InputError, LabelError, PromptError, UsageError
 from zeroshot.evaluation.calibration_file import identify, to_document
 from zeroshot.output.render.records import to_json
 
@@ -194,7 +194,9 @@ def test_sorting_and_taking_it_back(images: SaveImage, tmp_path: Path) -> None:
     assert (tmp_path / "out/red/a.png").exists()
     assert not paths[0].exists()
     assert done.journal is not None
-    assert [undone.reason for undone in zeroshot.undo_sort(done.journal)] == ["", ""]
+    assert [undone.reason for undone in zeroshot.undo_sort(done.journal.parent.parent)] == ["", ""]
+    with pytest.raises(UsageError, match="no placement 'mv'"):
+        zeroshot.sort_images([], tmp_path / "out", "mv")
     assert all(path.exists() for path in paths)
     assert zeroshot.sort_images([], tmp_path / "out").journal is None
 

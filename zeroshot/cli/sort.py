@@ -244,7 +244,8 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
             )
             if symbolic := methods[Method.SYMBOLIC_LINK]:
                 console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
-            console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(into))}")
+            if done:  # else `undo` would take back the run before
+                console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(into))}")
     return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
 
 

@@ -30,11 +30,14 @@ def undo(
     moves files: undo your own only.
     """
     from ..images.paths import names_folder
-    from ..sort.journal import Journal
+    from ..sort.journal import Journal, find_last_journal
     from ..sort.mover import undo as take_back
 
     if names_folder(str(journal)):
-        journal = _last_journal(journal)
+        folder, last = journal, find_last_journal(journal)
+        if last is None:
+            raise UsageError(f"{folder} is a folder without a journal", "name the folder that `sort --into` filled")
+        journal = last
     kept = done = 0
     with Journal.open(journal) as opened:
         entries = opened.history.open_entries
@@ -52,21 +55,3 @@ def undo(
                     console.say(f"zeroshot: not undone: {outcome.reason}")
     console.say(f"zeroshot: {done} taken back" + (f", {kept} not" if kept else ""))
     return ExitCode.INCOMPLETE if kept else ExitCode.OK
-
-
-def _last_journal(folder: Path) -> Path:
-    """Return the newest journal of a sorted folder that still has something to take back; else the newest one.
-
-    Raises:
-        UsageError: There is none.
-    """
-    from ..sort.journal import Journal, find_journals
-
-    found = list(find_journals(folder))
-    if not found:
-        raise UsageError(f"{folder} is a folder without a journal", "name the folder that `sort --into` filled")
-    for path in reversed(found):
-        with Journal.open(path) as opened:
-            if opened.history.open_entries:
-                return path
-    return found[-1]

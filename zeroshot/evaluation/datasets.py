@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ..errors import InputError, LabelError, nearest
 from ..images.camera import describe_passed_over
 from ..images.natural_order import natural_key
-from ..images.paths import identify_folder, is_folder, is_skipped, walk
+from ..images.paths import identify, is_folder, is_skipped, walk
 from ..images.sources.names import is_archive
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet, normalise
@@ -77,16 +77,38 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     if not found:
         raise InputError(f"{folder} has no subfolders", "eval expects one subfolder a label, or --targets FILE.csv")
     skipped: Counter[str] = Counter()
-    identities = {key: identify_folder(str(Path(folder) / key)) for key in found}
-    closed = {identify_folder(folder), *identities.values()}  # a link to another label's folder is no image of this one
-    groups = {
-        key: list(walk(str(Path(folder) / key), skipped, closed=frozenset(closed - {identities[key]}))) for key in found
-    }
+    identities = {key: identify(str(Path(folder) / key)) for key in found}
+    all_folders = {identify(folder), *identities.values()}  # another label's folder holds no image of this one
+    groups = {}
+    for key in found:
+        closed = frozenset(each for each in all_folders - {identities[key]} if each)
+        groups[key] = list(walk(str(Path(folder) / key), skipped, closed=closed))
+    links = drop_links(groups)
     notes = [f"no images in the folder {key}" for key in sorted(found, key=natural_key) if not groups[key]]
+    if links:
+        notes.append(f"{count_of(len(links), 'link')} to images that count once, where they are: {some_of(links)}")
     notes += [describe_passed_over(skipped)] if skipped else []
     if not any(groups.values()):
         raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
     return _from_groups(groups, names, notes, all_labels=all_labels)
+
+
+def drop_links(groups: dict[str, list[str]]) -> list[str]:
+    """Leave each image in one place: of several names of a file, the first that is no link; return the others."""
+    names_of: dict[tuple[int, int], list[str]] = {}
+    for key in sorted(groups, key=natural_key):
+        for path in groups[key]:
+            if identity := identify(path):
+                names_of.setdefault(identity, []).append(path)
+    dropped = []
+    for names in names_of.values():
+        if len(names) > 1:
+            kept = next((name for name in names if os.path.realpath(name) == os.path.abspath(name)), names[0])  # noqa: PTH100
+            dropped += [name for name in names if name != kept]
+    gone = set(dropped)
+    for key, paths in groups.items():
+        groups[key] = [path for path in paths if path not in gone]
+    return dropped
 
 
 def group_by_folder(

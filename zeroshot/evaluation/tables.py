@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..images.natural_order import natural_key
+from ..images.paths import identify
 from ..images.sources.names import scheme_of
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet
@@ -39,11 +40,13 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
     path_column, label_column = header.index("path"), header.index("label")
     base = Path(source).parent
     key_of: dict[str, str] = {}
+    name_of: dict[object, str] = {}
     seen: list[str] = []
     for number, row in rows:
         if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
             raise InputError(f"{source}, line {number}: no path or no label", "fix or remove the line")
         path, key = _locate(row[path_column], base), row[label_column].strip()
+        path = name_of.setdefault(identify(path) or path, path)  # a link is another name of its image
         if (other := key_of.setdefault(path, key)) != key:
             raise InputError(
                 f"{source}, line {number}: {row[path_column]} is {key!r} here and {other!r} before",

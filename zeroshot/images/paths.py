@@ -193,12 +193,12 @@ def _holds_image(folder: str) -> bool:
     return False
 
 
-def identify_folder(folder: str) -> tuple[int, int]:
-    """Return what tells a folder from every other, whatever it is called; zeros where it cannot be looked up."""
+def identify(path: str) -> tuple[int, int] | None:
+    """Return what tells a file or folder from every other, whatever it is called; None where it cannot be looked up."""
     try:
-        here = os.stat(folder)  # noqa: PTH116 - Path would make an empty path the current folder
-    except OSError:
-        return 0, 0
+        here = os.stat(path)  # noqa: PTH116 - Path would make an empty path the current folder
+    except (OSError, ValueError):
+        return None
     return here.st_dev, here.st_ino
 
 
@@ -219,7 +219,7 @@ def walk(
         skipped: Counts, by ending, the files that are images or videos but not of a kind that is read, archives that
             stay closed, and images without an ending.
         archives: Yield archives too, each as one entry.
-        closed: Folders that are not entered, as `identify_folder` tells them.
+        closed: Folders that are not entered, as `identify` tells them.
     """
     suffixes = SUFFIXES | readable_suffixes() | (frozenset(ARCHIVE_SUFFIXES) if archives else frozenset())
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, closed)]

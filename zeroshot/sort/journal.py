@@ -309,3 +309,13 @@ def _inside(text: str, into: Path) -> Path:
 def find_journals(into: Path) -> Iterator[Path]:
     """Yield a sorted folder's journals, oldest first."""
     yield from sorted((into / FOLDER).glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+
+
+def find_last_journal(into: Path) -> Path | None:
+    """Return the newest journal of a sorted folder that still has something to take back; else the newest one."""
+    found = list(find_journals(into))
+    for path in reversed(found):
+        with Journal.open(path) as opened:
+            if opened.history.open_entries:
+                return path
+    return found[-1] if found else None

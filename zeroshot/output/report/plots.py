@@ -124,7 +124,7 @@ def _legend() -> list[Safe]:
         x, y = f"{_x(left):.1f}", f"{_y(0) + 49:.1f}"
         shapes.append(tag("rect", class_=kind, fill_opacity=opacity, x=x, y=y, width=10, height=10))
         shapes.append(tag("text", words, x=f"{_x(left) + 15:.1f}", y=f"{_y(0) + 58:.1f}"))
-    shapes.append(tag("text", "number: images", x=f"{_x(1):.1f}", y=f"{_y(0) + 58:.1f}", text_anchor="end"))
+    shapes.append(tag("text", "n: images", x=f"{_x(1):.1f}", y=f"{_y(0) + 58:.1f}", text_anchor="end"))
     return shapes
 
 
