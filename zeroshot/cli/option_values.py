@@ -61,7 +61,7 @@ def _check_ending(
 ) -> None:
     ending = output.suffix.lower() if output else ""
     if not asked and ending in others:
-        page = "; --report FILE makes a page" * ending.startswith(".htm")
+        page = "; `classify --report FILE` makes a page" * ending.startswith(".htm")
         how = f", or give --format{page}" if option == "--output" else ""
         raise UsageError(f"{option} {output}: {ending} is none of the formats", f"{hint}{how}")
 

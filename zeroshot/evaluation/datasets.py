@@ -80,32 +80,38 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     identities = {key: identify(str(Path(folder) / key)) for key in found}
     all_folders = {identify(folder), *identities.values()}  # another label's folder holds no image of this one
     groups = {}
-    for key in found:
-        closed = frozenset(each for each in all_folders - {identities[key]} if each)
+    for key in sorted(found, key=natural_key):
+        closed = frozenset(each for each in (all_folders - {identities[key]}) | {identify(folder)} if each)
         groups[key] = list(walk(str(Path(folder) / key), skipped, closed=closed))
-    links = drop_links(groups)
+    links = drop_links(groups, str(Path(folder)))
     notes = [f"no images in the folder {key}" for key in sorted(found, key=natural_key) if not groups[key]]
     if links:
-        notes.append(f"{count_of(len(links), 'link')} to images that count once, where they are: {some_of(links)}")
+        notes.append(f"{count_of(len(links), 'link')} to images that count once: {some_of(links)}")
     notes += [describe_passed_over(skipped)] if skipped else []
     if not any(groups.values()):
         raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
     return _from_groups(groups, names, notes, all_labels=all_labels)
 
 
-def drop_links(groups: dict[str, list[str]]) -> list[str]:
-    """Leave each image in one place: of several names of a file, the first that is no link; return the others."""
+def drop_links(groups: dict[str, list[str]], root: str) -> list[str]:
+    """Leave out each symbolic link to an image that is there without it, or by a link before it; return these.
+
+    Args:
+        groups: Paths below ``root``, by label.
+        root: The folder; it may itself be reached by a link.
+    """
     names_of: dict[tuple[int, int], list[str]] = {}
     for key in sorted(groups, key=natural_key):
         for path in groups[key]:
             if identity := identify(path):
                 names_of.setdefault(identity, []).append(path)
-    dropped = []
+    real_root = os.path.realpath(root)
+    gone: set[str] = set()
     for names in names_of.values():
         if len(names) > 1:
-            kept = next((name for name in names if os.path.realpath(name) == os.path.abspath(name)), names[0])  # noqa: PTH100
-            dropped += [name for name in names if name != kept]
-    gone = set(dropped)
+            links = [name for name in names if os.path.realpath(name) != f"{real_root}{name[len(root) :]}"]
+            gone.update(links if len(links) < len(names) else links[1:])
+    dropped = [path for paths in groups.values() for path in paths if path in gone]
     for key, paths in groups.items():
         groups[key] = [path for path in paths if path not in gone]
     return dropped
