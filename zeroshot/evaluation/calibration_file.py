@@ -96,10 +96,22 @@ def read_document(path: str | Path, form: str, version: int, command: str) -> di
     return document
 
 
-def _number(value: object) -> float:
+def read_number(value: object) -> float:
+    """Return a number of a document.
+
+    Raises:
+        TypeError: It is something else, such as text or true.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
     return float(value)
+
+
+def describe_damage(error: Exception) -> str:
+    """Return what is wrong with a document, given what reading it raised."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    return "a value is of another kind" if isinstance(error, TypeError) else str(error)
 
 
 def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier) -> Calibration:
@@ -119,16 +131,14 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
         fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})
         threshold = document["threshold"]
         calibration = Calibration(
-            _number(document["temperature"]), None if threshold is None else _number(threshold), str(path)
+            read_number(document["temperature"]), None if threshold is None else read_number(threshold), str(path)
         )
         if not 0.99 * MIN_TEMPERATURE < calibration.temperature < 1.01 * MAX_TEMPERATURE:
             raise ValueError(f"a temperature of {calibration.temperature:g}")
         if not 0 <= (calibration.threshold or 0.0) <= 1:
             raise ValueError(f"a threshold of {threshold:g}")
     except (KeyError, TypeError, ValueError) as error:
-        what = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-        what = "a value is of another kind" if isinstance(error, TypeError) else what
-        raise InputError(f"{path} is damaged: {what}", "run `zeroshot calibrate` again") from error
+        raise InputError(f"{path} is damaged: {describe_damage(error)}", "run `zeroshot calibrate` again") from error
     if difference := describe_difference(fitted, identify(spec, classifier)):
         raise InputError(
             f"{path} was fitted for {difference}", "run `zeroshot calibrate` for this run's model, prompts and labels"

@@ -10,7 +10,7 @@ from ..encoder import EncoderSpec
 from ..errors import InputError
 from ..multi_label import Judge
 from ..results import Manifest
-from .calibration_file import read_document
+from .calibration_file import describe_damage, read_document, read_number
 from .identity import Identity, describe_difference, identify
 from .multi_label import MultiLabelFit, MultiLabelResult
 
@@ -93,9 +93,9 @@ def load_multi_label_calibration(path: str | Path, spec: EncoderSpec, judge: Jud
         fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})
         threshold = document["threshold"]
         found = MultiLabelCalibration(
-            float(document["slope"]),
-            float(document["offset"]),
-            None if threshold is None else float(threshold),
+            read_number(document["slope"]),
+            read_number(document["offset"]),
+            None if threshold is None else read_number(threshold),
             str(path),
         )
         if not 0 < found.slope < float("inf") or not abs(found.offset) < float("inf"):
@@ -103,7 +103,7 @@ def load_multi_label_calibration(path: str | Path, spec: EncoderSpec, judge: Jud
         if not 0 <= (found.threshold or 0.0) <= 1:
             raise ValueError("a threshold out of range")
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}", _AGAIN) from error
+        raise InputError(f"{path} is damaged: {describe_damage(error)}", _AGAIN) from error
     if difference := describe_difference(fitted, identify_judge(spec, judge)):
         raise InputError(f"{path} was fitted for {difference}", _AGAIN)
     return found

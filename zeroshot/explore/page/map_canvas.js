@@ -78,7 +78,7 @@ export class MapCanvas {
   // All dots as pixels: 100,000 are milliseconds, where as many calls of the canvas would be a long task.
   dots() {
     const { width, height } = this.canvas, { points, palette, marked, view } = this, n = points.length / 3;
-    const picture = new ImageData(width, height), pixels = new Uint32Array(picture.data.buffer);
+    const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
     const radius = Math.max(1, Math.round(Math.min(5, 1 + Math.log2(this.view.zoom) * 0.8 + (n < 5000 ? 1 : 0)) * this.scale));
     const some = marked.includes(1);
     this.inSight = 0;
@@ -92,7 +92,7 @@ export class MapCanvas {
       const left = Math.max(0, x - radius), right = Math.min(width, x + radius), bottom = Math.min(height, y + radius);
       for (let row = Math.max(0, y - radius); row < bottom; row += 1) pixels.fill(colour, row * width + left, row * width + Math.max(left, right));
     }
-    return picture;
+    return image;
   }
 
   paintImages(pen) {

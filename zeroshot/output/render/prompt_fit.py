@@ -1,4 +1,4 @@
-"""How template sets answer on images without labels, as text for people."""
+"""How template sets answer on images without labels, as text for users."""
 
 from __future__ import annotations
 
