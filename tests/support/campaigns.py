@@ -358,9 +358,13 @@ class RunCampaign:
         # Shards of whole batches: the encoder's rows depend on their neighbours.
         options = [self._base / "src", "--labels", LABELS, "--batch-size", "4"]
         self._kinds = ("jsonl", "parquet") if importlib.util.find_spec("pyarrow") else ("jsonl",)
+        self._calls: dict[str, int] = {}
         for parts in self._kinds:
             into = ["--into", self._base / parts, "--shard-size", "8", "--parts", parts, "--features"]
             assert server.run(["run", "plan", *options, *into]).code == 0
+            shutil.copytree(self._base / parts, self._base / "measured")
+            self._calls[parts] = server.run(["run", "work", self._base / "measured", "--workers", "2"]).calls
+            shutil.rmtree(self._base / "measured")
         whole = self._base / "whole.jsonl"
         ended = server.run(["classify", *options, "--no-cache", "--output", whole, "--resume"])
         assert ended.code == 3, ended.stderr
@@ -378,7 +382,7 @@ class RunCampaign:
         shares = [[] if races else ["--shard", f"{number}/{n}"] for number in range(1, n + 1)]
         done = [f"{planned.name}, {n} workers{' that race' * races}"]
         for _ in range(generator.randint(1, 3)):
-            faults = [self._fault(generator) for _ in shares]
+            faults = [self._fault(generator, self._calls[planned.name] // n) for _ in shares]
             work = [["run", "work", run, "--workers", "2", *share] for share in shares]
             for ended, fault in zip(
                 self._server.run_together(list(zip(work, faults, strict=True))), faults, strict=True
@@ -403,12 +407,12 @@ class RunCampaign:
         )
 
     @staticmethod
-    def _fault(generator: random.Random) -> Fault:
+    def _fault(generator: random.Random, calls: int) -> Fault:
         kind = generator.choice([*KINDS, "sleep"])
         number = generator.choice(SIGNALS)
         if kind == "sleep":
             return Fault(kind="sleep", after_ms=generator.uniform(0, 400), signal=number)
-        return Fault(at=generator.randint(1, 60), kind=kind, signal=number)
+        return Fault(at=generator.randint(1, calls), kind=kind, signal=number)
 
 
 class CacheCampaign:
