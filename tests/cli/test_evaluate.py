@@ -48,7 +48,7 @@ def test_contract(fake_model, folder: str) -> None:
     document = evaluate(folder, "--label-issues", "3")
     assert list(document) == [
         *("format", "version", "manifest", "metrics", "pictures", "labels", "confusion", "reliability"),
-        *("risk_coverage", "predictions", "suspects", "failures", "mapping"),
+        *("risk_coverage", "predictions", "suspects", "failures", "links", "mapping"),
     ]
     assert (document["format"], document["version"]) == ("zeroshot-eval", 1)
     assert {name: sorted(entry) for name, entry in document["metrics"].items()} == {
@@ -203,7 +203,12 @@ def test_a_calibrations_threshold_is_measured(fake_model, folder: str, tmp_path:
     assert (at["threshold"], at["coverage"]["value"]) == (least, len(answered) / len(sure))
     assert at["precision"]["value"] == right / len(answered)
     table = runner.invoke(app, ["eval", folder, "--calibration", str(target), "--format", "table"]).stdout
-    assert f"threshold {least:.3f}: {100 * len(answered) / len(sure):.1f}% answered" in table
+    said = f"{100 * len(answered) / len(sure):.1f}%"
+    assert f"threshold {least:.3f}: {said} answered" in table
+    page = tmp_path / "page.html"
+    assert runner.invoke(app, ["eval", folder, "--calibration", str(target), "--report", str(page)]).exit_code == 0
+    shares = f"{said} are answered and the others unknown; of the answers {100 * right / len(answered):.1f}%"
+    assert f"threshold of {least:.3f}, {shares}" in page.read_text()
 
 
 def test_an_archive_is_to_be_unpacked(fake_model, tmp_path: Path) -> None:

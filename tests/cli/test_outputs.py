@@ -83,9 +83,22 @@ def test_an_ending_that_promises_another_format_is_refused(folder: Path, tmp_pat
     refused = run(*classify, tmp_path / name)
     assert (refused.exit_code, list(tmp_path.glob("a.*"))) == (2, [])
     assert f"{Path(name).suffix.lower()} is none of the formats" in refused.stderr
-    assert run("eval", folder, "--labels", "red,blue", "-o", tmp_path / name).exit_code == 2
+    for command in ("eval", "calibrate", "learn"):
+        refused = run(command, folder, "-o", tmp_path / name)
+        assert (refused.exit_code, list(tmp_path.glob("a.*"))) == (2, [])
+        assert "is none of the formats" in refused.stderr
     assert run(*classify, tmp_path / name, "--format", "jsonl").exit_code == 0
     assert run(*classify, tmp_path / "a.2026").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["calibrate", "learn"])
+def test_a_file_for_other_commands_is_no_table(folder: Path, tmp_path: Path, command: str) -> None:
+    """What `--calibration` and `--learned` read is JSON whatever --format prints, so no ending offers a table."""
+    for name in ("a.csv", "a.txt", "a.jsonl"):
+        refused = run(command, folder, "--format", "table", "-o", tmp_path / name)
+        assert (refused.exit_code, list(tmp_path.glob("a.*"))) == (2, [])
+        assert "it is a JSON document: end it in .json" in refused.stderr
+        assert "--format" not in refused.stderr
 
 
 def test_a_list_with_folders_and_their_files_names_each_once(folder: Path) -> None:

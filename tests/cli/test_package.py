@@ -142,7 +142,7 @@ def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, c
     assert json.loads(process.stdout.readline())["label"] == "bee"  # while stdin is still open
     process.send_signal(number)
     out, err = process.communicate()
-    assert (process.returncode, out) == (code, b"")
+    assert (process.returncode, out) == (code, b""), err
     assert b"Traceback" not in err
 
 

@@ -10,6 +10,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def hostile_names(index: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def eval_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of an evaluation whose labels and file names are hostile; a third of the answers are wrong."""
+def eval_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """An evaluation whose labels and file names are hostile; a third of the answers are wrong."""
     folder = tmp_path_factory.mktemp("report")
     generator = np.random.default_rng(0)
     paths, targets = [], []
@@ -75,8 +76,14 @@ def eval_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = build_classifier(encoder, labels, from_templates(["a {}"]))
     data = encode_dataset(encoder, dataset, Pipeline(16, 1))
     manifest = build_manifest(encoder.spec, classifier, {"data": "<i>val</i>"})
-    page = folder / "report.html"
-    page.write_bytes(eval_report(Run(evaluate(data, classifier, HOSTILE), manifest), Pipeline(workers=2)))
+    return Run(evaluate(data, classifier, HOSTILE), manifest)
+
+
+@pytest.fixture(scope="session")
+def eval_page(eval_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its report."""
+    page = tmp_path_factory.mktemp("page") / "report.html"
+    page.write_bytes(eval_report(eval_run, Pipeline(workers=2)))
     return page
 
 
@@ -455,6 +462,17 @@ class TestInBrowser:
             assert set(line) == {"path", "label"}
             assert Path(line["path"]).exists()
             assert line["label"] in HOSTILE
+
+    def test_the_curve_begins_at_a_calibrations_threshold(self, browser: Page, eval_run: Run, tmp_path: Path) -> None:
+        """Where a calibration has a threshold, the slider stands at the surest answers above it at first."""
+        page = tmp_path / "page.html"
+        sure = np.sort(eval_run.result.probabilities[:, 0])
+        least = float(sure[len(sure) // 2])
+        page.write_bytes(eval_report(replace(eval_run, threshold=least), Pipeline(workers=2)))
+        browser.open(page)
+        answered = float(np.mean(sure >= least))
+        assert 0 < answered < 1
+        assert f"answers {100 * answered:.1f}%" in browser.run("document.querySelector('.readout output').textContent")
 
     def test_threshold_is_read_out(self, browser: Page, eval_page: Path) -> None:
         """The slider below the risk curve says what a threshold answers and gets wrong."""

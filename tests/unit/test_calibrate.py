@@ -21,6 +21,7 @@ from zeroshot.evaluation import calibrate, statistics
 from zeroshot.evaluation.calibration_file import load_calibration
 from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.holdout import MIN_IMAGES, halve, split_halves
+from zeroshot.output.render.calibration import to_text
 from zeroshot.prompts.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet, from_templates, load_templates
 from zeroshot.scoring import Classifier
@@ -140,6 +141,19 @@ class TestHeldOut:
         assert fit.answering.precision.high >= 0.9
         assert fit.answering.precision.value == pytest.approx(0.9, abs=0.05)
         assert fit.answering.coverage.value > 0.05
+
+    def test_what_gets_worse_beside_the_error_is_said(self, honest: tuple[EncodedDataset, Classifier]) -> None:
+        """A log-likelihood or Brier score that gets worse is a remark, whatever the calibration error does."""
+        data, classifier = honest
+        good, bad = (calibrate.cool(classifier, temperature) for temperature in (1.0, 3.0))
+        seen, held_out = halve(data, 0)
+        before, after = (calibrate.evaluate(held_out, each, KEYS) for each in (good, bad))
+        fit = calibrate.Fit(3.0, None, None, len(seen.paths), before, after, None)
+        numbers = f"−{before.metrics.nll.value:.4f} to −{after.metrics.nll.value:.4f}"
+        assert fit.remarks[0] == f"the log-likelihood gets worse on the images held out: {numbers}"
+        assert fit.remarks[1].startswith("the Brier score gets worse")
+        assert f"note: {fit.remarks[0]}\n" in to_text(fit, None)
+        assert replace(fit, before=after, after=before).remarks == ()
 
     def test_without_a_precision(self, honest: tuple[EncodedDataset, Classifier]) -> None:
         """Where no precision is asked for there is no threshold."""

@@ -79,7 +79,9 @@ def test_links_beside_the_subfolders(tmp_path: Path) -> None:
     (tmp_path / "root" / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "self").symlink_to("self")
     (tmp_path / "root" / "dangling").symlink_to("nowhere")
-    assert datasets.load_folder(root).keys == ("cat", "dog")
+    found = datasets.load_folder(root)
+    assert found.keys == ("cat", "dog")
+    assert f"2 links in {root} to nothing: dangling, self" in found.notes
 
 
 def test_targets(tmp_path: Path) -> None:
@@ -176,6 +178,9 @@ def test_a_linked_image_counts_once_where_it_is(tmp_path: Path) -> None:
     found = datasets.load_folder(root)
     assert [str(Path(path).relative_to(root)) for path in found.paths] == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg"]
     assert any(note.startswith("4 links to images that count once: ") for note in found.notes)
+    links = {"cat/x.jpg", "cat/again.jpg", "albums/1.jpg", "albums/2.jpg"}
+    assert {str(Path(path).relative_to(root)) for path in found.links} == links
+    assert datasets.match_labels(found, found.labels, "the same").links == found.links
     (tmp_path / "root" / "all").symlink_to(".")
     (tmp_path / "elsewhere").symlink_to("root")
     for name in ("root", "elsewhere"):  # the folder itself may be a link

@@ -189,6 +189,17 @@ WIDE = [
 ]
 
 
+def test_a_table_in_a_file_is_whole() -> None:
+    """Where no terminal limits the table, paths, labels, errors and runners-up are not shortened."""
+    path, name, why = "folder/" * 20 + "a.jpg", "a label of very many words, more than fit", "why " * 40
+    records = [prediction(path, (name, 0.75), ("b" * 70, 0.25)), Failure("b.jpg", why.strip())]
+    _, answer, failure = write(Format.TABLE, records, width=None).decode().splitlines()
+    assert "…" not in answer + failure
+    assert answer.startswith(f"{path}  {name}  ")
+    assert answer.endswith("b" * 70 + " 25.0%")
+    assert failure.endswith("failed: " + why.strip())
+
+
 @pytest.mark.parametrize("width", [60, 80, 81, 120, 200])
 def test_table_fits(width: int) -> None:
     """No line of the table is wider than the terminal, whatever the letters, and each record is one line."""

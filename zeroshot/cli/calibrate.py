@@ -15,6 +15,7 @@ from .fitted import write_fitted
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
 from .multi_label import MultiLabel, calibrate_several, check_multi_label
+from .option_values import check_document
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def calibrate(
     valid for the same model, prompts and labels only. With --multi-label: a slope and an offset instead of a
     temperature, and unless a precision is asked for the threshold with the highest F1.
     """
+    check_document(output)
     if multi_label:
         check_multi_label(score=score, learned=learned)
     if target_precision is not None and not 0 < target_precision <= 1:
@@ -99,6 +101,7 @@ def calibrate(
         choices |= {"learned": weights.manifest()} if weights else {}
         manifest = build_manifest(encoder.spec, classifier, choices)
         document = calibration_file.to_document(fit, identify(encoder.spec, classifier), manifest)
-        if not write_fitted(document, fit.problems, partial(to_text, fit), output, format_, force=force):
+        text = partial(to_text, fit)
+        if not write_fitted(document, fit.problems, text, output, format_, force=force, remarks=fit.remarks):
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK

@@ -144,7 +144,7 @@ class OutputOptions:
         return Layout(
             parse_fields(self.fields),
             min(self.top_k, n_answers),
-            shutil.get_terminal_size().columns,
+            shutil.get_terminal_size().columns if self.to_terminal else None,
             terminal=self.to_terminal,
             only=tuple(self.only or ()),
             path_end=b"\0" if self.print0 else b"\n" if self.paths_only else b"",

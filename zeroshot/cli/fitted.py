@@ -19,6 +19,7 @@ def write_fitted(
     form: ReportFormat | None,
     *,
     force: bool,
+    remarks: Sequence[str] = (),
 ) -> bool:
     """Write the file, unless something speaks against it, and print what was fitted.
 
@@ -29,6 +30,7 @@ def write_fitted(
         output: The file.
         form: How to print; None for what the terminal takes.
         force: Write it all the same.
+        remarks: What is to be known, and speaks against nothing; the table has them already.
 
     Returns:
         Whether it was written.
@@ -44,6 +46,8 @@ def write_fitted(
     if as_json:  # which has no place for them
         for problem in problems:
             console.say(f"zeroshot: {problem}{f'; {output} is not written without --force' if refused else ''}")
+        for remark in remarks:
+            console.note(remark)
     with open_output(None) as stream:
         text = to_text(None if refused else str(output))
         stream.write(encode(document) if as_json else text.encode("utf-8", "backslashreplace"))

@@ -15,6 +15,7 @@ from .classifiers import prepare_classifier
 from .fitted import write_fitted
 from .label_options import read_labels, read_templates
 from .model_options import ModelOptions
+from .option_values import check_document
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def learn(
     may be not at all. Writes a file for `--learned` of classify, eval, sort, explore and others. It is valid for the
     same model, prompts and labels only. With --labels, labels without images keep their texts.
     """
+    check_document(output)
     template_set = read_templates(prompts, template)
     wanted = read_labels(labels, labels_file) if labels or labels_file is not None else None
 

@@ -20,6 +20,8 @@ _OF_OTHERS = frozenset(
 )
 """Endings that promise what no command writes with --output; any other one leaves the choice to us."""
 
+_NO_DOCUMENT = _OF_OTHERS | {".csv", ".jsonl", ".tsv", ".txt"}
+
 _NO_PAGE = (_OF_OTHERS | {".csv", ".json", ".jsonl", ".tsv", ".txt"}) - {".htm", ".html"}
 
 
@@ -47,6 +49,15 @@ def choose_report_format(asked: ReportFormat | None, output: Path | None) -> Rep
     return ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON
 
 
+def check_document(output: Path) -> None:
+    """Refuse another format's ending for a file that is JSON whatever it is called.
+
+    Raises:
+        UsageError: Names it.
+    """
+    _check_ending(None, output, "it is a JSON document: end it in .json", _NO_DOCUMENT, "--output")
+
+
 def check_page(report: Path | None) -> None:
     """Refuse a page under another format's ending.
 
@@ -62,7 +73,7 @@ def _check_ending(
     ending = output.suffix.lower() if output else ""
     if not asked and ending in others:
         page = "; `classify --report FILE` makes a page" * ending.startswith(".htm")
-        how = f", or give --format{page}" if option == "--output" else ""
+        how = f", or give --format{page}" if option == "--output" and others is not _NO_DOCUMENT else ""
         raise UsageError(f"{option} {output}: {ending} is none of the formats", f"{hint}{how}")
 
 

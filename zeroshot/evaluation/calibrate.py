@@ -52,6 +52,19 @@ class Fit:
     answering: Answering | None
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What gets worse on held-out images although the calibration error does not, in one line each."""
+        pairs = (
+            ("log-likelihood", "−", self.before.metrics.nll.value, self.after.metrics.nll.value),
+            ("Brier score", "", self.before.metrics.brier.value, self.after.metrics.brier.value),
+        )
+        return tuple(
+            f"the {name} gets worse on the images held out: {sign}{before:.4f} to {sign}{after:.4f}"
+            for name, sign, before, after in pairs
+            if round(after, 4) > round(before, 4)
+        )
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Reasons not to use it, in one line each: no fit, a larger error, or less precision than was asked for."""
         found = []

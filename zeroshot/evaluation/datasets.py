@@ -37,6 +37,7 @@ class Dataset:
         labels: The labels.
         keys: The folder's name or table's spelling that each label comes from; of several, joined by `` + ``.
         notes: What did not match, one line each.
+        links: Symbolic links that were left out, since what they lead to is there without them.
         several: The label indices of each image, where it may have several; ``targets`` are then places in it.
     """
 
@@ -46,6 +47,7 @@ class Dataset:
     keys: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
     several: tuple[tuple[int, ...], ...] = ()
+    links: tuple[str, ...] = ()
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -68,8 +70,10 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         LabelError: A subfolder has no entry in ``names``.
     """
     try:
-        with os.scandir(folder) as entries:
-            found = {entry.name for entry in entries if is_folder(entry) and not is_skipped(entry.name)}
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if not is_skipped(entry.name)]
+            found = {entry.name for entry in entries if is_folder(entry)}
+            dangling = sorted(entry.name for entry in entries if entry.is_symlink() and not Path(entry.path).exists())
     except OSError as error:
         hint = "a table of images and labels is named with --targets" if Path(folder).is_file() else "check the path"
         hint = "unpack it: each label is a subfolder" if is_archive(folder) else hint
@@ -87,10 +91,12 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     notes = [f"no images in the folder {key}" for key in sorted(found, key=natural_key) if not groups[key]]
     if links:
         notes.append(f"{count_of(len(links), 'link')} to images that count once: {some_of(links)}")
+    if dangling:
+        notes.append(f"{count_of(len(dangling), 'link')} in {folder} to nothing: {some_of(dangling)}")
     notes += [describe_passed_over(skipped)] if skipped else []
     if not any(groups.values()):
         raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
-    return _from_groups(groups, names, notes, all_labels=all_labels)
+    return replace(_from_groups(groups, names, notes, all_labels=all_labels), links=tuple(links))
 
 
 def drop_links(groups: dict[str, list[str]], root: str) -> list[str]:
@@ -205,4 +211,4 @@ def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
     targets = np.asarray([place_of[int(target)] for target in dataset.targets], dtype=np.int64)
     absent = [name for index, name in enumerate(labels.names) if index not in set(targets.tolist())]
     notes = [f"no images for {count_of(len(absent), 'label')}: {some_of(absent)}"] if absent else []
-    return Dataset(dataset.paths, targets, labels, tuple(keys), (*dataset.notes, *notes))
+    return replace(dataset, targets=targets, labels=labels, keys=tuple(keys), notes=(*dataset.notes, *notes))

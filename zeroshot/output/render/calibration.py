@@ -23,6 +23,9 @@ def _lines(fit: Fit, target: str | None) -> Iterator[str]:
     if fit.problems:
         yield from fit.problems
         yield ""
+    if fit.remarks:
+        yield from (f"note: {remark}" for remark in fit.remarks)
+        yield ""
     manner = "too sure" if fit.temperature > 1 else "not sure enough"
     yield f"temperature {fit.temperature:.4g}: the model was {manner}"
     if fit.wanted is not None:

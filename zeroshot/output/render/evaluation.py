@@ -55,6 +55,7 @@ def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -
         "predictions": [_prediction(result, names, row) for row in range(len(result.data.paths))],
         "suspects": [{key: value for key, value in asdict(issue).items() if key != "row"} for issue in issues],
         "failures": [asdict(failure) for failure in result.data.failures],
+        "links": list(dataset.links),
         "mapping": {key: list(label.words) for key, label in zip(dataset.keys, dataset.labels.labels, strict=True)},
     }
 

@@ -34,6 +34,9 @@ _BOLD, _DIM, _RED, _GREEN = "1", "2", "31", "32"
 _PATH_WIDTH = 48
 """Columns that paths take at most, however wide the terminal is."""
 
+_WHOLE_WIDTH = 128
+"""Columns of a table that no terminal limits; longer cells are whole all the same."""
+
 _BARS_FROM = 72
 """Columns of the terminal from which on a probability has a bar beside it."""
 
@@ -47,7 +50,7 @@ class Layout:
     Attributes:
         fields: Numbers given for each label; the probability is always among them.
         top_k: Labels listed for each image.
-        width: Columns of the terminal, for tables.
+        width: Columns of the terminal, for tables; None where it is not shown on one, so that nothing is shortened.
         terminal: Whether it is shown on a terminal: in colours, and nothing is printed that the terminal would act on.
         only: Labels whose records are written; all records where there are none.
         path_end: What ends each path where nothing but paths is written, those of images that got a label.
@@ -56,7 +59,7 @@ class Layout:
 
     fields: tuple[Field, ...] = (Field.PROBABILITY,)
     top_k: int = 5
-    width: int = 80
+    width: int | None = 80
     terminal: bool = False
     only: tuple[str, ...] = ()
     path_end: bytes = b""
@@ -229,7 +232,8 @@ class TableWriter(Writer):
     def __init__(self, stream: BinaryIO, layout: Layout) -> None:
         super().__init__(stream, layout)
         self._coloured = layout.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        self._width = usable = max(layout.width, 40)
+        self._whole = layout.width is None
+        self._width = usable = max(layout.width or _WHOLE_WIDTH, 40)
         self._cells = 8 if usable >= _BARS_FROM else 0
         self._label_width = max(10, min(24, usable // 5))
         self._path_width = min(_PATH_WIDTH, usable * 3 // 8)
@@ -241,14 +245,15 @@ class TableWriter(Writer):
     def begin(self, manifest: Manifest) -> None:  # noqa: ARG002
         """Write the heading."""
         number = "probability" if self._cells else "prob."
-        columns = (_fit("path", self._path_width), _fit("label", self._label_width), _fit(number, self._number_width()))
+        widths = (self._path_width, self._label_width, self._number_width())
+        columns = map(self._fit, ("path", "label", number), widths)
         self._put(self._line(self._styled("  ".join((*columns, "runners-up")), _BOLD)))
 
     def _render(self, record: Record) -> bytes:
         """Return one row: an answer, a background label that won in parentheses, no number where nothing won."""
         path = self._tail(printable(record.path), self._path_width)
         if isinstance(record, Failure):
-            error = _fit("failed: " + printable(record.error), self._width - self._path_width - 2)
+            error = self._fit("failed: " + printable(record.error), self._width - self._path_width - 2)
             return self._line(f"{path}  {self._styled(error, _RED)}")
         winner, runners = record.background, record.top
         name = f"({printable(winner.label)})" if winner else "(unknown)"
@@ -258,7 +263,7 @@ class TableWriter(Writer):
                 printable(", ".join(record.labels or (record.label,))),
                 record.top[1:],
             )
-        label = self._styled(_fit(name, self._label_width), _BOLD if record.label is not None else _DIM)
+        label = self._styled(self._fit(name, self._label_width), _BOLD if record.label is not None else _DIM)
         number = f"{100 * winner.probability:5.1f}%" if winner else "     –"
         filled = round(winner.probability * self._cells) if winner else 0
         bar = "█" * filled + ("·" if winner else " ") * (self._cells - filled)
@@ -271,9 +276,9 @@ class TableWriter(Writer):
         for ranked in runners:
             number = f" {100 * ranked.probability:.1f}%"
             entry = (", " if rest else "") + printable(ranked.label) + number
-            if cell_len(rest + entry) > self._rest_width:
+            if not self._whole and cell_len(rest + entry) > self._rest_width:
                 if not rest and (room := self._rest_width - len(number)) > 2:
-                    rest = _fit(printable(ranked.label), room) + number
+                    rest = self._fit(printable(ranked.label), room) + number
                 break
             rest += entry
         return rest
@@ -284,19 +289,21 @@ class TableWriter(Writer):
     def _line(self, text: str) -> bytes:
         return text.rstrip().encode("utf-8", "backslashreplace") + b"\n"
 
-    @staticmethod
-    def _tail(text: str, width: int) -> str:
+    def _tail(self, text: str, width: int) -> str:
         """Shorten from the left: the end of a path tells files apart."""
         if cell_len(text) > width:
+            if self._whole:
+                return text
             while cell_len(text) > width - 1:
                 text = text[max(1, (cell_len(text) - width) // 2) :]
             text = "…" + text
         return set_cell_size(text, width)
 
-
-def _fit(text: str, width: int) -> str:
-    """Pad or shorten to a number of terminal cells."""
-    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
+    def _fit(self, text: str, width: int) -> str:
+        """Pad or shorten to a number of terminal cells."""
+        if cell_len(text) <= width:
+            return set_cell_size(text, width)
+        return text if self._whole else set_cell_size(text, width - 1) + "…"
 
 
 def make_writer(form: Format, stream: BinaryIO, layout: Layout) -> Writer:

@@ -12,7 +12,7 @@ for (const readout of document.querySelectorAll(".readout")) {
     for (const end of ["x1", "x2"]) marker.setAttribute(end, String(left + coverage * side));
   };
   slider.max = String(points.length - 1);
-  slider.value = slider.max;
+  slider.value = readout.dataset.first;
   slider.addEventListener("input", update);
   readout.hidden = false;
   update();

@@ -54,7 +54,7 @@ def eval_report(
         Section("images", "Images", "gallery.html", _gallery(result, names, rows, issues, thumbnails), lead),
         Section("confusion", "Confusion", "confusion.html", build_confusion(result, names), rest, folded=True),
         Section("labels", "Labels", "summary.html", {"table": _labels(result)}, folded=True),
-        Section("curves", "How sure, and how right", "curves.html", _curves(result), folded=True),
+        Section("curves", "How sure, and how right", "curves.html", _curves(run), folded=True),
         Section(
             "numbers", "All numbers", "summary.html", {"tiles": _numbers(result)}, "In brackets: 95 % intervals.", True
         ),
@@ -64,7 +64,7 @@ def eval_report(
     sections.append(manifest_section(run.manifest))
     model = run.manifest.model["model"]
     measured = f"{count(total, 'image')}, {count(len(names), 'label')}"
-    summary = f"{measured}, model {model}, prompts {run.manifest.prompts['name']}."
+    summary = f"{measured}, model {model}, prompts {run.manifest.prompts['name']}.{_at_threshold(run)}"
     top1 = result.metrics.top1
     headline = (percent(top1.value), f"top-1 {_between(top1)}", describe_mistakes(result, names))
     return build_page(f"Evaluation: {run.manifest.options.get('data') or model}", summary, sections, headline)
@@ -142,6 +142,17 @@ def _numbers(result: Evaluation) -> list[Tile]:
     ]
 
 
+def _at_threshold(run: Run) -> str:
+    """Return what the threshold of a calibration leaves, in a sentence; nothing where there is none."""
+    if (answering := run.answering) is None:
+        return ""
+    right = f"{percent(answering.precision.value)} {_between(answering.precision)}"
+    return (
+        f" At the calibration's threshold of {run.threshold:.3f}, {percent(answering.coverage.value)} are answered and"
+        f" the others unknown; of the answers {right} are right. The numbers below are of all answers."
+    )
+
+
 def _between(estimate: Estimate) -> str:
     return f"({100 * (estimate.low or 0.0):.1f}% to {100 * (estimate.high or 0.0):.1f}%)"
 
@@ -162,11 +173,14 @@ def _labels(result: Evaluation) -> Table:
     return Table("Every label, the lowest recall first", headings, rows, numbers=1, sortable=True)
 
 
-def _curves(result: Evaluation) -> dict[str, Any]:
+def _curves(run: Run) -> dict[str, Any]:
+    result = run.result
     points = statistics.thin(result.risk)
+    answered = [index for index, point in enumerate(points) if point.threshold >= (run.threshold or 0.0)]
     values = [[round(point.coverage, 4), round(point.risk, 4), round(point.threshold, 4)] for point in points]
     return {
         "reliability": plots.reliability(result.reliability),
         "risk": plots.risk_coverage(points),
         "points": json.dumps(values, separators=(",", ":")),
+        "first": answered[-1] if answered else 0,
     }
