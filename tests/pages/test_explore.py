@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -297,65 +298,86 @@ class TestPage:
             assert browser.run("document.querySelectorAll('.tile').length") == 0
 
 
+def documented(task: str) -> list[int]:
+    """Return the numbers that `docs/explore.md` gives for a task on this page."""
+    lines = (PAGE.parents[2] / "docs/explore.md").read_text("utf-8").splitlines()
+    (row,) = (line for line in lines if line.startswith(f"| {task} |"))
+    return [int(number) for number in re.findall(r"\b\d+\b", row.split("|")[2])]
+
+
 @needs_browser
 class TestFiveTasks:
     """The keys and clicks that `docs/explore.md` counts; a word that is typed is one."""
 
     def test_finds_all(self, page: Page) -> None:
-        """Two: the key of the search, the word."""
+        """The key of the search, the word."""
         page.run("document.activeElement.blur()")
+        before = page.actions
         page.press("/")
         page.type("red")
         page.wait("document.getElementById('title').textContent === 'Search 9 images nearest first'")
+        assert documented("find all X") == [page.actions - before]
 
     def test_splits_two_kinds(self, page: Page) -> None:
-        """Three: two words and the pair; then the image, and a key that says what it is."""
+        """Two words and the pair; then the image, and a key that says what it is."""
         page.run("document.getElementById('labels').focus()")  # where the page begins with labels to type
+        before = page.actions
         page.type("red\n")
         page.type("dark red")
         page.wait("document.querySelectorAll('#pairs button').length === 1")
         page.click("#pairs button")
         page.wait("document.getElementById('title').textContent.startsWith('red or dark red, closest first')")
+        assert documented("split two confusable kinds") == [page.actions - before]
         page.click(".tile")
         page.press("2")
         page.wait("document.getElementById('toast').textContent.includes('1 image labelled dark red')")
 
     def test_chooses_a_threshold(self, page: Page) -> None:
-        """One: a drag."""
+        """A drag."""
         type_labels(page, "red\ngreen\nblue")
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         x, y, width, height = page.run(
             "(({x, y, width, height}) => [x, y, width, height])"
             "(document.getElementById('threshold').getBoundingClientRect())"
         )
+        before = page.actions
         page.drag((x + 8, y + height / 2), (x + width / 2, y + height / 2), (x + width - 2, y + height / 2))
         page.wait(f"{COUNTS}[0] === 'unknown: 9'")
+        assert documented("choose a threshold") == [page.actions - before]
 
     def test_names_what_is_there(self, page: Page) -> None:
-        """One a word tried; or the map's four: its key, an outline, the word, Enter."""
+        """A word; or the map's: its key, an outline, the word, Enter."""
         page.run("document.getElementById('labels').focus()")
+        begun = page.actions
         page.type("red")
         page.wait(f"{COUNTS}.join() === 'red: 9'")
+        counted = [page.actions - begun]
+        begun = page.actions
         open_map(page)
         enclose_all(page)
         page.wait("document.activeElement.id === 'map-label'")
         page.type("blue")
         page.press("Enter")
         page.wait("document.getElementById('labels').value === 'red\\nblue'")
+        assert documented("name what is in an unknown folder") == [*counted, page.actions - begun]
         page.press("Escape")
         page.wait(f"{COUNTS}.length === 2")
 
     def test_fixes_wrong_ones(self, page: Page, explorer: Explorer) -> None:
-        """Two an image, an arrow and a key; a range of them with Shift is one key less for each."""
+        """An arrow and a key for an image; those that lie beside each other are one key less for each but the first."""
         type_labels(page, "red\ngreen\nblue")
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         page.run("document.activeElement.blur()")
+        begun = page.actions
         page.press("ArrowRight")
         for left in (2, 1):
             page.press("2")  # the next image is selected by itself
             page.wait(f"{COUNTS}[0] === 'red: {left}'")
             page.wait("document.getElementById('picked-count').textContent === '1 image'")
         assert len(explorer.session.corrections.all()) == 2
+        least, most = documented("fix 20 wrong ones")
+        used = page.actions - begun
+        assert used - 1 == 2 * least / 20 and used <= 2 * most / 20
 
 
 @needs_browser

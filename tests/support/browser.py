@@ -47,6 +47,7 @@ class Page:
 
     Attributes:
         events: What the browser reported since the page was opened (console messages, errors, requests).
+        actions: Keys, clicks and drags so far; a text that is typed is one.
     """
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
@@ -55,6 +56,7 @@ class Page:
         self._number = 0
         self._session: str | None = None
         self.events: list[dict[str, Any]] = []
+        self.actions = 0
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -100,6 +102,7 @@ class Page:
 
     def press(self, key: str, *, shift: bool = False) -> None:
         """Press a key: a character, or one of `_CODES`."""
+        self.actions += 1
         text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
         code = _CODES.get(key) or ord(key.upper())
         for kind in ("keyDown", "keyUp"):
@@ -109,6 +112,7 @@ class Page:
 
     def drag(self, *places: tuple[float, float], shift: bool = False) -> None:
         """Press the mouse at the first place, move it along the others, and let go at the last."""
+        self.actions += 1
         for index, (x, y) in enumerate((*places, places[-1])):
             kind = "mousePressed" if index == 0 else "mouseReleased" if index == len(places) else "mouseMoved"
             held = {"button": "left", "buttons": int(kind != "mouseReleased"), "clickCount": 1}
@@ -125,8 +129,10 @@ class Page:
 
     def type(self, text: str) -> None:
         """Type a text into what has the focus, a key at a time."""
+        before = self.actions
         for character in text:
             self.press("Enter" if character == "\n" else character)
+        self.actions = before + 1
 
     def wait(self, expression: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until an expression of JavaScript is true.

@@ -225,6 +225,13 @@ class TestLabelText:
         assert lines == yaml and lines is not None
         assert lines.labels[1].aliases == ("sparrow", "parrot") and lines.labels[3].background
 
+    def test_a_colon_inside_a_label(self) -> None:
+        """A colon before a space, or at the end, is kept where a backslash precedes it."""
+        labels = read_label_text("Figure\\: a cat: Fig\\: cat, puss\na\\: b, 10:30, end\\:")
+        assert labels is not None
+        assert labels.names == ("Figure: a cat", "a: b", "10:30", "end:")
+        assert labels.labels[0].aliases == ("Fig: cat", "puss")
+
     def test_half_typed_is_no_mistake(self) -> None:
         """A comma or a colon that was typed last changes nothing, and nothing typed is nothing."""
         assert read_label_text(" \n ") is None

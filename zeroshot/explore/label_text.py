@@ -16,7 +16,8 @@ def read_label_text(text: str) -> LabelSet | None:
     r"""Read labels as they are typed: ``cat, dog``, one a line, or the YAML of ``--labels-file``.
 
     On a line, ``cat: kitten, tabby`` gives a label its aliases, and ``background: wall, floor`` names background
-    labels; ``\,`` is a comma inside a label. A text with a line ``labels:`` or ``groups:`` is YAML.
+    labels; ``\,`` is a comma inside a label and ``\:`` a colon before a space. A text with a line ``labels:`` or
+    ``groups:`` is YAML.
 
     Returns:
         The labels; None where nothing is typed yet.
@@ -40,14 +41,18 @@ def read_label_text(text: str) -> LabelSet | None:
         elif parts[0].strip() == _BACKGROUND:
             labels += [Label(word, background=True) for word in named]
         else:
-            labels.append(Label(" ".join(parts[0].split()), tuple(named)))
+            labels.append(Label(_with_colons(" ".join(parts[0].split())), tuple(named)))
     return check_labels(LabelSet(tuple(labels))) if labels else None
 
 
 def _words(text: str) -> list[str]:
     # Whoever is in the middle of `cat, d` has typed a comma and a space; that is no empty label.
     words = text.strip().rstrip(",").strip()
-    return list(parse_labels(words).names) if words else []
+    return [_with_colons(name) for name in parse_labels(words).names] if words else []
+
+
+def _with_colons(name: str) -> str:
+    return name.replace("\\:", ":")
 
 
 def to_yaml(labels: LabelSet) -> str:

@@ -37,7 +37,7 @@ export class Side {
   addLabel(name) {
     const text = $("labels").value;
     if (this.answers.includes(name) || /^(labels|groups)\s*:/m.test(text)) return false;
-    $("labels").value = `${text.trimEnd()}${text.trim() ? "\n" : ""}${name.replace(/[\\,]/g, "\\$&").replace(/:(?=\s|$)/g, "")}`;
+    $("labels").value = `${text.trimEnd()}${text.trim() ? "\n" : ""}${name.replace(/[\\,]/g, "\\$&").replace(/:(?=\s|$)/g, "\\:")}`;
     return true;
   }
 
