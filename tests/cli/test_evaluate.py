@@ -47,7 +47,7 @@ def test_contract(fake_model, folder: str) -> None:
     """The keys of the JSON are pinned, and the numbers of the ten images are right."""
     document = evaluate(folder, "--label-issues", "3")
     assert list(document) == [
-        *("format", "version", "manifest", "metrics", "pictures", "labels", "confusion", "reliability"),
+        *("format", "version", "manifest", "metrics", "images", "labels", "confusion", "reliability"),
         *("risk_coverage", "predictions", "suspects", "failures", "links", "mapping"),
     ]
     assert (document["format"], document["version"]) == ("zeroshot-eval", 1)
@@ -128,7 +128,7 @@ def test_failures_are_named_and_excluded(fake_model, folder: str) -> None:
     result = runner.invoke(app, ["eval", folder])
     assert result.exit_code == 3
     document = json.loads(result.stdout)
-    assert document["pictures"] == {"measured": 10, "failed": 1}
+    assert document["images"] == {"measured": 10, "failed": 1}
     assert document["failures"][0]["path"].endswith("red/9.png")
     assert "1 of 11 images could not be read" in result.stderr
 

@@ -81,10 +81,10 @@ def test_corrections_are_read_by_the_commands(shades: Path, tmp_path: Path) -> N
     table = tmp_path / "c.csv"
     measured = run("eval", "--targets", table, "--format", "json")
     assert measured.exit_code == 0, measured.stderr
-    assert json.loads(measured.stdout)["pictures"]["measured"] == 48
+    assert json.loads(measured.stdout)["images"]["measured"] == 48
     fitted = run("calibrate", "--targets", table, "--output", tmp_path / "cal.json", "--force")
     assert fitted.exit_code == 0, fitted.stderr
-    assert json.loads((tmp_path / "cal.json").read_text())["held_out"]["pictures"] > 0
+    assert json.loads((tmp_path / "cal.json").read_text())["held_out"]["images"] > 0
 
 
 def test_expects_a_precision_where_a_calibration_fits(shades: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ ATTACK = "<img src=x onerror=document.title='owned'>"
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     """Six images in three colours, one of them with markup in its name, and one that is damaged."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -39,8 +39,8 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def page(pictures: Path, tmp_path: Path) -> Iterator[Explorer]:
-    with explore(FakeEncoder(), pictures, tmp_path / "corrections.csv") as explorer:
+def page(images: Path, tmp_path: Path) -> Iterator[Explorer]:
+    with explore(FakeEncoder(), images, tmp_path / "corrections.csv") as explorer:
         yield explorer
 
 
@@ -114,11 +114,11 @@ class TestStrangers:
             assert b"images" not in body
 
     @pytest.mark.parametrize("name", ["drop", "records", "plan", "carry-out", "undo", "command", "labels"])
-    def test_nothing_is_written_without_the_token(self, page: Explorer, name: str, pictures: Path) -> None:
+    def test_nothing_is_written_without_the_token(self, page: Explorer, name: str, images: Path) -> None:
         """Neither uploads nor exports nor a sort begin."""
-        before = sorted(pictures.parent.rglob("*"))
+        before = sorted(images.parent.rglob("*"))
         assert page.ask("POST", f"/api/{name}", b"{}")[0] == 401
-        assert sorted(pictures.parent.rglob("*")) == before
+        assert sorted(images.parent.rglob("*")) == before
 
     def test_there_is_no_cookie_and_no_leave_for_others(self, page: Explorer) -> None:
         """No answer sets a cookie or lets another origin read it; the page runs only what it brings."""
@@ -326,10 +326,10 @@ class TestFloods:
 class TestTrouble:
     """What happens to folders and disks."""
 
-    def test_a_folder_that_disappears(self, page: Explorer, pictures: Path, tmp_path: Path) -> None:
+    def test_a_folder_that_disappears(self, page: Explorer, images: Path, tmp_path: Path) -> None:
         """What was encoded can still be sorted and corrected; its images say that they are gone; a plan moves none."""
         view = sort(page)["view"]
-        shutil.rmtree(pictures)
+        shutil.rmtree(images)
         assert page.post("changes")["there"] is False
         assert page.ask("GET", f"/thumb/1?s={page.token.sign('thumb/1')}")[0] == 404
         assert page.post("image", view=view, image=1)["problem"] == "no such file"
@@ -339,10 +339,10 @@ class TestTrouble:
         assert not (tmp_path / "out").exists()
 
     def test_a_disk_that_fills_during_a_sort(
-        self, page: Explorer, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, page: Explorer, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The sort stops and says so; what was moved is known, and the button takes it back."""
-        before = {path.name: path.read_bytes() for path in pictures.iterdir()}
+        before = {path.name: path.read_bytes() for path in images.iterdir()}
         view = sort(page)["view"]
         plan = page.post("plan", view=view, into=str(tmp_path / "out"), placement="move")
         write, written = os.write, []
@@ -365,17 +365,17 @@ class TestTrouble:
         page.post("undo")
         job = wait_for_job(page)
         assert (job["done"], job["error"]) == (3, "")
-        assert {path.name: path.read_bytes() for path in pictures.iterdir()} == before
-        assert page.session.collection.path(0) == str(pictures / "0.png")
+        assert {path.name: path.read_bytes() for path in images.iterdir()} == before
+        assert page.session.collection.path(0) == str(images / "0.png")
 
     def test_a_sort_follows_corrections_and_they_follow_the_images(
-        self, page: Explorer, pictures: Path, tmp_path: Path
+        self, page: Explorer, images: Path, tmp_path: Path
     ) -> None:
         """Corrected images go to the folder that the user said; moved, they keep what was said, and back again."""
         view = sort(page)["view"]
         page.post("correct", view=view, row="0", ranges=[[0, 1]], label="blue")
         found = sort(page)
-        corrected = str(pictures / "0.png")
+        corrected = str(images / "0.png")
         assert found["accuracy"]["of"] == 1 and found["counts"] == [1, 2, 3]
         plan = page.post("plan", view=found["view"], into=str(tmp_path / "out"), placement="move")
         assert dict(plan["folders"]) == {"red": 1, "green": 2, "blue": 3}
@@ -391,7 +391,7 @@ class TestTrouble:
         assert page.session.corrections.of(corrected).label == "blue"
         assert page.post("undo")["status"] == 400
 
-    def test_nothing_is_overwritten(self, page: Explorer, pictures: Path, tmp_path: Path) -> None:
+    def test_nothing_is_overwritten(self, page: Explorer, images: Path, tmp_path: Path) -> None:
         """A file where an image would go stays; a plan into a file, or none, is refused."""
         (tmp_path / "out/red").mkdir(parents=True)
         (tmp_path / "out/red/0.png").write_bytes(b"mine")
@@ -401,7 +401,7 @@ class TestTrouble:
         wait_for_job(page)
         assert (tmp_path / "out/red/0.png").read_bytes() == b"mine"
         assert (tmp_path / "out/red/0 (2).png").exists()
-        for into in ("", " ", str(pictures / "0.png"), "\0", "x" * 5000):
+        for into in ("", " ", str(images / "0.png"), "\0", "x" * 5000):
             assert page.post("plan", view=view, into=into, placement="move")["status"] == 400
         assert page.post("plan", view=view, into="x", placement="shred")["status"] == 400
 

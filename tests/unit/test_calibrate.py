@@ -206,8 +206,8 @@ class TestCommand:
             *("format", "version", "temperature", "threshold", "wanted_precision"),
             *("fitted_for", "fitted_on", "held_out", "manifest"),
         ]
-        assert list(document["held_out"]) == ["pictures", "before", "after", "at_threshold"]
-        assert document["fitted_on"] + document["held_out"]["pictures"] == 60
+        assert list(document["held_out"]) == ["images", "before", "after", "at_threshold"]
+        assert document["fitted_on"] + document["held_out"]["images"] == 60
         encoder = FakeEncoder()
         classifier = build_classifier(encoder, parse_labels("red,blue"), load_templates("general"))
         calibration = load_calibration(target, encoder.spec, classifier)

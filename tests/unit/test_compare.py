@@ -178,7 +178,7 @@ class TestOutput:
         runs = run_file.load_run(two[0]), run_file.load_run(two[1])
         document = to_document(compare.compare(*runs), *runs)
         assert list(document) == [
-            *("format", "version", "runs", "finding", "pictures"),
+            *("format", "version", "runs", "finding", "images"),
             *("top1", "top5", "labels", "gained", "lost", "swapped", "notes"),
         ]
         assert (document["format"], document["version"]) == ("zeroshot-compare", 1)

@@ -86,7 +86,7 @@ def test_files(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("- 'a {}'\n- no {c}\n")
     assert template_sets.load_templates(str(path)) == TemplateSet("mine", ("a {}", "no {c}"))
-    path.write_text("name: ours\ndescription: d\npictures: p\ntemplates: ['a {}']\n")
+    path.write_text("name: ours\ndescription: d\nimages: p\ntemplates: ['a {}']\n")
     assert template_sets.load_templates(str(path)) == TemplateSet("ours", ("a {}",), "d", "p")
 
 

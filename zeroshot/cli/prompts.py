@@ -46,7 +46,7 @@ def show(
     templates = template_sets.load_templates(name)
     for heading in (
         templates.description,
-        f"for {templates.pictures}" if templates.pictures else "",
+        f"for {templates.images}" if templates.images else "",
         f"from {templates.source}" if templates.source else "",
     ):
         if heading:

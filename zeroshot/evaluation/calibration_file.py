@@ -60,7 +60,7 @@ def to_document(fit: Fit, identity: Identity, manifest: Manifest) -> dict[str, A
         "fitted_for": asdict(identity) | {"labels": list(identity.labels)},
         "fitted_on": fit.fitted_on,
         "held_out": {
-            "pictures": len(fit.after.data.paths),
+            "images": len(fit.after.data.paths),
             "before": {name: getattr(fit.before.metrics, name).value for name in numbers},
             "after": {name: getattr(fit.after.metrics, name).value for name in numbers},
             "at_threshold": answering,

@@ -19,7 +19,7 @@ from .yaml_files import SUFFIXES, parse_yaml, read_text
 
 PLACEHOLDERS = ("{}", "{c}")
 DEFAULT = "general"
-_KEYS = ("name", "description", "pictures", "templates", "source")
+_KEYS = ("name", "description", "images", "templates", "source")
 _SOURCE_PREFIX = "open_clip."
 
 
@@ -38,7 +38,7 @@ class TemplateSet:
     name: str
     templates: tuple[str, ...]
     description: str = ""
-    pictures: str = ""
+    images: str = ""
     source: str = ""
 
     @property
@@ -114,7 +114,7 @@ def parse_template_yaml(text: str, where: str, stem: str) -> TemplateSet:
             raise PromptError(
                 f"{where}: unknown key {key!r}{nearest(str(key), _KEYS)}", f"the keys are {', '.join(_KEYS)}"
             )
-    fields = {key: document.get(key, "") for key in ("name", "description", "pictures", "source")}
+    fields = {key: document.get(key, "") for key in ("name", "description", "images", "source")}
     for key, value in fields.items():
         if not isinstance(value, str):
             raise PromptError(f"{where}: {key} is not text", "put it in quotes")

@@ -26,7 +26,7 @@ def to_document(result: Comparison, first: RunFile, second: RunFile) -> dict[str
         "version": JSON_VERSION,
         "runs": {"a": _run(first), "b": _run(second)},
         "finding": result.sentence,
-        "pictures": result.n_images,
+        "images": result.n_images,
         "top1": _paired(result.top1),
         "top5": _paired(result.top5),
         "labels": [asdict(change) for change in result.labels],

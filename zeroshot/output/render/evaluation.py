@@ -47,7 +47,7 @@ def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -
         "manifest": asdict(run.manifest),
         "metrics": metrics_to_dict(result),
         **_at_threshold(run),
-        "pictures": {"measured": len(result.data.paths), "failed": len(result.data.failures)},
+        "images": {"measured": len(result.data.paths), "failed": len(result.data.failures)},
         "labels": [asdict(label) for label in result.per_label],
         "confusion": {"labels": list(names), "counts": result.confusion.tolist()},
         "reliability": [asdict(b) for b in result.reliability],
