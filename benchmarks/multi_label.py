@@ -66,7 +66,7 @@ def main() -> None:
     for name, result in (("judged, as it is", fit.before), ("judged, fitted", fit.after)):
         print(f"  {name:<18} mAP {100 * result.mean_average_precision:.1f}  F1 of pairs {100 * result.micro_f1:.1f}"
               f"  mean F1 {100 * result.macro_f1:.1f}  ECE {result.ece:.3f}  log-loss {result.nll:.3f}")  # fmt: skip
-    logs = log_softmax(judge.rows.scores(data.features).logits[:, :-1])
+    logs = log_softmax(judge.classifier.scores(data.features).logits)
     seen, held_out = halves
     slope, offset = measuring.fit_probabilities(logs[seen], truth[seen])
     probabilities = np.exp(log_sigmoid(slope * logs + offset))

@@ -1,10 +1,11 @@
-"""Several labels for one image: each is judged on its own, against prompts that name nothing and background labels.
+"""Several labels for one image: each is judged on its own, against everyday words and background labels.
 
 A model that was trained with a softmax gives logits without a zero: they say which label is likelier, not whether one
 is there. Here a label's logit is taken less the logarithm of the summed exponentials of what stands for "not this": the
-templates filled with words for anything, and the background labels. A slope and an offset, which `zeroshot calibrate
---multi-label` fits on labelled images, make a probability of that (Platt, "Probabilistic Outputs for Support Vector
-Machines" (1999)). Models that were trained with a sigmoid have that zero, and are not changed but by the fit.
+first template filled with everyday words, the label's own left out, and the background labels. A slope and an offset,
+which `zeroshot calibrate --multi-label` fits on labelled images, make a probability of that (Platt, "Probabilistic
+Outputs for Support Vector Machines" (1999)). Models that were trained with a sigmoid have that zero, and are not
+changed but by the fit.
 """
 
 from __future__ import annotations
@@ -21,12 +22,22 @@ from .encoder import Encoder, Features
 from .enums import Score
 from .errors import UsageError
 from .features.pipeline import Block
-from .prompts.labels import Label, LabelSet
+from .prompts.labels import Label, LabelSet, normalise
 from .prompts.template_sets import TemplateSet
 from .scoring import Classifier, Decision, Floats
 
-NEUTRAL = Label("thing", ("object", "something"), background=True)
-"""What the templates are filled with to name nothing."""
+EVERYDAY = (
+    *("person", "man", "woman", "child", "face", "crowd", "animal", "dog", "cat", "bird", "fish", "horse", "insect"),
+    *("plant", "tree", "flower", "grass", "leaf", "fruit", "food", "drink", "dish", "cup", "bottle", "car", "truck"),
+    *("bus", "bicycle", "motorcycle", "train", "airplane", "boat", "road", "street", "building", "house", "room"),
+    *("kitchen", "bedroom", "furniture", "chair", "table", "sofa", "bed", "lamp", "door", "window", "wall", "floor"),
+    *("sky", "cloud", "sea", "beach", "river", "lake", "mountain", "forest", "field", "snow", "desert", "garden"),
+    *("city", "bridge", "sign", "text", "document", "screen", "computer", "phone", "book", "paper", "pen", "clock"),
+    *("watch", "bag", "shoe", "shirt", "hat", "dress", "toy", "ball", "tool", "machine", "musical instrument"),
+    *("guitar", "weapon", "jewel", "coin", "stone", "metal", "wood", "glass", "plastic", "fabric", "pattern"),
+    *("texture", "drawing", "painting", "logo", "night", "light"),
+)
+"""What photographs show: a label is there where it says more of the image than these do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +45,16 @@ class Judge:
     """Judges each label on its own.
 
     Attributes:
-        rows: The classifier of all labels, background ones and the neutral one among them.
+        rows: The classifier of all labels, background ones and everyday words among them.
         classifier: Of the labels that can be answers; its logits are those that are given to it.
+        same: Of each answer, the rows of everyday words that it is itself; it is not judged against those.
         slope: What a label's logit less those of "not this" is multiplied by; above 0.
         offset: What is added after that.
     """
 
     rows: Classifier
     classifier: Classifier
+    same: tuple[tuple[int, ...], ...]
     slope: float = 1.0
     offset: float = 0.0
 
@@ -56,7 +69,11 @@ class Judge:
         against = np.asarray([label.background for label in self.rows.labels.labels])
         own = every[:, ~against]
         if against.any():
-            own = own - np.logaddexp.reduce(every[:, against], axis=1, keepdims=True)
+            common = np.logaddexp.reduce(every[:, against], axis=1)
+            for answer, same in enumerate(self.same):
+                rest = against.copy()
+                rest[list(same)] = False
+                own[:, answer] -= np.logaddexp.reduce(every[:, rest], axis=1) if same else common
         return np.asarray(self.slope * own + self.offset, dtype=np.float32)
 
     def answers(self, blocks: Iterable[Block], decision: Decision) -> Iterator[Answers]:
@@ -88,12 +105,26 @@ def build_judge(encoder: Encoder, labels: LabelSet, templates: TemplateSet, cach
     # The zero of a model that was trained with a sigmoid is where it was trained to be.
     trained = encoder.spec.score is Score.SIGMOID
     answers = LabelSet(tuple(label for label in labels.labels if not label.background))
+    every = answers if trained else _with_everyday(labels, templates)
     rows = build_classifier(
         encoder,
-        answers if trained else LabelSet((*labels.labels, NEUTRAL)),
+        every,
         templates,
         Score.SIGMOID if trained else Score.SOFTMAX,
         cache,
     )
     kept = [index for index, label in enumerate(rows.labels.labels) if not label.background]
-    return Judge(rows, replace(rows, weights=rows.weights[kept], labels=answers, score=Score.SIGMOID))
+    row_of = {normalise(label.name): row for row, label in enumerate(every.labels) if label.background}
+    same = tuple(
+        tuple(sorted({row_of[word] for word in map(normalise, label.words) if word in row_of}))
+        for label in answers.labels
+    )
+    return Judge(rows, replace(rows, weights=rows.weights[kept], labels=answers, score=Score.SIGMOID), same)
+
+
+def _with_everyday(labels: LabelSet, templates: TemplateSet) -> LabelSet:
+    """Return the labels and a row for each everyday word that no background label has; one prompt says enough of it."""
+    told = {normalise(word) for label in labels.labels if label.background for word in label.words}
+    first = templates.templates[:1]
+    words = (Label(word, prompts=first, background=True) for word in EVERYDAY if word not in told)
+    return LabelSet((*labels.labels, *words))

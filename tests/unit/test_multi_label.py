@@ -17,38 +17,53 @@ from zeroshot.enums import Score
 from zeroshot.errors import InputError, UsageError
 from zeroshot.evaluation import multi_label as measuring
 from zeroshot.evaluation.tables import load_several_targets, split_labels
-from zeroshot.multi_label import NEUTRAL, build_judge
+from zeroshot.multi_label import EVERYDAY, build_judge
 from zeroshot.output.render.records import join_labels
 from zeroshot.prompts.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts.template_sets import load_templates
 
 
 class TestJudge:
-    """Each label against what names nothing."""
+    """Each label against everyday words."""
 
     def test_logit_by_hand(self) -> None:
-        """A label's logit less the logarithm of the summed exponentials of neutral and background ones."""
+        """A label's logit less the logarithm of the summed exponentials of everyday words and background labels."""
         encoder, plain = FakeEncoder(), load_templates("plain")
         labels = LabelSet((Label("red"), Label("grey", background=True), Label("blue")))
         judge = build_judge(encoder, labels, plain)
         image = encoder.encode_texts(["magenta"])
         scale = encoder.spec.logit_scale
-        words = [*NEUTRAL.words]
-        neutral = encoder.encode_texts(words).mean(axis=0)
-        neutral /= np.linalg.norm(neutral)
-        cosines = {word: float(image[0] @ encoder.encode_texts([word])[0]) for word in ("red", "blue", "grey")}
-        against = np.log(np.exp(scale * float(image[0] @ neutral)) + np.exp(scale * cosines["grey"]))
-        expected = [scale * cosines["red"] - against, scale * cosines["blue"] - against]
+        words = ("red", "blue", "grey", *EVERYDAY)
+        logits = {word: scale * float(image[0] @ encoder.encode_texts([word])[0]) for word in words}
+        against = np.log(sum(np.exp(logits[word]) for word in ("grey", *EVERYDAY)))
+        expected = [logits["red"] - against, logits["blue"] - against]
         assert judge.logits(image)[0] == pytest.approx(expected, abs=1e-4)
         assert judge.classifier.labels.names == ("red", "blue")
-        assert judge.manifest() == {"against": ["grey", "thing", "object", "something"]}
+        assert judge.manifest() == {"against": ["grey", *EVERYDAY]}
+
+    def test_a_label_is_not_judged_against_itself(self) -> None:
+        """An everyday word that is the label or an alias of it is left out for that label, in whatever case."""
+        encoder, plain = FakeEncoder(), load_templates("plain")
+        judge = build_judge(encoder, LabelSet((Label("Wall"), Label("vessel", ("boat", "cup")), Label("red"))), plain)
+        image = encoder.encode_texts(["magenta"])
+        scale = encoder.spec.logit_scale
+        logits = {word: scale * float(image[0] @ encoder.encode_texts([word])[0]) for word in EVERYDAY}
+
+        def against(*without: str) -> float:
+            return float(np.log(sum(np.exp(logits[word]) for word in EVERYDAY if word not in without)))
+
+        own = judge.classifier.scores(image).logits[0]
+        expected = [own[0] - against("wall"), own[1] - against("boat", "cup"), own[2] - against()]
+        assert judge.logits(image)[0] == pytest.approx(expected, abs=1e-4)
+        floor = LabelSet((Label("red"), Label("ground", ("Floor",), background=True)))
+        assert "floor" not in [label.name for label in build_judge(encoder, floor, plain).rows.labels.labels]
 
     def test_another_label_changes_nothing(self) -> None:
         """What is said of one label does not depend on which others are asked about."""
         encoder, templates = FakeEncoder(), load_templates("plain")
         image = encoder.encode_texts(["magenta"])
         few = build_judge(encoder, parse_labels("red,blue"), templates).logits(image)
-        many = build_judge(encoder, parse_labels("red,blue,green,white"), templates).logits(image)
+        many = build_judge(encoder, parse_labels("red,blue,green,dog"), templates).logits(image)
         assert many[:, :2] == pytest.approx(few)
 
     def test_a_model_trained_so_is_left_as_it_is(self) -> None:
@@ -209,7 +224,7 @@ class TestCommands:
         assert (rows[0]["labels"], rows[0]["status"]) == ("", "unknown")
         whole = json.loads(run(*asked, "--format", "json").stdout)
         stated = whole["manifest"]["options"]
-        assert stated["multi_label"] == {"against": ["thing", "object", "something"]}
+        assert stated["multi_label"] == {"against": list(EVERYDAY)}
         assert stated["calibration"]["slope"] == document["slope"]
         assert stated["threshold"] == document["threshold"]
         only = run(*asked, "--only", "blue", "--paths").stdout.splitlines()

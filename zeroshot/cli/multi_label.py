@@ -34,7 +34,7 @@ MultiLabel = Annotated[
     bool,
     typer.Option(
         "--multi-label",
-        help="An image may have several labels, or none: each is judged on its own, against prompts that name nothing "
+        help="An image may have several labels, or none: each is judged on its own, against everyday words "
         "and background labels. `calibrate --multi-label` fits probabilities and threshold.",
         rich_help_panel=options.Panel.LABELS,
     ),
