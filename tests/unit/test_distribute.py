@@ -79,6 +79,18 @@ def test_shards_of_any_size_give_the_bytes_of_one_run(
     assert (status["records"], status["failures"], status["missing"]) == (25, 3, [])
 
 
+def test_a_label_called_error_is_no_failure(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
+    """What counts as a failure is a record's key, not a word in it."""
+    for name in ("a.png", 'b"error".png', "error.png"):
+        images(f"all/{name}", "red")
+    (tmp_path / "all" / "broken.png").write_bytes(b"broken")
+    labels = ("--labels", "error,red", "--model", "tiny")
+    assert run("run", "plan", tmp_path / "all", *labels, "--into", tmp_path / "run").exit_code == 0
+    assert run("run", "work", tmp_path / "run").exit_code == 3
+    status = json.loads(run("run", "status", tmp_path / "run").stdout)
+    assert (status["records"], status["failures"]) == (4, 1)
+
+
 def test_learned_weights_travel_in_the_plan(
     inputs: list[str], whole: Callable[..., bytes], images: SaveImage, tmp_path: Path
 ) -> None:

@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ..classifier import build_records
 from ..encoder import Encoder, EncoderSpec, Features
 from ..enums import Device, Format
 from ..errors import InputError
-from ..features.pipeline import Encoded, Pipeline, encode_batches
+from ..features.pipeline import Encoded, Pipeline, as_block, encode_batches
 from ..images.decode import MOST_BYTES
 from ..images.isolate import Isolation
 from ..images.sources.opening import MISSING
 from ..images.sources.stores import DENIED, NO_ANSWER
 from ..output.render.records import make_writer
-from ..results import Failure
 from ..scoring import Classifier
 from ..system.installed import available_cores
 from ..system.memory import available_memory
@@ -115,13 +113,13 @@ class Worker:
         stream = io.BytesIO()
         writer = make_writer(Format.JSONL, stream, self._recipe.layout)
         rows: list[Features] = []
-        images = failures = troubled = 0
+        images = troubled = 0
         for batch in self._encode(shard.images_in()):
-            for record in build_records(self._classifier, batch, self._recipe.decision):
-                writer.write(record)
-                if isinstance(record, Failure):
-                    failures += 1
-                    troubled += record.error == MISSING or record.error.startswith((NO_ANSWER, DENIED))
+            block = as_block(batch, self._recipe.facts["dim"])
+            writer.write_all(self._classifier.answer(block, self._recipe.decision))
+            troubled += sum(
+                error == MISSING or error.startswith((NO_ANSWER, DENIED)) for error in block.errors.values()
+            )
             images += len(batch)
             if self._recipe.features:
                 rows += [item.features for item in batch if item.features is not None]
@@ -146,7 +144,7 @@ class Worker:
 
     def _describe(self, number: int, files: tuple[File, ...], content: bytes) -> Done:
         lines = parts.lines_of(files[0].name, content)
-        failures = sum("error" in json.loads(line) for line in lines)
+        failures = sum(b'"error"' in line and "error" in json.loads(line) for line in lines)
         return Done(self._plan.id, number, len(lines), failures, files, self._made_by)
 
 
