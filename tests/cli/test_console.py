@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from typer.testing import CliRunner
 from support import ROOT
 from support.fakes import FakeEncoder
 from zeroshot import cli
-from zeroshot.cli import app, model_options
+from zeroshot.cli import after_run, app
+from zeroshot.engines import choose
 from zeroshot.enums import Engine
+from zeroshot.errors import ModelError
+from zeroshot.models.checkpoint import Source
 
 EXAMPLE = ROOT / "examples" / "cat.jpg"
 CLASSIFY = ["--labels", "cat,bee", "--model", "tiny"]
@@ -79,16 +83,45 @@ def test_helps_name_values_and_exit_codes_in_full() -> None:
 def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
     fake_model, images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal, where the model has no export and nobody asked for this engine."""
+    """On a terminal, behind the results, where the model has no export and nobody asked for this engine."""
     images("a.png", "red")
     run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
     told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
     assert told not in CliRunner().invoke(app, run).stderr
-    monkeypatch.setattr(model_options, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
-    assert told in CliRunner().invoke(app, run).stderr
+    monkeypatch.setattr(after_run, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    shown = CliRunner().invoke(app, run).output
+    assert 0 < shown.index("a.png") < shown.index(told)
+    assert re.search(r"importing PyTorch and loading fake took \d+\.\d s of this run", shown)
+    assert told not in CliRunner().invoke(app, [*run, "--quiet"]).stderr
     assert told not in CliRunner().invoke(app, [*run, "--engine", "torch"]).stderr
     fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
     assert told not in CliRunner().invoke(app, run).stderr
+
+
+@pytest.mark.parametrize("environment", [{}, {"ZEROSHOT_EXPORT": "1"}])
+def test_an_export_that_was_asked_for_is_made_behind_the_results(
+    environment: dict[str, str], fake_model, images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an option or the environment, which an option overrides; one that fails does not fail the run."""
+    images("a.png", "red")
+    records = tmp_path / "records.jsonl"
+    seen: list[tuple[str, bool]] = []
+
+    def export(source: Source, encoder: object) -> Path | None:
+        seen.append((source.arguments, records.read_text().count("\n") == 1 and encoder is fake_model.encoder))
+        raise ModelError("the graphs differ", "use --engine torch")
+
+    monkeypatch.setattr(choose, "export_loaded", export)
+    run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
+    run += ["--output", str(records)]
+    asked = CliRunner().invoke(app, run + ([] if environment else ["--export"]), env=environment)
+    assert (asked.exit_code, seen) == (0, [("ViT-B-32 --pretrained openai", True)])
+    assert asked.stderr == "zeroshot: warning: fake was not exported: the graphs differ (use --engine torch)\n"
+    assert CliRunner().invoke(app, [*run, "--no-export"], env=environment).exit_code == 0
+    assert CliRunner().invoke(app, [*run, "--only", "pink"], env=environment).exit_code == 2
+    fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
+    assert CliRunner().invoke(app, [*run, "--export"]).stderr == ""
+    assert len(seen) == 1
 
 
 def test_undo_of_a_folder_without_a_journal_says_so(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,7 +95,9 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     weights = tmp_path / "mine.pt"
     weights.write_bytes(b"weights")
     exported: list[checkpoint.Source] = []
-    monkeypatch.setattr(choose, "export_model", lambda source: exported.append(source) or tmp_path / "export")
+    (tmp_path / "export").mkdir()
+    monkeypatch.setattr(choose, "export_model", lambda source, **_: exported.append(source) or tmp_path / "export")
+    monkeypatch.setattr(choose, "time_opening", lambda folder: 0.5)
     monkeypatch.setattr(choose, "find_export", lambda files: tmp_path / "export")
     pull = ["models", "pull", "ViT-S-32-alt", "--pretrained", str(weights)]
     done = CliRunner().invoke(app, pull)
@@ -110,6 +113,54 @@ def test_pulling_takes_the_preprocessing_of_a_bare_weights_file(
     assert source.preprocessing == Preprocessing(
         (224, 224), (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), Interpolation.BILINEAR, ResizeMode.SQUASH
     )
+
+
+def test_pulling_says_what_it_stores_and_gains(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
+    """How much before it is written and after, where, in how many seconds, and those until a model is ready."""
+    folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
+    done = CliRunner().invoke(app, ["models", "pull", str(folder)])
+    export = choose.find_export(resolvers.obtain(resolvers.resolve(str(folder))))
+    assert export is not None
+    size = sum(path.stat().st_size for path in export.iterdir())
+    announced = re.search(rf"will store ([\d.]+) MB in {re.escape(str(export.parent))} \.\.\.", done.stderr)
+    assert announced and 0.8 * size < 1e6 * float(announced[1]) < size, done.stderr
+    _, made, gained = done.stdout.splitlines()
+    assert re.fullmatch(rf"exported in \d+ s to {re.escape(str(export))}, [\d.]+ MB; CPU runs will use it", made)
+    assert re.fullmatch(r"ready to encode in \d+\.\d s, instead of \d+\.\d s with PyTorch", gained)
+
+
+def test_an_export_after_a_run_is_the_next_runs_engine(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
+    """The same answers, from graphs; what was exported once is left alone."""
+    folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
+    records = [tmp_path / "first.json", tmp_path / "second.json"]
+    run = ["classify", str(ROOT / "examples" / "bee.jpg"), "--labels", "a,b", "--model", str(folder), "--no-cache"]
+    run += ["--device", "cpu", "--export", "--output"]
+    first, second = (CliRunner().invoke(app, [*run, str(path)]) for path in records)
+    assert f"exported {folder} in" in first.stderr
+    assert (first.exit_code, second.exit_code, second.stderr) == (0, 0, "")
+    documents = [json.loads(path.read_text()) for path in records]
+    assert [document["manifest"]["model"]["engine"] for document in documents] == ["torch", "onnx"]
+    found = [document["records"][0]["top"][0] for document in documents]
+    assert found[0]["label"] == found[1]["label"]
+    assert found[0]["probability"] == pytest.approx(found[1]["probability"], abs=1e-4)
+    assert "exported" not in CliRunner().invoke(app, [*run[:-1], "--engine", "torch"]).stderr
+
+
+def test_who_reads_the_results_does_not_wait_for_the_export(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:
+    """Stdout ends before the export begins, which here waits for its reader's word."""
+    folder = save_model_folder(tmp_path / "small", SMALL, PREPROCESS)
+    run = ["classify", str(ROOT / "examples" / "bee.jpg"), "--labels", "a,b", "--model", str(folder), "--no-cache"]
+    script = "import sys; from zeroshot.engines import choose; from zeroshot.__main__ import main\n"
+    script += "choose.export_loaded = lambda *_: print('told', sys.stdin.readline().strip(), file=sys.stderr)\n"
+    script += f"sys.argv[1:] = {[*run, '--device', 'cpu', '--export']!r}; main()"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", script], text=True, **pipes) as process:
+        assert process.stdin and process.stdout and process.stderr
+        assert process.stdout.read().count("\n") == 1  # to its end
+        process.stdin.write("go\n")
+        process.stdin.close()
+        assert process.stderr.read() == "told go\n"
+    assert process.returncode == 0
 
 
 def test_pulling_says_when_another_export_is_preferred(save_model_folder: SaveModelFolder, tmp_path: Path) -> None:

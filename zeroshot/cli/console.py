@@ -41,6 +41,9 @@ _LEAST_BAR = 10
 _last: list[str] = []
 """Notes that wait for the end of the command."""
 
+_afterwards: list[Callable[[], None]] = []
+"""What is done once the command has ended well."""
+
 
 def say(message: str) -> None:
     """Print one line on stderr."""
@@ -59,6 +62,20 @@ def note_last(message: str) -> None:
         _last.append(message)
     else:
         note(message)
+
+
+def do_afterwards(work: Callable[[], None]) -> None:
+    """Have something done once the command has ended well, and its results are complete."""
+    _afterwards.append(work)
+
+
+def end_stdout() -> None:
+    """Let whoever reads stdout see its end, though the command goes on."""
+    sys.stdout.flush()
+    if not sys.stdout.isatty():
+        with suppress(OSError):  # a stream that is no file has no number, which is an OSError too
+            number = sys.stdout.fileno()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
 def be_quiet() -> None:
@@ -117,9 +134,12 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
         signals.handle_stops()
         status_line.quiet = False
         _last.clear()
+        _afterwards.clear()
         code: int
         try:
             code = command(*args, **kwargs) or ExitCode.OK
+            for work in _afterwards:
+                work()
         except ZeroshotError as error:
             say(f"zeroshot: error: {error.message}")
             if error.hint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +90,7 @@ def explore(
     _check_token(host, token)
     _check_folder(folder)
     learned = read_learned(labels.learned)
-    options_given = [*option_groups.as_words(model), *option_groups.as_words(images)]
+    options_given = [*option_groups.as_words(replace(model, export=False)), *option_groups.as_words(images)]
     beginning = _begin(labels, learned, threshold, tuple(options_given))
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
+    from ..models.hub.download import Progress as Download
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class ModelOptions:
     device: options.DevicesOption = Device.AUTO.value
     precision: options.PrecisionOption = Precision.AUTO
     engine: options.EngineOption = Engine.AUTO
+    export: options.Export = False
 
     def __post_init__(self) -> None:
         self._check_device()
@@ -43,7 +45,14 @@ class ModelOptions:
         """
         from ..engines.choose import load_encoder
         from ..system.devices import parse_devices, show_only
-        from .console import loading, say, warn
+        from .console import loading, warn
+
+        begin = time.monotonic()
+
+        def downloading(progress: Download) -> None:
+            nonlocal begin
+            begin = time.monotonic()  # what a download takes is none of PyTorch's
+            on_progress(progress)
 
         overrides, devices = read_preprocess(self.preprocess), parse_devices(self.device)
         how: dict[str, Any] = {"precision": self.precision, "engine": self.engine, "preprocessing": overrides}
@@ -57,13 +66,12 @@ class ModelOptions:
                 return load_on_several(devices, warn, **how)
             if devices.indices:
                 show_only(devices.kind, devices.indices[0])
-            encoder = load_encoder(device=devices.kind, on_progress=on_progress, warn=warn, **how)
-        by_itself = (self.engine, self.precision) == (Engine.AUTO, Precision.AUTO)
-        if by_itself and (encoder.spec.engine, encoder.spec.device) == (Engine.TORCH, "cpu") and sys.stderr.isatty():
+            encoder = load_encoder(device=devices.kind, on_progress=downloading, warn=warn, **how)
+        if encoder.spec.engine is Engine.TORCH:
             from ..models.resolvers import resolve
+            from .after_run import follow_up
 
-            pull = f"zeroshot models pull {resolve(self.model, self.pretrained, overrides).arguments}"
-            say(f"zeroshot: `{pull}` once lets later runs start in a second, without PyTorch")
+            follow_up(encoder, self, resolve(self.model, self.pretrained, overrides), time.monotonic() - begin)
         return encoder
 
     def _check_device(self) -> None:
@@ -85,6 +93,7 @@ class ModelListOptions:
     device: options.DevicesOption = Device.AUTO.value
     precision: options.PrecisionOption = Precision.AUTO
     engine: options.EngineOption = Engine.AUTO
+    export: options.Export = False
 
     def each(self) -> list[ModelOptions]:
         """Return each model with its weight tag.
@@ -100,7 +109,7 @@ class ModelListOptions:
                 "give one for each --model, in order; '' for an alias",
             )
         return [
-            ModelOptions(name, tag or None, self.preprocess, self.device, self.precision, self.engine)
+            ModelOptions(name, tag or None, self.preprocess, self.device, self.precision, self.engine, self.export)
             for name, tag in zip(names, tags, strict=True)
         ]
 

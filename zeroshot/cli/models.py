@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,9 @@ from ..enums import ReportFormat
 from . import console, option_groups, options
 from .completion import complete_model
 from .model_options import ModelOptions, read_preprocess
+
+if TYPE_CHECKING:
+    from ..models.checkpoint import Files, Source
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -99,7 +103,6 @@ def pull(
     preprocess: options.Preprocess = None,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
-    from ..engines import choose
     from ..models import resolvers
     from ..models.weights_file import hash_file
 
@@ -111,15 +114,33 @@ def pull(
         files = resolvers.obtain(source, on_progress, refresh=True)
     typer.echo(f"{source.model}: {files.weights.stat().st_size / 1e6:.0f} MB, sha256 {hash_file(files.weights)}")
     if export:
-        console.say("exporting for the torch-free engine ...")
-        with console.doing(f"exporting {source.model} with PyTorch"):
-            folder = choose.export_model(source)
-        typer.echo(f"exported to {folder}; CPU runs will use it")
-        preferred = choose.find_export(files)
-        if preferred != folder:
-            console.warn(
-                f"but {preferred} holds an export of its own, which is preferred: remove its zeroshot.json to use this"
-            )
+        _export(source, files)
+
+
+def _export(source: Source, files: Files) -> None:
+    """Export a model, and say what that stores, how long it takes, and what it gains."""
+    from ..engines import choose
+    from ..system.folders import exports_folder
+    from ..system.sizes import in_bytes
+
+    begin, loaded = time.monotonic(), 0.0
+
+    def tell(size: int) -> None:
+        nonlocal loaded
+        loaded = time.monotonic() - begin
+        console.say(f"exporting for the torch-free engine, which will store {in_bytes(size)} in {exports_folder()} ...")
+
+    with console.doing(f"exporting {source.model} with PyTorch"):
+        folder = choose.export_model(source, on_loaded=tell)
+        seconds, opened = time.monotonic() - begin, choose.time_opening(folder)
+    stored = in_bytes(sum(path.stat().st_size for path in folder.iterdir()))
+    typer.echo(f"exported in {seconds:.0f} s to {folder}, {stored}; CPU runs will use it")
+    typer.echo(f"ready to encode in {opened:.1f} s, instead of {loaded:.1f} s with PyTorch")
+    preferred = choose.find_export(files)
+    if preferred != folder:
+        console.warn(
+            f"but {preferred} holds an export of its own, which is preferred: remove its zeroshot.json to use this"
+        )
 
 
 @app.command("info", short_help="Show what a model is, and its card.")

@@ -11,11 +11,14 @@ import hashlib
 import json
 import platform
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..encoder import Device, Encoder, Engine, Precision
 from ..errors import ModelError, UsageError
@@ -205,8 +208,17 @@ def export_folder(files: Files) -> Path:
     return exports_folder() / hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
-def export_model(source: Source, on_progress: Callable[[download.Progress], None] | None = None) -> Path:
+def export_model(
+    source: Source,
+    on_progress: Callable[[download.Progress], None] | None = None,
+    on_loaded: Callable[[int], None] = lambda _: None,
+) -> Path:
     """Download a model with everything it needs, and export it for the torch-free engine.
+
+    Args:
+        source: The model.
+        on_progress: Told of downloads.
+        on_loaded: Told, once PyTorch has the model, of the bytes that the export will take.
 
     Returns:
         The folder of the export.
@@ -219,10 +231,43 @@ def export_model(source: Source, on_progress: Callable[[download.Progress], None
 
     files = resolvers.obtain(source, on_progress, refresh=True)
     encoder = torch_loading.load(files, Device.CPU, Precision.FP32)
+    on_loaded(graphs.stored_bytes(encoder))
+    return _write_export(files, encoder)
+
+
+def export_loaded(source: Source, encoder: Encoder) -> Path | None:
+    """Export a model that PyTorch has loaded already, in float32 on the CPU.
+
+    Args:
+        source: What the encoder was loaded from.
+        encoder: PyTorch's.
+
+    Returns:
+        The folder of the export; None where the model has one, sound or not: `models pull` makes that anew.
+
+    Raises:
+        ModelError: It cannot be exported, or its export does not agree with PyTorch and was refused.
+    """
+    files = resolvers.obtain(source)
+    return None if find_export(files) else _write_export(files, encoder)
+
+
+def _write_export(files: Files, encoder: Any) -> Path:
+    from .export import graphs
+
     folder = export_folder(files)
     with _explaining(folder):
         graphs.write_export(encoder, folder)
     return folder
+
+
+def time_opening(folder: Path) -> float:
+    """Return the seconds until an export has encoded its first image and sentence."""
+    begin = time.monotonic()
+    encoder = onnx_engine.load(folder)
+    encoder.encode_images(np.zeros((1, *encoder.spec.preprocessing.size, 3), dtype=np.uint8))
+    encoder.encode_texts(["a photo"])
+    return time.monotonic() - begin
 
 
 @contextmanager

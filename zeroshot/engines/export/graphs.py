@@ -88,6 +88,11 @@ def write_export(reference: Exportable, folder: Path) -> ExportManifest:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def stored_bytes(reference: Exportable) -> int:
+    """Return how many bytes an export of a model takes, but for its graphs and vocabulary."""
+    return sum(4 * parameter.numel() for parameter in reference.model.parameters())
+
+
 def _gather(paths: Sequence[Path]) -> list[Path]:
     """Move each graph's weights into one data file beside it, which ONNX Runtime maps instead of parsing.
 
