@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from support.fakes import FakeEncoder
 from zeroshot import cli
 from zeroshot.cli import after_run, app
 from zeroshot.engines import choose
-from zeroshot.enums import Engine
+from zeroshot.enums import Engine, Precision
 from zeroshot.errors import ModelError
 from zeroshot.models.checkpoint import Source
 
@@ -119,6 +120,12 @@ def test_an_export_that_was_asked_for_is_made_behind_the_results(
     assert asked.stderr == "zeroshot: warning: fake was not exported: the graphs differ (use --engine torch)\n"
     assert CliRunner().invoke(app, [*run, "--no-export"], env=environment).exit_code == 0
     assert CliRunner().invoke(app, [*run, "--only", "pink"], env=environment).exit_code == 2
+    half = FakeEncoder()
+    half._spec = replace(half.spec, precision=Precision.BF16)
+    fake_model.encoder = half
+    assert "--export stores float32, and this run has --precision bf16" in (
+        CliRunner().invoke(app, [*run, "--export"]).stderr
+    )
     fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
     assert CliRunner().invoke(app, [*run, "--export"]).stderr == ""
     assert len(seen) == 1

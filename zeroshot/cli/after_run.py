@@ -29,7 +29,9 @@ def follow_up(encoder: Encoder, asked: ModelOptions, source: Source, seconds: fl
     spec = encoder.spec
     if (spec.engine, spec.device) != (Engine.TORCH, Device.CPU):
         return
-    if asked.export:
+    if asked.export and spec.precision is not Precision.FP32:
+        console.warn(f"--export stores float32, and this run has --precision {spec.precision}: nothing is exported")
+    elif asked.export:
         console.do_afterwards(partial(_export, encoder, source))
     elif (asked.engine, asked.precision) == (Engine.AUTO, Precision.AUTO) and sys.stderr.isatty():
         told = f"importing PyTorch and loading {spec.model} took {seconds:.1f} s of this run; "
