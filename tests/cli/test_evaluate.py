@@ -211,6 +211,35 @@ def test_a_calibrations_threshold_is_measured(fake_model, folder: str, tmp_path:
     assert f"threshold of {least:.3f}, {shares}" in page.read_text()
 
 
+def test_groups_and_background_are_measured_as_classify_answers(fake_model, folder: str, tmp_path: Path) -> None:
+    """With learned weights that have them, `calibrate` fits and `eval` measures what `classify` then says."""
+    add_images(folder)
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("labels: [red, blue, green]\nbackground: [grey]\ngroups: {warm: [red, green]}\n")
+    learned, fitted = tmp_path / "learned.json", tmp_path / "calibration.json"
+    learning = ["learn", folder, "--labels-file", str(labels), "--output", str(learned), "--force"]
+    assert runner.invoke(app, learning).exit_code == 0
+    weights = ["--learned", str(learned)]
+    fitting = ["calibrate", folder, *weights, "--target-precision", "0.9", "-o", str(fitted), "--force"]
+    assert runner.invoke(app, fitting).exit_code == 0
+    threshold = json.loads(fitted.read_text())["threshold"]
+    assert threshold is not None
+    found = evaluate(folder, *weights, "--calibration", str(fitted))
+    assert found["confusion"]["labels"] == ["warm", "blue"]
+    assert [label["key"] for label in found["labels"]] == ["red + green", "blue"]
+    classified = runner.invoke(app, ["classify", folder, *weights, "--calibration", str(fitted), "--format", "jsonl"])
+    records = {record["path"]: record for record in map(json.loads, classified.stdout.splitlines())}
+    for entry in found["predictions"]:
+        best = records[entry["path"]]["top"][0]
+        assert (entry["label"], entry["probability"]) == (best["label"], pytest.approx(best["probability"], abs=1e-5))
+        assert entry["target"] == ("blue" if Path(entry["path"]).parent.name == "blue" else "warm")
+    answered = [record for record in records.values() if record["status"] == "ok"]
+    assert found["at_threshold"]["coverage"]["value"] == len(answered) / len(records)
+    page = tmp_path / "page.html"
+    assert runner.invoke(app, ["eval", folder, *weights, "--report", str(page)]).exit_code == 0
+    assert "warm" in page.read_text()
+
+
 def test_an_archive_is_to_be_unpacked(fake_model, tmp_path: Path) -> None:
     """A file of the kind that other commands open is named as what it is."""
     (tmp_path / "val.zip").touch()

@@ -12,11 +12,12 @@ from zeroshot.enums import Score
 from zeroshot.errors import InputError
 from zeroshot.evaluation import label_issues
 from zeroshot.evaluation.datasets import load_folder
-from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset, evaluate, losses
+from zeroshot.evaluation.evaluate import EncodedDataset, Run, encode_dataset, evaluate, losses
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
-from zeroshot.scoring import Classifier, softmax
+from zeroshot.results import Manifest
+from zeroshot.scoring import Classifier, Decision, softmax
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the dev extra")
 
@@ -69,6 +70,40 @@ class TestByHand:
         assert result.metrics.nll.value == pytest.approx(-(3 * np.log(p) + np.log(1 - p)) / 4, abs=1e-7)
         assert result.metrics.brier.value == pytest.approx((3 * 2 * (1 - p) ** 2 + 2 * p**2) / 4, abs=1e-7)
         assert result.metrics.ece.value == pytest.approx(0.75 - p, abs=1e-7)
+
+    @pytest.mark.parametrize("given", [False, True])
+    def test_answers_are_what_is_measured(self, given: bool) -> None:
+        """Groups are summed and background labels dropped as `classify` does it, and every number is of that."""
+        generator = np.random.default_rng(1)
+        labels = LabelSet(
+            (Label("cat"), Label("wall", background=True), Label("dog"), Label("car"), Label("sky", background=True)),
+            (("pet", (0, 2)),),
+        )
+        plain = make_classifier(generator.normal(size=(5, 6)), scale=2.0)
+        classifier = replace(plain, labels=labels)
+        data = make_data(generator.normal(size=(60, 6)), generator.choice([0, 2, 3], size=60))
+        logits = classifier.scores(data.features).logits if given else None
+        result = evaluate(data, classifier, ("c", "w", "d", "r", "s"), logits)
+        decided = classifier.decide(data.features, Decision())
+        names = [label.label for label in result.per_label]
+        assert (names, [label.key for label in result.per_label]) == (["pet", "car"], ["c + d", "r"])
+        assert [names[place] for place in result.ranking[:, 0]] == [top[0].label for _, top, _ in decided]
+        assert result.probabilities[:, 0] == pytest.approx([top[0].probability for _, top, _ in decided], abs=1e-6)
+        assert result.outdone.tolist() == [outdone is not None for _, _, outdone in decided]
+        assert 0 < result.outdone.sum() < 60
+        true = ["car" if target == 3 else "pet" for target in data.targets]
+        both = list(zip([top for _, top, _ in decided], true, strict=True))
+        of_true = [next(one.probability for one in top if one.label == name) for top, name in both]
+        assert result.target_probabilities == pytest.approx(of_true, abs=1e-6)
+        assert result.metrics.nll.value == pytest.approx(-np.log(of_true).mean(), abs=1e-5)
+        assert result.metrics.top1.value == np.mean([top[0].label == name for top, name in both])
+        three = result.probabilities_of([0, 1, 2])
+        assert three.max(axis=1) == pytest.approx(result.probabilities[:3, 0], abs=1e-6)
+        assert three.shape == (3, 2)
+        sure = [label is not None for label, _, _ in classifier.decide(data.features, Decision(threshold=0.4))]
+        answering = Run(result, Manifest({}, {}, {}, {}), 0.4).answering
+        assert answering is not None
+        assert answering.coverage.value == np.mean(sure)
 
     def test_label_without_images(self) -> None:
         """A label without images has no recall, and counts in no mean."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
     from .model_options import ModelOptions
 
 
-def follow_up(encoder: Encoder, asked: ModelOptions, source: Source, seconds: float) -> None:
+def follow_up(encoder: Encoder, asked: ModelOptions, find_source: Callable[[], Source], seconds: float) -> None:
     """Have done, once the command's results are complete, what spares later runs PyTorch.
 
     Args:
         encoder: As it was loaded.
         asked: The options.
-        source: What the model was loaded from.
+        find_source: Finds what the model was loaded from.
         seconds: How long importing PyTorch and loading the model took.
     """
     spec = encoder.spec
@@ -32,10 +33,10 @@ def follow_up(encoder: Encoder, asked: ModelOptions, source: Source, seconds: fl
     if asked.export and spec.precision is not Precision.FP32:
         console.warn(f"--export stores float32, and this run has --precision {spec.precision}: nothing is exported")
     elif asked.export:
-        console.do_afterwards(partial(_export, encoder, source))
+        console.do_afterwards(partial(_export, encoder, find_source()))
     elif (asked.engine, asked.precision) == (Engine.AUTO, Precision.AUTO) and sys.stderr.isatty():
         told = f"importing PyTorch and loading {spec.model} took {seconds:.1f} s of this run; "
-        told += f"`zeroshot models pull {source.arguments}` once spares later runs most of it (so does --export)"
+        told += f"`zeroshot models pull {find_source().arguments}` once spares later runs most of it (so does --export)"
         console.do_afterwards(partial(console.note, told))
 
 

@@ -245,7 +245,7 @@ def _write_result(
         else:
             written = render_eval.grid_to_table(runs, p_values, colour=colour).encode("utf-8", "backslashreplace")
     else:
-        issues = find_label_issues(best.result, dataset.labels.names, n_issues)
+        issues = find_label_issues(best.result, [label.label for label in best.result.per_label], n_issues)
         if form is ReportFormat.JSON:
             written = render_eval.encode(render_eval.to_document(best, dataset, issues))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,8 @@ class ModelOptions:
             from ..models.resolvers import resolve
             from .after_run import follow_up
 
-            follow_up(encoder, self, resolve(self.model, self.pretrained, overrides), time.monotonic() - begin)
+            source = partial(resolve, self.model, self.pretrained, overrides)
+            follow_up(encoder, self, source, time.monotonic() - begin)
         return encoder
 
     def _check_device(self) -> None:

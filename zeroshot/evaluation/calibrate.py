@@ -108,11 +108,15 @@ def calibrate(
     calibrated = cool(classifier, temperature)
     threshold = None
     if wanted is not None:
-        threshold = choose_threshold(evaluate(seen, calibrated, keys).risk, wanted, len(seen.paths))
+        fitted = evaluate(seen, calibrated, keys)
+        answered = ~fitted.outdone  # those that a background label takes are unknown at every threshold
+        if answered.any():
+            risk = statistics.risk_coverage(fitted.probabilities[answered, 0], fitted.right[answered])
+            threshold = choose_threshold(risk, wanted, int(answered.sum()))
     after = evaluate(held_out, calibrated, keys)
     answering = None
     if threshold is not None:
-        answering = measure_answering(after.probabilities[:, 0], after.right, threshold)
+        answering = measure_answering(np.where(after.outdone, -1.0, after.probabilities[:, 0]), after.right, threshold)
     before = evaluate(held_out, classifier, keys)
     return Fit(temperature, threshold, wanted, len(seen.paths), before, after, answering)
 

@@ -18,6 +18,7 @@ from ..features.pipeline import Pipeline, encode_blocks
 from ..results import Failure, Manifest
 from ..scoring import Classifier
 from . import metrics, statistics
+from .answer_columns import AnswerColumns
 from .datasets import Dataset
 from .metrics import Indices
 from .statistics import Doubles, Estimate
@@ -102,7 +103,7 @@ class LabelResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A classifier's results on a dataset.
+    """A classifier's results on a dataset. Labels are its answers here: a group is one, a background label none.
 
     Attributes:
         metrics: The numbers.
@@ -114,7 +115,8 @@ class Evaluation:
         target_probabilities: Probability of each image's true label, shape ``(n_images,)``.
         reliability: Confidence against accuracy.
         risk: Share of errors against share of images answered.
-        data: The images that were measured.
+        outdone: Where a background label is above the best answer, shape ``(n_images,)``.
+        data: The images that were measured; targets are answers.
         classifier: What measured them.
         logits: Of all images, where they are not the classifier's, shape ``(n_images, n_labels)``.
     """
@@ -128,17 +130,18 @@ class Evaluation:
     target_probabilities: Doubles
     reliability: tuple[statistics.Bin, ...]
     risk: tuple[statistics.RiskPoint, ...]
+    outdone: statistics.Booleans
     data: EncodedDataset
     classifier: Classifier
     logits: npt.NDArray[np.floating] | None = None
 
     def probabilities_of(self, rows: Sequence[int]) -> npt.NDArray[np.floating]:
         """Return the probabilities of every label for some images, shape ``(n_rows, n_labels)``."""
-        if self.logits is None:
-            return self.classifier.scores(self.data.features[list(rows)]).probabilities
-        given = self.logits[list(rows)]
+        features = self.data.features[list(rows)]
+        given = self.classifier.scores(features).logits if self.logits is None else self.logits[list(rows)]
+        columns = AnswerColumns.of(self.classifier, self.classifier.labels.names)
         logs = statistics.log_softmax if self.classifier.score is Score.SOFTMAX else statistics.log_sigmoid
-        return np.exp(logs(given))
+        return np.exp(logs(columns.logits(given)))[:, : len(columns.names)]
 
     @property
     def right(self) -> statistics.Booleans:
@@ -159,7 +162,8 @@ class Run:
         """What the threshold leaves of the answers; None without one."""
         if self.threshold is None:
             return None
-        return statistics.measure_answering(self.result.probabilities[:, 0], self.result.right, self.threshold)
+        sure = np.where(self.result.outdone, -1.0, self.result.probabilities[:, 0])
+        return statistics.measure_answering(sure, self.result.right, self.threshold)
 
 
 def encode_dataset(
@@ -201,7 +205,7 @@ def evaluate(
     keys: tuple[str, ...],
     logits: npt.NDArray[np.floating] | None = None,
 ) -> Evaluation:
-    """Score a classifier on encoded images.
+    """Score a classifier's answers on encoded images.
 
     Args:
         data: Features and targets; targets index the classifier's labels.
@@ -209,15 +213,17 @@ def evaluate(
         keys: The folder or table spelling of each label.
         logits: Shape ``(n_images, n_labels)``, where they are not the classifier's but, say, those of folds.
     """
+    columns = AnswerColumns.of(classifier, keys)
+    data = replace(data, targets=columns.targets(data.targets))
     blocks = []
     for start in range(0, len(data.features), BLOCK):
         rows = slice(start, start + BLOCK)
         scored = classifier.scores(data.features[rows]).logits if logits is None else logits[rows]
-        blocks.append(_score(scored, data.targets[rows], classifier.score))
+        blocks.append(_score(scored, data.targets[rows], classifier.score, columns))
     ranking = np.concatenate([block.ranking for block in blocks])
     probabilities = np.concatenate([block.probabilities for block in blocks])
     right = np.asarray(ranking[:, 0] == data.targets)
-    names = classifier.labels.names
+    names, keys = columns.names, columns.keys
     confusion = metrics.confusion_matrix(ranking[:, 0], data.targets, len(names))
     per_label = tuple(_label_result(confusion, index, names[index], keys[index]) for index in range(len(names)))
     reliability = statistics.reliability(probabilities[:, 0], right)
@@ -242,6 +248,7 @@ def evaluate(
         target_probabilities=np.concatenate([block.of_target for block in blocks]),
         reliability=reliability,
         risk=risk,
+        outdone=np.concatenate([block.outdone for block in blocks]),
         data=data,
         classifier=classifier,
         logits=logits,
@@ -257,11 +264,13 @@ class _Block:
     of_target: Doubles
     losses: Doubles
     briers: Doubles
+    outdone: statistics.Booleans
 
 
-def _score(logits: npt.NDArray[np.floating], targets: Indices, score: Score) -> _Block:
+def _score(every: npt.NDArray[np.floating], targets: Indices, score: Score, columns: AnswerColumns) -> _Block:
     """Score some images, in float64 from the logits on: float32 rounds confident probabilities to ties at 1."""
-    ranking = np.argsort(-logits, axis=1, kind="stable")[:, :TOP].astype(np.int64)
+    logits = columns.logits(every)
+    ranking = np.argsort(-logits[:, : len(columns.names)], axis=1, kind="stable")[:, :TOP].astype(np.int64)
     logs = statistics.log_softmax(logits) if score is Score.SOFTMAX else statistics.log_sigmoid(logits)
     probabilities = np.exp(logs)
     column = targets[:, None]
@@ -271,6 +280,7 @@ def _score(logits: npt.NDArray[np.floating], targets: Indices, score: Score) -> 
         np.take_along_axis(probabilities, column, axis=1)[:, 0],
         losses(logits, targets, score),
         statistics.brier(probabilities, targets),
+        columns.outdone(every, logits),
     )
 
 

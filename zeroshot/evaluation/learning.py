@@ -11,6 +11,7 @@ import numpy as np
 from ..encoder import Features
 from ..learn.regression import Problem
 from ..learn.strength import STRENGTHS, Learned, learn
+from ..prompts.labels import LabelSet
 from ..scoring import Classifier
 from . import compare
 from .evaluate import EncodedDataset, Evaluation, evaluate
@@ -81,8 +82,10 @@ def learn_from(
     strengths = tuple(strength for strength in STRENGTHS if np.isfinite(strength) or not wordless)
     problem = Problem(data.features, data.targets, texts.weights, texts.logit_scale)
     learned = learn(problem, seed, strengths, on_progress)
-    before = evaluate(data, texts, keys)
-    after = None if learned.logits is None else evaluate(data, texts, keys, learned.logits)
+    # Each label is looked at, those of a group too.
+    each = replace(texts, labels=LabelSet(tuple(replace(label, background=False) for label in texts.labels.labels)))
+    before = evaluate(data, each, keys)
+    after = None if learned.logits is None else evaluate(data, each, keys, learned.logits)
     paired = None if after is None else compare.pair(before.right, after.right)
     classifier = replace(texts, weights=learned.weights)
     return Learning(learned, classifier, before, after, paired, _contradictions(data, learned))

@@ -40,7 +40,7 @@ def mapping_lines(dataset: Dataset) -> Iterator[str]:
 
 def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -> dict[str, Any]:
     """Return a run as plain data: metrics, labels, confusion matrix, curves, predictions, failures, manifest."""
-    result, names = run.result, dataset.labels.names
+    result, names = run.result, [label.label for label in run.result.per_label]
     return {
         "format": EVAL_FORMAT,
         "version": EVAL_VERSION,
