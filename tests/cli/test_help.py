@@ -6,11 +6,13 @@ import re
 from typing import Any
 
 import pytest
+import typer
 from typer.main import get_command
 
 from support.commands import every_command, run
 from support.fakes import FakeModel
 from zeroshot.cli import app
+from zeroshot.cli.help import _Plain
 from zeroshot.cli.options import Panel
 
 
@@ -62,3 +64,32 @@ def test_a_preprocessing_that_cannot_be_is_refused(fake_model: FakeModel, given:
     refused: Any = run("classify", "x.jpg", "--labels", "a,b", "--preprocess", given)
     assert (refused.exit_code, fake_model.calls) == (2, [])
     assert said in refused.stderr
+
+
+GIVEN = ["text", "", "a\udcff", "1", "1.5", "0", "-3", "auto", "jsonl", "nonsense", "true"]
+
+
+def test_values_become_what_typer_makes_of_them() -> None:
+    """Defaults, nothing, and text: whatever is converted without typer's adapters is what those give."""
+    converted = 0
+    for words, command in every_command():
+        context = command.make_context(" ".join(words), [], resilient_parsing=True)
+        for parameter in command.params:
+            if parameter.name == "help":
+                continue
+            several = parameter.multiple or parameter.nargs == -1
+            values = [None, parameter.default, *([(), ("a", "b\udcff"), ["c"], "text"] if several else GIVEN)]
+            for value in values:
+                parameter._runtime_param = None
+                expected = outcome(parameter.get_runtime_param(), value, parameter, context)
+                assert outcome(_Plain(), value, parameter, context) == expected, (words, parameter.name, value)
+                converted += 1
+    assert converted > 2000
+
+
+def outcome(coercion: Any, value: Any, parameter: Any, context: Any) -> Any:
+    try:
+        made = coercion.coerce(value, parameter, context)
+    except typer.BadParameter as error:
+        return error.message
+    return type(made), made

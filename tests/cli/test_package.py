@@ -103,7 +103,11 @@ def test_a_run_imports_nothing_of_what_it_does_not_use(tmp_path: Path) -> None:
     spared |= {"zeroshot.images.fast_resize", "zeroshot.images.sources.web", "zeroshot.images.sources.stores"}
     spared |= {"statistics", "multiprocessing", "asyncio", "jinja2", "huggingface_hub", "http.client", "ssl", "ftfy"}
     spared |= {"regex", "pyarrow", "safetensors", "pillow_heif", "rawpy", "cykooz_resizer", "rich.progress"}
+    spared |= {"pydantic", "importlib.metadata", "email", "html", "numpy.random"}
+    spared |= {"tarfile", "zipfile", "zeroshot.images.sources.archives", "zeroshot.images.sources.parquet"}
     assert imported(CLASSIFY, spared, tmp_path) == set()
+    spared = {"sqlite3", "zeroshot.features.cache", "PIL.TiffImagePlugin"}
+    assert imported([*CLASSIFY, "--no-cache"], spared, tmp_path) == set()
 
 
 def test_the_shipped_template_sets_are_found_outside_the_checkout(tmp_path: Path) -> None:

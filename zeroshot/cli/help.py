@@ -1,4 +1,4 @@
-"""Commands as typer makes them, but quicker: help under headings without rich, options not given without pydantic."""
+"""Commands as typer makes them, but quicker: help under headings without rich, plain values without pydantic."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ from typer.core import TyperCommand, TyperGroup
 from .options import Panel
 
 
-class _Unasked:
-    """Stands in for typer's conversion of a value, for which it imports pydantic (0.1 s) even if there is no value."""
+class _Plain:
+    """Stands in for typer's conversion of a value, which imports pydantic (a tenth of a second) whatever the value."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """Return None for an option that was not given, and what typer makes of any other value."""
-        if value is None and param.nargs == 1 and not param.multiple:
-            return None
+        """Return what typer makes of a value: by itself, where there is none, it is text, or its type's already."""
+        several = param.multiple or param.nargs == -1
+        if value is None:
+            return () if several else None
+        kind, parser = param.type_descriptor.annotation, param.type_descriptor.parameter_info.parser
+        if parser is None and not several and (kind is str or value is param.default) and isinstance(value, kind):
+            return value
+        listed = parser is None and kind == list[str] and isinstance(value, (list, tuple))
+        if listed and all(isinstance(one, str) for one in value):
+            return list(value)
         param._runtime_param = None
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
 
 def _spare(parameters: list[Any]) -> list[Any]:
     for parameter in parameters:
-        parameter._runtime_param = _Unasked()  # where typer calls it otherwise, this changes nothing
+        parameter._runtime_param = _Plain()  # where typer calls it otherwise, this changes nothing
     return parameters
 
 

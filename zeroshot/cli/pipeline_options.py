@@ -10,6 +10,7 @@ from ..errors import UsageError
 from . import options
 
 if TYPE_CHECKING:
+    from ..features.cache import FeatureCache
     from ..features.pipeline import Pipeline
 
 
@@ -44,13 +45,11 @@ class ImageOptions:
         Raises:
             UsageError: What resizes is not installed, or not what a published protocol is measured with.
         """
-        from ..features.cache import FeatureCache
         from ..features.pipeline import Pipeline
         from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, DecodeOptions
         from ..images.isolate import DEFAULT_SECONDS, Isolation
         from ..system.installed import available_cores
         from ..system.memory import available_memory
-        from .console import warn
 
         if as_stored and self.resize is not Resampler.EXACT:
             raise UsageError(
@@ -72,9 +71,17 @@ class ImageOptions:
             self.batch_size,
             count,
             decode_options,
-            None if self.no_cache else FeatureCache(warn=warn),
+            self._open_cache(),
             isolation=Isolation(self.image_timeout or DEFAULT_SECONDS, limit) if self.isolate else None,
         )
+
+    def _open_cache(self) -> FeatureCache | None:
+        if self.no_cache:
+            return None
+        from ..features.cache import FeatureCache
+        from .console import warn
+
+        return FeatureCache(warn=warn)
 
     def choices(self, pipeline: Pipeline) -> dict[str, Any]:
         """Return what a manifest says about the way images were opened."""

@@ -197,8 +197,10 @@ def _remedy(files: Files, folder: Path | None) -> str:
 
 def find_export(files: Files) -> Path | None:
     """Return the folder of a model's export: its own, or one in the cache; None if there is none."""
-    candidates = [folder for folder in (files.folder, export_folder(files)) if folder is not None]
-    return next((folder for folder in candidates if onnx_manifest.is_export(folder)), None)
+    if files.folder is not None and onnx_manifest.is_export(files.folder):
+        return files.folder
+    folder = export_folder(files)
+    return folder if onnx_manifest.is_export(folder) else None
 
 
 def export_folder(files: Files) -> Path:

@@ -9,8 +9,6 @@ whose vocabulary is not CLIP's.
 
 from __future__ import annotations
 
-import gzip
-import html
 import itertools
 import re
 import string
@@ -48,6 +46,8 @@ def _is_plain(text: str) -> bool:
 def _mend(text: str) -> str:
     if _is_plain(text):
         return text.strip()
+    import html
+
     import ftfy  # most labels are plain, and importing it costs a tenth of a second
 
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
@@ -259,6 +259,8 @@ def _vocabulary() -> tuple[dict[str, int], dict[str, int]]:
 
     Both are built from whole-file string operations: 49,000 splits in a loop would take ten times as long.
     """
+    import gzip
+
     packed = open_clip_tables.bpe_vocabulary().read_bytes()
     merges = gzip.decompress(packed).decode("utf-8").split("\n")[1 : _MERGES + 1]
     spellings = _byte_spellings()

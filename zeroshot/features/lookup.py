@@ -8,15 +8,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby, repeat
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ..encoder import Features
 from ..images.sources.names import SEPARATOR, is_archive
-from .cache import FeatureCache
 from .keys import State, signed
-from .listings import Listing
+
+if TYPE_CHECKING:
+    from .cache import FeatureCache
+    from .listings import Listing
 
 Places = npt.NDArray[np.intp]
 _PLACES = ("", os.curdir, os.pardir)

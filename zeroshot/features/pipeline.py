@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -32,9 +32,11 @@ from ..messages import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from ..system.installed import available_cores
 from .ahead import Ahead, Run
-from .cache import FeatureCache
 from .keys import FileState
 from .lookup import LookUp
+
+if TYPE_CHECKING:
+    from .cache import FeatureCache
 
 
 @dataclass(frozen=True, slots=True)

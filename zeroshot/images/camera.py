@@ -15,9 +15,9 @@ from pathlib import PurePath
 from typing import IO, Any, BinaryIO, cast
 
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import ImageError
+from .rgb import is_tiff
 
 EXTRA = "pip install 'zeroshot[formats]'"
 
@@ -93,7 +93,7 @@ def is_raw(head: bytes) -> bool:
 
 def is_raw_tiff(image: Image.Image) -> bool:
     """Whether what Pillow opens as TIFF is the thumbnail of a RAW file, whose image lies in a folder below."""
-    if not isinstance(image, TiffImageFile):
+    if not is_tiff(image):
         return False
     tags = image.tag_v2
     return _DNG_VERSION in tags or (tags.get(_SUBFILE_TYPE) == 1 and _SUB_IFDS in tags)

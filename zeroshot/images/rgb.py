@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
-from PIL.TiffImagePlugin import TiffImageFile
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 Values = npt.NDArray[np.float64]
 
@@ -40,6 +43,12 @@ class GreyRange:
     inverted: bool = False
 
 
+def is_tiff(image: Image.Image) -> TypeGuard[TiffImageFile]:
+    """Whether Pillow opened an image as TIFF, or as a format that is one."""
+    plugin = sys.modules.get("PIL.TiffImagePlugin")  # it takes long to import, and most runs open no TIFF
+    return plugin is not None and isinstance(image, plugin.TiffImageFile)
+
+
 def grey_range(image: Image.Image) -> GreyRange:
     """Decide which values of a grey image with more than 8 bits are black and white.
 
@@ -50,7 +59,7 @@ def grey_range(image: Image.Image) -> GreyRange:
     - Floating point: [0, 1] or [0, 255] where all values are in it, else as other wide values (see `to_rgb`).
     - ``PhotometricInterpretation`` 0 turns each of them round.
     """
-    if not isinstance(image, TiffImageFile):
+    if not is_tiff(image):
         sixteen = image.mode.startswith("I;16") or image.format in ("PNG", "PPM")  # Pillow opens some of them as I
         return GreyRange(0, 65535) if sixteen else GreyRange()
     tags = image.tag_v2

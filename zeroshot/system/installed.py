@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
+import re
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 
 
 def available_cores() -> int:
@@ -14,10 +17,33 @@ def available_cores() -> int:
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the installed version of each package, by its name; ``missing`` for one that is not installed."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "missing"
+    return {package: _installed().get(_normalised(package)) or _ask(package) for package in packages}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """Return versions by name as the names of ``dist-info`` folders have them, the first on the path of each.
+
+    `importlib.metadata` reads a file of each as an e-mail, whose modules take 50 ms to import.
+    """
+    found: dict[str, str] = {}
+    for folder in sys.path:
+        with suppress(OSError):
+            for entry in os.listdir(folder or os.curdir):  # noqa: PTH208 - a path's parts are not needed
+                if entry.endswith(".dist-info"):
+                    name, _, version = entry.removesuffix(".dist-info").partition("-")
+                    found.setdefault(_normalised(name), version)
     return found
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _ask(package: str) -> str:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"

@@ -7,18 +7,26 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from ...errors import ImageError
 from ...system.descriptors import check_descriptors
-from .archives import Archive, TarArchive, ZipArchive
 from .blobs import Blob, LocalBlob, Stamp
 from .names import scheme_of
-from .parquet import ParquetArchive
+
+if TYPE_CHECKING:
+    from .archives import Archive
 
 _OPEN = 4
 """Archives that stay open; images come in order, so that more than one is only wanted at its end."""
 
-_KINDS: dict[str, Callable[[Blob], Archive]] = {".tar": TarArchive, ".zip": ZipArchive, ".parquet": ParquetArchive}
+
+def _kinds() -> dict[str, Callable[[Blob], Archive]]:
+    """Return what opens an archive, by its ending; imported for the first one, since most runs open none."""
+    from .archives import TarArchive, ZipArchive
+    from .parquet import ParquetArchive
+
+    return {".tar": TarArchive, ".zip": ZipArchive, ".parquet": ParquetArchive}
 
 
 class _Slot:
@@ -50,7 +58,7 @@ def open_archive(name: str) -> Archive:
         if slot.archive is not None and (remote or slot.archive.blob.stamp == _stamp(name)):
             return slot.archive
         blob = _open_remote(name) if remote else open_local(name)
-        slot.archive = _KINDS[PurePath(name).suffix.lower()](blob)
+        slot.archive = _kinds()[PurePath(name).suffix.lower()](blob)
         return slot.archive
 
 

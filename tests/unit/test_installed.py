@@ -1,0 +1,33 @@
+"""What is installed: versions as `importlib.metadata` gives them, without importing it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+from zeroshot.system import installed
+
+
+def test_versions_are_those_of_the_metadata() -> None:
+    """Of every package in this environment, however its name is spelled; one that is not there is missing."""
+    names = [found.metadata["Name"] for found in importlib.metadata.distributions()]
+    assert len(names) > 20
+    expected = {name: importlib.metadata.version(name) for name in names}
+    assert installed.versions([*names, "no-such-package"]) == expected | {"no-such-package": "missing"}
+    assert installed.versions(["Open_CLIP.torch"]) == {"Open_CLIP.torch": expected["open_clip_torch"]}
+
+
+def test_the_first_on_the_path_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for imports; what stands on the path and is no folder is passed over."""
+    for folder, version in (("first", "1.2+cu1"), ("second", "3")):
+        made = tmp_path / folder / f"some_package-{version}.dist-info"
+        made.mkdir(parents=True)
+        (made / "METADATA").write_text(f"Metadata-Version: 2.1\nName: some-package\nVersion: {version}\n")
+    path = [str(tmp_path / name) for name in ("none.zip", "first", "second")]
+    monkeypatch.setattr(sys, "path", [*path, *sys.path])
+    monkeypatch.setattr(installed, "_installed", installed._installed.__wrapped__)
+    assert installed.versions(["some-package"]) == {"some-package": importlib.metadata.version("some-package")}
+    assert installed.versions(["some-package"]) == {"some-package": "1.2+cu1"}
