@@ -48,6 +48,15 @@ class Answers:
         best = self.order[:, 0].tolist()
         return [self.names[place] if known else None for place, known in zip(best, self.known.tolist(), strict=True)]
 
+    def given_labels(self) -> list[str | None]:
+        """Return every label that is given to an input, of several each; None for an input that is given none."""
+        if self.n_labels is None:
+            return self.labels()
+        given: list[str | None] = []
+        for places, count in zip(self.order.tolist(), self.n_labels.tolist(), strict=True):
+            given += [self.names[place] for place in places[:count]] or [None]
+        return given
+
     def predicted(self) -> Iterator[tuple[str | None, tuple[Ranked, ...], Ranked | None]]:
         """Yield each input that was read: its label, its best answers, and the background label above them."""
         numbers = (self.probabilities.tolist(), self.similarities.tolist(), self.logits.tolist())

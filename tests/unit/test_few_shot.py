@@ -18,8 +18,10 @@ from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.few_shot import METHODS, draw, trace_curve
 from zeroshot.learn.regression import Problem
 from zeroshot.learn.strength import STRENGTHS, learn
+from zeroshot.output.render.few_shot import to_document, to_text
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.results import Manifest
 from zeroshot.scoring import Classifier
 
 
@@ -146,6 +148,16 @@ def test_curve() -> None:
     assert curve.measured == (96, 96)
     right = (data.features @ texts.weights.T).argmax(axis=1) == data.targets
     assert curve.zero_shot.top1 == pytest.approx(right.mean(), abs=0.1)
+
+
+def test_examples_that_there_are_not_are_not_counted() -> None:
+    """Of 20 images a label 10 can be drawn: the point of 16 says so, and a line below the table does."""
+    data, texts = make_data(60)
+    curve = trace_curve(data, texts, (4, 16), 2, methods={"learn": METHODS["learn"]})
+    assert curve.examples == {4: 4.0, 16: 10.0}
+    document = to_document(curve, Manifest({}, {}, {}, {}))
+    assert [(point["shots"], point["examples"]) for point in document["points"]] == [(4, 4.0), (16, 10.0)]
+    assert to_text(curve).endswith("\nexamples a label that there were: 10.0 for 16\n")
 
 
 def test_too_few() -> None:

@@ -294,7 +294,17 @@ class TestMatchLabels:
         assert matched.targets.tolist() == [1, 0]
         assert matched.keys == ("Dog", "House_Cat", "sky")
         assert matched.labels == wanted
-        assert matched.notes == ("no images for 1 label: sky",)
+        assert matched.notes == ()  # a background label has none
+        more = match_labels(self.dataset("Dog"), wanted, "--labels")
+        assert more.notes == ("no images for 1 label: cat",)
+
+    def test_equal_words(self) -> None:
+        """Two labels of the same words are matched in order; a name goes before an alias of another label."""
+        twice = LabelSet((Label("missile"), Label("cat"), Label("missile")))
+        given = Dataset(("a", "b", "c"), np.arange(3), twice, ("n04", "n02", "n08"))
+        assert match_labels(given, twice, "learned.json").targets.tolist() == [0, 1, 2]
+        shared = LabelSet((Label("dog", ("cat", "pet")), Label("cat", ("pet",))))
+        assert match_labels(self.dataset("cat", "dog"), shared, "--labels").targets.tolist() == [1, 0]
 
     def test_refused(self) -> None:
         """A folder that matches nothing is named, with the nearest label; so is one of a background label."""
@@ -302,8 +312,8 @@ class TestMatchLabels:
             match_labels(self.dataset("dgo"), parse_labels("dog,cat"), "--labels")
         with pytest.raises(LabelError, match="'sky' is a background label"):
             match_labels(self.dataset("sky"), LabelSet((Label("dog"), Label("sky", background=True))), "--labels")
-        with pytest.raises(LabelError, match="'cat' stands for two labels"):
-            match_labels(self.dataset("dog"), LabelSet((Label("dog", ("cat",)), Label("cat"))), "--labels")
+        with pytest.raises(LabelError, match="'pet' stands for two labels"):
+            match_labels(self.dataset("pet"), LabelSet((Label("dog", ("pet",)), Label("cat", ("pet",)))), "--labels")
 
 
 @pytest.fixture
@@ -437,7 +447,10 @@ class TestCommand:
 
     def test_no_words(self, train: Path, tmp_path: Path) -> None:
         """A label without words is learned; one that is not there, or has no images, is a mistake of usage."""
+        named = self.learn(train, tmp_path)
         document = self.learn(train, tmp_path, "--no-words", "Violet")
+        # The texts alone are those with all their words, whatever is not used of them.
+        assert document["folds"]["texts_alone"] == named["folds"]["texts_alone"]
         assert document["without_words"] == ["violet"]
         assert None not in [entry["strength"] for entry in document["tried"]]
         assert "no such label" in run("learn", train, "--no-words", "violett").stderr
@@ -524,14 +537,31 @@ class TestRefusal:
             ({"weights": {"shape": [2, 8], "sha256": "", "base64": "AAAA"}}, "is damaged"),
             ({"fitted_for": {}}, "is damaged"),
             ({"manifest": []}, "is damaged"),
+            ({"strength": float("nan")}, "is damaged"),
+            ({"strength": "1"}, "is damaged"),
+            ({"length": float("inf")}, "is damaged"),
+            ({"fitted_for": {"logit_scale": "a"}}, "is damaged"),
+            ({"fitted_for": {"logit_scale": None}}, "is damaged"),
+            ({"fitted_for": {"model": 3}}, "is damaged"),
         ],
     )
     def test_damaged(self, written: Path, change: dict[str, Any], message: str) -> None:
         """Anything else than learned weights is refused in one line, before a model is loaded."""
-        written.write_text(json.dumps(json.loads(written.read_text()) | change))
+        document = json.loads(written.read_text())
+        if change.get("fitted_for"):
+            change = {"fitted_for": document["fitted_for"] | change["fitted_for"]}
+        written.write_text(json.dumps(document | change))
         result = run("classify", written.parent / "train", "--learned", written)
         assert result.exit_code == 1
         assert message in result.stderr
+
+    def test_nested_too_deep(self, written: Path) -> None:
+        """JSON that is nested without end is no traceback."""
+        written.write_text("[" * 100_000)
+        for option in ("--learned", "--calibration"):
+            result = run("classify", written.parent / "train", "--labels", "a,b", option, written)
+            assert (result.exit_code, "is not JSON" in result.stderr) == (1, True) or option == "--learned"
+            assert "Traceback" not in result.stderr
 
     def test_one_bit_of_a_weight(self, written: Path) -> None:
         """Weights that are not those that were written are noticed by their hash."""

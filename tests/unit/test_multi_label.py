@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,11 @@ from support.fixtures import SaveImage
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, UsageError
 from zeroshot.evaluation import multi_label as measuring
+from zeroshot.evaluation.evaluate import EncodedDataset
+from zeroshot.evaluation.statistics import wilson
 from zeroshot.evaluation.tables import load_several_targets, split_labels
 from zeroshot.multi_label import EVERYDAY, build_judge
+from zeroshot.output.render.multi_label import fit_to_text
 from zeroshot.output.render.records import join_labels
 from zeroshot.prompts.labels import Label, LabelSet, parse_labels
 from zeroshot.prompts.template_sets import load_templates
@@ -100,10 +104,6 @@ class TestNumbers:
     def test_measured(self) -> None:
         """Mean average precision, F1 of pairs and labels, exact matches and log-loss of a whole result, to 1e-6."""
         theirs = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with the dev extra")
-        from dataclasses import replace
-
-        from zeroshot.evaluation.evaluate import EncodedDataset
-
         judge = build_judge(FakeEncoder(), parse_labels("red,blue,green,cyan,white,grey"), load_templates("plain"))
         rows = np.eye(8, dtype=np.float32)[np.arange(200) % 8]
         data = EncodedDataset(rows, tuple(map(str, range(200))), np.arange(200), ())
@@ -116,6 +116,9 @@ class TestNumbers:
         assert result.micro_f1 == pytest.approx(theirs.f1_score(self.truth, given, average="micro"), abs=1e-6)
         macro = theirs.f1_score(self.truth, given, average="macro", zero_division=0)
         assert result.macro_f1 == pytest.approx(macro, abs=1e-6)
+        right = int((self.truth & given).sum())
+        assert (result.precision.value, result.recall.value) == (right / given.sum(), right / self.truth.sum())
+        assert result.precision == wilson(right, int(given.sum()))
         assert result.exact == pytest.approx(theirs.accuracy_score(self.truth, given), abs=1e-6)
         pairs = theirs.log_loss(self.truth.ravel(), result.probabilities.ravel())
         assert result.nll == pytest.approx(pairs, abs=1e-6)
@@ -159,6 +162,21 @@ class TestNumbers:
         assert truth[flat >= below].mean() < 0.8
         assert measuring.choose_threshold(np.array([0.9, 0.1]), np.array([False, True]), 0.9) is None
 
+    def test_a_precision_that_is_missed_is_said(self) -> None:
+        """A threshold rests on ten labels at least; what the half held out says of it is a reason not to use it."""
+        sure, right = np.linspace(1, 0, 30), np.arange(30) < 5
+        assert measuring.choose_threshold(sure, right, 0.9) is None
+        assert measuring.choose_threshold(sure, np.arange(30) < 10, 0.9) is not None
+        judge = build_judge(FakeEncoder(), parse_labels("red,blue,green,cyan,white,grey"), load_templates("plain"))
+        rows = np.eye(8, dtype=np.float32)[np.arange(200) % 8]
+        data = EncodedDataset(rows, tuple(map(str, range(200))), np.arange(200), ())
+        after = measuring.measure(data, judge, self.truth, tuple("abcdef"), 0.0)
+        fit = measuring.MultiLabelFit(judge, 0.0, 0.9, 200, after, after)
+        share = 100 * self.truth.mean()
+        assert fit.problems[0].startswith(f"this threshold misses 90 % precision: {share:.1f} % on the images held out")
+        assert f"of the labels given, {share:.1f}% (" in fit_to_text(fit, None)
+        assert replace(fit, wanted=0.1).problems == ()
+
 
 class TestTable:
     """Images with several labels in a table."""
@@ -172,6 +190,25 @@ class TestTable:
         assert named == [["cat", "dog"], ["cat", "sea"], [], ["a;b"]]
         assert found.counts == (1, 2, 1, 1)
         assert [Path(path).name for path in found.paths] == ["a.png", "b.png", "c.png", "d.png"]
+
+    def test_the_column_that_classify_writes(self, tmp_path: Path) -> None:
+        """With a column of all labels, that one counts, and not the best label beside it."""
+        table = tmp_path / "t.csv"
+        table.write_text("path,label,labels\na.png,cat,cat;dog\nb.png,,\nc.png,sea,\n")
+        found = load_several_targets(str(table))
+        assert [[found.keys[index] for index in labels] for labels in found.several] == [["cat", "dog"], [], []]
+
+    def test_an_image_by_several_names_counts_once(self, tmp_path: Path, images: SaveImage) -> None:
+        """However a path is spelled, and through a link, an image has the labels of all its lines."""
+        images("in/a.png", "red")
+        (tmp_path / "link.png").symlink_to(tmp_path / "in" / "a.png")
+        table = tmp_path / "t.csv"
+        names = ("in/a.png", "./in/../in/a.png", tmp_path / "in" / "a.png", "link.png")
+        table.write_text(
+            "path,label\n" + "".join(f"{name},{label}\n" for name, label in zip(names, "abca", strict=True))
+        )
+        found = load_several_targets(str(table))
+        assert [len(found.paths), found.several] == [1, ((0, 1, 2),)]
 
     @pytest.mark.parametrize("labels", [["cat", "dog"], ["a;b", "c\\"], ["\\;", ";"], ["x, y"]])
     def test_reads_what_is_written(self, labels: list[str]) -> None:

@@ -125,6 +125,8 @@ class TestFile:
         source = tmp_path / "shares.yaml"
         source.write_text("Dog: 3\ncat: 1\n")
         assert priors.load_shares(str(source), ("cat", "dog")).values.tolist() == [0.25, 0.75]
+        source.write_text("dog: 1.5e308\ncat: 1.5e308\n")
+        assert priors.load_shares(str(source), ("cat", "dog")).values.tolist() == [0.5, 0.5]
 
     @pytest.mark.parametrize(
         "text, message",

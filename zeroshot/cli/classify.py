@@ -281,7 +281,7 @@ class _Tally:
         self.failed += len(answers.errors)
         for place in sorted(answers.errors):
             self._failures.say(f"{answers.paths[place]}: {answers.errors[place]}")
-        self._labels.update(answers.labels())
+        self._labels.update(answers.given_labels())
         self._bar.advance(len(answers))
 
     def finish(self) -> ExitCode:

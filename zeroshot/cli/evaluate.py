@@ -76,16 +76,16 @@ def evaluate(
         ),
     ] = None,
     seeds: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--seeds",
             min=1,
             max=100,
-            help="With --few-shot: how often examples are drawn.",
+            help="With --few-shot: how often examples are drawn (5).",
             metavar="N",
             rich_help_panel=options.Panel.ADVANCED,
         ),
-    ] = 5,
+    ] = None,
     *,
     data: labelled.LabelledOptions,
     folder: FolderStatistics,
@@ -108,13 +108,15 @@ def evaluate(
     weights = read_learned(learned)
     chosen_models, template_sets = models.each(), _read_template_sets(prompts, template, weights)
     shots = parse_shots(few_shot) if few_shot else ()
+    if seeds is not None and not shots:
+        raise UsageError("--seeds says how often --few-shot draws examples", "add --few-shot 1,2,4,8,16")
     if shots and (
         any((learned, calibration, folder.prior, folder.neighbours, report, bars, label_issues))
         or max(len(chosen_models), len(template_sets)) > 1
     ):
         raise UsageError(
-            "--few-shot compares ways to learn for one model and template set; it takes no --learned, --calibration,"
-            " --prior, --neighbours, --report, --fail-under or --label-issues",
+            "--few-shot compares ways to learn for one model and template set; it takes one --model, one --prompts, and"
+            " no --learned, --calibration, --prior, --neighbours, --report, --fail-under or --label-issues",
             "zeroshot eval DIR --few-shot 1,2,4,8,16",
         )
     form = choose_report_format(format_, output)
@@ -134,7 +136,7 @@ def evaluate(
         measuring = _Measuring(source, template_sets, images, _Applied(score, weights, calibration, folder))
         if shots:
             (one,) = measuring.encode(chosen_models[0], data.named)
-            write_curve(one.data, one.classifier, shots, seeds, one.manifest, form, output)
+            write_curve(one.data, one.classifier, shots, seeds or 5, one.manifest, form, output)
             return ExitCode.INCOMPLETE if one.data.failures else ExitCode.OK
         runs = [run for model in chosen_models for run in measuring.measure(model, data.named)]
         runs.sort(key=lambda run: -run.result.metrics.top1.value)

@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..results import Manifest
 from ..scoring import Classifier
 from .calibrate import MAX_TEMPERATURE, MIN_TEMPERATURE, Fit, cool
-from .identity import Identity, describe_difference, identify
+from .identity import Identity, describe_difference, identify, read_identity, read_number
 
 CALIBRATION_FORMAT = "zeroshot-calibration"
 VERSION = 1
@@ -85,7 +85,7 @@ def read_document(path: str | Path, form: str, version: int, command: str) -> di
         document = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", f"`{command} DIR` writes one") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON", f"give the file that `{command}` wrote") from error
     if not isinstance(document, dict) or document.get("format") != form:
         raise InputError(f"{path} is not a calibration file of this kind", f"give the file that `{command}` wrote")
@@ -94,17 +94,6 @@ def read_document(path: str | Path, form: str, version: int, command: str) -> di
             f"{path} has version {document.get('version')}, this zeroshot reads {version}", f"run `{command}`"
         )
     return document
-
-
-def read_number(value: object) -> float:
-    """Return a number of a document.
-
-    Raises:
-        TypeError: It is something else, such as text or true.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError
-    return float(value)
 
 
 def describe_damage(error: Exception) -> str:
@@ -128,7 +117,7 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
     document = read_document(path, CALIBRATION_FORMAT, VERSION, "zeroshot calibrate")
     try:
         entry = document["fitted_for"]
-        fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})
+        fitted = read_identity(entry)
         threshold = document["threshold"]
         calibration = Calibration(
             read_number(document["temperature"]), None if threshold is None else read_number(threshold), str(path)

@@ -79,7 +79,7 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         hint = "unpack it: each label is a subfolder" if is_archive(folder) else hint
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
-        raise InputError(f"{folder} has no subfolders", "eval expects one subfolder a label, or --targets FILE.csv")
+        raise InputError(f"{folder} has no subfolders", "one subfolder a label is expected, or --targets FILE.csv")
     skipped: Counter[str] = Counter()
     identities = {key: identify(str(Path(folder) / key)) for key in found}
     all_folders = {identify(folder), *identities.values()}  # another label's folder holds no image of this one
@@ -176,6 +176,43 @@ def as_several(dataset: Dataset) -> Dataset:
     return replace(dataset, several=several, targets=np.arange(len(several), dtype=np.int64))
 
 
+class _Finder:
+    """Finds the label of a list that a folder or spelling stands for.
+
+    Args:
+        labels: The list.
+        source: Where it comes from, for messages.
+    """
+
+    def __init__(self, labels: LabelSet, source: str) -> None:
+        self._source = source
+        self._same: dict[Label, list[int]] = {}
+        self._names: dict[str, list[int]] = {}
+        self._words: dict[str, list[int]] = {}
+        for index, label in enumerate(labels.labels):
+            self._same.setdefault(label, []).append(index)
+            self._names.setdefault(normalise(label.name), []).append(index)
+            for word in dict.fromkeys(map(normalise, label.words)):
+                self._words.setdefault(word, []).append(index)
+
+    def __call__(self, key: str, label: Label) -> int | None:
+        """Return the index of a label; of equal ones the first for the first, and so on; None where there is none.
+
+        Raises:
+            LabelError: The words stand for two different labels.
+        """
+        if same := self._same.get(label):
+            return same.pop(0) if len(same) > 1 else same[0]
+        for known in (self._names, self._words):
+            for word in map(normalise, (key, *label.words)):
+                indices = known.get(word, ())
+                if len(indices) > 1:
+                    raise LabelError(f"{self._source}: {word!r} stands for two labels", "give one of them other words")
+                if indices:
+                    return indices[0]
+        return None
+
+
 def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
     """Return a data set whose images have the labels of a list; those without images are labels all the same.
 
@@ -189,15 +226,11 @@ def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
     Raises:
         LabelError: A folder matches no label of the list, two, or a background label.
     """
-    index_of: dict[str, int] = {}
-    for index, label in enumerate(labels.labels):
-        for word in label.words:
-            if index_of.setdefault(normalise(word), index) != index:
-                raise LabelError(f"{source}: {word!r} stands for two labels", "remove one of them")
     keys = list(labels.names)
     place_of: dict[int, int] = {}
+    find = _Finder(labels, source)
     for place, (key, label) in enumerate(zip(dataset.keys, dataset.labels.labels, strict=True)):
-        found = next((index_of[word] for word in map(normalise, (key, *label.words)) if word in index_of), None)
+        found = find(key, label)
         if found is None:
             words = [word for one in labels.labels for word in one.words]
             raise LabelError(
@@ -209,6 +242,7 @@ def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
         place_of[place] = found
         keys[found] = key
     targets = np.asarray([place_of[int(target)] for target in dataset.targets], dtype=np.int64)
-    absent = [name for index, name in enumerate(labels.names) if index not in set(targets.tolist())]
+    present = set(targets.tolist())
+    absent = [one.name for index, one in enumerate(labels.labels) if index not in present and not one.background]
     notes = [f"no images for {count_of(len(absent), 'label')}: {some_of(absent)}"] if absent else []
     return replace(dataset, targets=targets, labels=labels, keys=tuple(keys), notes=(*dataset.notes, *notes))

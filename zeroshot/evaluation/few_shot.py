@@ -58,6 +58,7 @@ class Curve:
         seeds: Draws.
         measured: Images measured on in each draw.
         fewer: Labels that have fewer images than the most examples need.
+        examples: Examples that were drawn for each number of them, per label with images, mean over the draws.
     """
 
     points: tuple[Point, ...]
@@ -65,6 +66,7 @@ class Curve:
     seeds: int
     measured: tuple[int, ...]
     fewer: tuple[str, ...]
+    examples: dict[int, float]
 
 
 def draw(targets: Indices, groups: Indices, shots: Sequence[int], seed: int) -> tuple[dict[int, Indices], Indices]:
@@ -121,6 +123,7 @@ def trace_curve(
     rights: dict[tuple[str, int], list[Booleans]] = {}
     errors: dict[tuple[str, int], list[float]] = {}
     measured: list[int] = []
+    counted: dict[int, list[float]] = {count: [] for count in shots}
 
     def note(name: str, count: int, logits: Floats, rows: Indices) -> None:
         logs = statistics.log_softmax(logits)
@@ -138,6 +141,7 @@ def trace_curve(
         note(ZERO_SHOT, 0, texts.logit_scale * images @ texts.weights.T, rows)
         for count in shots:
             examples = drawn[count]
+            counted[count].append(len(examples) / len(np.unique(data.targets)))
             problem = Problem(data.features[examples], data.targets[examples], texts.weights, texts.logit_scale)
             for name, method in methods.items():
                 note(name, count, method(problem, images), rows)
@@ -156,4 +160,5 @@ def trace_curve(
     counts = np.bincount(data.targets, minlength=len(texts.labels.names))
     fewer = tuple(name for name, count in zip(texts.labels.names, counts, strict=True) if 0 < count < 2 * max(shots))
     zero_shot = points.pop((ZERO_SHOT, 0))
-    return Curve(tuple(points.values()), zero_shot, seeds, tuple(measured), fewer)
+    means = {count: float(np.mean(found)) for count, found in counted.items()}
+    return Curve(tuple(points.values()), zero_shot, seeds, tuple(measured), fewer, means)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from ..encoder import EncoderSpec
 from ..messages import some_of
@@ -57,6 +58,37 @@ def identify(spec: EncoderSpec, classifier: Classifier) -> Identity:
         labels_sha256=hashlib.sha256(json.dumps(spelled).encode()).hexdigest(),
         learned=classifier.learned,
     )
+
+
+def read_number(value: object) -> float:
+    """Return a number of a document.
+
+    Raises:
+        TypeError: It is something else, such as text or true.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError
+    return float(value)
+
+
+def read_identity(entry: dict[str, Any]) -> Identity:
+    """Return an identity from the plain data of a file.
+
+    Raises:
+        TypeError: A value is of another kind, or there is one that nobody knows.
+        ValueError: The scale is no number above 0.
+        KeyError: There are no labels.
+    """
+    labels = entry["labels"]
+    if not isinstance(labels, list):
+        raise TypeError
+    found = Identity(**{**entry, "labels": tuple(labels), "logit_scale": read_number(entry["logit_scale"])})
+    texts = (getattr(found, name.name) for name in fields(found) if name.name not in ("labels", "logit_scale"))
+    if not all(isinstance(text, str) for text in (*texts, *labels)):
+        raise TypeError
+    if not 0 < found.logit_scale < float("inf"):
+        raise ValueError(f"a logit scale of {found.logit_scale:g}")
+    return found
 
 
 def describe_difference(fitted: Identity, present: Identity) -> str:

@@ -18,7 +18,7 @@ from ..prompts.labels import Label, LabelSet
 from ..prompts.template_sets import TemplateSet
 from ..results import Manifest
 from ..scoring import Classifier, choose_score
-from .identity import Identity, describe_difference, identify
+from .identity import Identity, describe_difference, identify, read_identity, read_number
 from .learning import Learning, hash_examples
 
 LEARNED_FORMAT = "zeroshot-learned"
@@ -203,7 +203,7 @@ def read_learned_document(path: str | Path) -> dict[str, Any]:
         document = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "`zeroshot learn DIR` writes one") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON", "give the file that `zeroshot learn` wrote") from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no learned weights", "give the file that `zeroshot learn` wrote")
@@ -240,15 +240,19 @@ def _parse(document: dict[str, Any], source: str) -> LearnedFile:
     weights = np.frombuffer(content, dtype="<f4").astype(np.float32).reshape(n_labels, dim)
     if hash_weights(weights, labels) != packed["sha256"] or not np.isfinite(weights).all():
         raise ValueError("the weights are not those that were written")
-    strength = document["strength"]
+    strength, length = document["strength"], read_number(document.get("length", 1.0))  # earlier files have no length
+    if strength is not None and not 0 < read_number(strength) < float("inf"):
+        raise ValueError(f"a strength of {strength}")
+    if not 0 <= length <= 1:
+        raise ValueError(f"a length of {length}")
     return LearnedFile(
         source=source,
-        fitted=Identity(**{**entry, "labels": tuple(entry["labels"])}),
+        fitted=read_identity(entry),
         labels=labels,
         templates=templates,
         weights=weights,
         strength=float("inf") if strength is None else float(strength),
-        length=float(document.get("length", 1.0)),  # files of before had no other
+        length=length,
         without_words=tuple(document["without_words"]),
         examples=frozenset(document["examples"]["features"]),
     )

@@ -24,7 +24,7 @@ class Learning:
     Attributes:
         learned: The weights, and what chose them.
         classifier: The classifier with them; of the texts alone where the examples did not help.
-        before: Every example, by the texts alone.
+        before: Every example, by the texts alone, those of labels whose words are not used too.
         after: Every example, by the folds that did not see it; None where none could be left out.
         paired: The two compared, image by image.
         contradictions: Pairs of examples that are copies of each other and have different labels.
@@ -77,15 +77,17 @@ def learn_from(
         seed: Decides the folds.
         on_progress: Called with the number of fits finished since the last call.
     """
-    texts = without_words(texts, wordless)
+    named, texts = texts, without_words(texts, wordless)
     # The texts alone know nothing of a label without words: with one, they are no choice.
     strengths = tuple(strength for strength in STRENGTHS if np.isfinite(strength) or not wordless)
     problem = Problem(data.features, data.targets, texts.weights, texts.logit_scale)
     learned = learn(problem, seed, strengths, on_progress)
     # Each label is looked at, those of a group too.
-    each = replace(texts, labels=LabelSet(tuple(replace(label, background=False) for label in texts.labels.labels)))
-    before = evaluate(data, each, keys)
-    after = None if learned.logits is None else evaluate(data, each, keys, learned.logits)
+    labels = LabelSet(tuple(replace(label, background=False) for label in texts.labels.labels))
+    before = evaluate(data, replace(named, labels=labels), keys)
+    after = None
+    if learned.logits is not None:
+        after = evaluate(data, replace(texts, labels=labels), keys, learned.logits)
     paired = None if after is None else compare.pair(before.right, after.right)
     classifier = replace(texts, weights=learned.weights)
     return Learning(learned, classifier, before, after, paired, _contradictions(data, learned))

@@ -12,10 +12,13 @@ from ..multi_label import Judge
 from . import statistics
 from .evaluate import BLOCK, EncodedDataset
 from .metrics import Indices
-from .statistics import Booleans, Doubles
+from .statistics import Booleans, Doubles, Estimate
 
 DEFAULT_THRESHOLD = 0.5
 """From which probability on an image has a label, where none is given or was fitted."""
+
+MIN_GIVEN = 10
+"""A threshold from which on fewer labels are given rests on nothing."""
 
 _ROUNDS = 100
 
@@ -53,6 +56,8 @@ class MultiLabelResult:
         mean_average_precision: Mean over the labels that images have.
         micro_f1: F1 of all pairs of image and label together.
         macro_f1: Mean of the labels' F1 over those that images have.
+        precision: Share of the labels given that are right.
+        recall: Share of the images' labels that are given.
         exact: Share of images whose labels are all right.
         ece: Expected calibration error of all pairs, in [0, 1].
         nll: Mean negative log-likelihood of a pair, in nats.
@@ -66,6 +71,8 @@ class MultiLabelResult:
     mean_average_precision: float
     micro_f1: float
     macro_f1: float
+    precision: Estimate
+    recall: Estimate
     exact: float
     ece: float
     nll: float
@@ -109,6 +116,8 @@ def measure(
         mean_average_precision=float(np.mean([label.average_precision for label in present])),
         micro_f1=f1_score(int((given & truth).sum()), int(given.sum()), int(truth.sum())) or 0.0,
         macro_f1=float(np.mean([label.f1 or 0.0 for label in present])),
+        precision=statistics.wilson(int((given & truth).sum()), int(given.sum())),
+        recall=statistics.wilson(int((given & truth).sum()), int(truth.sum())),
         exact=float((given == truth).all(axis=1).mean()),
         ece=statistics.calibration_error(statistics.reliability(probabilities.ravel(), truth.ravel())),
         nll=float(-np.where(truth, logs, logs - logits).mean()),
@@ -203,7 +212,7 @@ def choose_threshold(probabilities: Doubles, truth: Booleans, precision: float |
         precision: In (0, 1]; None for the highest F1.
 
     Returns:
-        In [0, 1], midway between two probabilities; None where no threshold reaches the precision.
+        In [0, 1], midway between two probabilities; None where none reaches the precision with `MIN_GIVEN` labels.
     """
     flat, right = probabilities.ravel(), truth.ravel()
     order = np.argsort(-flat, kind="stable")
@@ -213,7 +222,7 @@ def choose_threshold(probabilities: Doubles, truth: Booleans, precision: float |
     if precision is None:
         best = int((2 * hits / (given + right.sum())).argmax())
     else:
-        reached = np.flatnonzero(hits / given >= precision)
+        reached = np.flatnonzero((hits / given >= precision) & (given >= MIN_GIVEN))
         if not len(reached):
             return None
         best = int(reached[-1])
@@ -247,7 +256,13 @@ class MultiLabelFit:
         if self.judge.slope <= 0:
             found.append("the labels are no likelier where their logits are higher: this model cannot tell them")
         if self.threshold is None:
-            found.append(f"no threshold gives {100 * (self.wanted or 0):g} % precision")
+            found.append(f"no threshold gives {100 * (self.wanted or 0):g} % precision on {MIN_GIVEN} labels or more")
+        elif self.wanted is not None and (self.after.precision.high or 0.0) < self.wanted:
+            precision = self.after.precision
+            found.append(
+                f"this threshold misses {100 * self.wanted:g} % precision: {100 * precision.value:.1f} % on the images"
+                f" held out, at most {100 * (precision.high or 0.0):.1f} %"
+            )
         if round(self.after.nll, 6) > round(self.before.nll, 6):
             found.append(
                 f"this calibration makes it worse: held-out log-loss {self.before.nll:.4f} to {self.after.nll:.4f}"

@@ -10,8 +10,8 @@ from ..encoder import EncoderSpec
 from ..errors import InputError
 from ..multi_label import Judge
 from ..results import Manifest
-from .calibration_file import describe_damage, read_document, read_number
-from .identity import Identity, describe_difference, identify
+from .calibration_file import describe_damage, read_document
+from .identity import Identity, describe_difference, identify, read_identity, read_number
 from .multi_label import MultiLabelFit, MultiLabelResult
 
 MULTI_LABEL_FORMAT = "zeroshot-multi-label-calibration"
@@ -48,7 +48,8 @@ def to_document(fit: MultiLabelFit, identity: Identity, manifest: Manifest) -> d
 def summarise(result: MultiLabelResult) -> dict[str, float]:
     """Return the numbers of a result, by name."""
     names = ("mean_average_precision", "micro_f1", "macro_f1", "exact", "ece", "nll", "threshold")
-    return {name: float(getattr(result, name)) for name in names}
+    shares = {"precision": result.precision.value, "recall": result.recall.value}
+    return {name: float(getattr(result, name)) for name in names} | shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def load_multi_label_calibration(path: str | Path, spec: EncoderSpec, judge: Jud
     document = read_document(path, MULTI_LABEL_FORMAT, VERSION, "zeroshot calibrate --multi-label")
     try:
         entry = document["fitted_for"]
-        fitted = Identity(**{**entry, "labels": tuple(entry["labels"])})
+        fitted = read_identity(entry)
         threshold = document["threshold"]
         found = MultiLabelCalibration(
             read_number(document["slope"]),

@@ -128,6 +128,8 @@ def load_shares(source: str, names: tuple[str, ...]) -> Shares:
     if missing := [name for name, key in zip(names, wanted, strict=True) if key not in given]:
         raise LabelError(f"{source}: no share for {missing[0]!r}", "give every label one; 0 for none")
     values = np.asarray([given[key] for key in wanted])
+    if values.max() > 0:
+        values /= values.max()  # before they are summed: the sum of the largest numbers there are is none
     if not values.sum():
         raise LabelError(f"{source}: every share is 0", "give those that there are")
     return Shares(source, values / values.sum(), 0)

@@ -103,7 +103,8 @@ def _locate(named: str, base: Path) -> str:
 def load_several_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
     r"""Read a table of images that may have several labels: ``;`` between them, several lines of an image, or both.
 
-    ``\;`` is a semicolon inside a label and ``\\`` a backslash; an image without a label has an empty field.
+    ``\;`` is a semicolon inside a label and ``\\`` a backslash; an image without a label has an empty field. Where
+    there is a column ``labels``, as `classify --multi-label` writes it, that one counts and not ``label``.
 
     Args:
         source: As for `load_targets`.
@@ -114,15 +115,17 @@ def load_several_targets(source: str, names: Mapping[str, Label] | None = None) 
         LabelError: A label has no entry in ``names``.
     """
     header, rows = _read_table(source)
-    path_column, label_column = header.index("path"), header.index("label")
+    path_column, label_column = header.index("path"), header.index("labels" if "labels" in header else "label")
     base = Path(source).parent
     labels_of: dict[str, list[str]] = {}
+    name_of: dict[object, str] = {}
     for number, row in rows:
         if len(row) <= max(path_column, label_column) or not row[path_column]:
             raise InputError(
                 f"{source}, line {number}: no path or no label", "write `path,` for an image without labels"
             )
-        found = labels_of.setdefault(_locate(row[path_column], base), [])
+        path = _locate(row[path_column], base)
+        found = labels_of.setdefault(name_of.setdefault(identify(path) or path, path), [])
         found += [key for key in split_labels(row[label_column]) if key not in found]
     spellings = sorted({key for found in labels_of.values() for key in found}, key=natural_key)
     if not spellings:

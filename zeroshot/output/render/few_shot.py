@@ -23,7 +23,7 @@ def to_document(curve: Curve, manifest: Manifest) -> dict[str, Any]:
         "seeds": curve.seeds,
         "measured": list(curve.measured),
         "zero_shot": _point(curve.zero_shot),
-        "points": [_point(point) for point in curve.points],
+        "points": [_point(point) | {"examples": curve.examples[point.shots]} for point in curve.points],
         "labels_with_fewer_images": list(curve.fewer),
     }
 
@@ -67,6 +67,9 @@ def _lines(curve: Curve) -> Iterator[str]:
     if curve.fewer:
         yield ""
         yield f"{len(curve.fewer)} labels gave fewer examples than the most: half of their images"
+        yield "examples a label that there were: " + ", ".join(
+            f"{curve.examples[count]:.1f} for {count}" for count in shots if curve.examples[count] < count
+        )
 
 
 def _mark(point: Point) -> str:

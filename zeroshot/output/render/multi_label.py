@@ -11,7 +11,7 @@ from ...evaluation.multi_label import MultiLabelFit, MultiLabelResult
 from ...evaluation.multi_label_file import summarise
 from ...messages import printable
 from ...results import Manifest, significant
-from .evaluation import encode, percent
+from .evaluation import encode, percent, with_interval
 
 MULTI_LABEL_EVAL_FORMAT, VERSION = "zeroshot-multi-label-eval", 1
 
@@ -71,6 +71,8 @@ def _numbers(result: MultiLabelResult) -> Iterator[str]:
         shown = f"{numbers[name]:.3f}" if name in ("ece", "nll") else percent(numbers[name])
         at = f"   from a probability of {result.threshold:.3g} on" if name == "micro_f1" else ""
         yield f"{words:<24}{shown:>7}{at}"
+    yield f"of the labels given, {with_interval(result.precision)} are right"
+    yield f"of the images' labels, {with_interval(result.recall)} are given"
 
 
 def _labels(result: MultiLabelResult) -> Iterator[str]:
@@ -116,6 +118,8 @@ def _fit_lines(fit: MultiLabelFit, target: str | None) -> Iterator[str]:
     for name, words in _NUMBERS.items():
         shown = [f"{one[name]:.4f}" if name in ("ece", "nll") else percent(one[name]) for one in (before, after)]
         yield f"{words:<24}{shown[0]:>8} {shown[1]:>8}"
+    yield f"of the labels given, {with_interval(fit.after.precision)} are right"
+    yield f"of the images' labels, {with_interval(fit.after.recall)} are given"
     yield ""
     if target is None:
         yield "not written; --force writes it all the same"

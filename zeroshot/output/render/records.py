@@ -261,7 +261,7 @@ class TableWriter(Writer):
             winner, name, runners = (
                 record.top[0],
                 printable(", ".join(record.labels or (record.label,))),
-                record.top[1:],
+                record.top[len(record.labels or (record.label,)) :],
             )
         label = self._styled(self._fit(name, self._label_width), _BOLD if record.label is not None else _DIM)
         number = f"{100 * winner.probability:5.1f}%" if winner else "     –"
