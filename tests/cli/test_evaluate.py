@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from support.fakes import FakeEncoder
 from zeroshot.cli import app
 from zeroshot.evaluation import compare, run_file
+from zeroshot.output.report import eval_page
 
 runner = CliRunner()
 
@@ -255,7 +257,13 @@ def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
     (tmp_path / "page").mkdir()
     both = str(tmp_path / "both")
     for options, code, message in (
-        (["--all-labels"], 2, "--label-names, which is not given"),
+        (["--seeds", "3"], 2, "--seeds says how often --few-shot draws"),
+        (["--model", "a", "--model", "a"], 2, "a model is given twice"),
+        (
+            ["--label-issues", "3", "--prompts", "plain", "--prompts", "photo"],
+            2,
+            "--label-issues lists those of one run",
+        ),
         (["--split", "train"], 2, "--split train: "),
         (["--calibration", str(tmp_path / "none")], 1, "none: No such file"),
         (["--report", str(tmp_path / "page")], 1, "page: it is a folder"),
@@ -267,3 +275,36 @@ def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
         assert (result.exit_code, fake_model.calls) == (code, []), options
         assert message in result.stderr
         assert "  try: " in result.stderr
+
+
+def test_the_page_shows_as_many_suspects_as_are_asked_for(
+    fake_model, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--label-issues N` counts for the page too, where that is more than it shows by itself."""
+    add_images(folder)
+    monkeypatch.setattr(eval_page, "FEATURED", 2)
+    page = tmp_path / "page.html"
+    for count, shown in ((0, 2), (4, 4)):
+        options = ["--label-issues", str(count), "--report", str(page)]
+        assert runner.invoke(app, ["eval", folder, *options]).exit_code == 0
+        assert re.search(rf"Likeliest label errors\W+(<[^>]+>\s*)*{shown}\b", page.read_text())
+
+
+def test_labels_of_the_same_words_are_told_apart(fake_model, images, tmp_path: Path) -> None:
+    """Where two folders give one name, the table and the page show the folders beside it."""
+    for index, name in enumerate(("hot_red", "hot red", "blue")):
+        images(f"val/{name}/1.png", (255, 10 * index, 0))
+    page = tmp_path / "page.html"
+    shown = runner.invoke(app, ["eval", str(tmp_path / "val"), "--format", "table", "--report", str(page)]).stdout
+    assert "hot red (hot_red)" in shown and "hot red (hot red)" in shown and "blue (blue)" not in shown
+    assert "hot red (hot_red)" in page.read_text()
+
+
+def test_shares_after_a_calibration_are_warned_of(fake_model, folder: str, tmp_path: Path) -> None:
+    """A threshold that was fitted without shares does not keep its precision with them, which is said."""
+    add_images(folder)
+    target = tmp_path / "calibration.json"
+    assert runner.invoke(app, ["calibrate", folder, "--output", str(target), "--force"]).exit_code == 0
+    both = runner.invoke(app, ["eval", folder, "--calibration", str(target), "--prior", "auto"])
+    assert "--prior changes the probabilities that the calibration was fitted on" in both.stderr
+    assert "was fitted on" not in runner.invoke(app, ["eval", folder, "--prior", "auto"]).stderr

@@ -101,6 +101,14 @@ def test_a_file_for_other_commands_is_no_table(folder: Path, tmp_path: Path, com
         assert "--format" not in refused.stderr
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "a.txt", "a.json"])
+def test_a_template_set_is_yaml(folder: Path, tmp_path: Path, name: str) -> None:
+    """`prompts tune` writes no YAML under another format's ending."""
+    refused = run("prompts", "tune", folder, "-o", tmp_path / name)
+    assert (refused.exit_code, list(tmp_path.glob("a.*"))) == (2, [])
+    assert "it is a YAML set: end it in .yaml" in refused.stderr
+
+
 def test_a_list_with_folders_and_their_files_names_each_once(folder: Path) -> None:
     """`find DIR` prints the folder before what is in it: each image gets one record, and a note says so."""
     listed = [folder, *sorted(folder.iterdir())]

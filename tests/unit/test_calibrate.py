@@ -311,6 +311,7 @@ class TestRefusal:
             ({"temperature": 0}, "is damaged: a temperature of 0"),
             ({"temperature": "1.5"}, "is damaged: a value is of another kind"),
             ({"temperature": True}, "is damaged: a value is of another kind"),
+            ({"temperature": 10**400}, "is damaged: a number out of range"),
             ({"temperature": 1e308}, r"is damaged: a temperature of 1e\+308"),
             ({"threshold": 3}, "is damaged"),
             ({"fitted_for": {}}, "is damaged: labels is missing"),

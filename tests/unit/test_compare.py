@@ -45,6 +45,10 @@ def save_run(tmp_path: Path, name: str, answers: list[tuple[str, int, int]], **c
     return str(path)
 
 
+def manifest_of(data: str) -> dict[str, Any]:
+    return {"model": {"model": "m"}, "prompts": {"name": "x"}, "options": {"data": data}}
+
+
 def many(tmp_path: Path, name: str, right: list[bool]) -> str:
     return save_run(tmp_path, name, [(f"val/{i}.jpg", 0, 0 if hit else 1) for i, hit in enumerate(right)])
 
@@ -108,13 +112,37 @@ class TestMatching:
         second = save_run(tmp_path, "two", [("/data/val/a/1.jpg", 0, 0)], manifest=manifest)
         assert compare_files(first, second).n_images == 1
 
+    def test_a_table_beside_the_folder(self, tmp_path: Path) -> None:
+        """A run over a folder and one over a table of its images are over the same images."""
+        first = save_run(tmp_path, "one", [("x/val/a/1.jpg", 0, 0)], manifest=manifest_of("x/val"))
+        second = save_run(tmp_path, "two", [("x/val/a/1.jpg", 0, 0)], manifest=manifest_of("t.csv"))
+        assert compare_files(first, second).n_images == 1
+
+    def test_two_folders_are_said(self, tmp_path: Path) -> None:
+        """Images of two folders that have the same paths below these may be others, which a note says."""
+        first = save_run(tmp_path, "one", [("train/1.jpg", 0, 0)], manifest=manifest_of("train"))
+        second = save_run(tmp_path, "two", [("val/1.jpg", 0, 0)], manifest=manifest_of("val/"))
+        (note,) = compare_files(first, second).notes
+        assert note == "the runs were given train and val/: images of the same path below them count as the same"
+        again = save_run(tmp_path, "three", [("train/1.jpg", 0, 0)], manifest=manifest_of("./train"))
+        assert compare_files(first, again).notes == ()
+
+    def test_damaged_numbers(self, tmp_path: Path) -> None:
+        """A number that is none is damage, and no traceback."""
+        whole = json.loads(Path(many(tmp_path, "one", [True])).read_text())
+        for key, value in (("target_index", "abc"), ("probability", "x"), ("probability", 10**400)):
+            broken = tmp_path / "broken.json"
+            broken.write_text(json.dumps(whole | {"predictions": [whole["predictions"][0] | {key: value}]}))
+            with pytest.raises(InputError, match="is damaged"):
+                run_file.load_run(str(broken))
+
     def test_order_and_absentees(self, tmp_path: Path) -> None:
         """Images are matched by path, not by position; those in one run only are counted in a note."""
         first = save_run(tmp_path, "one", [("val/1", 0, 0), ("val/2", 1, 1)])
         second = save_run(tmp_path, "two", [("val/3", 0, 0), ("val/2", 1, 1), ("val/1", 0, 0)])
         result = compare_files(first, second)
         assert (result.n_images, result.top1.only_first, result.top1.only_second) == (2, 0, 0)
-        assert result.notes == (f"1 images are only in {second} and are left out",)
+        assert result.notes == (f"1 image only in {second}, left out",)
 
     def test_listed_twice(self, tmp_path: Path) -> None:
         """An image that a table lists twice counts twice."""
@@ -149,6 +177,8 @@ class TestFiles:
             ("[]", "is no run of zeroshot"),
             ('{"format": "zeroshot-classify"}', "a file of the kind 'zeroshot-classify'"),
             ('{"format": "zeroshot-eval", "version": 99}', "has version 99"),
+            ('{"format": "zeroshot-eval", "version": "1"}', "has version '1'"),
+            ("[" * 100_000, "is not JSON"),
             ('{"format": "zeroshot-eval", "version": 1}', "is damaged"),
         ],
     )

@@ -34,7 +34,7 @@ def test_folder(tmp_path: Path) -> None:
         "class_10/1.jpg",
     ]
     assert found.targets.tolist() == [0, 0, 1]
-    assert found.notes == ()
+    assert found.notes == (f"1 image in {root} itself, in no label's folder: {root}/stray.jpg",)
 
 
 def test_folder_with_names(tmp_path: Path) -> None:
@@ -56,8 +56,10 @@ def test_folder_notes(tmp_path: Path) -> None:
     """Folders without images and labels with the same words are pointed out."""
     root = tree(tmp_path, "ice_cream/a.jpg", "ice cream/b.jpg", "empty/notes.txt")
     notes = datasets.load_folder(root).notes
-    assert "no images in the folder empty" in notes
+    assert "no images in 1 folder, left out (--all-labels keeps them as labels): empty" in notes
     assert any("ice cream" in note and "cannot tell apart" in note for note in notes)
+    assert datasets.load_folder(root).labels.names == ("ice cream", "ice cream")
+    assert datasets.load_folder(root, all_labels=True).labels.names == ("empty", "ice cream", "ice cream")
 
 
 def test_folder_refused(tmp_path: Path) -> None:
@@ -72,6 +74,17 @@ def test_folder_refused(tmp_path: Path) -> None:
         datasets.load_folder(tree(tmp_path, "cat/a.jpg", "__/b.jpg"))
 
 
+def test_names_that_are_no_labels(tmp_path: Path) -> None:
+    """A folder's name in another encoding or with a control character is named as what it is."""
+    root = tree(tmp_path, "cat/a.jpg", os.fsdecode(b"b\xfd") + "/b.jpg")
+    with pytest.raises(LabelError, match=r"is not UTF-8") as raised:
+        datasets.load_folder(root)
+    assert "rename it" in str(raised.value.hint)
+    with pytest.raises(LabelError, match=r"the label .* holds the control character U\+001B") as raised:
+        datasets.load_folder(tree(tmp_path / "more", "a\x1b[1m/a.jpg"))
+    assert raised.value.hint == "rename the folder or the table's label"
+
+
 def test_links_beside_the_subfolders(tmp_path: Path) -> None:
     """A link to a folder is a label; one that leads nowhere or to itself is no obstacle."""
     root = tree(tmp_path / "root", "cat/a.jpg")
@@ -82,6 +95,26 @@ def test_links_beside_the_subfolders(tmp_path: Path) -> None:
     found = datasets.load_folder(root)
     assert found.keys == ("cat", "dog")
     assert f"2 links in {root} to nothing: dangling, self" in found.notes
+
+
+def test_table_with_an_open_quote(tmp_path: Path) -> None:
+    """The line where a quote is opened is named, not the last one."""
+    table = tmp_path / "t.csv"
+    table.write_text('path,label\na.jpg,cat\n"b.jpg,dog\nc.jpg,cat\n')
+    with pytest.raises(InputError, match=r"line 3: .*a quote that is not closed"):
+        tables.load_targets(str(table))
+
+
+def test_table_with_names(tmp_path: Path) -> None:
+    """Names that label no image are left out, or kept with all_labels, and named either way."""
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\na.jpg,n1\nb.jpg,n3\n")
+    names = {name: Label(word) for name, word in (("n1", "cat"), ("n2", "dog"), ("n3", "fox"))}
+    for load in (tables.load_targets, tables.load_several_targets):
+        few, whole = load(str(table), names), load(str(table), names, all_labels=True)
+        assert (few.labels.names, whole.labels.names) == (("cat", "fox"), ("cat", "fox", "dog"))
+        assert any("no image for 1 name, left out" in note and "n2" in note for note in few.notes)
+        assert any("kept as labels without images" in note for note in whole.notes)
 
 
 def test_targets(tmp_path: Path) -> None:
@@ -163,6 +196,8 @@ def test_a_link_to_another_label_adds_nothing(tmp_path: Path) -> None:
     root = tree(tmp_path / "root", "cat/1.jpg", "dog/1.jpg")
     (tmp_path / "root" / "cat" / "all").symlink_to("..")
     (tmp_path / "root" / "cat" / "friends").symlink_to("../dog")
+    tree(tmp_path / "beside", "private.jpg")
+    (tmp_path / "root" / "dog" / "up").symlink_to(tmp_path)  # what holds the folder holds other things too
     assert [str(Path(path).relative_to(root)) for path in datasets.load_folder(root).paths] == [
         "cat/1.jpg",
         "dog/1.jpg",
@@ -176,6 +211,7 @@ def test_a_linked_image_counts_once_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "root" / "cat" / "again.jpg").symlink_to("1.jpg")
     (tmp_path / "root" / "albums").symlink_to("dog")
     found = datasets.load_folder(root)
+    assert found.keys == ("cat", "dog")  # what is only links is no label that competes
     assert [str(Path(path).relative_to(root)) for path in found.paths] == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg"]
     assert any(note.startswith("4 links to images that count once: ") for note in found.notes)
     links = {"cat/x.jpg", "cat/again.jpg", "albums/1.jpg", "albums/2.jpg"}
@@ -186,7 +222,9 @@ def test_a_linked_image_counts_once_where_it_is(tmp_path: Path) -> None:
     for name in ("root", "elsewhere"):  # the folder itself may be a link
         assert len(datasets.load_folder(str(tmp_path / name)).paths) == 3
     os.link(tmp_path / "root" / "dog" / "1.jpg", tmp_path / "root" / "cat" / "hard.jpg")
-    assert len(datasets.load_folder(root).paths) == 4  # two names of equal right
+    hard = datasets.load_folder(root)
+    assert len(hard.paths) == 4  # two names of equal right
+    assert "1 image the same file as another by a hard link, and counted all the same" in hard.notes
     (tmp_path / "t.csv").write_text("path,label\nroot/dog/1.jpg,dog\nroot/cat/x.jpg,cat\n")
     with pytest.raises(InputError, match="'cat' here and 'dog' before"):
         tables.load_targets(str(tmp_path / "t.csv"))

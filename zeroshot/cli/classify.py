@@ -183,7 +183,7 @@ def classify(
     inputs.check()
     folder.check(inputs, resume=output.continued)
     folder.load_prior(label_set)
-    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
+    check_readable(calibration, f"`zeroshot calibrate{' --multi-label' * multi_label} DIR` writes one")
     output.check(label_set)
     asked = Asked(label_set, template_set, learned, calibration, threshold, score, folder, multi_label)
 

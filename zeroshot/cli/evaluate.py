@@ -121,7 +121,9 @@ def evaluate(
         )
     form = choose_report_format(format_, output)
     check_page(report)
-    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
+    check_readable(calibration, f"`zeroshot calibrate{' --multi-label' * multi_label} DIR` writes one")
+    if label_issues and max(len(chosen_models), len(template_sets)) > 1:
+        raise UsageError("--label-issues lists those of one run", "name one --model and one --prompts")
     if multi_label and max(len(chosen_models), len(template_sets)) > 1:
         raise UsageError("--multi-label measures one model and template set at a time", "name one of each")
     with data.open(several=multi_label) as source:
@@ -142,7 +144,7 @@ def evaluate(
         runs.sort(key=lambda run: -run.result.metrics.top1.value)
         _write_result(runs, source.dataset, label_issues, form, output)
         if report:
-            _write_report(runs[0], source, measuring.pipeline, report)
+            _write_report(runs[0], source, measuring.pipeline, report, label_issues)
     below = [f"{name} is {value:.4f}, under {bar}" for name, bar in bars if (value := _value(runs[0], name)) < bar]
     for line in below:
         console.say(f"zeroshot: {line}")
@@ -256,12 +258,13 @@ def _write_result(
         stream.write(written)
 
 
-def _write_report(run: Run, source: labelled.LabelledImages, pipeline: Pipeline, target: Path) -> None:
+def _write_report(run: Run, source: labelled.LabelledImages, pipeline: Pipeline, target: Path, n_issues: int) -> None:
     from ..output.destination import open_output
     from ..output.report import eval_report
 
     with console.Bar("thumbnails") as bar, open_output(target) as stream:
-        stream.write(eval_report(run, pipeline, files=source.files, on_progress=bar.advance))
+        page = eval_report(run, pipeline, n_issues=n_issues, files=source.files, on_progress=bar.advance)
+        stream.write(page)
 
 
 def _value(run: Run, name: str) -> float:

@@ -115,6 +115,11 @@ class FolderStatistics:
             calibrated: Whether its probabilities were calibrated.
         """
         classifier, stated = self._apply_prior(classifier, features, calibrated=calibrated)
+        if calibrated and self.prior:
+            console.warn(
+                "--prior changes the probabilities that the calibration was fitted on: what it says of precision does"
+                " not hold (`zeroshot eval` with both measures it)"
+            )
         if not self.neighbours or features is None:
             return Judged(classifier, None, stated)
         from ..evaluation.neighbours import NEAREST, SHARE, propagate

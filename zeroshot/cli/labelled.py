@@ -121,7 +121,7 @@ class LabelledOptions:
         bool,
         typer.Option(
             "--all-labels",
-            help="With --label-names: keep the names without a folder as labels.",
+            help="Keep names of --label-names without a folder, and folders without images, as labels.",
             rich_help_panel=options.Panel.LABELS,
         ),
     ] = False
@@ -147,7 +147,7 @@ class LabelledOptions:
             raise UsageError(
                 "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder a label"
             )
-        if self.all_labels and not self.label_names:
+        if self.all_labels and (self.targets or stored) and not self.label_names:
             raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
         from ..evaluation.datasets import as_several, group_by_folder, load_folder
         from ..evaluation.label_names import load_label_names
@@ -169,7 +169,8 @@ class LabelledOptions:
             )
         names = load_label_names(self.label_names) if self.label_names else None
         if self.targets:
-            dataset = (load_several_targets if several else load_targets)(self.targets, names)
+            load = load_several_targets if several else load_targets
+            dataset = load(self.targets, names, all_labels=self.all_labels)
         elif stored:
             dataset = group_by_folder(stored.images(), names, all_labels=self.all_labels)
             dataset = as_several(dataset) if several else dataset

@@ -110,9 +110,12 @@ class ModelListOptions:
                 f"--pretrained is given {len(tags)} times for {len(names)} models",
                 "give one for each --model, in order; '' for an alias",
             )
+        pairs = list(zip(names, tags, strict=True))
+        if len(set(pairs)) < len(pairs):
+            raise UsageError("a model is given twice with --model", "name each once")
         return [
             ModelOptions(name, tag or None, self.preprocess, self.device, self.precision, self.engine, self.export)
-            for name, tag in zip(names, tags, strict=True)
+            for name, tag in pairs
         ]
 
 

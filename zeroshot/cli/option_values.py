@@ -22,7 +22,15 @@ _OF_OTHERS = frozenset(
 
 _NO_DOCUMENT = _OF_OTHERS | {".csv", ".jsonl", ".tsv", ".txt"}
 
+_NO_YAML = (_NO_DOCUMENT | {".json"}) - {".yaml", ".yml"}
+
 _NO_PAGE = (_OF_OTHERS | {".csv", ".json", ".jsonl", ".tsv", ".txt"}) - {".htm", ".html"}
+
+
+_OF_REPORTS = _OF_OTHERS | {".csv", ".tsv", ".jsonl"}
+
+_OF_SEVERAL = (_OF_OTHERS, _OF_REPORTS)
+"""Of outputs that --format decides on, too."""
 
 
 def choose_record_format(asked: Format | None, output: Path | None) -> Format:
@@ -43,7 +51,7 @@ def choose_report_format(asked: ReportFormat | None, output: Path | None) -> Rep
     Raises:
         UsageError: The ending promises another format.
     """
-    _check_ending(asked, output, "end it in .json or .txt", _OF_OTHERS | {".csv", ".tsv", ".jsonl"})
+    _check_ending(asked, output, "end it in .json or .txt", _OF_REPORTS)
     if asked or output:
         return asked or (ReportFormat.TABLE if output and output.suffix.lower() == ".txt" else ReportFormat.JSON)
     return ReportFormat.TABLE if sys.stdout.isatty() else ReportFormat.JSON
@@ -56,6 +64,15 @@ def check_document(output: Path) -> None:
         UsageError: Names it.
     """
     _check_ending(None, output, "it is a JSON document: end it in .json", _NO_DOCUMENT, "--output")
+
+
+def check_yaml(output: Path) -> None:
+    """Refuse another format's ending for a file that is YAML whatever it is called.
+
+    Raises:
+        UsageError: Names it.
+    """
+    _check_ending(None, output, "it is a YAML set: end it in .yaml", _NO_YAML, "--output")
 
 
 def check_page(report: Path | None) -> None:
@@ -73,7 +90,7 @@ def _check_ending(
     ending = output.suffix.lower() if output else ""
     if not asked and ending in others:
         page = "; `classify --report FILE` makes a page" * ending.startswith(".htm")
-        how = f", or give --format{page}" if option == "--output" and others is not _NO_DOCUMENT else ""
+        how = f", or give --format{page}" if option == "--output" and others in _OF_SEVERAL else ""
         raise UsageError(f"{option} {output}: {ending} is none of the formats", f"{hint}{how}")
 
 

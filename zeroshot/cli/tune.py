@@ -12,6 +12,7 @@ from . import completion, console, labelled, option_groups, options
 from .classifiers import prepare_classifier
 from .label_options import read_templates
 from .model_options import ModelOptions
+from .option_values import check_yaml
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def tune(
     Chooses on one half of the labelled images, compares with the starting set on the other half, and writes a
     set for `--prompts FILE`.
     """
+    check_yaml(output)
     start_set = read_templates(prompts, None)
 
     from ..evaluation import tune as tuning

@@ -91,7 +91,7 @@ def read_document(path: str | Path, form: str, version: int, command: str) -> di
         raise InputError(f"{path} is not a calibration file of this kind", f"give the file that `{command}` wrote")
     if document.get("version") != version:
         raise InputError(
-            f"{path} has version {document.get('version')}, this zeroshot reads {version}", f"run `{command}`"
+            f"{path} has version {document.get('version')!r}, this zeroshot reads {version}", f"run `{command}`"
         )
     return document
 

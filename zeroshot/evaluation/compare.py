@@ -6,6 +6,7 @@ which is better. Two numbers whose intervals overlap can still differ significan
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..messages import count_of
 from . import statistics
 from .run_file import Answer, RunFile
 from .statistics import Booleans, Estimate
@@ -130,16 +132,22 @@ def compare(first: RunFile, second: RunFile) -> Comparison:
     Raises:
         InputError: They have no image in common, or disagree on what the images show.
     """
-    common = [key for key in first.answers if key in second.answers]
+    one, other = first.answers, second.answers
+    common = [key for key in one if key in other]
+    if not common:  # a folder, and a table that lies beside it
+        one, other = _by_path(first), _by_path(second)
+        common = [key for key in one if key in other]
     if not common:
         raise InputError(
-            f"{first.source} and {second.source} have no image in common", "both have to be runs over the same folder"
+            f"{first.source} and {second.source} have no image in common: neither below the folders or beside the"
+            " tables that the runs were given, nor by whole paths",
+            "run eval for both with the same folder or table",
         )
-    pairs = [(first.answers[key], second.answers[key]) for key in common]
+    pairs = [(one[key], other[key]) for key in common]
     if disagreeing := [(a, b) for a, b in pairs if a.key != b.key]:
         a, b = disagreeing[0]
         raise InputError(
-            f"{len(disagreeing)} images have another true label in each run: {a.path}: {a.key}, {b.key}",
+            f"{count_of(len(disagreeing), 'image')} with another true label in each run: {a.path}: {a.key}, {b.key}",
             "run eval again for both with the same folder or table",
         )
     changed = [(a, b) for a, b in pairs if a.label != b.label or a.right != b.right]
@@ -153,6 +161,10 @@ def compare(first: RunFile, second: RunFile) -> Comparison:
         labels=_label_changes(pairs),
         notes=tuple(_notes(first, second, len(common))),
     )
+
+
+def _by_path(run: RunFile) -> dict[str, Answer]:
+    return {os.path.normpath(answer.path): answer for answer in run.answers.values()}
 
 
 def _flags(values: Any) -> Booleans:
@@ -174,10 +186,14 @@ def _label_changes(pairs: Sequence[tuple[Answer, Answer]]) -> tuple[LabelChange,
 
 def _notes(first: RunFile, second: RunFile, common: int) -> list[str]:
     notes = [
-        f"{len(run.answers) - common} images are only in {run.source} and are left out"
+        f"{count_of(len(run.answers) - common, 'image')} only in {run.source}, left out"
         for run in (first, second)
         if len(run.answers) > common
     ]
+    if os.path.normpath(first.root) != os.path.normpath(second.root) and first.root and second.root:
+        notes.append(
+            f"the runs were given {first.root} and {second.root}: images of the same path below them count as the same"
+        )
     if set(first.keys) != set(second.keys):
         notes.append("the runs chose among different labels: fewer labels make an easier task")
     return notes

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, LabelError, nearest
-from ..images.camera import describe_passed_over
+from ..images.camera import describe_passed_over, readable_suffixes
+from ..images.decode import SUFFIXES
 from ..images.natural_order import natural_key
 from ..images.paths import identify, is_folder, is_skipped, walk
 from ..images.sources.names import is_archive
@@ -63,17 +64,19 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     Args:
         folder: Holds one subfolder a label; underscores in their names become spaces.
         names: Words for the subfolders' names, such as those of synset ids.
-        all_labels: Keep the names that have no subfolder, as labels without images.
+        all_labels: Keep the names that have no subfolder, and subfolders without images, as labels.
 
     Raises:
         InputError: There are no subfolders, or no images in them.
         LabelError: A subfolder has no entry in ``names``.
     """
+    suffixes = SUFFIXES | readable_suffixes()
     try:
         with os.scandir(folder) as scan:
             entries = [entry for entry in scan if not is_skipped(entry.name)]
             found = {entry.name for entry in entries if is_folder(entry)}
             dangling = sorted(entry.name for entry in entries if entry.is_symlink() and not Path(entry.path).exists())
+            loose = [entry.path for entry in entries if Path(entry.name).suffix.lower() in suffixes and entry.is_file()]
     except OSError as error:
         hint = "a table of images and labels is named with --targets" if Path(folder).is_file() else "check the path"
         hint = "unpack it: each label is a subfolder" if is_archive(folder) else hint
@@ -82,29 +85,58 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         raise InputError(f"{folder} has no subfolders", "one subfolder a label is expected, or --targets FILE.csv")
     skipped: Counter[str] = Counter()
     identities = {key: identify(str(Path(folder) / key)) for key in found}
-    all_folders = {identify(folder), *identities.values()}  # another label's folder holds no image of this one
+    real = Path(os.path.realpath(folder))
+    above = {identify(str(parent)) for parent in (real, *real.parents)}
     groups = {}
     for key in sorted(found, key=natural_key):
-        closed = frozenset(each for each in (all_folders - {identities[key]}) | {identify(folder)} if each)
+        # Another label's folder holds no image of this one, nor does what holds all of them.
+        closed = frozenset(each for each in (set(identities.values()) - {identities[key]}) | above if each)
         groups[key] = list(walk(str(Path(folder) / key), skipped, closed=closed))
-    links = drop_links(groups, str(Path(folder)))
-    notes = [f"no images in the folder {key}" for key in sorted(found, key=natural_key) if not groups[key]]
+    links, copies = drop_links(groups, str(Path(folder)))
+    notes = _describe_left_out(folder, loose, groups, links, copies, dangling, all_labels=all_labels)
+    notes += [describe_passed_over(skipped)] if skipped else []
+    if not any(groups.values()):
+        raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
+    if not all_labels:
+        groups = {key: paths for key, paths in groups.items() if paths}
+    return replace(_from_groups(groups, names, notes, all_labels=all_labels), links=tuple(links))
+
+
+def _describe_left_out(
+    folder: str,
+    loose: list[str],
+    groups: Mapping[str, list[str]],
+    links: list[str],
+    copies: int,
+    dangling: list[str],
+    *,
+    all_labels: bool,
+) -> list[str]:
+    """Return a line on each kind of thing in a folder that is no image of a label, or that is one twice."""
+    notes = []
+    if empty := [key for key in groups if not groups[key]]:
+        kept = "labels all the same" if all_labels else "left out (--all-labels keeps them as labels)"
+        notes.append(f"no images in {count_of(len(empty), 'folder')}, {kept}: {some_of(empty)}")
+    if loose:
+        notes.append(f"{count_of(len(loose), 'image')} in {folder} itself, in no label's folder: {some_of(loose)}")
     if links:
         notes.append(f"{count_of(len(links), 'link')} to images that count once: {some_of(links)}")
     if dangling:
         notes.append(f"{count_of(len(dangling), 'link')} in {folder} to nothing: {some_of(dangling)}")
-    notes += [describe_passed_over(skipped)] if skipped else []
-    if not any(groups.values()):
-        raise InputError(f"no images in the subfolders of {folder}", "are they one level deeper?")
-    return replace(_from_groups(groups, names, notes, all_labels=all_labels), links=tuple(links))
+    if copies:
+        notes.append(f"{count_of(copies, 'image')} the same file as another by a hard link, and counted all the same")
+    return notes
 
 
-def drop_links(groups: dict[str, list[str]], root: str) -> list[str]:
-    """Leave out each symbolic link to an image that is there without it, or by a link before it; return these.
+def drop_links(groups: dict[str, list[str]], root: str) -> tuple[list[str], int]:
+    """Leave out each symbolic link to an image that is there without it, or by a link before it.
 
     Args:
         groups: Paths below ``root``, by label.
         root: The folder; it may itself be reached by a link.
+
+    Returns:
+        What was left out, and how many images are left that are further names of a file (hard links).
     """
     names_of: dict[tuple[int, int], list[str]] = {}
     for key in sorted(groups, key=natural_key):
@@ -113,14 +145,17 @@ def drop_links(groups: dict[str, list[str]], root: str) -> list[str]:
                 names_of.setdefault(identity, []).append(path)
     real_root = os.path.realpath(root)
     gone: set[str] = set()
+    copies = 0
     for names in names_of.values():
         if len(names) > 1:
             links = [name for name in names if os.path.realpath(name) != f"{real_root}{name[len(root) :]}"]
-            gone.update(links if len(links) < len(names) else links[1:])
+            dropped_here = links if len(links) < len(names) else links[1:]
+            gone.update(dropped_here)
+            copies += len(names) - len(dropped_here) - 1
     dropped = [path for paths in groups.values() for path in paths if path in gone]
     for key, paths in groups.items():
         groups[key] = [path for path in paths if path not in gone]
-    return dropped
+    return dropped, copies
 
 
 def group_by_folder(

@@ -65,10 +65,14 @@ def read_number(value: object) -> float:
 
     Raises:
         TypeError: It is something else, such as text or true.
+        ValueError: It is beyond what a number can be here.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("a number out of range") from None
 
 
 def read_identity(entry: dict[str, Any]) -> Identity:
@@ -82,6 +86,8 @@ def read_identity(entry: dict[str, Any]) -> Identity:
     labels = entry["labels"]
     if not isinstance(labels, list):
         raise TypeError
+    if unknown := set(entry) - {field.name for field in fields(Identity)}:
+        raise ValueError(f"{some_of(sorted(unknown))} is unknown: did a newer zeroshot write it?")
     found = Identity(**{**entry, "labels": tuple(labels), "logit_scale": read_number(entry["logit_scale"])})
     texts = (getattr(found, name.name) for name in fields(found) if name.name not in ("labels", "logit_scale"))
     if not all(isinstance(text, str) for text in (*texts, *labels)):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import LabelError, nearest
-from ..messages import count_of, some_of
+from ..messages import count_of, printable, some_of
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, normalise
 from ..prompts.spelling import clean_word
@@ -71,7 +71,12 @@ def _label_of(words: object, where: str) -> Label:
 
 def _label_from(key: str) -> Label:
     """Make a label of a folder's name or a table's spelling: underscores are spaces."""
-    name = clean_word(key.replace("_", " "))
+    if any("\ud800" <= character <= "\udfff" for character in key):
+        raise LabelError(f"{printable(key)!r} is not UTF-8", "rename it, or give it words with --label-names")
+    try:
+        name = clean_word(key.replace("_", " "))
+    except LabelError as error:
+        raise LabelError(f"the label {error.message}", "rename the folder or the table's label") from error
     if not name:
         raise LabelError(f"{key!r} gives an empty label", "rename it, or give it words with --label-names")
     return Label(name)

@@ -223,7 +223,7 @@ def parse_learned(document: dict[str, Any], source: str) -> LearnedFile:
     if document.get("format") != LEARNED_FORMAT:
         raise InputError(f"{source} holds no learned weights", "give the file that `zeroshot learn` wrote")
     if document.get("version") != VERSION:
-        raise InputError(f"{source} has version {document.get('version')}, this zeroshot reads {VERSION}", _AGAIN)
+        raise InputError(f"{source} has version {document.get('version')!r}, this zeroshot reads {VERSION}", _AGAIN)
     try:
         return _parse(document, source)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

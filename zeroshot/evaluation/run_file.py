@@ -45,12 +45,14 @@ class RunFile:
 
     Attributes:
         source: The file.
+        root: The folder or table, as the run was given it; empty where that is not known.
         answers: By a key that the same image has in another run, in the file's order.
         keys: The labels' folder names.
         title: Model and template set, for people.
     """
 
     source: str
+    root: str
     answers: Mapping[str, Answer]
     keys: tuple[str, ...]
     title: str
@@ -66,7 +68,7 @@ def load_run(source: str) -> RunFile:
         document = json.loads(Path(source).read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}", "check the path") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source} is not JSON", "give the file that `zeroshot eval --output` wrote") from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != EVAL_FORMAT:
@@ -74,18 +76,18 @@ def load_run(source: str) -> RunFile:
         raise InputError(f"{source} is {what}", "`zeroshot eval DIR --format json --output RUN.json` writes one run")
     if document.get("version") != EVAL_VERSION:
         raise InputError(
-            f"{source} has version {document.get('version')}, this zeroshot reads {EVAL_VERSION}",
+            f"{source} has version {document.get('version')!r}, this zeroshot reads {EVAL_VERSION}",
             "run eval again with this version",
         )
     try:
         return _parse_run(document, source)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{source} is damaged: {type(error).__name__} {error}", "run eval again") from error
 
 
 def _parse_run(document: dict[str, Any], source: str) -> RunFile:
     keys = tuple(str(label["key"]) for label in document["labels"])
-    root = document["manifest"]["options"].get("data") or ""
+    root = str(document["manifest"]["options"].get("data") or "")
     answers: dict[str, Answer] = {}
     seen: Counter[str] = Counter()
     for entry in document["predictions"]:
@@ -105,7 +107,7 @@ def _parse_run(document: dict[str, Any], source: str) -> RunFile:
         # A table may list an image twice; the first stands for the first.
         answers[place if seen[place] == 1 else f"{place}\0{seen[place]}"] = answer
     manifest = document["manifest"]
-    return RunFile(source, answers, keys, f"{manifest['model']['model']}, {manifest['prompts']['name']}")
+    return RunFile(source, root, answers, keys, f"{manifest['model']['model']}, {manifest['prompts']['name']}")
 
 
 def _relative(path: str, root: str) -> str:

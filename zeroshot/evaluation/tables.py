@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +26,16 @@ MAX_TABLE_BYTES = 500_000_000
 """Limit of a table of images: some millions of lines."""
 
 
-def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
+def load_targets(source: str, names: Mapping[str, Label] | None = None, *, all_labels: bool = False) -> Dataset:
     """Read a CSV table with the columns ``path`` and ``label``; relative paths are resolved beside the table.
 
     A table with the column ``not`` is one of the corrections that ``explore`` appends to: the last line of a path
     counts, and one without a label says nothing.
+
+    Args:
+        source: The table.
+        names: Words for its labels.
+        all_labels: Keep the names that label no image.
 
     Raises:
         InputError: The table cannot be read, or lacks a column.
@@ -55,8 +60,9 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None) -> Datas
         seen.append(path)
     if not key_of:
         raise InputError(f"{source} lists no images", "add lines of path,label")
-    labels, place_of = gather(sorted(set(key_of.values()), key=natural_key), names, "label")
+    labels, place_of, unused = _gather(key_of.values(), names, all_labels=all_labels)
     keys, notes = join_keys(labels, place_of)
+    notes += unused
     if again := [path for path, count in Counter(seen).items() if count > 1]:
         notes.append(f"{count_of(len(again), 'image')} named more than once, counted once: {some_of(again)}")
     targets = np.asarray([place_of[key] for key in key_of.values()], dtype=np.int64)
@@ -73,11 +79,16 @@ def _read_table(source: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InputError(f"{source} is JSON, not a table", "write a line `path,label`, then one a line for each image")
     # What spreadsheets write where a comma stands in numbers, and `--format tsv`.
     delimiter = max(",;\t", key=lambda mark: {"path", "label"} <= set(_columns(first, mark)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    before = 0
     try:
-        rows = [(reader.line_num, row) for row in reader]
+        for row in reader:
+            rows.append((reader.line_num, row))
+            before = reader.line_num
     except csv.Error as error:
-        raise InputError(f"{source}, line {reader.line_num}: {error}", "fix the line") from error
+        open_quote = "; a quote that is not closed?" if reader.line_num > before + 1 else ""
+        raise InputError(f"{source}, line {before + 1}: {error}{open_quote}", "fix the line") from error
     header = _columns(first, delimiter)
     if "path" not in header or "label" not in header:
         seen = some_of([repr(column) for column in header]) if any(header) else "nothing"
@@ -100,7 +111,7 @@ def _locate(named: str, base: Path) -> str:
     return str(base / (named if named == named.strip() or os.path.lexists(base / named) else named.strip()))
 
 
-def load_several_targets(source: str, names: Mapping[str, Label] | None = None) -> Dataset:
+def load_several_targets(source: str, names: Mapping[str, Label] | None = None, *, all_labels: bool = False) -> Dataset:
     r"""Read a table of images that may have several labels: ``;`` between them, several lines of an image, or both.
 
     ``\;`` is a semicolon inside a label and ``\\`` a backslash; an image without a label has an empty field. Where
@@ -109,6 +120,7 @@ def load_several_targets(source: str, names: Mapping[str, Label] | None = None) 
     Args:
         source: As for `load_targets`.
         names: Likewise.
+        all_labels: Likewise.
 
     Raises:
         InputError: The table cannot be read, lacks a column, or names no label.
@@ -130,11 +142,25 @@ def load_several_targets(source: str, names: Mapping[str, Label] | None = None) 
     spellings = sorted({key for found in labels_of.values() for key in found}, key=natural_key)
     if not spellings:
         raise InputError(f"{source} names no label", "write `path,cat;dog`")
-    labels, place_of = gather(spellings, names, "label")
+    labels, place_of, unused = _gather(spellings, names, all_labels=all_labels)
     keys, notes = join_keys(labels, place_of)
+    notes += unused
     several = tuple(tuple(dict.fromkeys(place_of[key] for key in found)) for found in labels_of.values())
     places = np.arange(len(several), dtype=np.int64)
     return Dataset(tuple(labels_of), places, LabelSet(tuple(labels)), keys, tuple(notes), several)
+
+
+def _gather(
+    spellings: Iterable[str], names: Mapping[str, Label] | None, *, all_labels: bool
+) -> tuple[list[Label], dict[str, int], list[str]]:
+    """Return labels and the place of each spelling as `gather` does, and a note on names that label no image."""
+    found = sorted(set(spellings), key=natural_key)
+    unused = [key for key in names or () if key not in set(found)]
+    if not unused or names is None:
+        return *gather(found, names, "label"), []
+    labels, place_of = gather([*found, *unused] if all_labels else found, names, "label")
+    kept = "kept as labels without images" if all_labels else "left out (--all-labels keeps them as labels)"
+    return labels, place_of, [f"no image for {count_of(len(unused), 'name')}, {kept}: {some_of(unused)}"]
 
 
 def split_labels(field: str) -> list[str]:

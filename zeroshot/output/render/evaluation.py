@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +16,7 @@ from rich.text import Text
 from ...evaluation.datasets import Dataset
 from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
+from ...evaluation.metrics import confused_pairs
 from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin
 from ...messages import and_more, count_of, printable, some_of
@@ -131,12 +133,13 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
             soft_wrap=True,
         )
     table = _table("label", "images", "recall", "precision", "F1")
+    shown = tell_apart(result)
     measured = sorted(
         (label for label in result.per_label if label.support), key=lambda label: (label.recall or 0.0, label.label)
     )
     for label in measured[:_SHOWN_LABELS]:
         shares = (percent(label.recall), percent(label.precision), percent(label.f1))
-        table.add_row(Text(printable(label.label)), str(label.support), *shares)
+        table.add_row(Text(printable(shown[label.key])), str(label.support), *shares)
     console.print(table)
     if len(measured) > _SHOWN_LABELS:
         rest = and_more(len(measured) - _SHOWN_LABELS, "labels with higher recall")
@@ -144,14 +147,21 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
     if result.confused:
         console.print("\nmost confused")
         mistakes = _table("label", "taken for", "images")
-        for target, predicted, count in result.confused:
-            mistakes.add_row(Text(printable(target)), Text(printable(predicted)), str(count))
+        names = list(shown.values())
+        for target, predicted, count in confused_pairs(result.confusion, 10):
+            mistakes.add_row(Text(printable(names[target])), Text(printable(names[predicted])), str(count))
         console.print(mistakes)
     if issues:
         console.print("\nlabels that are most likely wrong")
         for issue in issues:
             console.print(Text(f"{printable(issue.path)}: {printable(issue.reason)}"), soft_wrap=True)
     return stream.getvalue()
+
+
+def tell_apart(result: Evaluation) -> dict[str, str]:
+    """Return each label's name by its key, with the key where another label has the same name."""
+    counts = Counter(label.label for label in result.per_label)
+    return {one.key: one.label if counts[one.label] == 1 else f"{one.label} ({one.key})" for one in result.per_label}
 
 
 def grid_to_table(runs: Sequence[Run], against_best: Sequence[float | None], *, colour: bool) -> str:
@@ -237,7 +247,8 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="left" if name in ("taken for", "prompts") else "right", overflow="fold")
+        words = name in ("taken for", "prompts")
+        table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     return table
 
 

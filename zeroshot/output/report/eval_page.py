@@ -13,7 +13,7 @@ from ...evaluation.evaluate import Evaluation, Run
 from ...evaluation.label_issues import LabelIssue, find_label_issues
 from ...evaluation.statistics import Estimate
 from ...features.pipeline import Pipeline
-from ..render.evaluation import percent
+from ..render.evaluation import percent, tell_apart
 from . import plots
 from .confusion import build_confusion, describe_mistakes
 from .embedded_images import make_thumbnails
@@ -21,13 +21,14 @@ from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View
 from .page import Cell, Section, Table, Tile, build_page, count, failures_section, manifest_section
 
 FEATURED = 24
-"""Images among the suspected label errors."""
+"""Images among the suspected label errors, unless more are asked for."""
 
 
 def eval_report(
     run: Run,
     pipeline: Pipeline,
     *,
+    n_issues: int = 0,
     files: Mapping[str, str] | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> bytes:
@@ -36,12 +37,13 @@ def eval_report(
     Args:
         run: The evaluation and its manifest.
         pipeline: How images are opened, for thumbnails.
+        n_issues: How many suspected label errors to show, if that is more than `FEATURED`.
         files: Where an image lies, for paths that are no files.
         on_progress: Called with the number of thumbnails finished since the last call.
     """
     result = run.result
-    names = [label.label for label in result.per_label]
-    issues = {issue.row: issue for issue in find_label_issues(result, names, FEATURED)}
+    names = list(tell_apart(result).values())
+    issues = {issue.row: issue for issue in find_label_issues(result, names, max(n_issues, FEATURED))}
     rows = _choose(result, list(issues))
     paths = [result.data.paths[row] for row in rows]
     place = files or {}
@@ -53,7 +55,7 @@ def eval_report(
     sections = [
         Section("images", "Images", "gallery.html", _gallery(result, names, rows, issues, thumbnails), lead),
         Section("confusion", "Confusion", "confusion.html", build_confusion(result, names), rest, folded=True),
-        Section("labels", "Labels", "summary.html", {"table": _labels(result)}, folded=True),
+        Section("labels", "Labels", "summary.html", {"table": _labels(result, names)}, folded=True),
         Section("curves", "How sure, and how right", "curves.html", _curves(run), folded=True),
         Section(
             "numbers", "All numbers", "summary.html", {"tiles": _numbers(result)}, "In brackets: 95 % intervals.", True
@@ -101,7 +103,7 @@ def _gallery(
     views = [View("wrong", "Mistakes", wrong, "sure")] if wrong else []
     views.append(View("all", "Least sure", len(cards), "unsure"))
     if issues:
-        views.append(View("suspect", "Suspected label errors", len(issues), "sure"))
+        views.append(View("suspect", "Likeliest label errors", len(issues), "sure"))
     if wrong and wrong < len(cards):
         views.append(View("right", "Right", len(cards) - wrong, "unsure"))
     return Gallery(cards, thumbnails, names, views, has_given=True)
@@ -157,13 +159,13 @@ def _between(estimate: Estimate) -> str:
     return f"({100 * (estimate.low or 0.0):.1f}% to {100 * (estimate.high or 0.0):.1f}%)"
 
 
-def _labels(result: Evaluation) -> Table:
+def _labels(result: Evaluation, names: Sequence[str]) -> Table:
     worst_first = sorted(
         enumerate(result.per_label), key=lambda item: 2.0 if item[1].recall is None else item[1].recall
     )
     rows = [
         (
-            Cell(label.label, given=key),
+            Cell(names[key], given=key),
             Cell(label.support),
             *(Cell(percent(share)) for share in (label.recall, label.precision, label.f1)),
         )
