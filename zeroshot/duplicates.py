@@ -1,7 +1,8 @@
 """Duplicates: copies of the same file, and images that differ only by size, compression or format.
 
 No model is needed. Two images are near-duplicates if their 24 x 24 thumbnails correlate in grey, hardly differ in
-colour and differ much in no place. A crop, a mirror image or another shot of the same thing is not found.
+colour and differ much in no place. A crop, a mirror image or another shot of the same thing is not found. Files whose
+first image is not all of them (several frames or pages, a camera's RAW values) are compared by content alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from PIL import Image
 
 from .errors import ImageError
 from .features.pipeline import Pipeline
-from .images.decode import DecodeOptions, decode
+from .images.camera import RAW_SUFFIXES, is_raw, is_raw_tiff, raw_size
+from .images.decode import HEAD_BYTES, DecodeOptions, decode
 from .images.sources.opening import open_file
 from .results import Failure
 from .system.descriptors import affordable_workers, check_descriptors
@@ -83,23 +85,25 @@ class Duplicates:
         groups: In the input order of their best copies.
         failures: Images that could not be read.
         searched: How many could.
+        content_only: How many of those have several frames or pages or are RAW files, of which only copies are found.
     """
 
     groups: tuple[Group, ...]
     failures: tuple[Failure, ...]
     searched: int
+    content_only: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What is kept of an image: enough to compare it."""
+    """What is kept of an image: enough to compare it; no thumbnail where its content alone decides."""
 
     path: str
     content: bytes
     width: int
     height: int
     size: int
-    thumbnail: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = field(repr=False)
+    thumbnail: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None = field(repr=False)
 
     @property
     def worth(self) -> tuple[int, int, int]:
@@ -144,15 +148,17 @@ def find_duplicates(
     for i in order:
         first.setdefault(looks[i].content, i)
     distinct = list(first.values())
-    led = {} if exact else _lead_by_look([looks[i].thumbnail for i in distinct], min_similarity)
-    leaders = {i: (i, 1.0) for i in distinct} | {distinct[i]: (distinct[best], r) for i, (best, r) in led.items()}
+    seen = [(i, thumbnail) for i in distinct if (thumbnail := looks[i].thumbnail) is not None]
+    led = {} if exact else _lead_by_look([thumbnail for _, thumbnail in seen], min_similarity)
+    leaders = {i: (i, 1.0) for i in distinct} | {seen[i][0]: (seen[best][0], r) for i, (best, r) in led.items()}
     members: dict[int, list[Copy]] = {}
     for i in order:
         best, similarity = leaders[first[looks[i].content]]
         copy = looks[i].copy_of(looks[best], similarity)
         members.setdefault(best, []).append(copy)
     groups = (Group(own[0], tuple(own[1:])) for _, own in sorted(members.items()) if len(own) > 1)
-    return Duplicates(tuple(groups), tuple(failures), len(looks))
+    content_only = sum(look.thumbnail is None for look in looks)
+    return Duplicates(tuple(groups), tuple(failures), len(looks), content_only)
 
 
 def _distinct(paths: Iterable[str]) -> Iterator[str]:
@@ -188,12 +194,13 @@ def _read(path: str, how: DecodeOptions) -> _Look | Failure:
         with open_file(path) as file:
             content = hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]
             size = file.seek(0, os.SEEK_END)  # a file in memory is digested without being read
-            width, height = _stated_size(file)
             file.seek(0)
             image = decode(file, how, SIDE)
+            header = _read_header(file, path)
             # Pillow's box gives a pixel to one cell as a whole, so that a draft's cells are not the image's
-            thumbnail = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.uint8)
-            return _Look(path, content, width or image.width, height or image.height, size, thumbnail)
+            small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR) if header.is_whole else None
+            thumbnail = None if small is None else np.asarray(small, np.uint8)
+            return _Look(path, content, header.width or image.width, header.height or image.height, size, thumbnail)
     except ImageError as error:
         return Failure(path, error.message)
     except MemoryError:
@@ -203,14 +210,49 @@ def _read(path: str, how: DecodeOptions) -> _Look | Failure:
         return Failure(path, f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
 
 
-def _stated_size(file: IO[bytes]) -> tuple[int, int]:
-    """Return what a file's header says of its size, since a draft is smaller; (0, 0) where it says nothing."""
-    file.seek(0)
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """What a file says before it is decoded: its size, since a draft is smaller, and whether its first image is all."""
+
+    width: int = 0
+    height: int = 0
+    is_whole: bool = False
+
+
+def _read_header(file: IO[bytes], path: str) -> _Header:
+    """Read the header of a file that could be decoded; what it does not tell stays 0 or False."""
+    found = _Header()
     try:
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        if is_raw(head):
+            return _Header(*raw_size(file))
         with Image.open(file) as image:
-            return image.size
-    except Exception:  # whatever a damaged file makes Pillow raise; decoding it says what is wrong
-        return 0, 0
+            if is_raw_tiff(image):
+                return _Header(*raw_size(file))
+            found = _Header(*image.size)
+            is_whole = PurePath(path).suffix.lower() not in RAW_SUFFIXES and not _holds_more(image)
+            return replace(found, is_whole=is_whole)
+    except Exception:  # whatever the rest of a damaged file makes Pillow raise
+        return found
+
+
+def _holds_more(image: Image.Image) -> bool:
+    """Whether a file has frames, pages or views besides the first one.
+
+    A camera's JPEG may hold further images (MPO): its preview or gain map, which are smaller, or the other eye's view.
+    """
+    if not getattr(image, "is_animated", False):
+        return False
+    if image.format != "MPO":
+        return True
+    first = image.width * image.height
+    for frame in range(1, getattr(image, "n_frames", 1)):
+        image.seek(frame)
+        if 2 * image.width * image.height > first:
+            return True
+    return False
 
 
 def _lead_by_look(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from support.camera import make_dng
 from zeroshot.duplicates import Duplicates, find_duplicates
 from zeroshot.features.pipeline import Pipeline
 
@@ -104,6 +105,40 @@ def test_flat_images_are_compared_by_content_alone(tmp_path: Path) -> None:
     assert names(found_in(*(tmp_path / n for n in ("white.png", "grey.png", "again.png")))) == [
         ["white.png", "again.png"]
     ]
+
+
+@pytest.mark.parametrize("ending", ["tif", "gif", "webp", "png", "mpo"])
+def test_a_shared_first_page_is_no_likeness(tmp_path: Path, ending: str) -> None:
+    """Scans with one cover, an animation beside a still of it, two views: only copies of such files are found."""
+    for name, seed in ((f"a.{ending}", 2), (f"b.{ending}", 3)):
+        scene(1).save(tmp_path / name, save_all=True, append_images=[scene(seed), scene(seed + 2)])
+    scene(1).save(tmp_path / "still.png")
+    (tmp_path / f"again.{ending}").write_bytes((tmp_path / f"b.{ending}").read_bytes())
+    found = found_in(*(tmp_path / name for name in (f"a.{ending}", f"b.{ending}", "still.png", f"again.{ending}")))
+    assert names(found) == [[f"b.{ending}", f"again.{ending}"]]
+    assert (found.searched, found.content_only) == (4, 3)
+
+
+def test_a_preview_within_a_jpeg_is_no_second_page(tmp_path: Path) -> None:
+    """Cameras and phones store a preview or a gain map behind the image (MPO): the image is what is compared."""
+    scene(1).save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[scene(1, (160, 120))])
+    scene(1, (160, 120)).save(tmp_path / "small.png")
+    found = found_in(tmp_path / "small.png", tmp_path / "a.jpg")
+    assert names(found) == [["a.jpg", "small.png"]]
+    assert found.content_only == 0
+
+
+def test_a_raw_file_is_no_small_copy_of_its_jpeg(tmp_path: Path) -> None:
+    """A RAW file and the camera's JPEG are a pair, however small the preview; copies of the RAW file are copies."""
+    pytest.importorskip("rawpy")
+    scene(1, (1200, 900)).save(tmp_path / "IMG_1.jpg", quality=95)
+    scene(1, (1200, 900)).save(tmp_path / "IMG_1.pef", "TIFF")  # a RAW format that its ending tells
+    (tmp_path / "IMG_1.dng").write_bytes(make_dng(scene(1, (160, 120))))
+    (tmp_path / "backup.dng").write_bytes((tmp_path / "IMG_1.dng").read_bytes())
+    found = found_in(*(tmp_path / name for name in ("IMG_1.jpg", "IMG_1.dng", "backup.dng", "IMG_1.pef")))
+    assert names(found) == [["IMG_1.dng", "backup.dng"]]
+    assert (found.groups[0].best.width, found.groups[0].best.height) == (64, 64)  # the sensor's
+    assert found.content_only == 3
 
 
 def test_colour_tells_images_of_one_form_apart(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def duplicates(
     Copies have the same content; near-duplicates differ by size, compression or format: their 24 x 24 thumbnails
     correlate by --min-similarity or more, hardly differ in colour and differ much in no place. Crops, mirror images
     and other shots of the same thing are not found. No model is needed. The best copy has most pixels, then most
-    bytes, then the shortest name. Nothing is moved without --into.
+    bytes, then the shortest name. Of files with several frames or pages, and of cameras' RAW files, only copies are
+    found. Nothing is moved without --into.
     """
     if into is None and dry_run:
         raise UsageError("--dry-run prints what --into would do, which is not given", "--into DIR --dry-run")
@@ -105,6 +106,8 @@ def duplicates(
         code = ExitCode.OK
     others = sum(len(group.others) for group in found.groups)
     console.say(f"zeroshot: groups: {len(found.groups)}; images beside the best: {others} of {found.searched}")
+    if found.content_only and not exact:
+        console.note(f"compared by content alone: {found.content_only} with several frames or pages, or RAW")
     console.say_few(f"{failure.path}: {failure.error}" for failure in found.failures)
     return ExitCode.INCOMPLETE if found.failures else code
 

@@ -113,6 +113,20 @@ def register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
+def raw_size(file: IO[bytes]) -> tuple[int, int]:
+    """Return the width and height of a RAW file's image in pixels, which its preview may fall far below.
+
+    Raises:
+        ImportError: The package is missing.
+        rawpy.LibRawError: It is no RAW file.
+    """
+    import rawpy
+
+    file.seek(0)
+    with rawpy.imread(cast(BinaryIO, file)) as raw:
+        return raw.sizes.width, raw.sizes.height
+
+
 def open_preview(file: IO[bytes]) -> tuple[IO[bytes], Image.Transpose | None]:
     """Return a RAW file's preview as a file object, and the rotation that it needs if the preview does not state one.
 

@@ -34,7 +34,8 @@ DEFAULT_MAX_PIXELS = 2 * 89_478_485
 MOST_BYTES = 28
 """Memory that a pixel takes at most on its way to 8-bit RGB, in bytes; measured, see `_bytes_per_pixel`."""
 
-_HEAD_BYTES = 32  # what tells HEIC and most RAW formats
+HEAD_BYTES = 32
+"""What tells HEIC and most RAW formats."""
 
 _DRAFT_MARGIN = 2
 """A draft is at least so many times as large as what it is resized to. Less moves probabilities about twice as far."""
@@ -102,7 +103,7 @@ def decode(file: IO[bytes], how: DecodeOptions, edge: int = 0) -> Image.Image:
     try:
         if Image.MAX_IMAGE_PIXELS is not None and how.max_pixels > 2 * Image.MAX_IMAGE_PIXELS:
             Image.MAX_IMAGE_PIXELS = how.max_pixels  # Pillow's own limit is global; it follows when ours is raised
-        head = file.read(_HEAD_BYTES)
+        head = file.read(HEAD_BYTES)
         file.seek(0)
         if is_heif(head):
             register_heif()
