@@ -59,7 +59,7 @@ def test_others_move_aside_and_come_back(folder: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
     aside = tmp_path / "aside"
     plan = run(str(folder), "--into", str(aside), "--dry-run")
-    assert "move" in plan
+    assert [line.endswith(f"(kept: {folder / 'a.png'})") for line in plan.splitlines()] == [True, True]
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
     assert not aside.exists()
     run(str(folder), "--into", str(aside))
@@ -67,6 +67,20 @@ def test_others_move_aside_and_come_back(folder: Path, tmp_path: Path) -> None:
     assert len(list((aside / "001").iterdir())) == 2
     assert CliRunner().invoke(app, ["undo", str(aside)]).exit_code == 0
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
+
+
+def test_many_groups_end_in_one_short_line(tmp_path: Path) -> None:
+    """Folders are counted where there are many, so that how to take it back is not buried."""
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        for name in ("a", "b"):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"images/{number}{name}.png")
+    aside = tmp_path / "aside"
+    result = CliRunner().invoke(app, ["duplicates", str(tmp_path / "images"), "--into", str(aside)])
+    assert result.stderr.splitlines()[:2] == [
+        "zeroshot: 12 of 12 moved: into 12 folders",
+        f"zeroshot: to take it back: zeroshot undo {aside}",
+    ]
 
 
 def test_a_second_run_leaves_what_lies_aside_alone(folder: Path, tmp_path: Path) -> None:

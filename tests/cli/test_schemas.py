@@ -104,12 +104,16 @@ def test_duplicates(data: Path) -> None:
     try:
         found = list(lines(run("duplicates", data)))
         document = parse(run("duplicates", data, "--format", "json"))
+        planned = list(lines(run("duplicates", data, "--into", data.parent / "aside", "-n", "--format", "jsonl")))
     finally:
         (data / "red/copy.png").unlink()
     assert found
     for row in found:
         check("duplicate", row)
     check("duplicates", document)
+    assert planned[0]["kept"]
+    for row in planned:
+        check("plan", row)
 
 
 def test_search(data: Path) -> None:

@@ -121,5 +121,5 @@ def _move_aside(found: Duplicates, target: Path, outside: set[str], form: PlanFo
     plan = list(plan_aside(groups, target, outside))
     if form is None:
         return carry_out_plan(plan, target, "moved")
-    print_plan(plan, form)
+    print_plan(plan, form, {copy.path: group.best.path for group in found.groups for copy in group.others})
     return say_stays([item for item in plan if isinstance(item, Stay)])

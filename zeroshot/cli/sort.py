@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,6 +37,9 @@ PlanFormatOption = Annotated[
         rich_help_panel=options.Panel.OUTPUT,
     ),
 ]
+
+_MOST_FOLDERS = 10
+"""Folders that are named, with their counts, once images were sorted into them; of more their number is told."""
 
 
 @console.reports_errors
@@ -239,6 +242,7 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
             typer.echo(os.fsencode(journal.path))
             say_stays(stays)
             folders = ", ".join(f"{count} in {name}" for name, count in done.items())
+            folders = folders if len(done) <= _MOST_FOLDERS else f"into {len(done)} folders"
             console.say(
                 f"zeroshot: {sum(done.values())} of {len(plan)} {done_so}" + (f": {folders}" if folders else "")
             )
@@ -259,8 +263,14 @@ def say_stays(stays: list[Stay]) -> ExitCode:
     return ExitCode.INCOMPLETE if failed else ExitCode.OK
 
 
-def print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
-    """Print what would be done."""
+def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str] | None = None) -> None:
+    """Print what would be done.
+
+    Args:
+        plan: What goes where, and what stays.
+        form: The format.
+        kept: Of duplicates, the best copy of each, which stays, by the path that goes.
+    """
     from ..output.destination import open_output
     from ..output.render.json_lines import to_json
     from ..results import significant
@@ -273,8 +283,10 @@ def print_plan(plan: list[Step | Stay], form: PlanFormat) -> None:
             lines.append(f"stay  {item.path}: {item.reason}")
         else:
             row = {"path": item.path, "action": str(item.placement), "target": str(item.target), "label": item.label}
-            rows.append(row | {"probability": significant(item.probability)})
-            lines.append(f"{item.placement}  {item.path} -> {item.target}  {100 * item.probability:.1f}%")
+            best = {"kept": kept[item.path]} if kept else {}
+            rows.append(row | {"probability": significant(item.probability)} | best)
+            beside = f"  (kept: {kept[item.path]})" if kept else ""
+            lines.append(f"{item.placement}  {item.path} -> {item.target}  {100 * item.probability:.1f}%{beside}")
     with open_output(None) as stream:
         if form is PlanFormat.JSON:
             stream.write(to_json(rows, indent=1) + b"\n")
