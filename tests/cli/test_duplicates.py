@@ -115,6 +115,7 @@ def test_what_a_link_leads_out_to_stays(folder: Path, tmp_path: Path) -> None:
         (["--into", "aside", "--format", "csv"], "--format"),
         (["--into", "aside", "--dry-run", "--format", "csv"], "csv"),
         (["--min-similarity", "0.2"], "0.2"),
+        (["--exact", "--min-similarity", "0.985"], "--exact"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(folder: Path, arguments: list[str], word: str) -> None:

@@ -28,16 +28,16 @@ def duplicates(
         typer.Option("--exact", help="Only files with the same content.", rich_help_panel=options.Panel.OUTPUT),
     ] = False,
     min_similarity: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--min-similarity",
             min=0.9,
             max=1.0,
-            help="Least correlation of two near-duplicates' thumbnails.",
+            help="Least correlation of two near-duplicates' thumbnails. [default: 0.985]",
             metavar="R",
             rich_help_panel=options.Panel.OUTPUT,
         ),
-    ] = 0.985,
+    ] = None,
     into: Annotated[
         Path | None,
         typer.Option(
@@ -78,11 +78,13 @@ def duplicates(
         raise UsageError("--into moves images and prints its journal's path", "leave out --output and --format")
     if into is not None and dry_run and format_ in (Format.CSV, Format.TSV):
         raise UsageError(f"a plan is not printed as {format_}", "--format table, json or jsonl")
+    if exact and min_similarity is not None:
+        raise UsageError("--min-similarity is of near-duplicates, which --exact leaves out", "leave out one of the two")
     inputs.check()
     target = None if into is None else check_target(into)
     form = choose_record_format(format_, output)
 
-    from ..duplicates import find_duplicates
+    from ..duplicates import MIN_SIMILARITY, find_duplicates
     from ..output.destination import check_output, open_output
     from ..output.render.duplicates import write_duplicates
     from ..sort.plan import select_inputs
@@ -96,11 +98,12 @@ def duplicates(
         paths = inputs.find({"--output": output}, bar=bar)
         if target is not None:  # listed as a whole before anything moves
             paths = iter(list(select_inputs(inputs.find_with_origin(), target, (), outside)))
-        found = find_duplicates(paths, pipeline, min_similarity, exact=exact, on_progress=bar.advance)
+        least = MIN_SIMILARITY if min_similarity is None else min_similarity
+        found = find_duplicates(paths, pipeline, least, exact=exact, on_progress=bar.advance)
     if target is not None:
         code = _move_aside(found, target, outside, PlanFormat(format_ or PlanFormat.TABLE) if dry_run else None)
     else:
-        choices = {"exact": exact, "min_similarity": min_similarity}
+        choices = {"exact": exact, "min_similarity": least}
         with open_output(output) as stream:
             write_duplicates(found, form, stream, choices, terminal=output is None and sys.stdout.isatty())
         code = ExitCode.OK
