@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def parse_terms(query: str) -> tuple[Term, ...]:
     and `5 people` are words. In quotes, ``"rock + roll"``, a sign is a word too.
 
     Raises:
-        LabelError: A term is empty or its weight 0, or every term leads away from something.
+        LabelError: A term is empty, or its weight is 0 or not finite.
     """
     parts = re.split(r"""\s+([+\-−])\s+(?=(?:[^"]*"[^"]*")*[^"]*$)""", query.strip())
     if parts[0][:1] in ("+", "-", "−") and parts[0][1:2].isspace():
@@ -85,8 +86,10 @@ def parse_terms(query: str) -> tuple[Term, ...]:
         text = text.strip()
         text = "" if _SIGN_FIRST.match(text) else text  # two signs in a row, or nothing but one
         text = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
-        if not normalise(text) or not weight:
-            wrong = "a weight of 0" if normalise(text) else "an empty part: + and - between spaces add and take away"
+        if not normalise(text) or not weight or not isfinite(weight):
+            wrong = "an empty part: + and - between spaces add and take away"
+            if normalise(text):
+                wrong = "a weight that is too large" if weight else "a weight of 0"
             raise LabelError(
                 f"the query {query!r} has {wrong}",
                 "zeroshot search ./imgs '0.5*beach + night - people'",
@@ -117,7 +120,7 @@ def build_query(
         known: Rows that were learned, shape ``(dim,)``, by the name that stands for them, as `normalise` gives it.
 
     Raises:
-        InputError: There are neither, an example cannot be read, or nothing is left of the sum.
+        InputError: There are neither, an example cannot be read, a weight is not finite, or nothing is left of the sum.
         LabelError: A text is blank, or holds a control token or bytes that are no text.
         ModelError: The model gives no finite numbers for a text.
     """
@@ -147,8 +150,24 @@ def build_query(
         if item.features is None:
             raise InputError(f"--like {item.path}: {item.error}", "give an image that can be read")
         rows.append(item.features)
-    weights = np.asarray([term.weight for term in terms] + [1.0] * len(images), dtype=np.float32)
-    total = weights @ np.stack(rows).astype(np.float32)
+    return add_up([term.weight for term in terms] + [1.0] * len(images), rows)
+
+
+def add_up(weights: Sequence[float], rows: Sequence[Features]) -> Features:
+    """Return the weighted sum of rows, brought to unit length: ``(dim,)``; only the weights' ratios matter.
+
+    Args:
+        weights: One for each row.
+        rows: Unit rows, shape ``(dim,)`` each.
+
+    Raises:
+        InputError: A weight is not finite, or nothing is left of the sum.
+    """
+    relative = np.asarray(weights, dtype=np.float64)
+    largest = float(np.abs(relative).max())
+    if not isfinite(largest):
+        raise InputError("a weight of the query is no finite number", "give one such as 0.5")
+    total = relative / (largest or 1.0) @ np.stack(rows).astype(np.float64)
     length = float(np.linalg.norm(total))
     if length < 1e-6:
         raise InputError("the parts of the query cancel out", "leave one out, or change a weight")

@@ -275,6 +275,6 @@ class TestQueries:
         encode = {"a": rows[0], "b": rows[1]}.__getitem__
         found = add_up([(1.0, rows[2])], encode, parse_terms("a - 2*b"))
         assert np.allclose(found, np.array([1, -2, 1]) / np.sqrt(6))
-        for terms in ("", "a - a"):
-            with pytest.raises(LabelError):
+        for terms, wrong in (("", LabelError), ("a - a", InputError)):
+            with pytest.raises(wrong):
                 add_up([], encode, parse_terms(terms))

@@ -60,6 +60,29 @@ def test_nothing_left() -> None:
         build_query(FakeEncoder(), parse_terms("red - red"), [], Pipeline())
 
 
+@pytest.mark.parametrize(
+    "query, same",
+    [
+        (f"{'9' * 50}*red", "red"),
+        ("0.0000001*red", "red"),
+        ("0.00000002*red + 0.00000001*blue", "2*red + blue"),
+        (f"2{'0' * 200}*red - 1{'0' * 200}*blue", "2*red - blue"),
+    ],
+)
+def test_weights_are_relative(query: str, same: str) -> None:
+    """Only the ratios of weights matter, however large or small they are."""
+    found, expected = (build_query(FakeEncoder(), parse_terms(text), [], Pipeline()) for text in (query, same))
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_weights_that_are_no_numbers() -> None:
+    """What is beyond the numbers is refused, as typed and in a program."""
+    with pytest.raises(LabelError, match="too large"):
+        parse_terms(f"{'9' * 400}*red")
+    with pytest.raises(InputError, match="finite"):
+        build_query(FakeEncoder(), [Term(float("nan"), "red")], [], Pipeline())
+
+
 def test_command(folder: Path, fake_model: FakeModel) -> None:
     """Magenta less blue is red; --min-score leaves out what is far; --text adds to --like and needs it."""
     first = run("search", folder, "magenta - blue", "--top", 1)

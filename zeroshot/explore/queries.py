@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from .. import search
 from ..encoder import Features
 from ..errors import LabelError
@@ -35,13 +33,10 @@ def add_up(parts: list[tuple[float, Features]], encode: Callable[[str], Features
         terms: The texts.
 
     Raises:
-        LabelError: There is nothing to add, or the parts cancel out.
+        InputError: A weight is not finite, or the parts cancel out.
+        LabelError: There is nothing to add.
     """
     parts = [*parts, *((term.weight, encode(term.text)) for term in terms)]
     if not parts:
         raise LabelError("nothing to search for", "type a text, or drop an image onto the page")
-    total = np.sum([np.float32(weight) * row for weight, row in parts], axis=0)
-    length = float(np.linalg.norm(total))
-    if length < 1e-6:
-        raise LabelError("the parts of the sum cancel out", "change a weight")
-    return np.asarray(total / length, dtype=np.float32)
+    return search.add_up([weight for weight, _ in parts], [row for _, row in parts])
