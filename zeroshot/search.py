@@ -19,7 +19,8 @@ from .prompts.labels import Label, normalise
 from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
 
-_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*\*\s*(.+)", re.DOTALL)
+_WEIGHTED = re.compile(r"([+\-−]?)((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+\-−]?\d+)?)\s*\*\s*(.+)", re.DOTALL)
+_MINUS = ("-", "−")
 _SIGN_FIRST = re.compile(r"[+\-−](\s|$)")
 
 
@@ -67,8 +68,8 @@ class Term:
 def parse_terms(query: str) -> tuple[Term, ...]:
     """Parse ``0.5*beach + night - people``: texts with signs and weights.
 
-    A sign counts only between spaces, or at the beginning, and a weight only before ``*``: `black-and-white`, `C++`
-    and `5 people` are words. In quotes, ``"rock + roll"``, a sign is a word too.
+    A sign counts only between spaces, or at the beginning, and a weight, which may have a sign of its own, only before
+    ``*``: `black-and-white`, `C++` and `5 people` are words. In quotes, ``"rock + roll"``, a sign is a word too.
 
     Raises:
         LabelError: A term is empty, or its weight is 0 or not finite.
@@ -82,7 +83,8 @@ def parse_terms(query: str) -> tuple[Term, ...]:
     terms = []
     for sign, part in zip(signs, parts[::2], strict=True):
         matched = _WEIGHTED.fullmatch(part.strip())
-        weight, text = (float(matched[1]), matched[2]) if matched else (1.0, part)
+        own, number, text = matched.groups() if matched else ("", "1", part)
+        weight = float(number.replace("−", "-")) * (-1 if own in _MINUS else 1)
         text = text.strip()
         text = "" if _SIGN_FIRST.match(text) else text  # two signs in a row, or nothing but one
         text = text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
@@ -94,7 +96,7 @@ def parse_terms(query: str) -> tuple[Term, ...]:
                 f"the query {query!r} has {wrong}",
                 "zeroshot search ./imgs '0.5*beach + night - people'",
             )
-        terms.append(Term(weight if sign == "+" else -weight, text))
+        terms.append(Term(-weight if sign in _MINUS else weight, text))
     return tuple(terms)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,10 @@ from zeroshot.search import Term, build_query, parse_terms
         ("a dog on a beach", [(1, "a dog on a beach")]),
         ("0.5*beach + night - people", [(0.5, "beach"), (1, "night"), (-1, "people")]),
         ("2 * red − .5*blue", [(2, "red"), (-0.5, "blue")]),
+        ("1e3*red + 2.E-1 * blue", [(1000, "red"), (0.2, "blue")]),
+        ("red + -2*blue", [(1, "red"), (-2, "blue")]),
+        ("−2*red - -.5*blue", [(-2, "red"), (0.5, "blue")]),
+        ("1e3 people e*f", [(1, "1e3 people e*f")]),
         ("- people + beach", [(-1, "people"), (1, "beach")]),
         ("black-and-white C++ 5 people", [(1, "black-and-white C++ 5 people")]),
         ('"rock + roll" - people', [(1, "rock + roll"), (-1, "people")]),
@@ -81,6 +86,31 @@ def test_weights_that_are_no_numbers() -> None:
         parse_terms(f"{'9' * 400}*red")
     with pytest.raises(InputError, match="finite"):
         build_query(FakeEncoder(), [Term(float("nan"), "red")], [], Pipeline())
+
+
+@pytest.mark.parametrize("text", ["red - blue", "it's red - blue", "0.5*red", "a `dog` - $HOME"])
+def test_advice_for_one_text_is_what_a_shell_reads(folder: Path, fake_model: FakeModel, text: str) -> None:
+    """What is said of double quotes can be pasted, whatever is in the text; it then is one text."""
+    told = run("search", folder, text).stderr
+    (pasted,) = shlex.split(told.partition("it is one text: ")[2])
+    assert parse_terms(pasted) == (Term(1.0, text),)
+    assert "read as a sum" not in run("search", folder, pasted).stderr
+
+
+def test_no_advice_where_quotes_stand_already(folder: Path, fake_model: FakeModel) -> None:
+    """Double quotes around double quotes would be another sum."""
+    told = run("search", folder, '0.5 * "rock + roll" + red').stderr
+    assert told.splitlines()[0] == "zeroshot: the text is read as a sum: +0.5*'rock + roll' +1*'red'"
+
+
+@pytest.mark.parametrize("text", ["- red", "-2*red"])
+def test_a_text_that_begins_with_a_minus(folder: Path, fake_model: FakeModel, text: str) -> None:
+    """It is taken for an option, unless it stands behind two dashes, which the message says."""
+    refused = run("search", folder, text)
+    assert refused.exit_code == 2
+    assert "-- '- rose'" in refused.stderr
+    assert "-- '- rose'" not in run("sort", folder, text).stderr
+    assert run("search", folder, "--", text).exit_code == 0
 
 
 def test_command(folder: Path, fake_model: FakeModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,9 @@ _COMMANDS = {
 }
 """Each command's module and the name it has there, and a line about it."""
 
+_MINUS_FIRST = re.compile(r"-[\s\d.]")
+"""How a text begins that is taken for an option: ``- rose``, ``-2*rose``."""
+
 
 class _Commands(QuickGroup):
     """The commands; only the one that is called is imported, the others show one line of help."""
@@ -46,6 +50,10 @@ class _Commands(QuickGroup):
             if faults:
                 message, given = error.message.removeprefix("Value error, "), repr(faults[0]["input"])
                 error.message = message if given in message else f"{message} (given: {given})"
+            raise
+        except Exception as error:  # typer has no public name for that of an unknown option
+            if ctx.invoked_subcommand == "search" and _MINUS_FIRST.match(getattr(error, "option_name", "")):
+                error.message += "; a text that begins with a minus stands last, behind --, as in -- '- rose'"  # type: ignore[attr-defined]
             raise
 
 

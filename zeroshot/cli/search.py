@@ -140,7 +140,9 @@ def _read_terms(text: str) -> tuple[Term, ...]:
     terms = parse_terms(text)
     if len(terms) > 1 or terms[0].weight != 1:
         shown = " ".join(f"{term.weight:+g}*{term.text!r}" for term in terms)
-        console.note(f"the text is read as a sum: {shown}; in double quotes it is one text: '\"{text}\"'")
+        # Within double quotes a double quote would end them, and who typed some knows of them.
+        advice = "" if '"' in text else "; in double quotes it is one text: " + shlex.quote(f'"{text}"')
+        console.note(f"the text is read as a sum: {shown}{advice}")
     return terms
 
 
