@@ -18,6 +18,7 @@ from .messages import as_many
 from .prompts.labels import Label, normalise
 from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
+from .scoring import Classifier
 
 _WEIGHTED = re.compile(r"([+\-−]?)((?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+\-−]?\d+)?)\s*\*\s*(.+)", re.DOTALL)
 _MINUS = ("-", "−")
@@ -98,6 +99,26 @@ def parse_terms(query: str) -> tuple[Term, ...]:
             )
         terms.append(Term(-weight if sign in _MINUS else weight, text))
     return tuple(terms)
+
+
+def rows_by_name(classifier: Classifier) -> dict[str, Features]:
+    """Return the rows that stand for labels' words, by word as `normalise` gives it, shape ``(dim,)`` each.
+
+    An alias has its label's row. A group has the mean of its members' unit rows, as a label has that of its prompts';
+    where a member has the group's name, it is the group, as in results. A row without a direction stands for nothing.
+    """
+    labels = classifier.labels
+    lengths = np.linalg.norm(classifier.weights, axis=1)
+    found = {
+        normalise(word): row
+        for label, row, length in zip(labels.labels, classifier.weights, lengths, strict=True)
+        for word in label.words
+        if length
+    }
+    for name, members in labels.groups:
+        if some := [index for index in members if lengths[index]]:
+            found[normalise(name)] = (classifier.weights[some] / lengths[some, None]).mean(axis=0)
+    return found
 
 
 def build_query(

@@ -11,9 +11,14 @@ import pytest
 
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
+from support.fixtures import SaveImage
+from zeroshot.enums import Score
 from zeroshot.errors import InputError, LabelError
 from zeroshot.features.pipeline import Pipeline
-from zeroshot.search import Term, build_query, parse_terms
+from zeroshot.prompts.labels import Label, LabelSet
+from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.scoring import Classifier
+from zeroshot.search import Term, build_query, parse_terms, rows_by_name
 
 
 @pytest.mark.parametrize(
@@ -122,3 +127,54 @@ def test_command(folder: Path, fake_model: FakeModel) -> None:
     both = run("search", folder, "--like", folder / "2.png", "--text", "blue + magenta", "--top", 1)
     assert json.loads(both.stdout)["path"].endswith("10.png")
     assert run("search", folder, "red", "--text", "blue").exit_code == 2
+
+
+def test_rows_by_name_by_hand() -> None:
+    """Aliases have their label's row, a group the mean of its members' unit rows; a row of zeros is no direction."""
+    labels = LabelSet(
+        (Label("Dog", ("pup",)), Label("wolf"), Label("cat", ("kitty",)), Label("nothing")), (("dog", (0, 1)),)
+    )
+    weights = np.array([[2, 0, 0], [0, 3, 0], [0, 0, 4], [0, 0, 0]], dtype=np.float32)
+    found = rows_by_name(Classifier(weights, labels, TemplateSet("plain", ("{}",)), 100.0, 0.0, Score.SOFTMAX))
+    assert {word: row.tolist() for word, row in found.items()} == {
+        "dog": [0.5, 0.5, 0],
+        "pup": [2, 0, 0],
+        "wolf": [0, 3, 0],
+        "cat": [0, 0, 4],
+        "kitty": [0, 0, 4],
+    }
+
+
+@pytest.fixture
+def learned(images: SaveImage, fake_model: FakeModel, tmp_path: Path) -> Path:
+    """Weights of two labels with an alias and a group, learned from twenty images each."""
+    for index in range(20):
+        first, second = 60 + 30 * (index % 5), 35 * (index // 5)
+        images(f"train/orange/{index}.png", (255, first, second))
+        images(f"train/violet/{index}.png", (first, second, 255))
+    (tmp_path / "labels.yaml").write_text("labels: {orange: [amber], violet: []}\ngroups: {warm: [orange, violet]}\n")
+    target = tmp_path / "learned.json"
+    found = run("learn", tmp_path / "train", "--labels-file", tmp_path / "labels.yaml", "-o", target, "--force")
+    assert target.exists(), found.output
+    return target
+
+
+@pytest.mark.parametrize("text, parts", [("Orange", ["Orange"]), ("amber - red", ["amber"]), ("warm", ["warm"])])
+def test_words_of_learned_labels_are_known(folder: Path, learned: Path, text: str, parts: list[str]) -> None:
+    """Names, aliases and groups are used, and stated with what of the query they were."""
+    result = run("search", folder, text, "--learned", learned, "--format", "json")
+    assert json.loads(result.stdout)["options"]["learned"]["parts"] == parts
+    assert "--learned" not in result.stderr
+    without = run("search", folder, text, "--format", "json")
+    assert json.loads(result.stdout)["hits"] != json.loads(without.stdout)["hits"]
+
+
+@pytest.mark.parametrize("query", [["an orange"], ["--like"]])
+def test_learned_labels_that_are_not_used(folder: Path, learned: Path, query: list[str]) -> None:
+    """Where no part of the query is a learned label, a warning says so and no document states the weights."""
+    given = [*query, folder / "1.png"] if query == ["--like"] else query
+    result = run("search", folder, *given, "--learned", learned, "--format", "json")
+    assert result.exit_code == 0
+    assert "--learned is not used" in result.stderr
+    assert "orange, violet, warm" in result.stderr
+    assert "learned" not in json.loads(result.stdout)["options"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
+from ..messages import some_of
 from . import console, option_groups, options
 from .input_options import InputOptions, check_readable
 from .label_options import read_learned
@@ -22,6 +23,7 @@ from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..encoder import EncoderSpec, Features
+    from ..evaluation.learned_file import LearnedFile
     from ..features.pipeline import Pipeline
     from ..results import Failure
     from ..search import Term
@@ -87,7 +89,8 @@ def search(
     The text is the last argument, as in `zeroshot search ./imgs 'a dog on a beach'`. It may be a sum, as in
     '0.5*beach + night - people': a sign counts between spaces only, so that 'black-and-white' is a word; a whole text
     with a dash in it stands in double quotes: '"a dog - on a beach"'. With --like there is no text, unless --text gives
-    it: every argument is a place to look in. With --learned, a label's name stands for what was learned of it.
+    it: every argument is a place to look in. With --learned, a label's name or alias stands for what was learned of it,
+    and a group's name for the mean of its labels.
     """
     named, text = inputs.paths or [], ""
     if like and named and not os.path.lexists(named[-1]) and named[-1] != "-":
@@ -107,8 +110,7 @@ def search(
 
     from ..output.destination import check_output, open_output
     from ..output.render.hits import write_hits
-    from ..prompts.labels import normalise
-    from ..search import build_query
+    from ..search import build_query, rows_by_name
     from ..search import search as find
 
     text = also or "" if like else text
@@ -116,8 +118,8 @@ def search(
     check_output(output)
     pipeline = images.pipeline()
     encoder = model.load()
-    built = weights.build(encoder.spec) if weights else None
-    rows = dict(zip(map(normalise, built.labels.names), built.weights, strict=True)) if built else {}
+    rows = rows_by_name(weights.build(encoder.spec)) if weights else {}
+    used = _learned_parts(terms, weights, rows) if weights else []
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
     with console.Bar("images") as bar:
         sources, fed = _choose_source(inputs, output, pipeline, encoder.spec, bar)
@@ -126,7 +128,7 @@ def search(
         query_shown = {"text": text, "like": like or []}
         choices, terminal = images.choices(pipeline), output is None and sys.stdout.isatty()
         choices |= {"min_score": min_score} if min_score > -1 else {}
-        choices |= {"learned": weights.manifest()} if weights else {}
+        choices |= {"learned": weights.manifest() | {"parts": used}} if weights and used else {}
         write_hits(found, form, stream, encoder.spec, query_shown, choices, terminal=terminal)
     if found.searched and not found.hits:
         console.note(f"none of {found.searched} images reaches --min-score {min_score:g}")
@@ -144,6 +146,17 @@ def _read_terms(text: str) -> tuple[Term, ...]:
         advice = "" if '"' in text else "; in double quotes it is one text: " + shlex.quote(f'"{text}"')
         console.note(f"the text is read as a sum: {shown}{advice}")
     return terms
+
+
+def _learned_parts(terms: Sequence[Term], weights: LearnedFile, rows: Mapping[str, Features]) -> list[str]:
+    """Return the parts of a query that stand for learned labels; warn where there is none, so that nothing was used."""
+    from ..prompts.labels import normalise
+
+    used = [term.text for term in terms if normalise(term.text) in rows]
+    if not used:
+        names = some_of([*weights.labels.names, *(name for name, _ in weights.labels.groups)])
+        console.warn(f"--learned is not used: no part of the query is one of its labels, {names}")
+    return used
 
 
 def _check_examples(images: Sequence[str]) -> None:

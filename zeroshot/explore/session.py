@@ -16,10 +16,10 @@ from ..errors import InputError, ZeroshotError
 from ..evaluation.calibration_file import load_calibration
 from ..evaluation.learned_file import LearnedFile
 from ..features.pipeline import Pipeline
-from ..prompts.labels import LabelSet, normalise
+from ..prompts.labels import LabelSet
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..scoring import Classifier
-from ..search import build_query
+from ..search import build_query, rows_by_name
 from .best_answers import Columns, Scored, score
 from .collection import Collection, absolute
 from .corrections import Corrections, Said
@@ -89,7 +89,7 @@ class Session:
         self.calibration = calibration
         self.learned = learned
         self.map = FolderMap()
-        self._known = _rows_by_name(learned, encoder, score) if learned else {}
+        self._known = rows_by_name(learned.build(encoder.spec, score=score)) if learned else {}
         self._lock = threading.RLock()
         self._columns = Columns()
         self._rows = RowMemory()
@@ -277,11 +277,6 @@ class Session:
         while len(self._views) > _MOST_VIEWS:
             self._views.popitem(last=False)
         return view
-
-
-def _rows_by_name(learned: LearnedFile, encoder: Encoder, score: Score | None) -> dict[str, Features]:
-    built = learned.build(encoder.spec, score=score)
-    return dict(zip(map(normalise, built.labels.names), built.weights, strict=True))
 
 
 def read_templates(asked: Asked) -> TemplateSet:
