@@ -124,6 +124,16 @@ def test_search(data: Path) -> None:
     check("search", parse(run("search", data, "--like", data / "red/0.png", "--format", "json")))
 
 
+def test_prompt_check(data: Path, tmp_path: Path) -> None:
+    """The document of `prompts check DIR`, on stdout and in a file, whose ending decides."""
+    given = ("prompts", "check", data, *LABELS, "--candidates", "plain", "--candidates", "photo")
+    document = parse(run(*given, "--format", "json"))
+    check("prompt-check", document)
+    assert [Path(failure["path"]).name for failure in document["failures"]] == ["broken.png"]
+    assert run(*given, "--output", tmp_path / "check.json").stdout == ""
+    assert json.loads((tmp_path / "check.json").read_text()) == document
+
+
 def test_plans(data: Path, tmp_path: Path) -> None:
     """Lines of a dry run: images that go and images that stay."""
     options = ("--into", tmp_path / "sorted", "--dry-run", "--format", "jsonl", "--threshold", "0.9")

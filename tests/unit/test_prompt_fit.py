@@ -37,6 +37,17 @@ def test_agreement_by_hand() -> None:
     assert by_name["a"].margin > by_name["c"].margin
 
 
+def test_background_is_no_answer_and_a_group_is_one() -> None:
+    """Answers are counted as in records: what only takes probability is none, and a group's labels are the same."""
+    sets = [TemplateSet("a", ("{}",)), TemplateSet("b", ("a {}",))]
+    labels = parse_label_yaml("labels: [red, blue, green]\nbackground: [white]\ngroups: {cold: [blue, green]}\n", "l")
+    encoder = FakeEncoder()
+    features = encoder.encode_texts(["white", "red", "blue", "green"])
+    first, *_ = prompt_fit.score_sets(encoder, labels, sets, features)
+    assert first.answers.tolist()[1:] == [0, 1, 1]
+    assert set(first.answers.tolist()) <= {0, 1}
+
+
 def test_random_words_are_the_same_each_time() -> None:
     """One seed gives one choice; half of the templates are words, and each has one place for the label."""
     first, again, other = prompt_fit.random_sets(2), prompt_fit.random_sets(2), prompt_fit.random_sets(2, seed=1)
@@ -82,9 +93,38 @@ class TestCommand:
         assert "bad.png" in result.stderr
         assert "imagenet-80" not in result.stdout
 
+    def test_fits_sixty_columns(self, folder: Path, tmp_path: Path) -> None:
+        """Also with a long name of a set."""
+        long = tmp_path / "a_set_with_a_name_that_is_far_too_long.yaml"
+        long.write_text("templates: ['{}', 'some {}']\n")
+        result = run("prompts", "check", folder, "--labels", "red,blue", "--candidates", "plain", "--candidates", long)
+        assert result.exit_code == 0, result.output
+        assert max(map(len, result.stdout.splitlines())) <= 60
+
+    def test_says_what_was_passed_over(self, folder: Path) -> None:
+        """As `classify` does: videos and the like are counted."""
+        (folder / "clip.mov").write_bytes(b"no image")
+        assert "1 file was passed over: 1 .mov" in run("prompts", "check", folder, "--labels", "red,blue").stderr
+
+    @pytest.mark.parametrize(
+        "arguments, word",
+        [
+            (["--labels", "red,blue", "--candidates", "plain"], "no others to agree with"),
+            (["--labels", "red,blue", *(["--candidates", "plain"] * 2)], "twice"),
+            (["--labels", "red"], "one label"),
+            (["--labels", "red,blue", "--output", "x.csv"], ".csv"),
+        ],
+    )
+    def test_comparisons_of_nothing_are_refused(self, folder: Path, arguments: list[str], word: str) -> None:
+        """One set agrees with itself, and so does a set with its copy; one label is every set's answer."""
+        result = run("prompts", "check", folder, *arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert word in result.stderr
+
     def test_refused(self, folder: Path, tmp_path: Path) -> None:
         """A folder needs labels and an image, and candidates a folder."""
         assert run("prompts", "check", folder).exit_code == 2
         (tmp_path / "empty").mkdir()
         assert run("prompts", "check", tmp_path / "empty", "--labels", "red,blue").exit_code == 1
         assert run("prompts", "check", "plain", "--candidates", "photo").exit_code == 2
+        assert run("prompts", "check", "plain", "--format", "json").exit_code == 2

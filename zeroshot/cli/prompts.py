@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..enums import ReportFormat
 from ..errors import ExitCode, InputError, UsageError
 from . import console, option_groups, options, tune
 from .completion import complete_prompts
 from .folder_statistics import stack
+from .input_options import InputOptions
 from .label_options import read_labels
 from .model_options import ModelOptions
+from .option_values import choose_report_format
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..prompts.labels import LabelSet
+    from ..prompts.template_sets import TemplateSet
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -66,6 +71,7 @@ def check(
             metavar="NAME|FILE|DIR",
             autocompletion=complete_prompts,
         ),
+        options.Use.READ_FOLDER,
     ] = "general",
     labels: options.Labels = None,
     labels_file: options.LabelsFile = None,
@@ -80,6 +86,16 @@ def check(
         ),
         options.Use.READ,
     ] = None,
+    format_: Annotated[
+        ReportFormat | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="With a folder: how to write it; json: one document. [default: the ending of --output, else table]",
+            rich_help_panel=options.Panel.OUTPUT,
+        ),
+    ] = None,
+    output: options.Output = None,
     *,
     model: ModelOptions,
     images: ImageOptions,
@@ -94,9 +110,11 @@ def check(
 
     label_set = read_labels(labels, labels_file) if labels or labels_file else None
     if name not in list_names() and Path(name).is_dir():
-        return _compare_on(name, label_set, candidates, model, images)
-    if candidates:
-        raise UsageError("--candidates are compared on a folder of images", "zeroshot prompts check DIR --labels A,B")
+        form = choose_report_format(format_, output) if output else format_ or ReportFormat.TABLE
+        return _compare_on(name, _check_choice(label_set), candidates, _Written(form, output), model, images)
+    for option, given in (("--candidates", candidates), ("--format", format_), ("--output", output)):
+        if given:
+            raise UsageError(f"{option} is of a comparison on images", "zeroshot prompts check DIR --labels A,B")
     templates = load_unchecked(name)
     findings = checks.check_templates(templates)
     broken = any(finding.severity is checks.Severity.ERROR for finding in findings)
@@ -111,34 +129,90 @@ def check(
     return ExitCode.ERROR if broken else ExitCode.OK
 
 
-def _compare_on(
-    folder: str, labels: LabelSet | None, candidates: list[str] | None, model: ModelOptions, images: ImageOptions
-) -> ExitCode:
-    """Print how template sets answer on a folder's images."""
-    from ..evaluation.prompt_fit import RANDOM_SETS, score_sets
-    from ..features.pipeline import encode_blocks
-    from ..images.paths import find_images
-    from ..output.render.prompt_fit import to_text
-    from ..prompts.template_sets import list_names, load_templates
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """How a comparison is written, and where."""
 
+    form: ReportFormat
+    output: Path | None
+
+
+def _check_choice(labels: LabelSet | None) -> LabelSet:
+    """Return the labels, if there are some to choose among.
+
+    Raises:
+        UsageError: There are none, or one.
+    """
     if labels is None:
         raise UsageError("no labels: what the images may be is not read from folders' names here", "--labels cat,dog")
-    sets = [load_templates(source) for source in candidates or list_names()]
+    if len(labels.answers) < 2:
+        raise UsageError(
+            f"one label, {labels.answers[0][0]}: every set gives it to every image", "name two labels or more"
+        )
+    return labels
+
+
+def _load_sets(candidates: list[str] | None) -> list[TemplateSet]:
+    """Return the sets to compare.
+
+    Raises:
+        UsageError: There is one, which has no others to agree with, or one is given twice.
+    """
+    from ..prompts.template_sets import list_names, load_templates
+
+    names = candidates or list_names()
+    if len(set(names)) < len(names):
+        raise UsageError("a set is given twice with --candidates", "name each once")
+    if len(names) < 2:
+        raise UsageError(
+            f"--candidates {names[0]}: one set has no others to agree with", "name two, or leave --candidates out"
+        )
+    return [load_templates(source) for source in names]
+
+
+def _compare_on(
+    folder: str,
+    labels: LabelSet,
+    candidates: list[str] | None,
+    written: _Written,
+    model: ModelOptions,
+    images: ImageOptions,
+) -> ExitCode:
+    """Write how template sets answer on a folder's images."""
+    sets = _load_sets(candidates)
+    inputs = InputOptions(paths=[folder])
+    inputs.check()
+
+    from ..evaluation.prompt_fit import RANDOM_SETS, score_sets
+    from ..features.pipeline import encode_blocks
+    from ..output.destination import check_output, open_output
+    from ..output.render import prompt_fit as render_prompt_fit
+    from ..output.render.evaluation import encode
+    from ..results import Failure
+
+    check_output(written.output)
     pipeline = images.pipeline()
     encoder = model.load()
     failures, blocks = [], []
     with console.Bar("images") as bar:
-        for block in encode_blocks(encoder, find_images([folder]), pipeline):
-            failures += [f"{block.paths[place]}: {error}" for place, error in sorted(block.errors.items())]
+        for block in encode_blocks(encoder, inputs.find(bar=bar), pipeline):
+            failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
             blocks.append(block)
             bar.advance(len(block.paths))
-    console.say_few(failures)
+    console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
     features = stack(blocks)
     if features is None:
         raise InputError(f"no image of {folder} could be read", "check the folder")
     with console.Bar("sets", len(sets) + RANDOM_SETS) as bar:
         scores = score_sets(encoder, labels, sets, features, pipeline.cache, bar.advance)
-    typer.echo(to_text(scores, len(features), len(labels.labels)), nl=False)
+    with open_output(written.output) as stream:
+        if written.form is ReportFormat.JSON:
+            choices = images.choices(pipeline) | {"data": folder}
+            document = render_prompt_fit.to_document(scores, len(features), labels, encoder.spec, choices, failures)
+            stream.write(encode(document))
+        else:
+            text = render_prompt_fit.to_text(scores, len(features), len(labels.answers))
+            stream.write(text.encode("utf-8", "backslashreplace"))
     return ExitCode.INCOMPLETE if failures else ExitCode.OK
 
 

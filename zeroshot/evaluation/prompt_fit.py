@@ -34,9 +34,9 @@ class SetScore:
         name: Of the set.
         templates: How many it has.
         agreement: Share of images whose answer is that of most other sets, in [0, 1]; of ties, the first label's.
-        margin: Mean difference of the two highest probabilities, in [0, 1]; 1 where there is one label.
-        entropy: Mean entropy of the probabilities over its maximum, in [0, 1]; 0 where there is one label.
-        answers: The best label's index of each image, shape ``(n_images,)``.
+        margin: Mean difference of the two highest probabilities, in [0, 1]; 1 where there is one answer.
+        entropy: Mean entropy of the probabilities over its maximum, in [0, 1]; 0 where there is one answer.
+        answers: The index of each image's best answer, as in ``LabelSet.answers``, shape ``(n_images,)``.
         random: Whether its words are random.
     """
 
@@ -79,10 +79,12 @@ def score_sets(
 ) -> list[SetScore]:
     """Return how each set answers, and random words beside them, in the order given.
 
+    Groups are summed, and probabilities are those among the answers: background labels have no part in them.
+
     Args:
         encoder: For the texts.
         labels: What is asked about.
-        sets: Template sets.
+        sets: Two different template sets or more: one has no others to agree with.
         features: Of the images, unit rows, shape ``(n_images, dim)``.
         cache: Where rows of texts are kept.
         on_progress: Called with the number of sets finished since the last call; there are `RANDOM_SETS` more.
@@ -90,17 +92,16 @@ def score_sets(
     Raises:
         LabelError: A label cannot be read by the model.
     """
-    n_labels = len(labels.labels)
     everything = [*sets, *random_sets()]
     answers = np.zeros((len(everything), len(features)), dtype=np.int64)
-    votes = np.zeros((len(features), n_labels), dtype=np.int32)
+    votes = np.zeros((len(features), len(labels.answers)), dtype=np.int32)
     surenesses = []
     for place, templates in enumerate(everything):
         classifier = build_classifier(encoder, labels, templates, None, cache)
         margin = entropy = 0.0
         for start in range(0, len(features), BLOCK):
             rows = slice(start, start + BLOCK)
-            logs = statistics.log_softmax(classifier.scores(features[rows]).logits)
+            logs = statistics.log_softmax(classifier.answers(classifier.scores(features[rows])).logits)
             answers[place, rows] = logs.argmax(axis=1)
             found = sureness(logs)
             margin, entropy = margin + float(found[0].sum()), entropy + float(found[1].sum())
@@ -113,7 +114,7 @@ def score_sets(
         others = votes.copy()
         if place < len(sets):
             others[np.arange(len(features)), answers[place]] -= 1
-        agreement = float((others.argmax(axis=1) == answers[place]).mean()) if others.any() else 1.0
+        agreement = float((others.argmax(axis=1) == answers[place]).mean())
         margin, entropy = surenesses[place]
         random = place >= len(sets)
         n_templates = len(templates.templates)
