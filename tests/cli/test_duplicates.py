@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ def test_others_move_aside_and_come_back(folder: Path, tmp_path: Path) -> None:
     aside = tmp_path / "aside"
     plan = run(str(folder), "--into", str(aside), "--dry-run")
     assert [line.endswith(f"(kept: {folder / 'a.png'})") for line in plan.splitlines()] == [True, True]
+    assert all(re.match(r"move +[\d.]+%  ", line) for line in plan.splitlines())  # not behind paths, where it may break
     assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
     assert not aside.exists()
     run(str(folder), "--into", str(aside))

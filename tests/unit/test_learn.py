@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -356,10 +357,13 @@ class TestCommand:
         target = tmp_path / "l.json"
         lines = run("learn", train, "-o", target, "--format", "table").stdout.splitlines()
         assert "what was learned is better by" in lines[0] or "no difference shown" in lines[0]
-        assert any(line.startswith("  texts alone  top-1 ") for line in lines)
-        assert any(line.startswith("  learned      top-1 100.0%") for line in lines)
+        assert sum(line.startswith("  texts alone  ") for line in lines) == 1
+        assert any(line.startswith("  learned      100.0% (") for line in lines)
         assert sum(line.startswith(("  orange", "  violet")) for line in lines) == 2
         assert lines[-1] == f"zeroshot classify ... --learned {target}"
+        assert max(map(len, lines[:-1])) <= 60
+        tried = [line for line in lines if re.match(r"  (whole texts|half of them|none)|    \S", line)]
+        assert all(re.search(r"(: [\d.]+)$", line) for line in tried)  # no line ends in the middle of a number
 
     def test_used_without_labels_or_texts(self, train: Path, tmp_path: Path, fake_model: FakeModel) -> None:
         """`classify` needs no labels with it, encodes no text, answers as the weights say and states them."""

@@ -280,13 +280,14 @@ def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str
     for item in plan:
         if isinstance(item, Stay):
             rows.append({"path": item.path, "action": "stay", "reason": item.reason, "failed": item.failed})
-            lines.append(f"stay  {item.path}: {item.reason}")
+            lines.append(f"stay          {item.path}: {item.reason}")
         else:
             row = {"path": item.path, "action": str(item.placement), "target": str(item.target), "label": item.label}
             best = {"kept": kept[item.path]} if kept else {}
             rows.append(row | {"probability": significant(item.probability)} | best)
             beside = f"  (kept: {kept[item.path]})" if kept else ""
-            lines.append(f"{item.placement}  {item.path} -> {item.target}  {100 * item.probability:.1f}%{beside}")
+            # The number in front, where a narrow terminal cannot break it.
+            lines.append(f"{item.placement}  {100 * item.probability:5.1f}%  {item.path} -> {item.target}{beside}")
     with open_output(None) as stream:
         if form is PlanFormat.JSON:
             stream.write(to_json(rows, indent=1) + b"\n")
