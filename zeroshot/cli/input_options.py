@@ -7,9 +7,8 @@ import shutil
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from ..errors import InputError, UsageError
 from ..messages import some_of
 from . import console, options
+from .input_choice import Item, Name, leave_out, take
 
 if TYPE_CHECKING:
     from ..distribute.stored import StoredFeatures
@@ -72,10 +72,7 @@ class InputOptions:
         from ..images.paths import check_inputs
 
         paths = self.paths or []
-        if self.allow_private_hosts:
-            from ..images.sources.web import allow_private_hosts
-
-            allow_private_hosts(True)
+        self.check_choice()
         if not paths and not self.files_from:
             raise UsageError("no images", "name files or folders, `-` for paths on stdin, or --files-from FILE")
         if paths.count(STDIN) + (self.files_from == STDIN) > 1:
@@ -88,6 +85,19 @@ class InputOptions:
             console.warn(note)
         if self.files_from and self.files_from != STDIN and not _is_pipe(self.files_from):
             open_list(self.files_from).close()
+
+    def check_choice(self) -> None:
+        """Refuse options that choose nothing, and let private hosts be asked where that is wanted.
+
+        Raises:
+            UsageError: There is a seed, and no sample.
+        """
+        if self.allow_private_hosts:
+            from ..images.sources.web import allow_private_hosts
+
+            allow_private_hosts(True)
+        if self.sample is None and self.sample_seed:
+            raise UsageError("--seed chooses a sample, and there is none", "add --sample N")
 
     def find(
         self,
@@ -118,21 +128,15 @@ class InputOptions:
         from ..images.sources.names import ARCHIVE_SUFFIXES
 
         skipped: Counter[str] = Counter()
-        yield from self._choose(self._find(outputs, skipped, spooled))
+        yield from self.choose(self._find(outputs, skipped, spooled), _itself)
         if skipped:
             console.note_last(describe_passed_over(skipped, ARCHIVE_SUFFIXES))
 
-    def _choose(self, found: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    def choose(self, found: Iterator[Item], name: Name[Item]) -> Iterator[Item]:
         """Leave out what --exclude names, then take a sample, then the first --limit of that."""
         if self.exclude:
-            found = (item for item in found if not _is_excluded(item, self.exclude))
-        if self.sample is not None:
-            import random
-
-            everything = list(found)
-            chosen = random.Random(self.sample_seed).sample(range(len(everything)), min(self.sample, len(everything)))
-            found = (everything[index] for index in sorted(chosen))
-        return found if self.limit is None else islice(found, self.limit)
+            found = leave_out(found, name, self.exclude)
+        return take(found, self.sample, self.sample_seed, self.limit)
 
     def open_run(self) -> StoredFeatures | None:
         """Return the features of a run whose folder is the only input; None where it is none."""
@@ -145,7 +149,7 @@ class InputOptions:
     def find_entries(self) -> Iterator[str]:
         """Yield as `find`, but each archive as one entry that is not opened, unless only some images are wanted."""
         if self.exclude or self.limit is not None or self.sample is not None:
-            return (path for path, _ in self._choose(self._find(None, None)))
+            return (path for path, _ in self.choose(self._find(None, None), _itself))
         return (entry for entry, _ in self._find(None, None, expanded=False))
 
     def _find(
@@ -212,12 +216,8 @@ def _list_ahead(found: Iterator[str], bar: console.Bar) -> Iterator[str]:
         yield from some
 
 
-def _is_excluded(item: tuple[str, str], patterns: Sequence[str]) -> bool:
-    """Whether the path below its input, one of its parts or the whole path matches a pattern, as in a shell."""
-    path, origin = item
-    below = path[len(origin) :] if path != origin and path.startswith(origin) else path
-    names = [path, below.lstrip("/\\"), *Path(below).parts]
-    return any(fnmatchcase(name, pattern.rstrip("/")) for pattern in patterns for name in names)
+def _itself(item: tuple[str, str]) -> tuple[str, str]:
+    return item
 
 
 def _look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[BinaryIO, str]:

@@ -6,7 +6,6 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +23,7 @@ from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
 from .pipeline_options import ImageOptions
+from .reviewed import read_reviewed, refuse_unused
 
 if TYPE_CHECKING:
     from ..results import Record
@@ -120,19 +120,12 @@ def sort(
     if format_ and not dry_run:
         raise UsageError("--format is how a plan is printed, which only --dry-run shows", "add --dry-run")
     if from_:
-        if inputs.paths or inputs.files_from or labels.labels or labels.labels_file or labels.learned:
-            raise UsageError(
-                "--from says which images and which labels there are", "leave out images, labels and --learned"
-            )
-        from ..images.sources.names import container, scheme_of
-
-        records = _reviewed(from_, threshold or 0.0)
+        refuse_unused({"calibration": calibration, "score": score}, [inputs, labels, model, images])
+        records = read_reviewed(from_, threshold or 0.0, inputs)
         names = dict.fromkeys(record.label for record in records if isinstance(record, Prediction) and record.label)
         if not dry_run:
             settle(target)
         plan = list(make_plan(records, target, folder_names(names), placement))
-        if records and not any(scheme_of(record.path) or os.path.lexists(container(record.path)) for record in records):
-            console.warn(f"no image of {from_} is there: its paths count from the folder where `classify` ran")
     else:
         label_set, template_set, learned = labels.read_all()
         check_readable(calibration, "`zeroshot calibrate DIR` writes one")
@@ -157,19 +150,6 @@ def sort(
         print_plan(plan, format_ or PlanFormat.TABLE)
         return say_stays([item for item in plan if isinstance(item, Stay)])
     return carry_out_plan(plan, target)
-
-
-def _reviewed(file: Path, threshold: float) -> list[Record]:
-    """Read a results file; labels below the threshold are unknown, as if they had just been found."""
-    from ..output.records_file import read_records
-
-    records = read_records(file)
-    if not records:
-        console.warn(f"{file} holds no records")
-    return [
-        replace(record, label=None) if isinstance(record, Prediction) and record.probability < threshold else record
-        for record in records
-    ]
 
 
 def check_target(into: Path | None) -> Path:
