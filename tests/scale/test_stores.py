@@ -14,7 +14,7 @@ from support.fakes import COLOURS, FakeModel
 from support.object_store import KEY_ID, SECRET, Faults, misbehaving, moto, use_store
 from unit.test_sources import make_tar, make_zip, png
 from zeroshot.distribute.folder import open_folder
-from zeroshot.errors import InputError
+from zeroshot.errors import ImageError, InputError
 from zeroshot.images.paths import find_entries, find_images
 from zeroshot.images.sources import stores
 from zeroshot.images.sources.objects import read_object
@@ -123,6 +123,33 @@ def test_what_passes_is_asked_for_again(
     assert {path for path, answer in answers.items() if "error" in answer} == {"s3://bucket/imgs/bad.png"}
     assert len(answers) == 21
     assert [text for text, _, times in faults.rules if faults.seen[text] <= times] == []
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_archives_of_a_store_that_gives_no_parts(
+    kind: str, address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a store answers with a whole object whatever part it is asked for, as rclone's does, it is fetched once."""
+    faults = Faults([(f"/arch/x.{kind}", "whole", 999)])
+    with misbehaving(address, faults) as front:
+        use_store(monkeypatch, front)
+        outcome = run("classify", f"s3://bucket/arch/x.{kind}", *LABELS)
+    assert outcome.exit_code == 0, outcome.output
+    assert [answer["label"] for answer in records(outcome.stdout).values()][:3] == ["red", "green", "blue"]
+    assert len(records(outcome.stdout)) == 9
+    assert faults.seen[f"/arch/x.{kind}"] <= 4
+
+
+def test_the_number_of_tries_is_the_users(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer outage is sat out by more tries; what is not a number of them is the default."""
+    for tries, made in (("2", 2), ("7", 7), ("none", 5)):
+        monkeypatch.setenv("ZEROSHOT_STORE_TRIES", tries)
+        faults = Faults([("/imgs/3.png", "500", 99)])
+        with misbehaving(address, faults) as front:
+            use_store(monkeypatch, front)
+            with pytest.raises(ImageError, match=f"in {made} tries: HTTP 500"):
+                read_object("s3://bucket/imgs/3.png")
+        assert faults.seen["/imgs/3.png"] == made
 
 
 def test_an_answer_that_does_not_come_is_asked_for_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ import threading
 import urllib.request
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import pytest
@@ -64,7 +64,8 @@ class Faults:
     """What goes wrong with requests whose path holds a text.
 
     Attributes:
-        rules: Text, kind (a status, ``stall`` or ``cut``) and number of requests that it befalls.
+        rules: Text, kind (a status, ``stall``, ``cut``, or ``whole`` for a store that gives no parts) and number of
+            requests that it befalls.
         seen: How many requests there were for each rule's text.
         lock: Of these counts.
         ended: Lets go of what stalls.
@@ -84,9 +85,23 @@ class Faults:
         return ""
 
 
+class Misfortune(Protocol):
+    """Says what goes wrong with requests.
+
+    Attributes:
+        ended: Lets go of what stalls.
+    """
+
+    ended: threading.Event
+
+    def kind_for(self, path: str) -> str:
+        """Return a status, ``stall``, ``cut``, ``whole``, or nothing."""
+        ...
+
+
 @contextmanager
-def misbehaving(address: str, faults: Faults) -> Iterator[str]:
-    """Stand in front of a store, and pass on what no rule befalls; gives its own address."""
+def misbehaving(address: str, faults: Misfortune) -> Iterator[str]:
+    """Stand in front of a store, and pass on what nothing befalls; gives its own address."""
     behind = urlsplit(address).netloc
 
     class Handler(BaseHTTPRequestHandler):
@@ -106,9 +121,16 @@ def misbehaving(address: str, faults: Faults) -> Iterator[str]:
                 return None
             connection = http.client.HTTPConnection(behind, timeout=30)
             headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "transfer-encoding")}
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            content = answer.read()
+            if kind == "whole":
+                headers = {k: v for k, v in headers.items() if k.lower() != "range"}
+            try:
+                connection.request(self.command, self.path, body, headers)
+                answer = connection.getresponse()
+                content = answer.read()
+            except (OSError, http.client.HTTPException):  # the store was killed
+                connection.close()
+                self.close_connection = True
+                return None
             kept = {
                 k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding", "date")
             }
@@ -123,13 +145,18 @@ def misbehaving(address: str, faults: Faults) -> Iterator[str]:
             self.send_header("Content-Length", length)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(content[: len(content) // 2] if cut else content)
+                with suppress(OSError):  # who asked was killed
+                    self.wfile.write(content[: len(content) // 2] if cut else content)
             if cut:
                 self.close_connection = True
 
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            """Say nothing: who asked was killed."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -150,7 +150,7 @@ def test_an_answer_is_bounded_in_bytes(announced: bool, allowed: Site, monkeypat
 def test_an_answer_is_bounded_in_time(allowed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not answer is given up after the time for a request, as often as requests are made."""
     monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "0.1")
-    monkeypatch.setattr(stores, "TRIES", 2)
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "2")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         name = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
         assert problem(name) == "the store gave no usable answer in 2 tries: no answer in time"

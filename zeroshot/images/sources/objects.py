@@ -11,7 +11,7 @@ from ...errors import ImageError, InputError, OutputError
 from .archives import check_size
 from .blobs import MAX_IMAGE_BYTES, Blob, LocalBlob, Stamp
 from .names import STORE_SCHEMES, scheme_of
-from .stores import TransientError, obstore, open_store, with_retries
+from .stores import NoPartsError, TransientError, obstore, open_store, with_retries
 
 T = TypeVar("T")
 
@@ -65,16 +65,42 @@ def get_object(store: Any, key: str, limit: int | None = MAX_IMAGE_BYTES) -> byt
 
 
 class ObjectBlob:
-    """An object that is read in parts."""
+    """An object that is read in parts; whole, where its store gives none."""
 
     stamp: Stamp | None = None
 
-    def __init__(self, store: Any, key: str) -> None:
-        self._store, self._key = store, key
+    def __init__(self, name: str) -> None:
+        store, key = open_store(name)
+        self._name, self._store, self._key = name, store, key
         self.size = int(_named(lambda: obstore().head(store, key))["size"])
+        self._whole: LocalBlob | None = None
 
     def read(self, start: int, length: int) -> bytes:
         """Return the bytes from a place on, as `Blob.read`."""
+        if self._whole is not None:
+            return self._whole.read(start, length)
+        try:
+            return self._read(start, length)
+        except NoPartsError:
+            self._whole = self.fetch()
+            return self._whole.read(start, length)
+
+    def fetch(self) -> LocalBlob:
+        """Return all of it, in a file without a name."""
+        try:
+            return _spool((self._read(start, _PART) for start in range(0, self.size, _PART)), self._name)
+        except NoPartsError:
+            return _named(lambda: _spool(self._stream(), self._name))
+
+    def _stream(self) -> Iterator[bytes]:
+        came = 0
+        for part in obstore().get(self._store, self._key).stream(min_chunk_size=_PART):
+            came += len(part)
+            yield bytes(part)
+        if came != self.size:
+            raise TransientError(f"{came:,} of {self.size:,} bytes came")
+
+    def _read(self, start: int, length: int) -> bytes:
         parts: list[bytes] = []
         end = min(self.size, start + length)
         while start < end:
@@ -108,10 +134,8 @@ def open_object(name: str, *, whole: bool) -> Blob:
         from .web import fetch_parts
 
         return _spool(fetch_parts(name), name)
-    blob = ObjectBlob(*open_store(name))
-    if not whole:
-        return blob
-    return _spool((blob.read(start, _PART) for start in range(0, blob.size, _PART)), name)
+    blob = ObjectBlob(name)
+    return blob.fetch() if whole else blob
 
 
 def _spool(parts: Iterator[bytes], name: str) -> LocalBlob:

@@ -17,21 +17,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...errors import ImageError, InputError
+from ...errors import ImageError, InputError, ZeroshotError
 from .names import scheme_of
 
 T = TypeVar("T")
 
 EXTRA = "pip install 'zeroshot[cloud]'"
 
-TRIES = 5
-"""How often a request is made until an object counts as one that cannot be read."""
-
 NO_ANSWER = "the store gave no usable answer"
 DENIED = "the store denies access to it"
 """What begins the reason of a failure that may be the store's and not the object's."""
 
 _SECONDS = 60.0
+_TRIES = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _STATUS = re.compile(r"(?:status|HTTP|Server returned)\D{0,20}([45]\d\d)")
 
@@ -45,6 +43,14 @@ def request_seconds() -> float:
         return max(0.1, float(os.environ["ZEROSHOT_STORE_TIMEOUT"]))
     except (KeyError, ValueError):
         return _SECONDS
+
+
+def request_tries() -> int:
+    """Return how often a request is made until its object cannot be read: ``$ZEROSHOT_STORE_TRIES``, else 5 times."""
+    try:
+        return max(1, int(os.environ["ZEROSHOT_STORE_TRIES"]))
+    except (KeyError, ValueError):
+        return _TRIES
 
 
 def obstore() -> Any:
@@ -152,6 +158,10 @@ class TransientError(Exception):
         self.reason = reason
 
 
+class NoPartsError(ImageError):
+    """The store gives whole objects alone."""
+
+
 def with_retries(request: Callable[[], T]) -> T:
     """Make a request, and again after a pause that doubles where the error may pass.
 
@@ -159,19 +169,19 @@ def with_retries(request: Callable[[], T]) -> T:
         FileNotFoundError: There is no such object.
         ImageError: It is denied, or there was no usable answer however often it was asked for.
     """
-    reason = ""
-    for attempt in range(TRIES):
+    reason, tries = "", request_tries()
+    for attempt in range(tries):
         if attempt:
             time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))
         try:
             return request()
         except TransientError as error:
             reason = error.reason
-        except (ImageError, FileNotFoundError):
+        except (ZeroshotError, FileNotFoundError):
             raise
         except Exception as error:
             reason = _explain(error)
-    raise ImageError(f"{NO_ANSWER} in {TRIES} tries: {reason}")
+    raise ImageError(f"{NO_ANSWER} in {tries} tries: {reason}")
 
 
 def _explain(error: Exception) -> str:
@@ -189,6 +199,8 @@ def _explain(error: Exception) -> str:
         raise ImageError(f"{DENIED}{f' (HTTP {status})' if status else ''}") from None
     if kind == "InvalidPathError":
         raise ImageError("obstore reads no keys with an empty part (`//`), or with `.` or `..` as a part") from None
+    if "non-partial response" in str(error):
+        raise NoPartsError("the store gives no parts of it") from None
     if kind in ("NotSupportedError", "UnknownConfigurationKeyError"):
         raise ImageError(f"the store's client refuses it ({kind})") from None
     if kind in ("AlreadyExistsError", "PreconditionError", "TypeError", "AttributeError"):
