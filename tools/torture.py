@@ -1,9 +1,11 @@
 """The long version of tests/faults/: minutes, one command, a table at the end.
 
     python tools/torture.py [--sort 150] [--resume 150] [--runs 60] [--cache 60] [--images 1] [--every-moment]
+    python tools/torture.py --only-named --runs 20 --store 20 --ray 10 --ray-store 10
 
 Each number is how many seeded tries are made; ``--every-moment`` also kills sorting before, in and during the undo of
-every single call that changes the file system. Exits 1 if anything was lost.
+every single call that changes the file system. ``--store`` kills a store under a run, ``--ray`` processes of a cluster
+on this machine, ``--ray-store`` both: they need the extra `scale-test`. Exits 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -21,6 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.campaigns import CacheCampaign, ResumeCampaign, RunCampaign, SortCampaign, Tally
 from support.corpus import open_all
 from support.fault_injection import Server
+from support.ray_cluster import ray_cluster
+from support.scale_campaigns import RayCampaign, StoreCampaign, bad_store
 
 
 def main() -> int:
@@ -28,32 +33,80 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     for name, count in (("sort", 150), ("resume", 150), ("runs", 60), ("cache", 60), ("images", 1)):
         parser.add_argument(f"--{name}", type=int, default=count, help=f"tries (default {count})")
+    for name in ("store", "ray", "ray-store"):
+        parser.add_argument(f"--{name}", type=int, default=0, help="tries (default none)")
+    parser.add_argument("--only-named", action="store_true", help="no tries of what is not named")
     parser.add_argument("--every-moment", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    if "--only-named" in sys.argv:
+        parser.set_defaults(sort=0, resume=0, runs=0, cache=0, images=0)
     asked = parser.parse_args()
     rows: list[tuple[str, Tally]] = []
+
+    def campaign(name: str, tries: int, attempt: Callable[[random.Random], None], tally: Tally) -> None:
+        _run(name, (attempt(random.Random(asked.seed + number)) for number in range(tries)), tally)
+        rows.append((name, tally))
+
     with tempfile.TemporaryDirectory() as folder:
-        base, cache = Path(folder), Path(folder) / "cache"
-        with Server(cache) as server:
+        base = Path(folder)
+        _on_files(asked, base, campaign)
+        _on_stores(asked, base, campaign)
+        _on_ray(asked, base, campaign)
+        if asked.images:
+            tally = Tally()
+            campaign("damaged images", asked.images, lambda generator: open_all(base, generator, tally), tally)
+    return _report(rows)
 
-            def campaign(name: str, tries: int, attempt: Callable[[random.Random], None], tally: Tally) -> None:
-                _run(name, (attempt(random.Random(asked.seed + number)) for number in range(tries)), tally)
-                rows.append((name, tally))
 
+Campaign = Callable[[str, int, Callable[[random.Random], None], Tally], None]
+
+
+def _on_files(asked: argparse.Namespace, base: Path, campaign: Campaign) -> None:
+    """Stop commands on this machine's disks."""
+    cache = base / "cache"
+    with Server(cache) as server:
+        if asked.sort:
             tally = Tally()
             sorting = SortCampaign(server, base, tally)
             campaign("sort, undo", asked.sort, sorting.try_random, tally)
             if asked.every_moment:
                 _run("sort, undo: every moment", sorting.try_every_moment(), tally)
+        if asked.resume:
             tally = Tally()
             campaign("classify --resume", asked.resume, ResumeCampaign(server, base, tally).try_random, tally)
+        if asked.runs:
             tally = Tally()
             campaign("run work, merge", asked.runs, RunCampaign(server, base, tally).try_random, tally)
+        if asked.cache:
             tally = Tally()
             campaign("feature cache", asked.cache, CacheCampaign(server, base, tally, cache).try_random, tally)
+
+
+def _on_stores(asked: argparse.Namespace, base: Path, campaign: Campaign) -> None:
+    """Stop the workers of runs in a store that is killed."""
+    if not asked.store:
+        return
+    tally = Tally()
+    with ExitStack() as stack:
+        store, faults, front = stack.enter_context(bad_store(base / "store", asked.seed))
+        server = stack.enter_context(Server(None, store.environment(front)))
+        tried = StoreCampaign(store, faults, server, base / "store" / "bucket", tally)
+        campaign("run work in a store", asked.store, tried.try_random, tally)
+
+
+def _on_ray(asked: argparse.Namespace, base: Path, campaign: Campaign) -> None:
+    """Kill processes of a cluster."""
+    if asked.ray:
         tally = Tally()
-        campaign("damaged images", asked.images, lambda generator: open_all(base, generator, tally), tally)
-    return _report(rows)
+        with ray_cluster() as environment:
+            campaign("run work on Ray", asked.ray, RayCampaign(environment, base, tally).try_random, tally)
+    if asked.ray_store:
+        tally = Tally()
+        with bad_store(base / "ray-store", asked.seed) as (store, _, _):
+            reaching = store.environment(store.address)
+            with ray_cluster(more=reaching) as environment:
+                tried = RayCampaign(environment, base, tally, (store, base / "ray-store" / "bucket"))
+                campaign("run work on Ray in a store", asked.ray_store, tried.try_random, tally)
 
 
 def _run(name: str, tries: Iterable[None], tally: Tally) -> None:

@@ -15,7 +15,7 @@ import pytest
 from support.commands import run
 from support.fakes import COLOURS
 from support.fixtures import SaveImage
-from support.ray_cluster import ray_cluster
+from support.ray_cluster import processes, ray_cluster
 from unit.test_sources import make_tar, make_zip, png
 
 LABELS = ("--labels", "red,green,blue", "--model", "tiny")
@@ -55,19 +55,6 @@ def start(into: Path, environment: dict[str, str], *options: str) -> subprocess.
         stderr=subprocess.PIPE,
         text=True,
     )
-
-
-def processes(environment: dict[str, str], name: str) -> list[int]:
-    """Return the processes of a cluster whose name holds a text."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            token = environment["RAY_AUTH_TOKEN"].encode()
-            if folder.name.isdecimal() and name in (folder / "cmdline").read_text():
-                found += [int(folder.name)] if token in (folder / "environ").read_bytes() else []
-        except (OSError, UnicodeDecodeError):
-            continue
-    return found
 
 
 def until(holds: Callable[[], object], process: subprocess.Popen[str]) -> None:

@@ -58,6 +58,14 @@ class Tally:
         self.expect(not ended.crashed, f"crash ({fault}): {ended.stderr}")
         self.expect(code in (0, 3, *ends), f"exit code {code} ({fault}): {ended.stderr}")
 
+    def compare(self, found: bytes, whole: bytes, done: list[str]) -> None:
+        """Count the lines that are not in a file, or are twice in it, and those of one unbroken run."""
+        records, expected = Counter(found.splitlines()), Counter(whole.splitlines())
+        self.counts["records expected"] += expected.total()
+        self.counts["records lost"] += (expected - records).total()
+        self.counts["records twice"] += (records - expected).total()
+        self.expect(found == whole, f"another file, {len(found)} bytes: {done}")
+
     def expect(self, holds: bool, problem: str) -> None:
         """Keep a problem unless all is well."""
         if not holds:
@@ -394,12 +402,7 @@ class RunCampaign:
             self._tally.expect(ended.code in (0, 3), f"{ended}: {done}")
         ended = self._server.run(["run", "merge", run, "--output", target])
         self._tally.expect(ended.code == 3, f"{ended}: {done}")
-        found = target.read_bytes() if target.exists() else b""
-        records, expected = Counter(found.splitlines()), Counter(self._whole.splitlines())
-        self._tally.counts["records expected"] += expected.total()
-        self._tally.counts["records lost"] += (expected - records).total()
-        self._tally.counts["records twice"] += (records - expected).total()
-        self._tally.expect(found == self._whole, f"another file, {len(found)} bytes: {done}")
+        self._tally.compare(target.read_bytes() if target.exists() else b"", self._whole, done)
         names = [path.name for path in (run / "parts").iterdir() if not path.name.endswith(".tmp")]
         shards = len(list((run / "inputs").iterdir()))
         self._tally.expect(

@@ -90,15 +90,17 @@ class Server:
 
     Args:
         cache: The folder of the feature cache, for commands that are not told ``--no-cache``.
+        more: What else stands in the commands' environment.
     """
 
-    def __init__(self, cache: Path | None = None) -> None:
+    def __init__(self, cache: Path | None = None, more: dict[str, str] | None = None) -> None:
         # Threads of a numerical library do not outlive a fork, and cannot be waited for after it.
         self._environment = (
             os.environ
             | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
             | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "tests"), os.environ.get("PYTHONPATH")]))}
             | ({"ZEROSHOT_CACHE": str(cache)} if cache else {})
+            | (more or {})
         )
 
     def __enter__(self) -> Server:

@@ -34,10 +34,15 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def ray_cluster(cpus: int = 3) -> Iterator[dict[str, str]]:
-    """Start a cluster; gives the environment that reaches it, with ``RAY_ADDRESS`` and its token."""
+def ray_cluster(cpus: int = 3, more: dict[str, str] | None = None) -> Iterator[dict[str, str]]:
+    """Start a cluster; gives the environment that reaches it, with ``RAY_ADDRESS`` and its token.
+
+    Args:
+        cpus: How many it believes to have.
+        more: What else stands in the environment of its processes.
+    """
     need("ray")
-    environment = {
+    environment = (more or {}) | {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_raylet_start_wait_time_s": "300",  # a busy machine takes its time
         "RAY_worker_register_timeout_seconds": "600",
@@ -72,3 +77,16 @@ def ray_cluster(cpus: int = 3) -> Iterator[dict[str, str]]:
             process.communicate()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def processes(environment: dict[str, str], name: str) -> list[int]:
+    """Return the processes of a cluster whose name holds a text."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            token = environment["RAY_AUTH_TOKEN"].encode()
+            if folder.name.isdecimal() and name in (folder / "cmdline").read_text():
+                found += [int(folder.name)] if token in (folder / "environ").read_bytes() else []
+        except (OSError, UnicodeDecodeError):
+            continue
+    return found
