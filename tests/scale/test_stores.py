@@ -152,14 +152,23 @@ def test_the_number_of_tries_is_the_users(address: str, monkeypatch: pytest.Monk
         assert faults.seen["/imgs/3.png"] == made
 
 
-def test_an_answer_that_does_not_come_is_asked_for_again(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that stalls is given up after its time, and made again."""
-    monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "4")
-    faults = Faults([("/imgs/3.png", "stall", 1)])
+@pytest.mark.parametrize("kind", ["stall", "halt"])
+def test_an_answer_that_does_not_come_is_asked_for_again(
+    kind: str, address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What stalls before or in its answer is given up after its time, and asked again, whatever it was."""
+    monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "3")
+    names = ("/imgs/3.png", "/arch/x.tar", "list-type", "/run/parts", "/run/plan.json")
+    faults = Faults([(name, kind, 1) for name in names])
     with misbehaving(address, faults) as front:
         use_store(monkeypatch, front)
-        assert read_object("s3://bucket/imgs/3.png") == png("yellow")
-    assert faults.seen["/imgs/3.png"] == 2
+        inputs = ["s3://bucket/imgs", "s3://bucket/arch/x.tar"]
+        assert run("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run").exit_code == 0
+        assert run("run", "work", "s3://bucket/run").exit_code == 3
+        assert run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").exit_code == 3
+    answers = records((tmp_path / "m.jsonl").read_text())
+    assert {path for path, answer in answers.items() if "error" in answer} == {"s3://bucket/imgs/bad.png"}
+    assert len(answers) == 21 and all(faults.seen[name] > 1 for name in names)
 
 
 def test_what_stays_is_one_failed_record(address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,8 +64,8 @@ class Faults:
     """What goes wrong with requests whose path holds a text.
 
     Attributes:
-        rules: Text, kind (a status, ``stall``, ``cut``, or ``whole`` for a store that gives no parts) and number of
-            requests that it befalls.
+        rules: Text, kind (a status; ``stall`` before an answer, ``halt`` or ``cut`` in the middle of it; ``whole`` for
+            a store that gives no parts) and number of requests that it befalls.
         seen: How many requests there were for each rule's text.
         lock: Of these counts.
         ended: Lets go of what stalls.
@@ -95,7 +95,7 @@ class Misfortune(Protocol):
     ended: threading.Event
 
     def kind_for(self, path: str) -> str:
-        """Return a status, ``stall``, ``cut``, ``whole``, or nothing."""
+        """Return a status, ``stall``, ``halt``, ``cut``, ``whole``, or nothing."""
         ...
 
 
@@ -135,9 +135,9 @@ def misbehaving(address: str, faults: Misfortune) -> Iterator[str]:
                 k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding", "date")
             }
             connection.close()
-            return self._send(answer.status, kept, content, cut=kind == "cut")
+            return self._send(answer.status, kept, content, kind)
 
-        def _send(self, status: int, headers: dict[str, str], content: bytes, *, cut: bool = False) -> None:
+        def _send(self, status: int, headers: dict[str, str], content: bytes, kind: str = "") -> None:
             self.send_response(status)
             length = headers.pop("Content-Length", headers.pop("content-length", str(len(content))))
             for name, value in headers.items():
@@ -146,8 +146,10 @@ def misbehaving(address: str, faults: Misfortune) -> Iterator[str]:
             self.end_headers()
             if self.command != "HEAD":
                 with suppress(OSError):  # who asked was killed
-                    self.wfile.write(content[: len(content) // 2] if cut else content)
-            if cut:
+                    self.wfile.write(content[: len(content) // 2] if kind in ("cut", "halt") else content)
+            if kind == "halt":
+                faults.ended.wait(60)
+            if kind in ("cut", "halt"):
                 self.close_connection = True
 
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _answer  # noqa: N815
