@@ -148,6 +148,12 @@ def scale_files(tmp_path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
     return slurm[1], yaml.safe_load(kubernetes[1]), os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
 
 
+def test_the_kubernetes_file_has_the_form_of_a_job(scale_files: tuple[str, dict[str, Any], dict[str, str]]) -> None:
+    """Kubernetes' own schema knows every key of it."""
+    validate = pytest.importorskip("kubernetes_validate", reason="pip install 'zeroshot[scale-test]'").validate
+    validate(scale_files[1], "1.30", strict=True)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="they are for sh")
 @pytest.mark.parametrize(("code", "ends"), [(0, 0), (3, 0), (1, 1), (137, 1)])
 def test_files_for_array_jobs_name_each_share(

@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from support.object_store import need
@@ -69,6 +71,9 @@ def ray_cluster(cpus: int = 3, more: dict[str, str] | None = None) -> Iterator[d
         )
         assert process.stdout
         try:
+            threading.Thread(
+                target=_name_port, args=(folder, ports["dashboard-agent-listen-port"]), daemon=True
+            ).start()
             told = iter(process.stdout.readline, "")
             assert any("Ray runtime started" in line for line in told), "Ray did not start"
             yield environment | {"RAY_ADDRESS": f"127.0.0.1:{ports['port']}"}
@@ -77,6 +82,21 @@ def ray_cluster(cpus: int = 3, more: dict[str, str] | None = None) -> Iterator[d
             process.communicate()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _name_port(folder: str, port: int) -> None:
+    """Say at which port an agent will listen, for which Ray waits 15 seconds: too short where a machine is busy."""
+    for _ in range(3000):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = path.read_text(errors="replace").split("\0")
+                found = dict(word.lstrip("-").split("=", 1) for word in words if word.startswith("--") and "=" in word)
+                if words[0].endswith("/raylet") and found.get("session_dir", "").startswith(folder):
+                    (Path(found["session_dir"]) / f"dashboard_agent_listen_port_{found['node_id']}").write_text(
+                        str(port)
+                    )
+                    return
+        time.sleep(0.1)
 
 
 def processes(environment: dict[str, str], name: str) -> list[int]:
