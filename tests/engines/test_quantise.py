@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,3 +77,33 @@ def test_neighbours_change_nothing(folder: Path) -> None:
         np.testing.assert_array_equal(small.encode_images(images[index : index + 1])[0], together[index])
     np.testing.assert_array_equal(small.encode_texts(SENTENCES[::-1])[::-1], small.encode_texts(SENTENCES))
     np.testing.assert_array_equal(small.encode_texts(SENTENCES[:1])[0], small.encode_texts(SENTENCES)[0])
+    assert small.encode_texts([]).shape == (0, small.spec.dim)
+
+
+def test_rows_run_alone_and_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run has one row, on one thread of the session; as many rows run at once as there are threads."""
+    if onnx_manifest.read_manifest(folder).int8 is None:
+        quantise(folder)
+    both, sizes, threads = threading.Barrier(2, timeout=60), [], []
+    opened = onnx_engine._open_session
+
+    def open_session(path: Path, n_threads: int, remedy: str) -> Any:
+        session = opened(path, n_threads, remedy)
+        threads.append(n_threads)
+
+        def run(outputs: None, inputs: dict[str, Any]) -> Any:
+            sizes.append(len(*inputs.values()))
+            both.wait()  # comes back only if another row runs meanwhile
+            return session.run(outputs, inputs)
+
+        return SimpleNamespace(run=run)
+
+    small = onnx_engine.load(folder, int8=True, threads=2)
+    images = reference_inputs.reference_images(*small.spec.preprocessing.size)
+    expected = small.encode_images(images), small.encode_texts(SENTENCES)
+    monkeypatch.setattr(onnx_engine, "_open_session", open_session)
+    watched = onnx_engine.load(folder, int8=True, threads=2)
+    np.testing.assert_array_equal(watched.encode_images(images), expected[0])
+    np.testing.assert_array_equal(watched.encode_texts(SENTENCES), expected[1])
+    assert sizes == [1] * (len(images) + len(SENTENCES))
+    assert threads == [1, 1]
