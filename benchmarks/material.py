@@ -57,6 +57,11 @@ class Material:
                 whole.save(folder / f"{index:06}.jpg", quality=90)
         return [str(path) for path in sorted(folder.iterdir())]
 
+    @property
+    def exports(self) -> list[Path]:
+        """The exported models that were made."""
+        return [path.parent for path in (self.work / "cache" / "exports").glob("*/zeroshot.json")]
+
     @cached_property
     def vit(self) -> Path:
         """An open_clip folder of a ViT-B-32 with random weights, exported for the torch-free engine."""

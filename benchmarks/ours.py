@@ -102,6 +102,40 @@ def images(material: Material, _: bool) -> Iterator[Row]:
     yield Row("100 photographs of 12 megapixels, tiny: whole / --draft", draft, whole, "", whole / draft)
 
 
+def int8(material: Material, _: bool) -> Iterator[Row]:
+    """8-bit graphs against float32 ones, end to end; and rows one by one against a batch, which would mix them."""
+    import numpy as np
+
+    from zeroshot import load_encoder
+    from zeroshot.encoder import Precision
+    from zeroshot.engines.onnx_engine import _open_session
+    from zeroshot.features.pipeline import Pipeline
+    from zeroshot.system.installed import available_cores
+
+    fp32, small = (load_encoder(str(material.vit), precision=kind) for kind in (Precision.FP32, Precision.INT8))
+    pipeline, paths = Pipeline(_BATCH, available_cores()), material.paths(100)
+    ours, theirs = side_by_side(*(partial(_run, encoder, paths, pipeline) for encoder in (small, fp32)))
+    bar = ">= 2" if _has_vnni() else ""
+    where = "with VNNI" if _has_vnni() else "without VNNI"
+    name = f"{len(paths)} photographs, ViT-B-32, on a processor {where}: fp32 / --precision int8"
+    yield Row(name, ours, theirs, bar, theirs / ours)
+    size = small.spec.preprocessing.size
+    pixels = np.random.default_rng(0).integers(0, 256, (_BATCH, *size, 3), dtype=np.uint8)
+    folder = material.exports[0]
+    session = _open_session(folder / "image.int8.onnx", available_cores(), "")
+    alone, batch = side_by_side(lambda: small.encode_images(pixels), lambda: session.run(None, {"pixels": pixels}))
+    yield Row("int8: a whole batch on every core / a row a core", alone, batch, ">= 1", batch / alone)
+
+
+def _has_vnni() -> bool:
+    """Whether the processor multiplies 8-bit numbers four at a time, as far as Linux says."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(name in flags for name in ("avx512_vnni", "avx_vnni", "asimddp", "amx_int8"))
+
+
 def encoders(material: Material, _: bool) -> Iterator[Row]:
     """The built-in checkpoint's image encoder on ready pixels against ViT-B-32's, both in float32."""
     import numpy as np

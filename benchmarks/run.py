@@ -18,12 +18,12 @@ from pathlib import Path
 
 from material import Material
 from measure import Row
-from ours import again, cached, encoders, gpu, images, labels, memory, resizing, startup, terminal, text
+from ours import again, cached, encoders, gpu, images, int8, labels, memory, resizing, startup, terminal, text
 from peers import peers
 
 ROWS = {
     row.__name__: row
-    for row in (startup, text, labels, encoders, images, resizing, cached, again, terminal, memory, peers, gpu)
+    for row in (startup, text, labels, encoders, int8, images, resizing, cached, again, terminal, memory, peers, gpu)
 }
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from support import ROOT
 from support.fakes import FakeEncoder
 from zeroshot import cli
-from zeroshot.cli import after_run, app
+from zeroshot.cli import after_run, app, model_options
 from zeroshot.engines import choose
 from zeroshot.enums import Engine, Precision
 from zeroshot.errors import ModelError
@@ -96,6 +96,28 @@ def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
     assert told not in CliRunner().invoke(app, [*run, "--quiet"]).stderr
     assert told not in CliRunner().invoke(app, [*run, "--engine", "torch"]).stderr
     fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
+    assert told not in CliRunner().invoke(app, run).stderr
+
+
+def test_a_slow_run_on_a_cpu_names_the_quicker_precision(
+    fake_model, images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, behind the results, where nobody has chosen a precision or tried that one."""
+    images("a.png", "red")
+    run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
+    told = "`zeroshot eval DIR --precision fp32 --precision int8`"
+    fake_model.encoder = FakeEncoder(engine=Engine.ONNX)
+    terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
+    lacking = [True]
+    monkeypatch.setattr(choose, "lacks_int8", lambda source: lacking[0] and source.arguments.endswith("openai"))
+    monkeypatch.setattr(after_run, "sys", terminal)
+    monkeypatch.setattr(model_options, "sys", terminal)
+    assert told not in CliRunner().invoke(app, run).stderr
+    monkeypatch.setattr(after_run, "_SLOW", -1.0)
+    shown = CliRunner().invoke(app, run).output
+    assert 0 < shown.index("a.png") < shown.index("--precision int8 is about twice as fast") < shown.index(told)
+    assert told not in CliRunner().invoke(app, [*run, "--precision", "fp32"]).stderr
+    lacking[0] = False
     assert told not in CliRunner().invoke(app, run).stderr
 
 
@@ -179,7 +201,8 @@ def test_a_file_that_cannot_be_written_is_refused_before_the_work(
     """Not after an hour of it: the model is not even loaded."""
     for name in ("red", "blue"):
         images(f"val/{name}/1.png", name)
-    target = tmp_path / "missing" / ("out.html" if words[-1] == "--report" else "out.json")
+    ending = ".html" if words[-1] == "--report" else ".yaml" if "tune" in words else ".json"
+    target = tmp_path / "missing" / f"out{ending}"
     words = [str(tmp_path / "val") if word == "DIR" else word for word in words]
     refused = CliRunner().invoke(app, [*words, str(target)])
     assert (refused.exit_code, f"cannot write {target}" in refused.stderr, fake_model.calls) == (1, True, [])

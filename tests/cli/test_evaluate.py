@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from support.fakes import FakeEncoder
 from zeroshot.cli import app
+from zeroshot.enums import Precision
 from zeroshot.evaluation import compare, run_file
 from zeroshot.output.report import eval_page
 
@@ -113,6 +114,31 @@ def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest
     assert [sum(encoder.batches) for encoder in encoders.values()] == [10, 10]
     table = runner.invoke(app, ["eval", folder, *options, "--format", "table"]).stdout
     assert "best" in table and table.count("plain") == 2
+
+
+def test_precisions_are_compared_on_the_same_images(fake_model, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is better, the more exact one is the reference, and the difference is that of pairs of answers."""
+    encoders = {precision: FakeEncoder() for precision in (Precision.FP32, Precision.INT8)}
+    for precision, encoder in encoders.items():
+        encoder._spec = replace(encoder.spec, precision=precision)
+    confused = encoders[Precision.INT8]
+    confused.encode_images = lambda pixels: FakeEncoder.encode_images(confused, 255 - pixels)  # type: ignore[method-assign]
+    monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda *, precision, **_: encoders[precision])
+    options = ["--precision", "int8", "--precision", "fp32", "--prompts", "photo"]
+    document = evaluate(folder, *options)
+    assert [run["manifest"]["model"]["precision"] for run in document["runs"]] == ["fp32", "int8"]
+    right = [[one["label"] == one["target"] for one in run["predictions"]] for run in document["runs"]]
+    labels = [[one["label"] for one in run["predictions"]] for run in document["runs"]]
+    (change,) = document["precisions"]
+    assert (change["reference"], change["precision"], change["images"]) == ("fp32", "int8", 10)
+    assert change["same_label"] == sum(a == b for a, b in zip(*labels, strict=True)) < 10
+    assert change["difference"]["value"] == pytest.approx((sum(right[1]) - sum(right[0])) / 10)
+    assert change["p"] == document["runs"][1]["p_against_best"]
+    table = runner.invoke(app, ["eval", folder, *options, "--format", "table"]).stdout
+    assert "fake fp32" in table and "fake int8" in table
+    assert f"int8 gives {change['same_label']} of 10 images the label of fp32; fp32 is better by" in table
+    twice = runner.invoke(app, ["eval", folder, "--precision", "fp32", "--precision", "fp32"])
+    assert (twice.exit_code, "given twice" in twice.stderr) == (2, True)
 
 
 def test_tags_go_with_models(fake_model, folder: str) -> None:

@@ -6,13 +6,16 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from support.fixtures import SaveModelFolder
 from support.models import CONFIG, PREPROCESS, flip_a_bit
+from zeroshot.cli import app
 from zeroshot.encoder import Device, Encoder, Engine, Precision
 from zeroshot.engines import choose as engines
 from zeroshot.engines import onnx_manifest
@@ -123,6 +126,25 @@ def test_8_bit_graphs_are_not_made_of_damaged_weights(folder: Path) -> None:
     flip_a_bit(export / "text.onnx.data")
     with pytest.raises(ModelError, match=r"text\.onnx\.data is missing or damaged"):
         load(folder, precision=Precision.INT8)
+
+
+def test_agreements_are_those_of_the_manifest(folder: Path) -> None:
+    """In fp32 from the export on, in int8 once there are such graphs; before an export, and built in, none lacks."""
+    source = resolvers.resolve(str(folder))
+    shutil.rmtree(engines.export_folder(resolvers.obtain(source)), ignore_errors=True)
+    assert (engines.read_agreements(source), engines.lacks_int8(source)) == ({}, False)
+    export = engines.export_model(source)
+    assert list(engines.read_agreements(source)) == [Precision.FP32]
+    assert engines.lacks_int8(source)
+    measured = load(folder, precision=Precision.INT8).spec.agreement
+    manifest = onnx_manifest.read_manifest(export)
+    assert engines.read_agreements(source) == {Precision.FP32: manifest.agreement, Precision.INT8: manifest.int8}
+    assert asdict(engines.read_agreements(source)[Precision.INT8]) == measured
+    assert not engines.lacks_int8(source)
+    tiny = resolvers.resolve("tiny")
+    assert (list(engines.read_agreements(tiny)), engines.lacks_int8(tiny)) == ([Precision.FP32], False)
+    shown = CliRunner().invoke(app, ["models", "info", str(folder)]).stdout
+    assert f"int8 graphs     lowest cosine {manifest.int8.image:.6f} for images" in shown
 
 
 def test_damage_to_the_8_bit_form_is_none_to_the_other(folder: Path) -> None:

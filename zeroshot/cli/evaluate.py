@@ -94,8 +94,8 @@ def evaluate(
 ) -> ExitCode:
     """Measure accuracy on labelled images: a folder with one subfolder a label.
 
-    The mapping from folders to labels is printed on stderr, and whatever does not match is named. With several
-    --prompts or --model every combination is measured, each image encoded once a model. Of several runs, --report
+    The mapping from folders to labels is printed on stderr, and whatever does not match is named. Several --prompts,
+    --model or --precision: every combination is measured, each image encoded once a model, and the page of --report
     shows the best. Exit codes: 0 all well, 1 error or --fail-under missed, 2 usage, 3 measured but for images that
     could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """
@@ -233,7 +233,7 @@ def _write_result(
     runs: Sequence[Run], dataset: Dataset, n_issues: int, form: ReportFormat, output: Path | None
 ) -> None:
     """Write one run, or several of which the best comes first."""
-    from ..evaluation.compare import pair
+    from ..evaluation.compare import compare_precisions, pair
     from ..evaluation.label_issues import find_label_issues
     from ..output.destination import open_output
     from ..output.render import evaluation as render_eval
@@ -244,10 +244,12 @@ def _write_result(
             pair(best.result.right, run.result.right).p if run.result.data.paths == best.result.data.paths else None
             for run in runs
         ]
+        changes = compare_precisions(runs)
         if form is ReportFormat.JSON:
-            written = render_eval.encode(render_eval.grid_to_document(runs, dataset, p_values))
+            written = render_eval.encode(render_eval.grid_to_document(runs, dataset, p_values, changes))
         else:
-            written = render_eval.grid_to_table(runs, p_values, colour=colour).encode("utf-8", "backslashreplace")
+            shown = render_eval.grid_to_table(runs, p_values, changes, colour=colour)
+            written = shown.encode("utf-8", "backslashreplace")
     else:
         issues = find_label_issues(best.result, [label.label for label in best.result.per_label], n_issues)
         if form is ReportFormat.JSON:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from . import options
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
+    from ..models.checkpoint import Source
     from ..models.hub.download import Progress as Download
 
 
@@ -61,20 +62,28 @@ class ModelOptions:
         with loading(self.model) as on_progress:
             if len(devices.indices) > 1:
                 from ..engines.several import load_on_several
-                from ..models.resolvers import obtain, resolve
+                from ..models.resolvers import obtain
 
-                obtain(resolve(self.model, self.pretrained, overrides), on_progress)  # once, before many look for it
+                obtain(self.source(), on_progress)  # once, before many look for it
                 return load_on_several(devices, warn, **how)
             if devices.indices:
                 show_only(devices.kind, devices.indices[0])
             encoder = load_encoder(device=devices.kind, on_progress=downloading, warn=warn, **how)
-        if encoder.spec.engine is Engine.TORCH:
-            from ..models.resolvers import resolve
+        if encoder.spec.engine is Engine.TORCH or sys.stderr.isatty():
             from .after_run import follow_up
 
-            source = partial(resolve, self.model, self.pretrained, overrides)
-            follow_up(encoder, self, source, time.monotonic() - begin)
+            follow_up(encoder, self, time.monotonic() - begin)
         return encoder
+
+    def source(self) -> Source:
+        """Return what the model is loaded from.
+
+        Raises:
+            ModelError: There is none of the name.
+        """
+        from ..models.resolvers import resolve
+
+        return resolve(self.model, self.pretrained, read_preprocess(self.preprocess))
 
     def _check_device(self) -> None:
         """Refuse a device that cannot be there before PyTorch is imported, which takes many seconds."""
@@ -93,15 +102,15 @@ class ModelListOptions:
     pretrained: options.Pretraineds = None
     preprocess: options.Preprocess = None
     device: options.DevicesOption = Device.AUTO.value
-    precision: options.PrecisionOption = Precision.AUTO
+    precision: options.PrecisionsOption = None
     engine: options.EngineOption = Engine.AUTO
     export: options.Export = False
 
     def each(self) -> list[ModelOptions]:
-        """Return each model with its weight tag.
+        """Return each model with its weight tag, in every precision.
 
         Raises:
-            UsageError: There are tags, but not one for each model.
+            UsageError: There are tags, but not one for each model; or a precision is given twice.
         """
         names: list[str | None] = [*self.model] if self.model else [None]
         tags: list[str | None] = [*self.pretrained] if self.pretrained else [None] * len(names)
@@ -113,9 +122,13 @@ class ModelListOptions:
         pairs = list(zip(names, tags, strict=True))
         if len(set(pairs)) < len(pairs):
             raise UsageError("a model is given twice with --model", "name each once")
+        precisions = self.precision or [Precision.AUTO]
+        if len(set(precisions)) < len(precisions):
+            raise UsageError("a precision is given twice with --precision", "name each once")
         return [
-            ModelOptions(name, tag or None, self.preprocess, self.device, self.precision, self.engine, self.export)
+            ModelOptions(name, tag or None, self.preprocess, self.device, precision, self.engine, self.export)
             for name, tag in pairs
+            for precision in precisions
         ]
 
 

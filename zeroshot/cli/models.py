@@ -13,6 +13,7 @@ from .completion import complete_model
 from .model_options import ModelOptions, read_preprocess
 
 if TYPE_CHECKING:
+    from ..engines.onnx_manifest import Agreement
     from ..models.checkpoint import Files, Source
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -155,13 +156,16 @@ def info(
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
     from dataclasses import asdict
 
-    from ..models import resolvers
+    from ..engines import choose
     from ..output.render.json_lines import to_json
 
-    encoder = ModelOptions(model, pretrained, preprocess).load()
-    spec = encoder.spec
+    asked = ModelOptions(model, pretrained, preprocess)
+    spec = asked.load().spec
+    agreements = choose.read_agreements(asked.source())
     if format_ is ReportFormat.JSON:
-        typer.echo(to_json(asdict(spec) | {"fingerprint": spec.fingerprint}, indent=1).decode())
+        measured = {str(precision): asdict(agreement) for precision, agreement in agreements.items()}
+        document = asdict(spec) | {"fingerprint": spec.fingerprint, "agreements": measured}
+        typer.echo(to_json(document, indent=1).decode())
         return
     how = spec.preprocessing
     for name, value in {
@@ -179,9 +183,18 @@ def info(
         "logit bias": "none" if spec.logit_bias is None else f"{spec.logit_bias:.6g}",
         "trained with": spec.score,
         "runs on": f"{spec.engine}, {spec.device}, {spec.precision}",
+        **{f"{precision} graphs": _describe(agreement) for precision, agreement in agreements.items()},
     }.items():
         typer.echo(f"{name:<15} {value}")
-    folder = resolvers.resolve(model, pretrained, read_preprocess(preprocess)).folder
+    folder = asked.source().folder
     card = folder / "README.md" if folder else None
     if card and card.is_file():
         typer.echo("\n" + card.read_text(encoding="utf-8", errors="replace"))
+
+
+def _describe(agreement: Agreement) -> str:
+    """Return how near graphs come to PyTorch's model, or 8-bit ones to those in float32, on fixed inputs."""
+    return (
+        f"lowest cosine {agreement.image:.6f} for images, {agreement.text:.6f} for texts,"
+        f" largest difference {agreement.difference:.1e}"
+    )

@@ -161,6 +161,14 @@ PrecisionOption = Annotated[
         rich_help_panel=Panel.MODEL,
     ),
 ]
+PrecisionsOption = Annotated[
+    list[Precision] | None,
+    typer.Option(
+        "--precision",
+        help="As of `classify`; repeatable, to compare, such as --precision fp32 --precision int8. [default: auto]",
+        rich_help_panel=Panel.MODEL,
+    ),
+]
 EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.", rich_help_panel=Panel.MODEL)]
 Export = Annotated[
     bool,

@@ -203,6 +203,26 @@ def find_export(files: Files) -> Path | None:
     return folder if onnx_manifest.is_export(folder) else None
 
 
+def read_agreements(source: Source) -> dict[Precision, onnx_manifest.Agreement]:
+    """Return how near a model's graphs come: in fp32 to PyTorch, in int8 (where they were made) to those in fp32."""
+    folder = find_export(resolvers.obtain(source))
+    if folder is None:
+        return {}
+    try:
+        manifest = onnx_manifest.read_manifest(folder)
+    except ModelError:  # as was said when the model was loaded
+        return {}
+    found = {Precision.FP32: manifest.agreement}
+    return found if manifest.int8 is None else found | {Precision.INT8: manifest.int8}
+
+
+def lacks_int8(source: Source) -> bool:
+    """Whether 8-bit graphs could be made of a model's export and were not yet."""
+    return resolvers.obtain(source).folder != resolvers.builtin_folder() and list(read_agreements(source)) == [
+        Precision.FP32
+    ]
+
+
 def export_folder(files: Files) -> Path:
     """Return the place in the cache for a model's export, named by a hash of everything that decides its graphs."""
     decisive = [hash_file(files.weights), files.config, asdict(files.preprocessing), files.source.quick_gelu]

@@ -14,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from ..enums import Precision
 from ..errors import InputError
 from ..messages import count_of
 from . import statistics
+from .evaluate import Run
 from .run_file import Answer, RunFile
 from .statistics import Booleans, Estimate
+
+_MOST_EXACT_FIRST = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
 
 SIGNIFICANT = 0.05
 """Above this p-value no difference is claimed."""
@@ -124,6 +128,57 @@ def pair(first: Booleans, second: Booleans) -> Paired:
         only_second,
         statistics.mcnemar(only_first, only_second),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionChange:
+    """What a lower precision changes for a model and a template set, on the images that both could read.
+
+    Attributes:
+        model: The model as the user named it.
+        prompts: The template set's name.
+        reference: The more exact precision.
+        precision: The other one.
+        n_images: Images that were compared.
+        same_label: Those that both give the same label.
+        top1: The share of right answers, the more exact precision first.
+    """
+
+    model: str
+    prompts: str
+    reference: Precision
+    precision: Precision
+    n_images: int
+    same_label: int
+    top1: Paired
+
+    @property
+    def sentence(self) -> str:
+        """The finding in plain words, as of `verdict`."""
+        return verdict(self.top1, self.reference, self.precision)
+
+
+def compare_precisions(runs: Sequence[Run]) -> list[PrecisionChange]:
+    """Compare runs that differ in nothing but the precision, each with the most exact of its model and template set."""
+    exact = {precision: place for place, precision in enumerate(_MOST_EXACT_FIRST)}
+    alike: dict[tuple[str, ...], list[tuple[Precision, Run]]] = {}
+    for run in runs:
+        facts = run.manifest.model
+        key = (facts["model"], facts["pretrained"], facts["weights_sha256"], run.manifest.prompts["name"])
+        alike.setdefault(key, []).append((Precision(facts["precision"]), run))
+    changes = []
+    for (model, _, _, prompts), group in alike.items():
+        (reference, base), *others = sorted(group, key=lambda item: exact[item[0]])
+        for precision, run in others:
+            place = {path: row for row, path in enumerate(run.result.data.paths)}
+            rows = [(row, place[path]) for row, path in enumerate(base.result.data.paths) if path in place]
+            if not rows:
+                continue
+            first, second = np.asarray(rows, dtype=np.intp).T
+            same = base.result.ranking[first, 0] == run.result.ranking[second, 0]
+            paired = pair(base.result.right[first], run.result.right[second])
+            changes.append(PrecisionChange(model, prompts, reference, precision, len(rows), int(same.sum()), paired))
+    return changes
 
 
 def compare(first: RunFile, second: RunFile) -> Comparison:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ...evaluation.compare import PrecisionChange
 from ...evaluation.datasets import Dataset
 from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
@@ -62,13 +63,19 @@ def to_document(run: Run, dataset: Dataset, issues: Sequence[LabelIssue] = ()) -
     }
 
 
-def grid_to_document(runs: Sequence[Run], dataset: Dataset, against_best: Sequence[float | None]) -> dict[str, Any]:
+def grid_to_document(
+    runs: Sequence[Run],
+    dataset: Dataset,
+    against_best: Sequence[float | None],
+    precisions: Sequence[PrecisionChange] = (),
+) -> dict[str, Any]:
     """Return several runs over the same images as plain data, best first.
 
     Args:
         runs: Sorted.
         dataset: What they were measured on.
         against_best: McNemar's p-value of each run against the first; None where they could not read the same images.
+        precisions: What lower precisions change.
     """
     return {
         "format": GRID_FORMAT,
@@ -76,6 +83,19 @@ def grid_to_document(runs: Sequence[Run], dataset: Dataset, against_best: Sequen
         "runs": [
             {"p_against_best": None if p is None else significant(p), **to_document(run, dataset)}
             for run, p in zip(runs, against_best, strict=True)
+        ],
+        "precisions": [
+            {
+                "model": change.model,
+                "prompts": change.prompts,
+                "reference": change.reference,
+                "precision": change.precision,
+                "images": change.n_images,
+                "same_label": change.same_label,
+                "difference": _estimate(change.top1.difference),
+                "p": significant(change.top1.p),
+            }
+            for change in precisions
         ],
     }
 
@@ -164,7 +184,13 @@ def tell_apart(result: Evaluation) -> dict[str, str]:
     return {one.key: one.label if counts[one.label] == 1 else f"{one.label} ({one.key})" for one in result.per_label}
 
 
-def grid_to_table(runs: Sequence[Run], against_best: Sequence[float | None], *, colour: bool) -> str:
+def grid_to_table(
+    runs: Sequence[Run],
+    against_best: Sequence[float | None],
+    precisions: Sequence[PrecisionChange] = (),
+    *,
+    colour: bool,
+) -> str:
     """Return several runs as one table, best first, each with McNemar's p-value against the first."""
     stream, console = _console(colour)
     first = runs[0].result
@@ -173,7 +199,7 @@ def grid_to_table(runs: Sequence[Run], against_best: Sequence[float | None], *, 
     for run, p in zip(runs, against_best, strict=True):
         numbers = run.result.metrics
         table.add_row(
-            Text(printable(_model_name(run.manifest))),
+            Text(printable(_model_name(run.manifest) + (f" {run.manifest.model['precision']}" if precisions else ""))),
             Text(printable(str(run.manifest.prompts["name"]))),
             with_interval(numbers.top1),
             percent(numbers.top5.value),
@@ -183,6 +209,12 @@ def grid_to_table(runs: Sequence[Run], against_best: Sequence[float | None], *, 
         )
     console.print(table)
     console.print("p: exact McNemar test of top-1 against the best; below 0.05 the difference is hardly chance")
+    for change in precisions:
+        same = (
+            f"{change.precision} gives {change.same_label} of {change.n_images} images the label of {change.reference}"
+        )
+        what = f"{change.model}, {change.prompts}: {same}; {change.sentence}"
+        console.print(Text(printable(what)), soft_wrap=True)
     return stream.getvalue()
 
 
