@@ -21,8 +21,8 @@ from .prompts.template_sets import DEFAULT, TemplateSet, as_templates
 from .results import Record
 from .scoring import Decision
 from .search import search
-from .sort.journal import Journal, find_last_journal
-from .sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
+from .sort.journal import Journal, find_journals, find_open_journals
+from .sort.mover import Outcome, Undone, carry_out, is_stuck, settle_earlier, undo
 from .sort.names import folder_names
 from .sort.plan import Stay, Step, make_plan
 
@@ -118,13 +118,19 @@ def undo_sort(journal: str | os.PathLike[str]) -> list[Undone]:
     """Take back what a sort did, last step first; ``reason`` says why a step could not be.
 
     Args:
-        journal: Of the sort; or the folder that was sorted into, for its last one.
+        journal: Of the sort; or the folder that was sorted into, for its last one, or the one before where an earlier
+            call took back what could be.
 
     Raises:
         InputError: It is not a journal, or another process uses it.
     """
     place = Path(journal)
-    if place.is_dir():
-        place = find_last_journal(place) or place
-    with Journal.open(place) as opened:
-        return list(undo(opened))
+    runs = (find_open_journals(place) or [*find_journals(place)][-1:]) if place.is_dir() else []
+    done: list[Undone] = []
+    for run in runs or [place]:
+        with Journal.open(run) as opened:
+            stuck = is_stuck(opened)
+            done = list(undo(opened))
+        if not stuck or not all(outcome.reason for outcome in done):
+            break
+    return done

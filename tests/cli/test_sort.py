@@ -130,13 +130,80 @@ def test_what_cannot_be_undone_is_named(src: Path, tmp_path: Path) -> None:
     """An edited file is left where it is, said on stderr, and the exit code is 3."""
     journal = run("sort", src, *LABELS, "--into", tmp_path / "out", "--move").stdout.strip()
     (tmp_path / "out/red/1.png").write_bytes(b"edited")
+    before = (Path(journal).read_bytes(), files(tmp_path))
     shown = run("undo", journal, "--dry-run")
-    assert shown.exit_code == 0
-    assert shown.stdout.count("->") == 4
+    assert (shown.exit_code, shown.stdout.count("->"), "red/1.png" in shown.stdout) == (3, 3, False)
+    assert f"cannot be undone: {tmp_path / 'out/red/1.png'} changed since" in shown.stderr
+    assert "3 would be taken back, 1 not" in shown.stderr
+    assert before == (Path(journal).read_bytes(), files(tmp_path))
     result = run("undo", journal)
     assert result.exit_code == 3
     assert f"not undone: {tmp_path / 'out/red/1.png'} changed since" in result.stderr
     assert "3 taken back, 1 not" in result.stderr
+
+
+@pytest.mark.parametrize("way", ["--move", "--copy", "--link"])
+def test_a_dry_undo_says_what_undo_does(src: Path, tmp_path: Path, way: str) -> None:
+    """Step by step: edited, gone, replaced and taken places are told beforehand, and nothing is touched."""
+    out = tmp_path / "out"
+    assert run("sort", src, *LABELS, "--into", out, *([way] if way != "--link" else [])).exit_code == 3
+    (out / "red/1.png").unlink()
+    (out / "red/1.png").write_bytes(b"edited")
+    (out / "green/2.png").unlink()
+    (src / "deep/er/3.png").unlink(missing_ok=True)
+    (src / "deep/er/3.png").write_bytes(b"another")
+    there = files(tmp_path)
+    shown = run("undo", out, "--dry-run")
+    assert files(tmp_path) == there
+    done = run("undo", out)
+    promised = [line.replace("cannot be undone", "not undone") for line in shown.stderr.splitlines()]
+    assert [line.replace("would be taken", "taken") for line in promised] == done.stderr.splitlines()
+    assert shown.stdout.count("->") == int(done.stderr.split("zeroshot: ")[-1].split()[0])
+    assert (shown.exit_code, done.exit_code) == (3, 3)
+
+
+def test_undo_goes_on_to_the_run_before(src: Path, tmp_path: Path, images: SaveImage) -> None:
+    """A run of which nothing can be taken back is named, with the runs before; the next undo goes on to those."""
+    out = tmp_path / "out"
+    first = run("sort", src, *LABELS, "--into", out, "--move").stdout.strip()
+    late = images("late/9.png", "red")
+    second = run("sort", late, *LABELS, "--into", out, "--move").stdout.strip()
+    (out / "red/9.png").write_bytes(b"edited")
+    stuck = run("undo", out)
+    assert stuck.exit_code == 3
+    assert f"0 taken back, 1 not of {second}" in stuck.stderr
+    assert f"can be taken back on its own: zeroshot undo {first}" in stuck.stderr
+    assert files(src) == ["5.jpg"]
+    again = run("undo", out)
+    assert (again.exit_code, "going on to the run before it" in again.stderr) == (0, True)
+    assert f"4 taken back of {first}" in again.stderr
+    assert files(src) == ["1.png", "2.png", "4.png", "5.jpg", "deep/er/3.png"]
+    assert "0 taken back, 1 not" in run("undo", out).stderr
+
+
+def test_the_last_run_is_the_one_that_began_last(src: Path, tmp_path: Path, images: SaveImage) -> None:
+    """An undo writes to its journal, which makes it no later run; two runs are taken back one by one."""
+    out = tmp_path / "out"
+    first = run("sort", src, *LABELS, "--into", out, "--move").stdout.strip()
+    run("sort", images("late/9.png", "red"), *LABELS, "--into", out, "--move")
+    (out / "red/1.png").write_bytes(b"edited")
+    assert run("undo", first).exit_code == 3
+    undone = run("undo", out)
+    assert (undone.exit_code, (tmp_path / "late/9.png").exists()) == (0, True)
+    assert f"the run before it is {first}" in undone.stderr
+
+
+def test_a_run_that_another_run_built_upon(src: Path, tmp_path: Path) -> None:
+    """Sorted again out of its own _review, the file is named with the run that moved it on; in turn both go back."""
+    out, before = tmp_path / "out", files(src)
+    first = run("sort", src, *LABELS, "--threshold", 0.9, "--into", out, "--move").stdout.strip()
+    assert files(out / "_review")
+    second = run("sort", out / "_review", *LABELS, "--into", out, "--move").stdout.strip()
+    tangled = run("undo", first)
+    assert tangled.exit_code == 3
+    assert f"was moved on by another run: take back {second} first" in tangled.stderr
+    assert run("undo", out).exit_code == run("undo", out).exit_code == 0
+    assert files(src) == before
 
 
 @pytest.mark.parametrize(

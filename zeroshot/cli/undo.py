@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -30,28 +32,72 @@ def undo(
     moves files: undo your own only.
     """
     from ..images.paths import names_folder
-    from ..sort.journal import Journal, find_last_journal
+    from ..sort.journal import find_journals, find_open_journals
+
+    if not names_folder(str(journal)):
+        return _undo_run(journal, dry_run=dry_run).code
+    folder = journal
+    runs = find_open_journals(folder) or [*find_journals(folder)][-1:]
+    if not runs:
+        raise UsageError(f"{folder} is a folder without a journal", "name the folder that `sort --into` filled")
+    several = len(runs) > 1
+    for place, run in enumerate(runs):
+        found = _undo_run(run, dry_run=dry_run, named=several)
+        if not (found.stuck and runs[place + 1 :]):
+            break
+        console.say("zeroshot: nothing of that run can be taken back; going on to the run before it")
+    others = runs[place + 1 :]
+    if others and not found.kept:
+        console.note(
+            f"the run before it is {others[0]}: `zeroshot undo {shlex.quote(str(folder))}` again takes it back"
+        )
+    elif found.kept:
+        for other in others:
+            console.note(f"an earlier run can be taken back on its own: zeroshot undo {shlex.quote(str(other))}")
+    return ExitCode.INCOMPLETE if found.kept else ExitCode.OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What became of one run's steps.
+
+    Attributes:
+        kept: How many were not taken back.
+        stuck: None was, nor are there any that an earlier undo did not try.
+    """
+
+    kept: int
+    stuck: bool
+
+    @property
+    def code(self) -> ExitCode:
+        """The exit code for it."""
+        return ExitCode.INCOMPLETE if self.kept else ExitCode.OK
+
+
+def _undo_run(path: Path, *, dry_run: bool, named: bool = False) -> _Found:
+    """Take back one run, or print what would be taken back, and what cannot be and why."""
+    from ..sort.journal import Journal
+    from ..sort.mover import is_stuck
     from ..sort.mover import undo as take_back
 
-    if names_folder(str(journal)):
-        folder, last = journal, find_last_journal(journal)
-        if last is None:
-            raise UsageError(f"{folder} is a folder without a journal", "name the folder that `sort --into` filled")
-        journal = last
     kept = done = 0
-    with Journal.open(journal) as opened:
-        entries = opened.history.open_entries
-        if dry_run:
-            for entry in entries:
-                task = entry.task
-                typer.echo(printable(f"{task.method}: {task.target} -> {task.member or task.source}"))
-            return ExitCode.OK
-        with console.Bar("steps", len(entries)) as bar:
-            for outcome in finish_each(take_back(opened)):
+    lines: list[str] = []
+    with Journal.open(path) as opened:
+        stuck = is_stuck(opened)
+        with console.Bar("steps", len(opened.history.open_entries)) as bar:
+            for outcome in finish_each(take_back(opened, dry=dry_run)):
                 bar.advance()
                 done += not outcome.reason
                 kept += bool(outcome.reason)
+                task = outcome.task
                 if outcome.reason:
-                    console.say(f"zeroshot: not undone: {outcome.reason}")
-    console.say(f"zeroshot: {done} taken back" + (f", {kept} not" if kept else ""))
-    return ExitCode.INCOMPLETE if kept else ExitCode.OK
+                    console.say(f"zeroshot: {'cannot be undone' if dry_run else 'not undone'}: {outcome.reason}")
+                elif dry_run:
+                    lines.append(f"{task.method}: {task.target} -> {task.member or task.source}")
+    for line in lines:
+        typer.echo(printable(line))
+    what = "would be taken back" if dry_run else "taken back"
+    of = f" of {path}" if named or kept else ""
+    console.say(f"zeroshot: {done} {what}" + (f", {kept} not" if kept else "") + of)
+    return _Found(kept, stuck and not done and bool(kept))

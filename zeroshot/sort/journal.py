@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
@@ -29,6 +30,9 @@ from .placing import Method, Placed, Task
 
 FOLDER = ".zeroshot"
 """Folder inside the sorted one that holds the journals; hidden, so that no run looks for images there."""
+
+_NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?:-(\d+))?\.jsonl")
+"""A journal's name: when its run began, and a number where that alone does not tell it from others."""
 
 _MODE = os.O_RDWR | os.O_APPEND | BINARY
 _FORMAT = "zeroshot-journal"
@@ -101,11 +105,15 @@ class Journal:
             OutputError: It cannot be written there.
         """
         folder = into / FOLDER
-        name = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+        name, first = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ"), 1
         try:
+            # Names keep the order of the runs, though a clock may be put back between them.
+            latest = max(map(_place_in_time, folder.glob("*.jsonl")), default=("", 0, ""))
+            if latest[0] >= name:
+                name, first = latest[0], latest[1] + 1
             parents = [path.parent for path in (into, *into.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            for number in range(1, 1_000_000):
+            for number in range(first, first + 1_000_000):
                 path = folder / (f"{name}.jsonl" if number == 1 else f"{name}-{number}.jsonl")
                 try:
                     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | _MODE, 0o600)
@@ -307,15 +315,21 @@ def _inside(text: str, into: Path) -> Path:
 
 
 def find_journals(into: Path) -> Iterator[Path]:
-    """Yield a sorted folder's journals, oldest first."""
-    yield from sorted((into / FOLDER).glob("*.jsonl"), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    """Yield a sorted folder's journals, in the order in which the runs began."""
+    yield from sorted((into / FOLDER).glob("*.jsonl"), key=_place_in_time)
 
 
-def find_last_journal(into: Path) -> Path | None:
-    """Return the newest journal of a sorted folder that still has something to take back; else the newest one."""
-    found = list(find_journals(into))
-    for path in reversed(found):
+def _place_in_time(path: Path) -> tuple[str, int, str]:
+    """Return what orders journals by their names: an undo writes to a journal, so its file's time says nothing."""
+    found = _NAME.fullmatch(path.name)
+    return (found[1], int(found[2] or 1), "") if found else ("", 0, path.name)
+
+
+def find_open_journals(into: Path) -> list[Path]:
+    """Return the journals of a sorted folder that still have something to take back, last run first."""
+    found = []
+    for path in find_journals(into):
         with Journal.open(path) as opened:
             if opened.history.open_entries:
-                return path
-    return found[-1] if found else None
+                found.append(path)
+    return found[::-1]

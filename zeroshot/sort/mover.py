@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..enums import Placement
 from ..errors import InputError
 from ..system.disk import sync_folder
-from .journal import Journal, find_journals
+from .journal import Journal, find_journals, read_history
 from .placing import Method, PlacingError, Task, place, take_back
 from .plan import Step
 
@@ -92,29 +93,57 @@ def _make_folder(folder: Path, journal: Journal) -> None:
         sync_folder(folder.parent)  # before an image's only copy may lie in it
 
 
-def undo(journal: Journal) -> Iterator[Undone]:
+def undo(journal: Journal, *, dry: bool = False) -> Iterator[Undone]:
     """Take back every step of a journal, last first, and remove the folders that it made and that are empty.
+
+    Args:
+        journal: Of the run.
+        dry: Find out what can be taken back, and change nothing.
 
     Raises:
         OutputError: The journal cannot be written.
     """
+    moved_on = _find_moved_on(journal)
     for entry in journal.history.open_entries:
-        yield _undo_one(journal, entry.task.number)
+        yield _undo_one(journal, entry.task.number, moved_on, dry=dry)
     for folder in reversed(journal.history.folders):
         with contextlib.suppress(OSError):  # it holds something else, or is gone
-            folder.rmdir()
+            if not dry:
+                folder.rmdir()
 
 
-def _undo_one(journal: Journal, number: int) -> Undone:
+def is_stuck(journal: Journal) -> bool:
+    """Whether an earlier undo left all the steps that are there, so that this one can hardly do more."""
+    return all(entry.tried for entry in journal.history.open_entries)
+
+
+def _find_moved_on(journal: Journal) -> dict[Path, Path]:
+    """Return the journals of the runs that moved what others had placed in the same folder, by where that was."""
+    found: dict[Path, Path] = {}
+    for path in find_journals(journal.history.into):
+        if path.name != journal.path.name:
+            with contextlib.suppress(InputError):
+                entries = read_history(path)[1].open_entries
+                found |= {entry.task.source: path for entry in entries if entry.task.method is Method.MOVE}
+    return found
+
+
+def _undo_one(journal: Journal, number: int, moved_on: Mapping[Path, Path], *, dry: bool = False) -> Undone:
     entry = journal.history.entries[number]
     tried = entry.tried  # by an earlier undo, which may have left a claim
-    journal.begin_undo(number)
+    if not dry:
+        journal.begin_undo(number)
     try:
-        take_back(entry.task, entry.placed, tried=tried)
+        if entry.task.target in moved_on and not os.path.lexists(entry.task.target):
+            later = moved_on[entry.task.target]
+            raise PlacingError(f"{entry.task.target} was moved on by another run: take back {later} first")
+        take_back(entry.task, entry.placed, tried=tried, dry=dry)
     except PlacingError as error:
-        journal.keep(number, error.message)
+        if not dry:
+            journal.keep(number, error.message)
         return Undone(entry.task, error.message)
-    journal.finish_undo(number)
+    if not dry:
+        journal.finish_undo(number)
     return Undone(entry.task)
 
 
@@ -130,7 +159,7 @@ def settle_earlier(into: Path) -> list[str]:
             with Journal.open(path) as journal:
                 cut_short = [entry for entry in journal.history.open_entries if entry.placed is None]
                 for entry in cut_short:
-                    outcome = _undo_one(journal, entry.task.number)
+                    outcome = _undo_one(journal, entry.task.number, {})
                     if outcome.reason:
                         notes.append(f"{entry.task.source}: an earlier run was interrupted there: {outcome.reason}")
                 if cut_short:

@@ -15,8 +15,9 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..errors import ImageError, ZeroshotError
@@ -233,33 +234,51 @@ def _remove(path: Path) -> None:
     sync_folder(path.parent)
 
 
-def take_back(task: Task, placed: Placed | None, *, tried: bool = False) -> None:
+def take_back(task: Task, placed: Placed | None, *, tried: bool = False, dry: bool = False) -> None:
     """Undo one step, whether it was finished, was cut short, or was half undone before.
 
     Args:
         task: As the journal has it.
         placed: How it ended; None where the journal does not say.
         tried: Whether an earlier undo began with it, which may have left a claim at the source.
+        dry: Find out whether it can be undone, and change nothing.
 
     Raises:
         PlacingError: It is not undone, and why; nothing is changed then.
     """
     try:
-        if task.method is Method.MOVE:
-            _move_back(task, placed, tried=tried)
-        else:
-            _remove_placed(task, placed)
+        if tried and not dry and task.method is Method.MOVE:
+            _release(task.source)
+        undo = _plan_return(task, placed, tried=tried) if task.method is Method.MOVE else _plan_removal(task, placed)
+        if dry:
+            _check_folders(task)
+            return
+        undo()
         for path in (task.source, task.target):
             task.temporary(path).unlink(missing_ok=True)
     except OSError as error:
         raise PlacingError(error.strerror or str(error)) from error
 
 
-def _remove_placed(task: Task, placed: Placed | None) -> None:
-    """Take a link or a copy away, if the image itself is still at its source."""
+def _check_folders(task: Task) -> None:
+    """Refuse what would fail, because a folder that changes cannot be written to."""
+    changed = [task.target.parent] if os.path.lexists(task.target) else []
+    changed += [task.source.parent] if task.method is Method.MOVE else []
+    for folder in changed:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PlacingError(f"{task.target} stays: {there} cannot be written to")
+
+
+def _nothing() -> None:
+    """Leave everything as it is."""
+
+
+def _plan_removal(task: Task, placed: Placed | None) -> Callable[[], None]:
+    """Return what takes a link or a copy away, if the image itself is still at its source."""
     status = _lstat(task.target)
     if status is None:
-        return
+        return _nothing
     if task.method is Method.SYMBOLIC_LINK:
         if not stat.S_ISLNK(status.st_mode) or task.target.readlink() != task.source:
             raise PlacingError(f"{task.target} was replaced since")
@@ -269,7 +288,7 @@ def _remove_placed(task: Task, placed: Placed | None) -> None:
             raise PlacingError(f"{task.target} stays: {task.source} is gone or was replaced since")
     elif not (is_claim(task.target) and placed is None) and not _is_copy(task):
         raise PlacingError(f"{task.target} stays: it or {task.member or task.source} changed or went since")
-    _remove(task.target)
+    return partial(_remove, task.target)
 
 
 def _is_copy(task: Task) -> bool:
@@ -280,27 +299,33 @@ def _is_copy(task: Task) -> bool:
     return content is not None and content == read_content(task.member)
 
 
-def _move_back(task: Task, placed: Placed | None, *, tried: bool) -> None:
-    """Bring a moved image back to where it was, with its times."""
-    if tried:
-        _release(task.source)
+def _plan_return(task: Task, placed: Placed | None, *, tried: bool) -> Callable[[], None]:
+    """Return what brings a moved image back to where it was, with its times."""
     at_target, at_source = _lstat(task.target), _lstat(task.source)
+    if tried and is_claim(task.source):
+        at_source = None
     if at_source and (at_target is None or (placed is None and is_claim(task.target))):
         if (at_source.st_size, at_source.st_mtime_ns) != (task.size, task.mtime_ns) and placed:
             raise PlacingError(f"{task.target} is gone, and {task.source} is another file")
-        _release(task.target)  # it never got as far as moving, or it is back already
-        return
+        return partial(_release, task.target)  # it never got as far as moving, or it is back already
     if at_target is None:
         raise PlacingError(f"{task.target} is gone")
     if not _is_as(task, placed, at_target):
         raise PlacingError(f"{task.target} changed since")
-    if at_source:
-        # Killed between file systems, after the copy and before the removal, the image is in both places.
-        if not same_content(task.source, task.target):
-            raise PlacingError(f"{task.source} is taken by another file; {task.target} stays")
-        _restore_time(task)
-        _remove(task.target)
-        return
+    if not at_source:
+        return partial(_move_back, task, placed)
+    # Killed between file systems, after the copy and before the removal, the image is in both places.
+    if not same_content(task.source, task.target):
+        raise PlacingError(f"{task.source} is taken by another file; {task.target} stays")
+    return partial(_keep_source, task)
+
+
+def _keep_source(task: Task) -> None:
+    _restore_time(task)
+    _remove(task.target)
+
+
+def _move_back(task: Task, placed: Placed | None) -> None:
     task.source.parent.mkdir(parents=True, exist_ok=True)
     with _claim(task.source):
         try:
