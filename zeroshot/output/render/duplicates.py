@@ -37,6 +37,7 @@ def write_duplicates(
             "version": JSON_VERSION,
             "options": options,
             "searched": found.searched,
+            "content_only": found.content_only,
             "failures": [asdict(failure) for failure in found.failures],
             "images": rows,
         }
