@@ -26,6 +26,7 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node he
 PAGE = Path(__file__).parents[2] / "zeroshot/explore/page"
 HOSTILE = ("red <img src=x onerror=document.title='owned'>", "green\"><script>document.title='owned'</script>", "blue")
 
+PICKED = "[...document.querySelectorAll('.tile.picked')].map((one) => one.tile.id).sort()"
 COUNTS = "[...document.querySelectorAll('.row')].map((row) => row.getAttribute('aria-label'))"
 
 
@@ -133,6 +134,78 @@ class TestPage:
         page.press("u")
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         assert page.complaints == []
+
+    def test_a_sort_moves_images_and_not_what_is_selected(self, page: Page, explorer: Explorer) -> None:
+        """Another tab's correction and another threshold move a range and its focus; a key is said of those images."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.press("ArrowRight")
+        page.press("ArrowRight", shift=True)
+        chosen = page.run(PICKED)
+        assert len(chosen) == 2 and page.run("document.activeElement.tile.id") in chosen
+        other = next(image for image in (0, 3, 6) if image not in chosen)
+        view = explorer.post("sort", labels="red, green, blue")["view"]
+        explorer.post("correct", view=view, images=[chosen[0]], label="blue")  # another tab: the range is scattered
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 3,blue: 4'")
+        assert page.run(PICKED) == chosen
+        page.run("const t = document.getElementById('threshold'); t.value = 1; t.dispatchEvent(new Event('input'))")
+        page.wait(f"{COUNTS}[0] === 'unknown: 8'")
+        assert page.run(PICKED) == chosen
+        assert page.run("document.getElementById('picked-count').textContent") == "2 images"
+        page.press("2")
+        page.wait(f"{COUNTS}.includes('green: 2')")
+        said = explorer.session.corrections.all()
+        assert {explorer.session.collection.find(path) for path in said} == set(chosen)
+        assert {one.label for one in said.values()} == {"green"} and other not in chosen
+
+    def test_a_range_beyond_what_was_shown_is_kept_by_its_images(self, page: Page, explorer: Explorer) -> None:
+        """With its anchor, a range can be made longer after a sort, and holds images that are not on the board."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.press("ArrowRight", shift=True)
+        explorer.post("correct", view=explorer.post("sort", labels="red, green, blue")["view"], images=[1], label="red")
+        page.wait(f"{COUNTS}.join() === 'red: 4,green: 2,blue: 3'")  # it stands first now
+        page.press("ArrowRight", shift=True)
+        page.wait("document.getElementById('picked-count').textContent === '3 images'")
+        assert 1 not in page.run(PICKED)
+
+    def test_the_large_view_stays_with_its_image(self, page: Page, explorer: Explorer) -> None:
+        """While others are corrected it shows the same image, and what was said of it meanwhile."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        (first,) = page.run(PICKED)
+        page.press("Enter")
+        page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        path = page.run("document.getElementById('viewer-path').textContent")
+        view = explorer.post("sort", labels="red, green, blue")["view"]
+        explorer.post("correct", view=view, images=[1], label="red")  # stands first from now on
+        page.wait(f"{COUNTS}.includes('red: 4')")
+        explorer.post("correct", view=view, images=[first], label="green")
+        page.wait("document.getElementById('viewer-said').textContent === 'You said: green.'")
+        assert page.run("document.getElementById('viewer-path').textContent") == path
+        page.press("x")
+        page.wait("document.getElementById('toast').textContent.includes('not this')")
+        assert explorer.session.corrections.of(path).refused == ("green",)
+        page.press("Escape")
+
+    def test_keys_in_quick_succession_go_on(self, page: Page, explorer: Explorer) -> None:
+        """Three keys pressed at once are said of three images, one after the other."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.run(
+            "for (let time = 0; time < 3; time += 1) "
+            "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '3', bubbles: true }))"
+        )
+        page.wait(f"{COUNTS}.join() === 'red: 0,green: 3,blue: 6'")
+        assert {one.label for one in explorer.session.corrections.all().values()} == {"blue"}
 
     def test_labels_a_whole_row_without_closing(self, page: Page) -> None:
         """The image that empties its row gives way to the next row's; closing it leaves the focus on the board."""

@@ -72,6 +72,7 @@ class Answers:
             "thumbs": self._thumbs,
             "sort": self._sort,
             "rows": self._rows,
+            "ids": self._ids,
             "search": self._search,
             "correct": self._correct,
             "uncorrect": lambda _: {"images": self._session.uncorrect()},
@@ -133,7 +134,20 @@ class Answers:
         sorting = view.sorting
         if sorting is None and (key := value_of(asked, "sorting", str, "")):
             sorting = self._session.view(key).sorting
-        return {**described, "rows": payload.windows(self._session, self._token, view, sorting, threshold, wanted)}
+        row = value_of(asked, "find_in", str, "")
+        return {
+            **described,
+            "rows": payload.windows(self._session, self._token, view, sorting, threshold, wanted),
+            "found": [view.find(image, threshold, row) for image in list_of(asked, "find", int)[:2]],
+        }
+
+    def _ids(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the ids of a part of a row: what a selection that was not wholly shown holds."""
+        ranking = self._view(asked).row(value_of(asked, "row", str, ""), threshold_of(asked))
+        start, end = (max(0, value_of(asked, key, int, 0)) for key in ("start", "end"))
+        if end - start > _MOST_CORRECTED:
+            raise InputError(f"{end - start} images at once", f"{_MOST_CORRECTED} are the most")
+        return {"images": ranking.ids[start:end].tolist()}
 
     def _search(self, asked: dict[str, Any]) -> dict[str, Any]:
         images = [(float(weight), int(image)) for weight, image in list_of(asked, "images", list)]

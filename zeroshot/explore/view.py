@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .sorting import Ranking, Sorting
 
 _ROW = re.compile(r"([0-9]{1,9})|pair-([0-9]{1,9})-([0-9]{1,9})")
@@ -76,3 +78,23 @@ class View:
         if not numbers or max(numbers) >= self.sorting.n_answers:
             raise LookupError(name)
         return self.sorting.row(numbers[0], threshold) if len(numbers) == 1 else self.sorting.pair(*numbers)
+
+    def find(self, image: int, threshold: float, row: str = "") -> tuple[str, int] | None:
+        """Return the row that an image stands in and its place there; None where it is not among them.
+
+        Args:
+            image: Its id.
+            threshold: As for `row`.
+            row: The only row that is looked at; empty for all of them.
+        """
+        names = [row or "all"]
+        if not row and self.sorting is not None:
+            names = [str(self.sorting.answer[image]), "unknown"] if 0 <= image < len(self.sorting) else []
+        for name in names:
+            try:
+                places = np.flatnonzero(self.row(name, threshold).ids == image)
+            except LookupError:
+                continue
+            if len(places):
+                return name, int(places[0])
+        return None

@@ -1,6 +1,8 @@
 // The images in rows, or one row as a grid. Only what is in sight is in the page.
 import { CHUNK, GAP, HEADER, MOST_IN_STRIP, chunks, columns, gridRange, rowRange, rowTops, stripRange } from "./geometry.js";
+import { neighbour, reveal } from "./navigation.js";
 import { fillRow, makeRow } from "./rows.js";
+import { Selection } from "./selection.js";
 import { fillTile, makeTile, placeTile } from "./tiles.js";
 
 const FAST = 2.5; // pixels a millisecond, above which images are not asked for until the scrolling slows down
@@ -12,7 +14,8 @@ export class Board {
   constructor(root, space, ask) {
     this.root = root;
     this.space = space;
-    this.ask = ask; // { windows(list), opened(), picked(), grid(row), caption(item, row) }
+    this.ask = ask; // { windows(list), ids(row, from, to), opened(), picked(), grid(row), caption(item, row) }
+    this.selection = new Selection(ask.ids, () => { this.mark(); ask.picked(); });
     this.source = { rows: [], single: false };
     this.size = 120;
     this.items = new Map();
@@ -21,8 +24,6 @@ export class Board {
     this.rows = new Map();
     this.asked = new Set();
     this.tops = [0];
-    this.focus = null;
-    this.anchor = null;
     this.generation = 0;
     this.frame = 0;
     this.last = { time: 0, top: 0 };
@@ -33,22 +34,27 @@ export class Board {
     root.addEventListener("dblclick", (event) => { if (event.target.closest(".tile")) this.ask.opened(); });
   }
 
-  // Show rows: [{ name, title, key, total, kind }]; `single` shows the first one as a grid. `windows` are parts of them.
-  show(source, windows) {
+  // Show rows: [{ name, title, key, total, kind }]; `single` shows the first one as a grid. `windows` are parts of them,
+  // `found` where the images of `selection.wanted()` stand.
+  show(source, windows, found = []) {
     this.generation += 1;
     this.source = source;
     this.items = new Map(source.rows.map((row) => [row.name, new Map()]));
     this.asked.clear();
     for (const window of windows) this.keep(window);
     this.layRows();
-    if (this.focus && !source.rows[this.focus.row]) this.focus = this.anchor = null;
-    if (this.focus) {
-      const total = source.rows[this.focus.row].total;
-      this.focus.index = Math.max(0, Math.min(this.focus.index, total - 1));
-      if (!total) this.focus = null;
-      this.anchor = this.focus && { ...this.focus };
-    }
+    this.selection.move((id, at) => this.place(id, windows, found[at]));
     this.render();
+  }
+
+  // Where an image stands: among the images that are known, else where the server found it.
+  place(id, windows, found) {
+    const at = (name, index) => ({ row: this.source.rows.findIndex((row) => row.name === name), index });
+    for (const window of windows) {
+      const offset = window.items.findIndex((item) => item[0] === id);
+      if (offset >= 0 && this.items.has(window.row)) return at(window.row, window.start + offset);
+    }
+    return found && this.items.has(found[0]) ? at(...found) : null;
   }
 
   keep(window) {
@@ -145,6 +151,7 @@ export class Board {
   }
 
   fill(places) {
+    const held = this.root.contains(document.activeElement);
     const next = new Map();
     const fresh = [];
     for (const place of places) {
@@ -173,6 +180,7 @@ export class Board {
     this.tiles = next;
     this.order(places);
     this.mark();
+    if (held && !this.root.contains(document.activeElement)) this.root.focus({ preventScroll: true }); // its image went
   }
 
   // Keep tiles in the page in the order in which they are seen; moving one that has the focus would lose it.
@@ -186,7 +194,7 @@ export class Board {
       const here = previous ? previous.nextElementSibling : place.parent.querySelector(".tile");
       if (here !== tile.element) {
         place.parent.insertBefore(tile.element, here);
-        if (tile === held && this.focus) this.grab = true;
+        if (tile === held && this.selection.focus) this.grab = true;
       }
       before = tile;
     }
@@ -201,17 +209,17 @@ export class Board {
 
   // Mark what is selected, and let one tile be reached by Tab.
   mark() {
-    const range = this.range();
-    let first = null;
+    const { selection } = this;
+    let first = null, seen = false;
     for (const tile of this.tiles.values()) {
-      const picked = range !== null && tile.row === range.row && tile.index >= range.from && tile.index <= range.to;
-      tile.element.classList.toggle("picked", picked);
-      const focused = this.focus && tile.row === this.focus.row && tile.index === this.focus.index;
+      const focused = selection.isFocus(tile);
+      seen ||= focused;
+      tile.element.classList.toggle("picked", focused || selection.has(tile.id));
       tile.element.tabIndex = focused ? 0 : -1;
       if (focused && this.grab) { this.grab = false; tile.element.focus({ preventScroll: true }); }
       if (!first || tile.row < first.row || (tile.row === first.row && tile.index < first.index)) first = tile;
     }
-    if (!this.focus && first) first.element.tabIndex = 0;
+    if (!seen && first) first.element.tabIndex = 0;
   }
 
   async fetchMissing(places) {
@@ -238,73 +246,39 @@ export class Board {
 
   item(row, index) { return this.items.get(this.source.rows[row]?.name)?.get(index) ?? null; }
 
-  // The selection: the row's name and the first and last place in it, or null.
-  range() {
-    if (!this.focus) return null;
-    const anchor = this.anchor && this.anchor.row === this.focus.row ? this.anchor.index : this.focus.index;
-    return { row: this.focus.row, from: Math.min(anchor, this.focus.index), to: Math.max(anchor, this.focus.index) };
+  // The image that has the focus, where it is shown and known.
+  get focused() {
+    const { focus } = this.selection, item = focus && this.item(focus.row, focus.index);
+    return item?.[0] === focus?.id ? item : null;
+  }
+
+  // The number of the image after those that are selected, undefined where none follows.
+  get following() {
+    const { focus, anchor } = this.selection;
+    let index = (anchor.row === focus.row ? Math.max(focus.index, anchor.index) : focus.index) + 1;
+    while (this.selection.has(this.item(focus.row, index)?.[0])) index += 1;
+    return this.item(focus.row, index)?.[0];
   }
 
   go(row, index, extend = false) {
     const rows = this.source.rows;
     if (!rows[row]?.total) return;
-    this.focus = { row, index: Math.max(0, Math.min(rows[row].total - 1, index)) };
-    if (!this.source.single) this.focus.index = Math.min(this.focus.index, MOST_IN_STRIP - 1);
-    if (!extend || !this.anchor || this.anchor.row !== row) this.anchor = { ...this.focus };
+    const last = Math.min(rows[row].total, this.source.single ? Infinity : MOST_IN_STRIP) - 1;
+    this.selection.go({ row, index: Math.max(0, Math.min(last, index)) }, rows[row].name, this.items.get(rows[row].name), extend);
     this.grab = true;
-    this.reveal();
+    reveal(this);
     this.render();
     this.ask.picked();
   }
 
   // Give the focus back to the image that has it on the board.
-  refocus() { if (this.focus) { this.grab = true; this.mark(); } }
+  refocus() { if (this.selection.focus) { this.grab = true; this.mark(); } }
 
-  release() { this.focus = this.anchor = null; this.mark(); this.ask.picked(); }
+  release() { this.selection.clear(); this.mark(); this.ask.picked(); }
 
-  reveal() {
-    const { row, index } = this.focus, root = this.root, height = root.clientHeight;
-    if (this.source.single) {
-      const { count, step } = columns(this.width(), this.size);
-      const y = Math.floor(index / count) * step;
-      if (y < root.scrollTop) root.scrollTop = y;
-      else if (y + step > root.scrollTop + height) root.scrollTop = y + step - height;
-      return;
-    }
-    const top = this.tops[row], bottom = this.tops[row + 1];
-    if (top < root.scrollTop) root.scrollTop = top;
-    else if (bottom > root.scrollTop + height) root.scrollTop = bottom - height;
-    this.render();
-    const entry = this.rows.get(row);
-    if (!entry) return;
-    const x = index * (this.size + GAP), width = this.width();
-    if (x < entry.strip.scrollLeft) entry.strip.scrollLeft = x;
-    else if (x + this.size > entry.strip.scrollLeft + width) entry.strip.scrollLeft = x + this.size - width;
-    entry.left = entry.strip.scrollLeft;
-  }
-
-  // Arrow keys: left and right along a row, up and down to the next row that holds something.
   step(key, extend) {
-    const rows = this.source.rows;
-    if (!this.focus) {
-      const first = rows.findIndex((row) => row.total);
-      if (first >= 0) this.go(first, 0);
-      return;
-    }
-    const { row, index } = this.focus;
-    const sideways = { ArrowLeft: -1, ArrowRight: 1 }[key];
-    if (sideways) return this.go(row, index + sideways, extend);
-    const by = key === "ArrowDown" ? 1 : -1;
-    if (this.source.single) {
-      const { count } = columns(this.width(), this.size);
-      const next = index + by * count;
-      return next >= 0 && next < rows[0].total + (by > 0 ? count - 1 : 0) ? this.go(row, next, extend) : undefined;
-    }
-    let to = row + by;
-    while (rows[to] && !rows[to].total) to += by;
-    if (!rows[to]) return;
-    const seen = index - Math.floor((this.rows.get(row)?.left ?? 0) / (this.size + GAP));
-    this.go(to, seen + Math.ceil((this.rows.get(to)?.left ?? 0) / (this.size + GAP)));
+    const to = neighbour(this, key);
+    if (to) this.go(to.row, to.index, extend && to.extends);
   }
 
   clicked(event) {

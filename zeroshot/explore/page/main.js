@@ -26,9 +26,9 @@ const toast = (text, undo = false) => {
 };
 
 // Run what may be refused; what was refused is said, and gives null. A view that is gone is made anew.
-const trying = async (work) => {
+const trying = async (work, again = true) => {
   try { return await work(); } catch (error) {
-    if (error.status === 410) { resort(); return null; }
+    if (error.status === 410) { await sort(false); return again ? trying(work, false) : null; }
     if (error.status === 401) stop("Open the address that the terminal printed: it holds the token.");
     else if (error.status === undefined) $("status").textContent = "the server does not answer";
     else toast([error.message, error.hint].filter(Boolean).join(" – "));
@@ -52,6 +52,7 @@ const board = new Board($("board"), $("space"), {
     const shown = await trying(() => post("rows", { view: current().view, sorting: state.described?.view, threshold: threshold(), windows, whole: false }));
     return shown?.rows ?? null;
   },
+  ids: async (row, start, end) => (await trying(() => post("ids", { view: current().view, threshold: threshold(), row, start, end }), false))?.images ?? null,
   opened: () => viewer.open(),
   picked: () => correcting.show(),
   grid: (row) => openGrid(board.source.rows[row]),
@@ -65,11 +66,11 @@ const board = new Board($("board"), $("space"), {
 
 const side = new Side({ sort: () => typed(), threshold: () => moveThreshold(), pair: (first, second) => openPair(first, second) });
 const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying });
-const viewer = new Viewer({ board, trying, viewKey: () => state.described.view, key: (event) => correcting.pressed(event), like: () => like(), say: (label) => correcting.say({ label }),
+const viewer = new Viewer({ board, trying, asked: () => ({ view: state.described.view, threshold: side.threshold() }), key: (event) => correcting.pressed(event), like: () => like(), say: (label) => correcting.say({ label }),
   keyOf: (label) => { const index = answers().indexOf(label); return index < 0 ? null : keyOf(index); } });
 const correcting = new Correcting({
   board, trying, toast, answers: () => answers(), sort: () => sort(false),
-  asked: () => state.described && { view: current().view, sorting: state.described.view, threshold: threshold() },
+  asked: () => ({ view: current().view, sorting: state.described.view }), away: () => folderMap.isOpen,
   like: () => { if (viewer.isOpen) $("viewer").close(); like(); }, changed: () => { if (viewer.isOpen) viewer.open(); },
 });
 const folderMap = new FolderMap({
@@ -104,12 +105,15 @@ const wanted = () => {
   return single ? found : [["unknown", 0, found[0]?.[2] ?? 20], ...found.filter(([name]) => name !== "unknown")];
 };
 
-const show = (windows, moving = false) => {
+// Whose places the answer is to tell: an image that is selected stays so, wherever it goes.
+const finding = () => ({ find: board.selection.wanted(), find_in: state.found ? "hits" : state.grid?.name ?? "" });
+
+const show = (windows, found, moving = false) => {
   const before = moving ? positions(board) : null;
   const { rows, single } = layout();
   const counted = new Map(windows.map((window) => [window.row, window.total]));
   for (const row of rows) if (row.total === undefined) row.total = counted.get(row.name) ?? 0;
-  board.show({ rows, single }, windows);
+  board.show({ rows, single }, windows, found);
   if (before) fly(board, before);
   showHead(rows);
   correcting.show();
@@ -129,7 +133,7 @@ const showHead = (rows) => {
 
 const sort = async (moving = true) => {
   try {
-    const described = await post("sort", { ...side.asked(), threshold: side.threshold(), windows: state.found ? [] : wanted() });
+    const described = await post("sort", { ...side.asked(), threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() });
     const hadAnswers = Boolean(state.described?.answers);
     state.described = described;
     state.version = described.version;
@@ -138,9 +142,10 @@ const sort = async (moving = true) => {
     if (state.grid && /^\d+$/.test(state.grid.name) && !(described.answers ?? [])[Number(state.grid.name)]) state.grid = null;
     if (state.grid && !described.answers) state.grid = null;
     if (state.found) await runSearch();
-    else show(described.rows, moving && hadAnswers && performance.now() - state.sorted > STILL);
+    else show(described.rows, described.found, moving && hadAnswers && performance.now() - state.sorted > STILL);
     state.sorted = performance.now();
     folderMap.refresh();
+    viewer.refresh();
     document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
   } catch (error) {
     if (error.status === 400) side.showProblem(error);
@@ -154,41 +159,41 @@ const typed = () => sortNow(true); // at once: while an answer is on its way, on
 const moveThreshold = latest(async () => {
   side.draw();
   if (!state.described?.answers) return;
-  const described = await trying(() => post("rows", { view: state.described.view, threshold: side.threshold(), windows: state.found ? [] : wanted() }));
+  const described = await trying(() => post("rows", { view: state.described.view, threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() }));
   if (!described) return;
   state.described = { ...state.described, ...described };
   side.show(state.described);
-  if (!state.found) show(described.rows);
+  if (!state.found) show(described.rows, described.found);
   folderMap.refresh();
 });
 
 const runSearch = latest(async () => {
   if (!search.active) { endSearch(); return; }
-  const found = await trying(() => ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]] }));
+  const found = await trying(() => ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]], ...finding(), find_in: "hits" }));
   if (!found) return;
   const fresh = !state.found;
   folderMap.close();
   state.found = { ...found, total: found.images };
   search.showScores(found.scores);
-  if (fresh) { board.focus = board.anchor = null; $("board").scrollTop = 0; }
+  if (fresh) { board.selection.clear(); $("board").scrollTop = 0; }
   if (search.cutoff > Number($("cutoff").min)) cut();
-  else show(found.rows);
+  else show(found.rows, found.found);
 });
 const typedSearch = debounce(() => runSearch(), 120);
 
 const cut = latest(async () => {
   if (!state.found) return;
-  const shown = await trying(() => post("rows", { view: state.found.view, sorting: state.described?.view, threshold: search.cutoff, windows: board.wanted([{ name: "hits" }], true), whole: false }));
+  const shown = await trying(() => post("rows", { view: state.found.view, sorting: state.described?.view, threshold: search.cutoff, windows: board.wanted([{ name: "hits" }], true), whole: false, ...finding() }));
   if (!shown || !state.found) return;
   state.found.total = shown.rows[0].total;
-  show(shown.rows);
+  show(shown.rows, shown.found);
 });
 
 const endSearch = () => {
   search.clear();
   if (!state.found) return;
   state.found = null;
-  board.focus = board.anchor = null;
+  board.selection.clear();
   $("board").scrollTop = 0;
   resort();
 };
@@ -198,7 +203,7 @@ const openGrid = (row) => {
   folderMap.close();
   state.scroll = $("board").scrollTop;
   state.grid = { name: row.name, title: row.title, key: row.key, kind: row.kind };
-  board.focus = board.anchor = null;
+  board.selection.clear();
   $("board").scrollTop = 0;
   resort();
 };
@@ -208,14 +213,14 @@ const openPair = (first, second) => {
 };
 const closeGrid = () => {
   state.grid = null;
-  board.focus = board.anchor = null;
+  board.selection.clear();
   show([]);
   $("board").scrollTop = state.scroll ?? 0;
   resort();
 };
 
 const like = () => {
-  const item = board.focus && board.item(board.focus.row, board.focus.index);
+  const item = board.focused;
   if (item) search.like(item);
 };
 
@@ -233,15 +238,15 @@ document.addEventListener("keydown", (event) => {
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const ours = {
     l: () => $("labels").focus(), "/": () => $("query").focus(), "?": () => $("keys").showModal(),
-    g: () => (state.grid ? closeGrid() : board.focus && openGrid(board.source.rows[board.focus.row])),
+    g: () => (state.grid ? closeGrid() : board.selection.focus && openGrid(board.source.rows[board.selection.focus.row])),
     v: () => (folderMap.isOpen ? folderMap.close() : folderMap.open()), "[": () => side.nudge(-0.02), "]": () => side.nudge(0.02),
   }[event.key];
   const onBoard = !event.target.closest("button, summary, a, [type=range], [type=radio]") || event.target.closest("#board");
   if (ours) ours();
   else if (folderMap.isOpen) return;
   else if (onBoard && event.key.startsWith("Arrow")) board.step(event.key, event.shiftKey);
-  else if (onBoard && event.key === "Enter" && board.focus) viewer.open();
-  else if (onBoard && event.key === " " && board.focus) viewer.open();
+  else if (onBoard && event.key === "Enter" && board.selection.focus) viewer.open();
+  else if (onBoard && event.key === " " && board.selection.focus) viewer.open();
   else if (!correcting.pressed(event)) return;
   event.preventDefault();
 });

@@ -7,7 +7,7 @@ const cell = (name, text) => Object.assign(document.createElement(name), { textC
 
 export class Viewer {
   constructor(page) {
-    this.page = page; // { board, trying(work), viewKey(), key(event), like(), say(label), keyOf(label) }
+    this.page = page; // { board, trying(work), asked(), key(event), like(), say(label), keyOf(label) }
     this.dialog = $("viewer");
     this.asked = 0;
     this.dialog.addEventListener("click", (event) => {
@@ -27,24 +27,27 @@ export class Viewer {
   get isOpen() { return this.dialog.open; }
 
   step(by) {
-    const { focus } = this.page.board;
-    if (!focus) return;
-    this.page.board.go(focus.row, focus.index + by);
+    this.page.board.step(by < 0 ? "ArrowLeft" : "ArrowRight", false);
     this.open();
   }
 
-  // Show the image that the board's focus is on; it may still be on its way.
-  async open(tries = 20) {
-    const { board } = this.page;
-    const item = board.focus && board.item(board.focus.row, board.focus.index);
-    if (!item) {
-      if (tries && board.focus) setTimeout(() => this.open(tries - 1), 100);
-      else if (this.isOpen) this.dialog.close();
-      return;
-    }
+  // Show the image that the board's focus is on, and no other is selected any longer.
+  async open() {
+    const { selection } = this.page.board;
+    await selection.settled();
+    selection.narrow();
+    const id = selection.focus?.id ?? null;
+    if (id !== null) { this.page.board.refocus(); await this.show(id); } else if (this.isOpen) this.dialog.close();
+  }
+
+  // What is said of the image may have become something else.
+  refresh() { if (this.isOpen) this.show(this.id); }
+
+  async show(id) {
+    this.id = id;
     if (!this.isOpen) this.dialog.showModal();
     const asked = (this.asked += 1);
-    const shown = await this.page.trying(() => post("image", { image: item[0], view: this.page.viewKey() }));
+    const shown = await this.page.trying(() => post("image", { image: id, ...this.page.asked() }));
     if (!shown || asked !== this.asked || !this.isOpen) return;
     this.fill(shown);
   }
@@ -64,7 +67,7 @@ export class Viewer {
 
   fill(shown) {
     const image = $("viewer-image");
-    image.src = shown.large;
+    if (image.getAttribute("src") !== shown.large) image.src = shown.large;
     image.alt = shown.name;
     $("viewer-title").textContent = shown.top ? `${shown.top[0][0]} ${percent(shown.top[0][1])}` : shown.name;
     $("viewer-path").textContent = shown.path;
