@@ -154,6 +154,7 @@ class TestMap:
         assert headers["cache-control"] == "no-store"
         assert page.ask("POST", "/api/map", json.dumps({"view": view}).encode())[0] == 401
         assert page.post("map", view="v999")["status"] == 410
+        assert page.post("image", view=view, image="x")["status"] == 400
         assert page.post("map", view=["v1"])["status"] == 400
 
     @pytest.mark.parametrize(
@@ -236,6 +237,56 @@ class TestIds:
             assert page.post("correct", view=view, row=row, ranges=[[0, 1]], label="x")["status"] == 400
         assert page.post("image", view=view, image=99)["status"] == 404
         assert page.post("search", images=[[1.0, 99]])["status"] == 400
+
+
+def test_what_another_run_gave_out_opens_nothing(images: Path, tmp_path: Path) -> None:
+    """After a restart on the same port with the same token, views, plans and images of before are refused."""
+    found = []
+    for run in range(2):
+        if run:
+            (images / "0.png").unlink()  # the numbers are those of other images from now on
+        with explore(FakeEncoder(), images, tmp_path / f"{run}.csv") as page:
+            token = Token("the same token each time")
+            page.application._token = page.application._answers._token = token
+            asked = {"labels": "red", "windows": [["0", 0, 9]]}
+            headers = {"Authorization": f"Bearer {token.value}"}
+            sorted_by = json.loads(page.ask("POST", "/api/sort", json.dumps(asked).encode(), **headers)[1])
+            plan = {"view": sorted_by["view"], "into": str(tmp_path / "out"), "placement": "link"}
+            key = json.loads(page.ask("POST", "/api/plan", json.dumps(plan).encode(), **headers)[1])["plan"]
+            if found:
+                view, plan_key, item = found
+                for name in ("rows", "correct", "plan", "records", "image"):
+                    body = json.dumps({"view": view, "images": [0], "label": "red", "image": 0}).encode()
+                    assert page.ask("POST", f"/api/{name}", body, **headers)[0] == 410
+                assert page.ask("POST", "/api/carry-out", json.dumps({"plan": plan_key}).encode(), **headers)[0] == 400
+                assert page.ask("GET", f"/thumb/{item[0]}?s={item[2]}")[0] == 401
+                assert page.session.corrections.all() == {} and not (tmp_path / "out").exists()
+            found = [sorted_by["view"], key, sorted_by["rows"][0]["items"][0]]
+
+
+def test_images_answer_while_labels_are_encoded(page: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of new labels that takes long holds up no search, no image and no correction of what is shown."""
+    view = sort(page)["view"]
+    encode, begun, go_on = page.session.encoder.encode_texts, threading.Event(), threading.Event()
+
+    def slow(texts: list[str]) -> Any:
+        begun.set()
+        go_on.wait(60)
+        return encode(texts)
+
+    monkeypatch.setattr(page.session.encoder, "encode_texts", slow)
+    typed = threading.Thread(target=sort, args=(page, "one, two, three"))
+    typed.start()
+    assert begun.wait(60)
+    try:
+        assert page.post("image", view=view, image=1)["row"][0] == "green"
+        assert page.post("search", images=[[1.0, 0]])["status"] == 200
+        assert page.post("rows", view=view, windows=[["0", 0, 9]])["rows"][0]["total"] == 2
+        assert page.post("correct", view=view, images=[0], label="blue")["images"] == 1
+        assert sort(page, "")["status"] == 200
+    finally:
+        go_on.set()
+        typed.join()
 
 
 class TestMarkup:
@@ -336,6 +387,8 @@ class TestTrouble:
         assert page.post("correct", view=view, row="0", ranges=[[0, 1]], label="green")["images"] == 1
         plan = page.post("plan", view=view, into=str(tmp_path / "out"), placement="move")
         assert plan["steps"] == 0 and plan["stays"] == 7
+        assert sorted(count for _, count in plan["reasons"]) == [1, 6]
+        assert ["cannot be sorted: No such file or directory", 6] in plan["reasons"]
         assert not (tmp_path / "out").exists()
 
     def test_a_disk_that_fills_during_a_sort(
@@ -389,6 +442,7 @@ class TestTrouble:
         page.post("undo")
         wait_for_job(page)
         assert page.session.corrections.of(corrected).label == "blue"
+        assert page.session.collection.path(0) == corrected
         assert page.post("undo")["status"] == 400
 
     def test_nothing_is_overwritten(self, page: Explorer, images: Path, tmp_path: Path) -> None:
@@ -456,9 +510,48 @@ def test_exports_are_what_the_commands_read(page: Explorer, tmp_path: Path) -> N
     assert [record.get("label") for record in records] == ["red", "green", None, "red", "green", None, None]
     assert set(records[0]) == {"path", "status", "label", "probability", "top"}
     assert set(records[-1]) == {"path", "status", "error"}
+    page.post("correct", view=view, images=[0], label="green")
+    described = page.post("image", view=sort(page, text)["view"], image=0)
+    status, body, _ = page.ask(
+        "POST",
+        "/api/records",
+        json.dumps({"view": sort(page, text)["view"]}).encode(),
+        Authorization=f"Bearer {page.token.value}",
+    )
+    corrected = json.loads(body.splitlines()[0])
+    assert (corrected["label"], described["row"][0]) == ("green", "green")
+    own = {name: probability for name, probability, *_ in described["top"]}
+    assert corrected["probability"] == pytest.approx(own["green"], rel=1e-4)
+    assert described["row"][1] == pytest.approx(own["green"], rel=1e-4)
     command = page.post("command", view=view, threshold=0.25)
     assert command["command"].startswith("zeroshot classify ") and command["needs_file"]
     assert command["command"].endswith("--labels-file labels.yaml --threshold 0.25")
     plain = page.post("command", view=sort(page, "red, it's green")["view"])
     assert "--labels 'red,it'\"'\"'s green'" in plain["command"]
     assert exports.export_labels(page.session.view(view)) == page.post("labels", view=view)["yaml"]
+
+
+def test_what_is_not_encoded_yet_is_counted(page: Explorer, tmp_path: Path) -> None:
+    """A plan says how many images it leaves out because they have no features yet."""
+    page.session.collection._found += 3
+    plan = page.post("plan", view=sort(page)["view"], into=str(tmp_path / "out"), placement="link")
+    assert (plan["waiting"], plan["steps"]) == (3, 6)
+
+
+def test_a_relative_folder_has_its_name_and_its_paths(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`explore .` is called by the folder's name, sorts beside it, and paths are relative again after an undo."""
+    monkeypatch.chdir(images)
+    with explore(FakeEncoder(), Path(), tmp_path / "c.csv") as page:
+        start = page.post("start")
+        assert (start["name"], start["into"]) == ("images", f"{images}-sorted")
+        before = [page.session.collection.path(image) for image in range(6)]
+        assert not Path(before[0]).is_absolute()
+        plan = page.post("plan", view=sort(page)["view"], into=start["into"], placement="move")
+        page.post("carry-out", plan=plan["plan"])
+        wait_for_job(page)
+        assert page.session.collection.path(0) == f"{images}-sorted/red/0.png"
+        page.post("undo")
+        wait_for_job(page)
+        assert [page.session.collection.path(image) for image in range(6)] == before

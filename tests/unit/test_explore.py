@@ -14,10 +14,10 @@ from zeroshot.errors import InputError, LabelError, OutputError
 from zeroshot.evaluation.tables import load_targets
 from zeroshot.explore.best_answers import Columns, score
 from zeroshot.explore.corrections import HEADER, Corrections, Said
-from zeroshot.explore.label_text import read_label_text, to_option, to_yaml
+from zeroshot.explore.label_text import read_label_text, to_option, to_typed, to_yaml
 from zeroshot.explore.queries import add_up, parse_terms
 from zeroshot.explore.sorting import Marks, Sorting, rank
-from zeroshot.prompts.labels import LabelSet, parse_label_yaml
+from zeroshot.prompts.labels import Label, LabelSet, parse_label_yaml
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.scoring import Decision
 from zeroshot.search import Term
@@ -83,6 +83,40 @@ class TestSorting:
         assert sorting.probability[other] == pytest.approx(before.scored.runner_up[other], abs=1e-6)
         nowhere = sort("red, green, blue", rows, Marks({}, {other: frozenset({0, 1, 2})}))
         assert other in nowhere.unknown(0.0).ids
+
+    def test_a_number_belongs_to_the_label_beside_it(self) -> None:
+        """A corrected image has the probability of the label that it was given, a refused one that of the next best."""
+        rows = features(200)
+        before = sort("red, green, blue", rows)
+        image, other = before.row(0, 0).ids[:2].tolist()
+        sorting = sort("red, green, blue", rows, Marks({image: 2}, {other: frozenset({0})}))
+        own = sorting.classifier.scores(rows[[image, other]]).probabilities
+        assert sorting.row(2, 0).values[0] == sorting.probability[image] == pytest.approx(own[0, 2], abs=1e-6)
+        assert sorting.probability[other] == pytest.approx(own[1, 1:].max(), abs=1e-6)
+        assert sorting.shown(image, 1.0) == 2 and sorting.shown(other, 1.0) is None
+        assert sorting.histogram() == before.histogram()
+
+    def test_an_image_of_the_background_is_not_answered(self) -> None:
+        """Its best answer is none that the page gives: accuracy at the threshold leaves it out."""
+        rows = features(400)
+        sorting = sort("red\nblue\nbackground: green", rows)
+        outdone = np.flatnonzero(sorting.scored.outdone & (sorting.scored.probability > 0.1))
+        first, second = outdone[:2].tolist()
+        best = {image: int(sorting.scored.best[image]) for image in (first, second)}
+        marks = Marks({first: best[first]}, {second: frozenset({best[second]})})
+        ((right, probability),) = sort("red\nblue\nbackground: green", rows, marks).right()
+        assert not right and probability < 0
+
+    def test_what_was_refused_does_not_compete(self) -> None:
+        """A pair's images are those for which neither label was refused."""
+        rows = features(2000)
+        before = sort("red, green, blue", rows, logit_scale=2.0)
+        pair = before.pairs()[0]
+        image = int(before.pair(pair.first, pair.second).ids[0])
+        marks = Marks({}, {image: frozenset({int(before.scored.second[image])})})
+        after = sort("red, green, blue", rows, marks, logit_scale=2.0)
+        assert image not in after.pair(pair.first, pair.second).ids
+        assert after.pairs()[0].count == pair.count - 1
 
     def test_accuracy_counts_what_was_said(self) -> None:
         """A confirmed answer is right, another label or a refused answer wrong; refusing another says nothing."""
@@ -174,6 +208,17 @@ class TestCorrections:
             assert kept.of("/1.png") == said
         kept.close()
 
+    def test_what_is_said_last_counts(self, tmp_path: Path) -> None:
+        """A label that was refused and then given is refused no longer, and the other way round."""
+        assert Said("", ("cat", "dog")).given("cat") == Said("cat", ("dog",))
+        assert Said("cat", ("dog",)).without("cat") == Said("", ("dog", "cat"))
+        (tmp_path / "c.csv").write_text(f"{HEADER}\n/1.png,,cat\n/1.png,cat,\n/2.png,cat,\n/2.png,,cat\n")
+        kept = Corrections(tmp_path / "c.csv")
+        assert kept.all() == {"/1.png": Said("cat"), "/2.png": Said("", ("cat",))}
+        kept.say({"/2.png": kept.of("/2.png").given("cat")})
+        kept.close()
+        assert load_targets(str(tmp_path / "c.csv")).paths == ("/1.png", "/2.png")
+
     def test_is_what_eval_reads(self, tmp_path: Path) -> None:
         """`load_targets` takes the last label of each path, and nothing of what was taken back or only refused."""
         kept = Corrections(tmp_path / "c.csv")
@@ -239,9 +284,29 @@ class TestLabelText:
         named = read_label_text("cat, dog\nbird:")
         assert named is not None and named.names == ("cat", "dog", "bird")
 
+    @pytest.mark.parametrize(
+        "names", [("#1", "a"), ("- dog",), ("a: b", "c:"), ("a, b", "\\\\#x", "\\"), ("imagenet",), ("10:30", "-5")]
+    )
+    def test_names_lead_back_as_they_would_be_typed(self, names: tuple[str, ...]) -> None:
+        """Whatever a label of --labels holds, the text that the page begins with is read as that label."""
+        labels = LabelSet(tuple(Label(name) for name in names))
+        assert read_label_text(to_typed(labels)) == labels
+
+    def test_a_word_that_stands_for_a_list_is_no_option(self) -> None:
+        """`imagenet` typed as a label goes into a file, for `--labels imagenet` names a list."""
+        assert to_option(LabelSet((Label("imagenet"),))) is None
+        assert to_option(LabelSet((Label("imagenet"), Label("cat")))) == "imagenet,cat"
+
     def test_mistakes_are_named(self) -> None:
         """A label twice, or only background, is refused in one line."""
-        for text in ("cat, cat", "background: wall", "labels: {cat: {x: y}}", "cat: dog\ndog", "groups: {a: [b]}"):
+        for text in (
+            "cat, cat",
+            "background: wall",
+            "labels: {cat: {x: y}}",
+            "cat: dog\ndog",
+            "groups: {a: [b]}",
+            "cat, bird: wren",
+        ):
             with pytest.raises(LabelError):
                 read_label_text(text)
 

@@ -73,6 +73,11 @@ def test_few_images_and_copies(count: int, same: bool) -> None:
     at = places(FolderMap(), rows)
     assert at.shape == (count, 2)
     assert np.isfinite(at).all()
+    if count == 1 or (same and 0 < count < 5):
+        assert np.allclose(at, 0.5, atol=0.01)
+    elif count > 1:
+        assert np.allclose((at.min(axis=0) + at.max(axis=0)) / 2, 0.5, atol=0.01)
+        assert at.min() >= 0.06 and at.max() <= 0.94
 
 
 def test_axes_are_those_of_the_largest_spread() -> None:

@@ -20,7 +20,6 @@ from .pipeline_options import ImageOptions
 if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
     from ..explore.answers import Beginning
-    from ..prompts.labels import LabelSet
 
 _EXTRA = "pip install 'zeroshot[explore]'"
 
@@ -183,6 +182,7 @@ def _begin(
         given: Options of the model and of opening images, as they would be typed.
     """
     from ..explore.answers import Beginning
+    from ..explore.label_text import to_typed
     from ..prompts.template_sets import DEFAULT
 
     named = labels.labels is not None or labels.labels_file is not None or learned is not None
@@ -191,18 +191,8 @@ def _begin(
     # Learned templates are shown one by one: the set of their name may have changed since.
     own = bool(labels.template) or (learned is not None and not labels.prompts)
     templates = template_set.templates if own else ()
-    return Beginning(_as_typed(label_set), labels.prompts or DEFAULT, templates, threshold, given)
-
-
-def _as_typed(labels: LabelSet | None) -> str:
-    """Return labels as they would be typed on the page."""
-    from ..explore.label_text import to_option, to_yaml
-
-    if labels is None:
-        return ""
-    if to_option(labels) is None or any(":" in name for name in labels.names):
-        return to_yaml(labels)
-    return "\n".join(to_option(type(labels)((label,))) or "" for label in labels.labels)
+    typed = to_typed(label_set) if label_set else ""
+    return Beginning(typed, labels.prompts or DEFAULT, templates, threshold, given)
 
 
 def _show_progress(worker: threading.Thread, collection: Any) -> None:

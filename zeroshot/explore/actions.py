@@ -95,11 +95,11 @@ class Actions:
         folders = folder_names(name for name, _ in view.sorting.classifier.labels.answers)
         given = self._session.collection.folder
         records = {record.path: record for record in records_of(self._session, view, threshold)}
-        paths = select_inputs(((path, given) for path in records), target, folders.values())
+        paths = list(select_inputs(((path, given) for path in records), target, folders.values()))
         steps = list(make_plan((records[path] for path in paths), target, folders, placement))
         with self._lock:
             self._number += 1
-            key = f"p{self._number}"
+            key = f"{self._session.run}-p{self._number}"
             self._plan = (key, steps, target)
         moving = [item for item in steps if isinstance(item, Step)]
         stays = [item for item in steps if isinstance(item, Stay)]
@@ -110,6 +110,11 @@ class Actions:
             "steps": len(moving),
             "folders": sorted(Counter(step.target.parent.name for step in moving).items()),
             "stays": len(stays),
+            "reasons": [
+                [printable(why), count] for why, count in Counter(stay.reason for stay in stays).most_common(5)
+            ],
+            "inside": len(records) - len(paths),
+            "waiting": self._session.collection.waiting(view.n),
             "lines": [printable(f"{step.placement}  {step.path} -> {step.target}") for step in moving[:_SHOWN]],
             "staying": [printable(f"stay  {stay.path}: {stay.reason}") for stay in stays[:_SHOWN]],
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Answers:
 
     def _start(self, _: dict[str, Any]) -> dict[str, Any]:
         spec = self._session.encoder.spec
+        real = Path(self._session.collection.folder).resolve()
         return {
             "folder": self._session.collection.folder,
             "model": spec.model,
@@ -94,7 +96,8 @@ class Answers:
             "templates": list(self._beginning.templates),
             "threshold": self._first_threshold(),
             "corrections": str(self._session.corrections.path),
-            "into": str(self._session.collection.folder).rstrip("/\\") + "-sorted",
+            "name": real.name or str(real),
+            "into": str(real.with_name(f"{real.name}-sorted")) if real.name else "",
             **self._changes({}),
         }
 
@@ -107,6 +110,7 @@ class Answers:
     def _changes(self, _: dict[str, Any]) -> dict[str, Any]:
         job = self._actions.job
         return {
+            "run": self._session.run,
             "progress": asdict(self._session.collection.progress),
             "version": self._session.corrections.version,
             "there": folder_is_there(self._session.collection.folder),
@@ -158,8 +162,8 @@ class Answers:
     def _view(self, asked: dict[str, Any]) -> View:
         return self._session.view(value_of(asked, "view", str, ""))
 
-    def map_points(self, asked: dict[str, Any]) -> bytes:
-        """Return where images lie and which row they are in; nothing while the map is being worked out.
+    def map_points(self, asked: dict[str, Any]) -> bytes | None:
+        """Return where images lie and which row they are in; None while the map is being worked out.
 
         Returns:
             Bytes of little-endian 16-bit numbers: all images' x, then y, from 0 to 65,535, then the index of the
@@ -168,7 +172,7 @@ class Answers:
         view = self._view(asked)
         features = self._session.collection.features[: min(view.n, payload.MOST_DOTS)]
         placed = self._session.map.places(features)
-        return b"" if placed is None else payload.map_points(view, threshold_of(asked), placed)
+        return None if placed is None else payload.map_points(view, threshold_of(asked), placed)
 
     def _thumbs(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Return the signatures and names of some images, which a map knows by their numbers only."""
@@ -193,7 +197,7 @@ class Answers:
                 raise InputError(f"{len(images)} images at once", f"{_MOST_CORRECTED} are the most")
         label = clean_word(value_of(asked, "label", str, ""))
         if label:
-            return {"images": self._session.correct(images, lambda _, said: Said(label, said.refused))}
+            return {"images": self._session.correct(images, lambda _, said: said.given(label))}
         if value_of(asked, "clear", bool, False):
             return {"images": self._session.correct(images, lambda _, __: Said())}
         sorting = self._session.view(value_of(asked, "sorting", str, view.key)).sorting
@@ -205,7 +209,7 @@ class Answers:
             if image >= len(sorting) or sorting.answer[image] == sorting.n_answers:
                 return said
             name = names[sorting.answer[image]]
-            return Said("" if said.label == name else said.label, tuple(dict.fromkeys((*said.refused, name))))
+            return said.without(name)
 
         return {"images": self._session.correct(images, refuse)}
 
@@ -235,7 +239,7 @@ class Answers:
 
     def describe_image(self, asked: dict[str, Any], image: int, facts: dict[str, str]) -> dict[str, Any]:
         """Return what is known of an image, its file's own words among it."""
-        return payload.describe_image(self._session, self._token, self._view(asked), image, facts)
+        return payload.describe_image(self._session, self._token, self._view(asked), threshold_of(asked), image, facts)
 
     def keep_drop(self, data: bytes) -> dict[str, Any]:
         """Encode an image that was dropped onto the page, and return what it is called by.

@@ -150,19 +150,19 @@ class Application:
 
     async def _image(self, request: Request) -> Response:
         asked = await self._asked(request)
-        image = value_of(asked, "image", int, -1)
-        path = self._path(image)
-        facts: dict[str, str] = {}
-        problem = ""
-        try:
-            facts = (await self._made_thumbnails().large(path, still_wanted(request))).facts
-        except (ImageError, ResourceError) as error:
-            problem = error.message
 
-        def describe() -> dict[str, Any]:
-            return self._answers.describe_image(asked, image, facts) | {"problem": problem}
+        async def described() -> dict[str, Any]:
+            image = value_of(asked, "image", int, -1)
+            path = self._path(image)
+            facts: dict[str, str] = {}
+            problem = ""
+            try:
+                facts = (await self._made_thumbnails().large(path, still_wanted(request))).facts
+            except (ImageError, ResourceError) as error:
+                problem = error.message
+            return await run_in_threadpool(self._answers.describe_image, asked, image, facts) | {"problem": problem}
 
-        return await _answer(lambda: run_in_threadpool(describe))
+        return await _answer(described)
 
     async def _drop(self, request: Request) -> Response:
         self._check_token(request)
@@ -174,7 +174,7 @@ class Application:
 
         async def points() -> Response:
             data = await run_in_threadpool(self._answers.map_points, asked)
-            return Response(data, 200 if data else 202, headers=_NEVER, media_type="application/octet-stream")
+            return Response(data, 202 if data is None else 200, headers=_NEVER, media_type="application/octet-stream")
 
         return await _answer(points)
 
@@ -193,7 +193,7 @@ async def _answer(work: Callable[[], Awaitable[Any]]) -> Response:
         answer = await work()
         return answer if isinstance(answer, Response) else JSONResponse(answer, headers=_NEVER)
     except GoneError:
-        return JSONResponse({"gone": True}, 410)
+        return JSONResponse({"error": "what the page shows is too old"}, 410)
     except ZeroshotError as error:
         return JSONResponse({"error": error.message, "hint": error.hint}, 400)
     except (LookupError, TypeError, ValueError, OverflowError):

@@ -53,6 +53,7 @@ class Collection:
         self._lock = threading.Lock()
         self._paths: list[str] = []
         self._ids: dict[str, int] = {}
+        self._spelled: dict[str, str] = {}  # how an image was found, by the place that it has left
         self._features = np.empty((_FIRST_CAPACITY, dim), dtype=np.float32)
         self._failures: list[Failure] = []
         self._found = 0
@@ -79,6 +80,11 @@ class Collection:
         """How far encoding is."""
         with self._lock:
             return Progress(len(self._paths), len(self._failures), self._found, self._finished, self._note)
+
+    def waiting(self, n: int) -> int:
+        """Return how many images that were found so far are neither among the first `n` nor failed."""
+        with self._lock:
+            return max(0, self._found - len(self._failures) - n)
 
     def path(self, image: int) -> str:
         """Return an image's path as it was found.
@@ -118,7 +124,8 @@ class Collection:
                 image = self._ids.pop(source, None)
                 if image is not None:
                     self._ids[target] = image
-                    self._paths[image] = target
+                    self._spelled[source] = self._paths[image]
+                    self._paths[image] = self._spelled.pop(target, target)
 
     def encode(self, encoder: Encoder, pipeline: Pipeline, stopped: threading.Event) -> None:
         """Find and encode the folder's images, until all are done or it is told to stop."""

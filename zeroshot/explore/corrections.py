@@ -36,6 +36,14 @@ class Said:
     def __bool__(self) -> bool:
         return bool(self.label or self.refused)
 
+    def given(self, label: str) -> Said:
+        """Return it with a label, which is refused no longer: what was said last counts."""
+        return Said(label, tuple(name for name in self.refused if name != label))
+
+    def without(self, label: str) -> Said:
+        """Return it with a label refused, which it is not any longer."""
+        return Said("" if self.label == label else self.label, tuple(dict.fromkeys((*self.refused, label))))
+
 
 class Corrections:
     """The table, open and locked; safe to use from many threads.
@@ -163,9 +171,9 @@ def _read(path: Path) -> tuple[dict[str, Said], int]:
         for file, label, refused in (row for row in rows if row):
             before = said.get(file, Said())
             if label:
-                said[file] = Said(label, before.refused)
+                said[file] = before.given(label)
             elif refused:
-                said[file] = Said(before.label, (*before.refused, refused))
+                said[file] = before.without(refused)
             else:
                 said.pop(file, None)
     except (ValueError, csv.Error, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..output.render.json_lines import to_json
 from ..prompts.labels import LabelSet
 from ..prompts.template_sets import DEFAULT
-from ..results import Failure, Prediction, Record
+from ..results import Failure, Prediction, Record, significant
 from ..scoring import Decision
 from .label_text import to_option, to_yaml
 from .session import Session, read_templates
@@ -50,8 +50,11 @@ def export_jsonl(session: Session, view: View, threshold: float) -> Iterator[byt
             block = []
             for (_, top, background), record in zip(decided, effective, strict=False):
                 assert isinstance(record, Prediction)
-                whole = Prediction(record.path, record.label, top[0].probability, top, background)
-                block.append(to_json(whole.to_dict()) + b"\n")
+                unknown = record.label is None
+                probability = top[0].probability if unknown else record.probability
+                whole = Prediction(record.path, record.label, probability, top, background if unknown else None)
+                # A label that was corrected need not be the best one, whose number `to_dict` gives.
+                block.append(to_json(whole.to_dict() | {"probability": significant(probability)}) + b"\n")
             yield b"".join(block)
         for record in session.collection.failures:
             yield to_json(Failure(record.path, record.error).to_dict()) + b"\n"

@@ -21,6 +21,9 @@ _MOST_FOR_AXES = 20_000
 _NEIGHBOUR = 10
 _STEPS, _EXAGGERATED, _EXAGGERATION = 250, 80, 12.0
 _BLOCK = 4096
+_PART = 0.86
+"""Of the window, so that small images at the edge are whole."""
+
 _GROWTH = 2
 """The map is laid out anew when there are so many times more images than it was laid out by."""
 
@@ -43,6 +46,8 @@ class FolderMap:
         Args:
             features: Unit rows, shape ``(n_images, dim)``; rows are only ever added at the end.
         """
+        if not len(features):
+            return np.empty((0, 2), np.float32)
         with self._lock:
             if self._placed is not None and len(self._placed) >= len(features):
                 return self._placed[: len(features)]
@@ -71,8 +76,9 @@ class _Layout:
         self._axes, self._centre = principal_axes(features)
         self._flat = np.asarray((self._rows - self._centre) @ self._axes, dtype=np.float32)
         laid = lay_out(self._rows, self._flat)
-        low, high = (laid.min(axis=0), laid.max(axis=0)) if len(laid) else (0.0, 1.0)
-        self._laid = 0.03 + 0.94 * (laid - low) / np.maximum(high - low, 1e-9)
+        low, high = (laid.min(axis=0), laid.max(axis=0)) if len(laid) else (0.0, 0.0)
+        # Differences that are none but of rounding leave all in the middle.
+        self._laid = 0.5 + _PART * (laid - (low + high) / 2) / np.maximum(high - low, 1e-5)
         # How far an image stands off those that it is most like: less than they stand from each other.
         spread = float(np.std(self._flat)) if len(laid) else 0.0
         self._nudge = 0.3 / (max(spread, 1e-9) * max(len(laid), 1) ** 0.5)

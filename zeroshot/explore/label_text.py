@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from ..errors import LabelError
-from ..prompts.labels import Label, LabelSet, check_labels, parse_label_yaml, parse_labels
+from ..prompts.labels import IMAGENET, Label, LabelSet, check_labels, parse_label_yaml, parse_labels
 
 _KEYS = re.compile(r"^(labels|groups)\s*:", re.MULTILINE)
 _BACKGROUND = "background"
+_COLON = re.compile(r":(?=\s|$)")
 _UNESCAPED = re.compile(r"(?<!\\):(?=\s|$)")
 
 
@@ -16,14 +17,15 @@ def read_label_text(text: str) -> LabelSet | None:
     r"""Read labels as they are typed: ``cat, dog``, one a line, or the YAML of ``--labels-file``.
 
     On a line, ``cat: kitten, tabby`` gives a label its aliases, and ``background: wall, floor`` names background
-    labels; ``\,`` is a comma inside a label and ``\:`` a colon before a space. A text with a line ``labels:`` or
+    labels; ``\,`` is a comma inside a label and ``\:`` a colon before a space. A line that begins with ``#`` is a note,
+    and the mark of a list, ``- ``, is left out; ``\#`` and ``\-`` begin a label. A text with a line ``labels:`` or
     ``groups:`` is YAML.
 
     Returns:
         The labels; None where nothing is typed yet.
 
     Raises:
-        LabelError: A label is empty or stands twice, or the YAML has another shape.
+        LabelError: A label is empty or stands twice, a line gives two labels aliases, or the YAML has another shape.
     """
     if not text.strip():
         return None
@@ -41,18 +43,37 @@ def read_label_text(text: str) -> LabelSet | None:
         elif parts[0].strip() == _BACKGROUND:
             labels += [Label(word, background=True) for word in named]
         else:
-            labels.append(Label(_with_colons(" ".join(parts[0].split())), tuple(named)))
+            heads = _words(parts[0])
+            if len(heads) > 1:
+                raise LabelError(
+                    f"{words!r} names several labels before its colon", "aliases belong to one label: a line for each"
+                )
+            labels.append(Label(heads[0] if heads else "", tuple(named)))
     return check_labels(LabelSet(tuple(labels))) if labels else None
 
 
 def _words(text: str) -> list[str]:
     # Whoever is in the middle of `cat, d` has typed a comma and a space; that is no empty label.
     words = text.strip().rstrip(",").strip()
-    return [_with_colons(name) for name in parse_labels(words).names] if words else []
+    if words[:2] in ("\\#", "\\-"):
+        words = words[1:]
+    return [name.replace("\\:", ":") for name in parse_labels(words).names] if words else []
 
 
-def _with_colons(name: str) -> str:
-    return name.replace("\\:", ":")
+def to_typed(labels: LabelSet) -> str:
+    """Return labels as they would be typed, one a line; as YAML where they have more than names."""
+    if _needs_yaml(labels):
+        return to_yaml(labels)
+    lines = [_COLON.sub(r"\:", _escaped(label.name)) for label in labels.labels]
+    return "\n".join(f"\\{line}" if line.startswith(("#", "- ")) else line for line in lines)
+
+
+def _needs_yaml(labels: LabelSet) -> bool:
+    return bool(labels.groups) or any(label.aliases or label.prompts or label.background for label in labels.labels)
+
+
+def _escaped(name: str) -> str:
+    return name.replace("\\", "\\\\").replace(",", "\\,")
 
 
 def to_yaml(labels: LabelSet) -> str:
@@ -82,6 +103,6 @@ def to_yaml(labels: LabelSet) -> str:
 
 def to_option(labels: LabelSet) -> str | None:
     """Return labels as ``--labels`` takes them; None where they need a file."""
-    if labels.groups or any(label.aliases or label.prompts or label.background for label in labels.labels):
+    if _needs_yaml(labels) or labels.names == (IMAGENET,):  # as an option it would be the list of that name
         return None
-    return ",".join(label.name.replace("\\", "\\\\").replace(",", "\\,") for label in labels.labels)
+    return ",".join(_escaped(label.name) for label in labels.labels)

@@ -150,7 +150,9 @@ def _item(session: Session, token: Token, sorting: Sorting | None, image: int, v
     return [image, round(value, 4), token.sign(f"thumb/{image}"), printable(PurePath(path).name), answer, mark]
 
 
-def describe_image(session: Session, token: Token, view: View, image: int, facts: dict[str, str]) -> dict[str, Any]:
+def describe_image(
+    session: Session, token: Token, view: View, threshold: float, image: int, facts: dict[str, str]
+) -> dict[str, Any]:
     """Return one image whole: path, numbers for every answer, the prompts behind the best, what its file says.
 
     Raises:
@@ -184,10 +186,12 @@ def describe_image(session: Session, token: Token, view: View, image: int, facts
         for i, label in enumerate(classifier.labels.labels)
         if label.background
     ]
+    row = sorting.shown(image, threshold)
     members = classifier.labels.answers[order[0]][1]
     prompts = [prompt for i in members for prompt in prompts_for(classifier.labels.labels[i], classifier.templates)]
     more = len(prompts) - _MOST_PROMPTS
     return shown | {
+        "row": None if row is None else [names[row], float(sorting.probability[image])],
         "top": top,
         "labels": len(names),
         "background": background,

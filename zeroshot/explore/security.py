@@ -40,6 +40,7 @@ class Token:
 
     def __init__(self, given: str | None = None) -> None:
         self.value = given or secrets.token_urlsafe(24)
+        self._run = secrets.token_hex(8)  # the same number is another image in another run
 
     def matches(self, authorization: str) -> bool:
         """Say whether a header ``Authorization: Bearer ...`` carries the token."""
@@ -48,7 +49,7 @@ class Token:
 
     def sign(self, name: str) -> str:
         """Return the signature of an address, for what cannot send a header: an ``<img>``."""
-        return hmac.new(self.value.encode(), name.encode(), hashlib.sha256).hexdigest()[:32]
+        return hmac.new(self.value.encode(), f"{self._run}/{name}".encode(), hashlib.sha256).hexdigest()[:32]
 
     def signed(self, name: str, signature: str) -> bool:
         """Say whether a signature is that of an address."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
@@ -27,32 +28,12 @@ from .folder_map import FolderMap
 from .label_text import read_label_text
 from .queries import add_up, parse_terms
 from .sorting import Marks, Ranking, Sorting, rank
+from .text_rows import RowMemory
 from .view import Asked, GoneError, View
 
 _MOST_VIEWS = 12
 _MOST_DROPS = 32
 _MOST_UNDO = 200
-_MOST_ROWS = 20_000
-"""Labels whose features are kept from key press to key press."""
-
-
-class RowMemory:
-    """Text features of this run: what is typed letter by letter is not worth keeping on the disk."""
-
-    def __init__(self) -> None:
-        self._rows: OrderedDict[bytes, Features] = OrderedDict()
-
-    def find_texts(self, model: bytes, contents: Sequence[bytes], dim: int) -> dict[bytes, Features]:
-        """Return the rows of those labels that are known."""
-        found = ((content, self._rows.get(model + content)) for content in contents)
-        return {content: row for content, row in found if row is not None and len(row) == dim}
-
-    def add(self, model: bytes, _name: str, rows: Iterable[tuple[bytes, Features]]) -> None:
-        """Keep rows."""
-        for content, row in rows:
-            self._rows[model + content] = row
-        while len(self._rows) > _MOST_ROWS:
-            self._rows.popitem(last=False)
 
 
 class Session:
@@ -91,6 +72,7 @@ class Session:
         self.map = FolderMap()
         self._known = rows_by_name(learned.build(encoder.spec, score=score)) if learned else {}
         self._lock = threading.RLock()
+        self._texts = threading.Lock()
         self._columns = Columns()
         self._rows = RowMemory()
         self._views: OrderedDict[str, View] = OrderedDict()
@@ -98,6 +80,7 @@ class Session:
         self._drops: OrderedDict[str, Features] = OrderedDict()
         self._undo: deque[dict[str, Said]] = deque(maxlen=_MOST_UNDO)
         self._number = 0
+        self.run = secrets.token_hex(4)
 
     def view(self, key: str) -> View:
         """Return a view that was made before.
@@ -118,12 +101,15 @@ class Session:
             ZeroshotError: The labels or templates cannot be used; one line says why.
         """
         labels = read_label_text(asked.text)
+        if labels is None:
+            n = len(self.collection)
+            everything = Ranking(np.arange(n, dtype=np.int32), np.zeros(n, np.float32))
+            with self._lock:
+                return self._keep(View(self._next(), n, hits=everything, asked=asked))
+        with self._texts:  # many new labels take seconds, in which images and other requests are answered
+            classifier, notes = self._classifier(labels, asked)
         with self._lock:
             features = self.collection.features
-            if labels is None:
-                everything = Ranking(np.arange(len(features), dtype=np.int32), np.zeros(len(features), np.float32))
-                return self._keep(View(self._next(), len(features), hits=everything, asked=asked))
-            classifier, notes = self._classifier(labels, asked)
             classifier, calibrated, refused = self._calibrate(classifier)
             sorting = self._sorting(classifier, features)
             learned = bool(classifier.learned)
@@ -167,7 +153,7 @@ class Session:
             labels = read_label_text(asked.text)
             if self.calibration is None or labels is None:
                 return 0.0
-            with self._lock:
+            with self._texts:
                 classifier, _ = self._classifier(labels, asked)
             return load_calibration(self.calibration, self.encoder.spec, classifier).threshold or 0.0
         except ZeroshotError:  # the page says so when it sorts
@@ -270,7 +256,7 @@ class Session:
 
     def _next(self) -> str:
         self._number += 1
-        return f"v{self._number}"
+        return f"{self.run}-{self._number}"  # no other run on the same port has it
 
     def _keep(self, view: View) -> View:
         self._views[view.key] = view

@@ -16,6 +16,7 @@ _NEAR = 0.2
 """Difference of probability up to which two labels compete for an image."""
 
 _BINS = 50
+_BLOCK = 2048
 _CORRECTED = 2.0
 """Added to the confidence of a corrected image: it stands before every other in its row, above any threshold."""
 
@@ -89,9 +90,7 @@ class Sorting:
         self.answer[scored.outdone] = self.n_answers
         confidence = self.probability.copy()
         self._apply_refusals(confidence, features)
-        for image, label in marks.labels.items():
-            self.answer[image] = label
-            confidence[image] = min(1.0, float(self.probability[image])) + _CORRECTED
+        self._apply_labels(confidence, features)
         confidence[self.answer == self.n_answers] -= 2 * _CORRECTED  # below everything
         # Stable: images of equal confidence stay in the order in which they were found.
         self._by_confidence = np.argsort(-confidence, kind="stable").astype(np.int32)
@@ -100,6 +99,16 @@ class Sorting:
         self._rows = self._by_confidence[order]
         self._row_confidence = self._confidence[order]
         self._starts = np.searchsorted(self.answer[self._rows], np.arange(self.n_answers + 2))
+
+    def _apply_labels(self, confidence: Floats, features: Features) -> None:
+        images = list(self.marks.labels)
+        for start in range(0, len(images), _BLOCK):
+            some = images[start : start + _BLOCK]
+            answers = self.classifier.answers(self.classifier.scores(features[some])).probabilities
+            for row, image in enumerate(some):
+                self.answer[image] = label = self.marks.labels[image]
+                self.probability[image] = answers[row, label]  # the number is that of the label beside it
+                confidence[image] = min(1.0, float(answers[row, label])) + _CORRECTED
 
     def _apply_refusals(self, confidence: Floats, features: Features) -> None:
         images = [image for image in self.marks.refused if image not in self.marks.labels]
@@ -138,6 +147,12 @@ class Sorting:
         ids = self._by_confidence[::-1]
         return Ranking(ids, self.probability[ids])
 
+    def shown(self, image: int, threshold: float) -> int | None:
+        """Return the answer whose row an image stands in; None where it is unknown."""
+        answer = int(self.answer[image])
+        sure = image in self.marks.labels or self.probability[image] >= np.float32(threshold)
+        return answer if answer < self.n_answers and sure else None
+
     def _end(self, row: int, threshold: float) -> int:
         start, end = int(self._starts[row]), int(self._starts[row + 1])
         return start + _reaching(self._row_confidence[start:end], threshold)
@@ -168,29 +183,35 @@ class Sorting:
         near = (self.scored.probability - self.scored.runner_up < _NEAR) & (self.scored.best != self.scored.second)
         near &= ~self.scored.outdone
         near[list(self.marks.labels)] = False
+        for image, refused in self.marks.refused.items():
+            near[image] &= refused.isdisjoint((int(self.scored.best[image]), int(self.scored.second[image])))
         return np.asarray(near)
 
     def histogram(self) -> list[int]:
         """Return how many images have their best probability in each of 50 bins from 0 to 1."""
-        counts, _ = np.histogram(self.probability, bins=_BINS, range=(0.0, 1.0))
+        counts, _ = np.histogram(self.scored.probability, bins=_BINS, range=(0.0, 1.0))
         return [int(count) for count in counts]
 
     def expected_precision(self, threshold: float) -> float | None:
         """Return the mean probability of what is answered: with calibrated probabilities, the precision to expect."""
-        answered = (self.probability >= threshold) & (self.answer < self.n_answers)
-        return float(self.probability[answered].mean()) if answered.any() else None
+        answered = (self.scored.probability >= threshold) & ~self.scored.outdone
+        return float(self.scored.probability[answered].mean()) if answered.any() else None
 
     def right(self) -> list[tuple[bool, float]]:
         """Return, for each image that says something about it, whether the model's own answer was right, and how sure.
 
-        An image that was given a label says so, and one whose own answer was refused says that it was wrong.
+        An image that was given a label says so, and one whose own answer was refused says that it was wrong. Where a
+        background label won there was no answer: it is below every threshold.
         """
         said: list[tuple[bool, float]] = []
         for image, label in self.marks.labels.items():
-            own = -1 if self.scored.outdone[image] else int(self.scored.best[image])
-            said.append((own == label, float(self.scored.probability[image])))
+            if self.scored.outdone[image]:
+                said.append((False, -1.0))
+            else:
+                said.append((int(self.scored.best[image]) == label, float(self.scored.probability[image])))
         for image, refused in self.marks.refused.items():
-            if image not in self.marks.labels and int(self.scored.best[image]) in refused:
+            answered = image not in self.marks.labels and not self.scored.outdone[image]
+            if answered and int(self.scored.best[image]) in refused:
                 said.append((False, float(self.scored.probability[image])))
         return said
 

@@ -69,7 +69,7 @@ export class Viewer {
     const image = $("viewer-image");
     if (image.getAttribute("src") !== shown.large) image.src = shown.large;
     image.alt = shown.name;
-    $("viewer-title").textContent = shown.top ? `${shown.top[0][0]} ${percent(shown.top[0][1])}` : shown.name;
+    $("viewer-title").textContent = !shown.top ? shown.name : shown.row ? `${shown.row[0]} ${percent(shown.row[1])}` : `unknown: ${shown.top[0][0]} ${percent(shown.top[0][1])}`;
     $("viewer-path").textContent = shown.path;
     const said = [shown.problem && `It cannot be shown: ${shown.problem}.`, shown.label && `You said: ${shown.label}.`, shown.refused.length && `You said it is not: ${shown.refused.join(", ")}.`];
     $("viewer-said").textContent = said.filter(Boolean).join(" ");
