@@ -352,6 +352,21 @@ def test_a_finished_run_is_searched_without_its_images(inputs: list[str], tmp_pa
     assert (one["paths"] == other["paths"]).all() and (one["features"] == other["features"]).all()
 
 
+def test_a_finished_run_is_classified_anew_without_its_images(inputs: list[str], tmp_path: Path) -> None:
+    """Other labels, shares and neighbours are applied to the features of a run: the images may be gone."""
+    plan(inputs, tmp_path / "run", "--features")
+    run("run", "work", tmp_path / "run")
+    asked = ("--labels", "red,blue,green", "--format", "jsonl", "--no-cache")
+    ways = ((), ("--prior", "auto"), ("--neighbours",), ("--exclude", "*.zip*"), ("--sample", 5, "--seed", 3))
+    before = [run("classify", *inputs, *asked, *way) for way in ways]
+    for path in inputs[:3]:
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+    for way, one in zip(ways, before, strict=True):
+        after = run("classify", tmp_path / "run", *asked, *way)
+        assert after.stdout == one.stdout != "", way
+        assert after.exit_code == one.exit_code
+
+
 def test_a_finished_run_is_evaluated_without_its_images(
     fake_model: FakeModel, images: SaveImage, tmp_path: Path
 ) -> None:

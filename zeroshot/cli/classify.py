@@ -180,7 +180,7 @@ def classify(
             score=score, learned=labels.learned, prior=folder.prior, neighbours=folder.neighbours, report=output.report
         )
     label_set, template_set, learned = labels.read_all()
-    inputs.check()
+    inputs.check(runs=True)
     folder.check(inputs, resume=output.continued)
     folder.load_prior(label_set)
     check_readable(calibration, f"`zeroshot calibrate{' --multi-label' * multi_label} DIR` writes one")
@@ -213,7 +213,8 @@ def classify(
             blocks: Iterable[Block] = ready.seen or []
             if ready.seen is None:
                 fed = replace(pipeline, fixed_batches=output.continued)
-                blocks = encode_blocks(encoder, file.skip(inputs.find(written, spooled, bar)), fed)
+                found, fed = inputs.find_or_reuse(encoder.spec, fed, written, spooled, bar)
+                blocks = encode_blocks(encoder, file.skip(found), fed)
             named = Renamed([file, tally], spooled)  # the page reads its images once more
             write_records(ready.answering.answers(blocks, decision), [page, named] if page else [named])
     if page and output.report:
@@ -232,7 +233,8 @@ def _encode_all(
 
     kept = []
     with console.Bar("images") as bar:
-        for block in encode_blocks(encoder, inputs.find(written, bar=bar), pipeline):
+        found, fed = inputs.find_or_reuse(encoder.spec, pipeline, written, bar=bar)
+        for block in encode_blocks(encoder, found, fed):
             kept.append(block)
             bar.advance(len(block.paths))
     return kept

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,6 +22,8 @@ from .input_choice import Item, Name, leave_out, take
 
 if TYPE_CHECKING:
     from ..distribute.stored import StoredFeatures
+    from ..encoder import EncoderSpec
+    from ..features.pipeline import Pipeline
 
 
 def check_readable(path: str | Path | None, hint: str) -> None:
@@ -61,8 +63,11 @@ class InputOptions:
     archives: options.Archives = False
     allow_private_hosts: options.AllowPrivateHosts = False
 
-    def check(self) -> None:
+    def check(self, *, runs: bool = False) -> None:
         """Refuse inputs that cannot be used, before the model is loaded.
+
+        Args:
+            runs: The folder of a finished run is an input.
 
         Raises:
             InputError: Not one of them can give an image, or the list cannot be read.
@@ -81,7 +86,8 @@ class InputOptions:
             raise UsageError(
                 "--from0 says how a list of paths is read, and there is no list", "name `-` for paths on stdin"
             )
-        for note in check_inputs([path for path in paths if path != STDIN], archives=self.archives):
+        images = [] if runs and self.open_run() else [path for path in paths if path != STDIN]
+        for note in check_inputs(images, archives=self.archives):
             console.warn(note)
         if self.files_from and self.files_from != STDIN and not _is_pipe(self.files_from):
             open_list(self.files_from).close()
@@ -145,6 +151,35 @@ class InputOptions:
         from ..distribute.stored import find_stored
 
         return find_stored((self.paths or [""])[0])
+
+    def find_or_reuse(
+        self,
+        spec: EncoderSpec,
+        pipeline: Pipeline,
+        outputs: Mapping[str, Path | None],
+        spooled: dict[str, str] | None = None,
+        bar: console.Bar | None = None,
+    ) -> tuple[Iterator[str], Pipeline]:
+        """Return the images as `find`, and how they are encoded: from a finished run that is named, without being read.
+
+        Args:
+            spec: The loaded model's facts.
+            pipeline: How images are encoded.
+            outputs: As for `find`.
+            spooled: Likewise.
+            bar: Likewise.
+
+        Raises:
+            InputError: The run holds no features, or another model's.
+        """
+        stored = self.open_run()
+        if stored is None:
+            return self.find(outputs, spooled, bar), pipeline
+        stored.check(spec)
+        # A sample comes in an order of its own, for which all features are held.
+        find = stored.find if self.sample is None else stored.everything()
+        images = self.choose(stored.images(), lambda path: (path, path))
+        return images, replace(pipeline, cache=None, isolation=None, stored=find)
 
     def find_entries(self) -> Iterator[str]:
         """Yield as `find`, but each archive as one entry that is not opened, unless only some images are wanted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,9 +22,8 @@ from .option_values import choose_record_format
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
-    from ..encoder import EncoderSpec, Features
+    from ..encoder import Features
     from ..evaluation.learned_file import LearnedFile
-    from ..features.pipeline import Pipeline
     from ..results import Failure
     from ..search import Term
 
@@ -102,8 +101,7 @@ def search(
             raise UsageError("--text adds to --like, which is not given", "give the text as the last argument")
         _check_text(text, alone=not paths and not inputs.files_from)
         _check_words(paths, text)
-    if inputs.open_run() is None:
-        inputs.check()
+    inputs.check(runs=True)
     _check_examples(like or [])
     weights = read_learned(learned)
     form = choose_record_format(format_, output)
@@ -122,7 +120,7 @@ def search(
     used = _learned_parts(terms, weights, rows) if weights else []
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
     with console.Bar("images") as bar:
-        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec, bar)
+        sources, fed = inputs.find_or_reuse(encoder.spec, pipeline, {"--output": output}, bar=bar)
         found = find(encoder, query, sources, top, fed, bar.advance, min_score)
     with open_output(output) as stream:
         query_shown = {"text": text, "like": like or []}
@@ -242,8 +240,7 @@ def features(
     from ..results import Failure
 
     check_target(output)
-    if inputs.open_run() is None:
-        inputs.check()
+    inputs.check(runs=True)
     check_output(output)
     pipeline = images.pipeline()
     encoder = model.load()
@@ -251,7 +248,7 @@ def features(
     failures: list[Failure] = []
     parts: list[Features] = []
     with console.Bar("images") as bar:
-        sources, fed = _choose_source(inputs, output, pipeline, encoder.spec, bar)
+        sources, fed = inputs.find_or_reuse(encoder.spec, pipeline, {"--output": output}, bar=bar)
         for block in encode_blocks(encoder, sources, fed):
             failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
             read += [path for place, path in enumerate(block.paths) if place not in block.errors]
@@ -262,21 +259,6 @@ def features(
     with open_output(output) as stream:
         write_features(table, stream, output.suffix)
     return _summarise(failures, len(read))
-
-
-def _choose_source(
-    inputs: InputOptions, output: Path | None, pipeline: Pipeline, spec: EncoderSpec, bar: console.Bar
-) -> tuple[Iterator[str], Pipeline]:
-    """Return the images with the way to their features: those that a finished run holds, or the images themselves.
-
-    Raises:
-        InputError: The run holds no features, or another model's.
-    """
-    stored = inputs.open_run()
-    if stored is None:
-        return inputs.find({"--output": output}, bar=bar), pipeline
-    stored.check(spec)
-    return stored.images(), replace(pipeline, cache=None, isolation=None, stored=stored.find)
 
 
 def _summarise(failures: Sequence[Failure], n_read: int) -> ExitCode:
