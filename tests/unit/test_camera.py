@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -19,7 +21,7 @@ from support.fixtures import SaveImage
 from support.images import open_image
 from zeroshot.errors import ImageError, InputError
 from zeroshot.evaluation.datasets import load_folder
-from zeroshot.images import camera, paths
+from zeroshot.images import camera, overlooked, paths
 from zeroshot.images.decode import DecodeOptions
 
 AS_USUAL = DecodeOptions()
@@ -146,12 +148,71 @@ def test_closed_archives_and_images_without_an_ending_are_counted(tmp_path: Path
     with zipfile.ZipFile(tmp_path / "in" / "c.ZIP", "w") as archive:
         archive.write(tmp_path / "in" / "b.png", "d.png")
     result = run("classify", tmp_path / "in", "--labels", "red,blue", "-f", "jsonl")
-    expected = "zeroshot: 2 files were passed over: 1 .zip, 1 without an ending (--archives opens .zip)"
+    expected = (
+        "zeroshot: 2 files were passed over: 1 .zip, 1 with the content but not the name of an image "
+        "(--archives opens .zip; rename them to end as images do, or name each file itself)"
+    )
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 1)
     assert [line for line in result.stderr.splitlines() if "passed over" in line] == [expected]
     result = run("classify", tmp_path / "in", "--archives", "--labels", "red,blue", "-f", "jsonl")
     assert len(result.stdout.splitlines()) == 2
-    assert "1 file was passed over: 1 without an ending" in result.stderr
+    assert "1 file was passed over: 1 with the content but not" in result.stderr
+
+
+ODD_NAMES = ("bee.jpg?w=200", "bee.jpg_large", "bee.jpg.bak", "bee.dat", "v1.2_photo", "bee")
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_images_under_other_names_are_counted_and_open_when_named(tmp_path: Path, images: SaveImage) -> None:
+    """What downloads and backups call an image is counted; sidecars, videos and text are not; naming one opens it."""
+    content = images("in/a.jpg", "red").read_bytes()
+    for name in ODD_NAMES:
+        (tmp_path / "in" / name).write_bytes(content)
+    (tmp_path / "in/x.txt").write_bytes(content)  # known endings are not looked into
+    (tmp_path / "in/notes.2_text").write_text("text")
+    (tmp_path / "in/film.mp4_large").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(40))
+    result = run("classify", tmp_path / "in", "--labels", "red,blue", "-f", "jsonl")
+    assert "6 files were passed over: 6 with the content but not the name of an image (rename them" in result.stderr
+    named = run("classify", *(tmp_path / "in" / name for name in ODD_NAMES), "--labels", "red,blue", "-f", "jsonl")
+    assert (named.exit_code, named.stdout.count('"label": "red", "prob')) == (0, 12)
+
+
+def test_few_files_of_an_unknown_ending_are_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder full of files of one kind, or of as many kinds, costs no more than some looks."""
+    for number in range(40):
+        (tmp_path / f"{number}.sidecar").write_text("x")
+        (tmp_path / f"{number}.ending{number}").write_text("x")
+    looks: list[bytes] = []
+    monkeypatch.setattr(overlooked, "looks_like_image", lambda head: bool(looks.append(head)))
+    monkeypatch.setattr(overlooked, "_MOST_ENDINGS", 10)
+    assert list(paths.walk(str(tmp_path), Counter())) == []
+    assert len(looks) <= 16 + 11
+
+
+@pytest.mark.usefixtures("fake_model")
+def test_archives_that_nothing_opens_are_named(tmp_path: Path, images: SaveImage) -> None:
+    """Compressed tars, 7z and rar are counted, with --archives and without, and so is what lies in an archive."""
+    image = images("in/a.png", "red").read_bytes()
+    folder = tmp_path / "in"
+    for name in ("b.tar.gz", "c.tgz", "d.tar.bz2", "e.tar.xz", "f.7z", "g.rar"):
+        (folder / name).write_bytes(b"x")
+    with tarfile.open(folder / "h.tar", "w") as archive:
+        for name in ("i.png", "inner.tar", "inner.tar.gz", "README"):
+            member = tarfile.TarInfo(name)
+            member.size = len(image)
+            archive.addfile(member, io.BytesIO(image))
+        special = tarfile.TarInfo("pipe.png")
+        special.type = tarfile.FIFOTYPE
+        archive.addfile(special)
+    counted = "1 .tar.gz, 1 .tgz, 1 .tar.bz2, 1 .tar.xz, 1 .7z, 1 .rar"
+    result = run("classify", folder, "--labels", "red,blue", "-f", "jsonl")
+    assert f"7 files were passed over: {counted}, 1 .tar (--archives opens .tar; unpack" in result.stderr
+    result = run("classify", folder, "--labels", "red,blue", "-f", "jsonl", "--archives")
+    assert result.exit_code == 3  # the pipe
+    assert "9 files were passed over: 2 .tar.gz" in result.stderr
+    assert "1 .tar inside an archive" in result.stderr and "1 without an ending" in result.stderr
+    assert "--archives opens" not in result.stderr
+    assert "h.tar::pipe.png: is a device or a pipe, not a file" in result.stderr
 
 
 def test_a_damaged_raw_file_is_named_in_words(tmp_path: Path) -> None:

@@ -38,7 +38,11 @@ _PASSED_OVER = frozenset(
 )
 
 NO_ENDING = "without an ending"
-"""Stands where a count of files has an ending."""
+BY_CONTENT = "with the content but not the name of an image"
+"""Stand where a count of files has an ending."""
+
+_CLOSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".7z", ".rar")
+"""Archives that are not opened: what lies in them has no place of its own."""
 
 _HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 _RAW_BEGINNINGS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb")
@@ -57,10 +61,18 @@ def readable_suffixes() -> frozenset[str]:
     return (HEIF_SUFFIXES if _has("pillow_heif") else frozenset()) | (RAW_SUFFIXES if _has("rawpy") else frozenset())
 
 
+@cache
+def _named() -> frozenset[str]:
+    return (HEIF_SUFFIXES | RAW_SUFFIXES | _PASSED_OVER) - readable_suffixes()
+
+
 def passed_over(name: str) -> str:
-    """Return the ending of an image, video or drawing that is not supported; else an empty text."""
+    """Return the ending of an image, video, drawing or archive that is not supported; else an empty text."""
     suffix = PurePath(name).suffix.lower()
-    return suffix if suffix in (HEIF_SUFFIXES | RAW_SUFFIXES | _PASSED_OVER) - readable_suffixes() else ""
+    if suffix in _named():
+        return suffix
+    folded = name.lower()
+    return next((ending for ending in _CLOSED if folded.endswith(ending)), "")
 
 
 def describe_passed_over(counts: Mapping[str, int], archives: Collection[str] = ()) -> str:
@@ -74,8 +86,11 @@ def describe_passed_over(counts: Mapping[str, int], archives: Collection[str] = 
     kinds = ", ".join(f"{count} {suffix}" for suffix, count in Counter(counts).most_common())
     curable = sorted(set(counts) & (HEIF_SUFFIXES | RAW_SUFFIXES))
     closed = sorted(set(counts) & set(archives))
+    packed = sorted(set(counts) & set(_CLOSED))
     hints = [f"{EXTRA} reads {', '.join(curable)}"] * bool(curable)
     hints += [f"--archives opens {', '.join(closed)}"] * bool(closed)
+    hints += [f"unpack {', '.join(packed)}, or pack it as .tar or .zip"] * bool(packed)
+    hints += ["rename them to end as images do, or name each file itself"] * (BY_CONTENT in counts)
     how = f" ({'; '.join(hints)})" if hints else ""
     return f"{total} {'file was' if total == 1 else 'files were'} passed over: {kinds}{how}"
 

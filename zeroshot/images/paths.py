@@ -15,8 +15,9 @@ from pathlib import Path, PurePath
 from ..errors import ImageError, InputError
 from ..messages import as_many
 from .camera import NO_ENDING, describe_passed_over, passed_over, readable_suffixes
-from .decode import SUFFIXES, looks_like_image
+from .decode import SUFFIXES
 from .natural_order import in_natural_order
+from .overlooked import Looker
 from .sources.names import (
     ARCHIVE_SUFFIXES,
     STORE_SCHEMES,
@@ -82,7 +83,7 @@ def expand(entry: str, skipped: Counter[str] | None = None) -> Iterator[str]:
     try:
         archive = open_archive(entry)
         for member in archive.names():
-            if _is_image(member, suffixes, skipped) or entry.lower().endswith(".parquet"):
+            if entry.lower().endswith(".parquet") or _is_image(member, suffixes, skipped):
                 yield join_member(entry, member)
     except ImageError:  # opened as an image, it says why
         yield entry
@@ -91,15 +92,20 @@ def expand(entry: str, skipped: Counter[str] | None = None) -> Iterator[str]:
         yield entry
 
 
-def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None) -> bool:
-    """Whether a key of a store, or the name of a member, is an image by its ending and not hidden."""
+def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None, *, member: bool = True) -> bool:
+    """Whether the name of a member, or a key of a store, is an image by its ending and not hidden."""
     parts = key.replace("\\", "/").split("/")
     if any(is_skipped(part) for part in parts if part not in (".", "..")):
         return False
     if os.path.splitext(parts[-1])[1].lower() in suffixes:  # noqa: PTH122 - a fifth of PurePath's time, a million times
         return True
-    if skipped is not None and (other := passed_over(parts[-1])):
-        skipped[other] += 1
+    name = parts[-1]
+    if skipped is not None and name:
+        closed = "" if _RUN_PART.fullmatch(key) else _archive_suffix(name)
+        closed += " inside an archive" if closed and member else ""
+        # Unlike a file, it cannot be looked into at little cost.
+        other = passed_over(name) or closed or (NO_ENDING if "." not in name else "")
+        skipped.update([other] if other else [])
     return False
 
 
@@ -125,7 +131,7 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
                 runs[part[1]] = has_object(f"{part[1]}/plan.json")
             if runs[part[1]]:
                 continue
-        if (archives and is_archive(key)) or _is_image(below, suffixes, skipped):
+        if (archives and is_archive(key)) or _is_image(below, suffixes, skipped, member=False):
             yield key
     if empty:
         yield given
@@ -217,11 +223,12 @@ def walk(
     Args:
         folder: Where to begin.
         skipped: Counts, by ending, the files that are images or videos but not of a kind that is read, archives that
-            stay closed, and images without an ending.
+            stay closed, and images that only their content shows to be some.
         archives: Yield archives too, each as one entry.
         closed: Folders that are not entered, as `identify` tells them.
     """
     suffixes = SUFFIXES | readable_suffixes() | (frozenset(ARCHIVE_SUFFIXES) if archives else frozenset())
+    looker = Looker()
     waiting: list[tuple[str, frozenset[tuple[int, int]]]] = [(folder, closed)]
     while waiting:
         current, ancestors = waiting.pop()
@@ -249,23 +256,22 @@ def walk(
                 path = entry.path
                 if not path.endswith(".parquet") or not is_run_part(path):
                     yield path
-            elif skipped is not None and (kind := passed_over(name) or _overlooked(entry)):
+            elif skipped is not None and (kind := _kind_passed_over(entry, looker)):
                 skipped[kind] += 1
         waiting.extend((subfolder, ancestors | {identity}) for subfolder in reversed(folders))
 
 
-def _overlooked(entry: os.DirEntry[str]) -> str:
-    """Return the ending of an archive that stays closed, or that an image's name has none; else an empty text."""
-    suffix = PurePath(entry.name).suffix.lower()
-    if suffix in ARCHIVE_SUFFIXES:
-        return "" if is_run_part(entry.path) else suffix
-    try:
-        if suffix or not entry.is_file():
-            return ""
-        with Path(entry.path).open("rb") as file:
-            return NO_ENDING if looks_like_image(file.read(64)) else ""
-    except OSError:
+def _kind_passed_over(entry: os.DirEntry[str], looker: Looker) -> str:
+    """Return what is counted of a file that is no image by its name; nothing for what is none at all."""
+    if is_run_part(entry.path):
         return ""
+    return passed_over(entry.name) or _archive_suffix(entry.name) or looker.look(entry)
+
+
+def _archive_suffix(name: str) -> str:
+    """Return the ending of an archive that could be opened; else an empty text."""
+    suffix = PurePath(name).suffix.lower()
+    return suffix if suffix in ARCHIVE_SUFFIXES else ""
 
 
 def is_run_part(path: str) -> bool:

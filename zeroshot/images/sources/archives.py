@@ -117,8 +117,10 @@ class TarArchive:
                 links.append((member.name, member.linkname))
         elif member.issym():
             problem = "is a symbolic link inside the archive, which is not followed"
-        elif not member.isfile():
+        elif member.isdir():
             return
+        elif not member.isfile():
+            problem = "is a device or a pipe, not a file"
         self._order.append(member.name)
         _keep(self._found, member.name, _Place(member.offset_data, member.size, problem))
 
