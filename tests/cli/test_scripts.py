@@ -45,6 +45,32 @@ def test_records_of_one_label_and_paths_alone(folder: Path) -> None:
     assert (wrong.exit_code, "no label 'read'; did you mean 'red'?" in wrong.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("chosen", [["--only", "red"], ["--paths"], ["--print0"]])
+def test_failures_that_have_no_record_are_named(fake_model: FakeModel, tmp_path: Path, chosen: list[str]) -> None:
+    """Where records are chosen, every unreadable image is named on stderr, and no record is promised; also under -q."""
+    for number in range(30):
+        (tmp_path / f"{number}.jpg").write_text("no image")
+    result = run("classify", tmp_path, "--labels", "red,blue", *chosen)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert [line.split(".jpg: ")[0].rpartition("/")[2] for line in result.stderr.splitlines()[:30]] == [
+        *map(str, range(30))
+    ]
+    count = "zeroshot: 30 of 30 inputs could not be read, and have no record"
+    assert result.stderr.splitlines()[30:] == [count]
+    quiet = run("classify", tmp_path, "--labels", "red,blue", "-q", *chosen)
+    assert (quiet.exit_code, quiet.stderr) == (3, count + "\n")
+
+
+def test_the_summary_counts_inputs_whose_records_are_left_out(folder: Path) -> None:
+    """With --only the document still says how many inputs there were, and how many failed."""
+    (folder / "3.png").write_text("no image")
+    result = run("classify", folder, *LABELS, "-f", "json", "--only", "red")
+    everything = run("classify", folder, *LABELS, "-f", "json")
+    chosen, whole = json.loads(result.stdout), json.loads(everything.stdout)
+    assert len(chosen["records"]) < len(whole["records"])
+    assert chosen["summary"] == whole["summary"] and whole["summary"]["failed"]
+
+
 @pytest.mark.parametrize(
     "options", [["--only", "red", "--resume"], ["--paths", "--append"], ["--paths", "--format", "json"], ["--append"]]
 )

@@ -367,3 +367,14 @@ def test_names_of_members_are_made_safe() -> None:
         "a.b c/d:e.j\0g": "d-e.j-g",
     }
     assert {member: safe_file_name(member) for member in safe} == safe
+
+
+def test_every_image_that_stays_is_named_where_nothing_else_holds_it(src: Path, tmp_path: Path) -> None:
+    """Into a pipe or file all of them are named, and so is an input that is given twice."""
+    for number in range(30):
+        (src / f"bad{number}.jpg").write_text("no image")
+    result = run("sort", src, src / "1.png", *LABELS, "--into", tmp_path / "out")
+    assert result.stderr.count("stays: cannot be read") == 31
+    assert f"{src / '1.png'} stays: is the same file as an input before it" in result.stderr
+    found = run("search", src, "red", "--no-cache", "-f", "jsonl")
+    assert sum(f"bad{number}.jpg: " in found.stderr for number in range(30)) == 30

@@ -15,6 +15,7 @@ import pytest
 import typer
 
 from support import ROOT
+from support.terminal import on_a_terminal, screen
 from zeroshot.cli import console, status_line
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no pseudo-terminals")
@@ -69,6 +70,20 @@ def test_the_table_and_the_bar_do_not_mix(tmp_path: Path) -> None:
     assert "cat.jpg" in lines[1]
     assert any("1 file was passed over" in line for line in lines[2:])  # behind the rows
     assert not any("images/s" in line or "loading" in line for line in lines)
+
+
+@pytest.mark.parametrize("chosen", [[], ["--paths"], ["-f", "jsonl"]])
+def test_reasons_are_whole_behind_the_rows(tmp_path: Path, chosen: list[str]) -> None:
+    """What the table has no room for, and what has no record, is named once behind it; the rest is not repeated."""
+    (tmp_path / "long.tar.gz").write_text("no image")
+    (tmp_path / "short.jpg").write_bytes(b"")
+    names = ["long.tar.gz", "short.jpg"]
+    code, shown = on_a_terminal("classify", *names, *CLASSIFY, *chosen, cwd=tmp_path)
+    lines = screen(shown)
+    reason = "long.tar.gz: a compressed tar cannot be read from the middle; unpack it, or store it as .tar"
+    assert code == 3
+    assert lines.count(f"zeroshot: {reason}") == (chosen != ["-f", "jsonl"])
+    assert ("zeroshot: short.jpg: the file is empty (0 bytes)" in lines) == (chosen == ["--paths"])
 
 
 def test_an_interrupt_leaves_no_bar_behind(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import typer
 from ..enums import Format
 from ..errors import ExitCode, UsageError, nearest
 from ..messages import some_of
+from ..results import Failure
 from . import console, option_groups, options
 from .answering import Asked, make_ready
 from .folder_statistics import FolderStatistics
@@ -208,7 +209,7 @@ def classify(
         console.Bar("images") as bar,
         open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file,
     ):
-        tally = _Tally(bar, file.done, file.failed, quiet=output.to_terminal)
+        tally = _Tally(bar, file, output, layout)
         with _telling(file, tally, output):
             blocks: Iterable[Block] = ready.seen or []
             if ready.seen is None:
@@ -261,36 +262,54 @@ def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator
 class _Tally:
     """Counts records as they are written, and names the first failures.
 
+    On a terminal a failure is named behind the rows, and only if its record does not give its reason whole.
+
     Args:
         bar: Advances with each record.
-        written: Records that are there already.
-        failed: How many of those are failures.
-        quiet: Failures are not named on stderr, because their records stand on the same terminal.
+        file: Where records go, and how many are there already.
+        output: As asked for.
+        layout: What of a record is written.
     """
 
-    def __init__(self, bar: console.Bar, written: int, failed: int, *, quiet: bool) -> None:
+    def __init__(self, bar: console.Bar, file: RecordFile, output: OutputOptions, layout: Layout) -> None:
         self._bar = bar
-        self._failures = console.Few(quiet=quiet)
-        self._before = (written, failed)
+        self._output = output
+        self._layout = layout
+        self._recorded = not (layout.only or layout.path_end)
+        self._failures = console.Few(only_here=not self._recorded)
+        self._waiting: list[str] = []
+        self._before = (file.done, file.failed)
         self._labels: Counter[str | None] = Counter()
-        self.written = written
-        self.failed = failed
-        bar.begin_at(written)
+        self.written = file.done
+        self.failed = file.failed
+        bar.begin_at(file.done)
 
     def write_all(self, answers: Answers) -> None:
         """Count records that were written."""
         self.written += len(answers)
         self.failed += len(answers.errors)
         for place in sorted(answers.errors):
-            self._failures.say(f"{answers.paths[place]}: {answers.errors[place]}")
+            self._name(Failure(answers.paths[place], answers.errors[place]))
         self._labels.update(answers.given_labels())
         self._bar.advance(len(answers))
 
+    def _name(self, failure: Failure) -> None:
+        from ..output.render.records import shows_whole
+
+        message = f"{failure.path}: {failure.error}"
+        if not self._output.to_terminal:
+            self._failures.say(message)
+        elif not shows_whole(self._output.form, self._layout, failure):
+            self._waiting.append(message if len(self._waiting) < self._failures.MOST else "")  # counted, not kept
+
     def finish(self) -> ExitCode:
         """Say how many inputs could not be read, and return the exit code for that."""
+        for message in self._waiting:
+            self._failures.say(message)
         self._failures.say_rest()
         if self.failed:
-            console.note(f"{self.failed} of {self.written} inputs could not be read; each has a record with its reason")
+            where = "; each has a record with its reason" if self._recorded else ", and have no record"
+            console.say(f"zeroshot: {self.failed} of {self.written} inputs could not be read{where}")
         if not self.written:
             console.warn("no paths were given, so there are no records")
         return ExitCode.INCOMPLETE if self.failed else ExitCode.OK

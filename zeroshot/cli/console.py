@@ -93,30 +93,34 @@ class Few:
 
     Args:
         quiet: Print none of them.
+        only_here: No record or document holds them, so that all are printed where stderr is no terminal.
     """
 
     MOST = 20
-    """Lines printed one by one; records or documents hold all of them."""
+    """Lines printed one by one."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, only_here: bool = False) -> None:
         self._quiet = quiet
+        self._only_here = only_here
+        self._everything = only_here and not sys.stderr.isatty()
         self._count = 0
 
     def say(self, message: str) -> None:
         """Print one line, if it is one of the first."""
         self._count += 1
-        if not self._quiet and self._count <= self.MOST:
+        if not self._quiet and (self._everything or self._count <= self.MOST):
             note(message)
 
     def say_rest(self) -> None:
         """Say how many were not printed."""
-        if not self._quiet and self._count > self.MOST:
-            note(f"... {and_more(self._count - self.MOST)}")
+        if not self._quiet and not self._everything and self._count > self.MOST:
+            how = " (2> FILE keeps all of these lines)" if self._only_here else ""
+            note(f"... {and_more(self._count - self.MOST)}{how}")
 
 
-def say_few(messages: Iterable[str]) -> None:
+def say_few(messages: Iterable[str], *, only_here: bool = False) -> None:
     """Print the first of many lines, and how many more there are."""
-    few = Few()
+    few = Few(only_here=only_here)
     for message in messages:
         few.say(message)
     few.say_rest()
@@ -301,7 +305,7 @@ def loading(model: str | None) -> Iterator[Callable[[Download], None]]:
 
 def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
     """Name the images that could not be read, the first ones of many, and return the exit code for them."""
-    console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
+    console.say_few((f"{failure.path}: {failure.error}" for failure in failures), only_here=True)
     if failures:
-        console.note(f"{len(failures)} of {total} inputs could not be read")
+        console.say(f"zeroshot: {len(failures)} of {total} inputs could not be read")
     return ExitCode.INCOMPLETE if failures else ExitCode.OK

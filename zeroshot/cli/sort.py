@@ -237,9 +237,9 @@ def say_stays(stays: list[Stay]) -> ExitCode:
     """Name the first images that stay because they could not be sorted; return the exit code for that."""
     failed = [stay for stay in stays if stay.failed]
     named = [stay for stay in stays if stay.failed or stay.repeats]
-    console.say_few(f"{stay.path} stays: {stay.reason}" for stay in named)
+    console.say_few((f"{stay.path} stays: {stay.reason}" for stay in named), only_here=True)
     if already := len(stays) - len(named):
-        console.say(f"zeroshot: {already} {'is' if already == 1 else 'are'} there already or named twice")
+        console.say(f"zeroshot: {already} {'is' if already == 1 else 'are'} there already")
     return ExitCode.INCOMPLETE if failed else ExitCode.OK
 
 

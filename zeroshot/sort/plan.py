@@ -62,7 +62,7 @@ class Stay:
     reason: str
     failed: bool
     repeats: bool = False
-    """Whether another input of the same name and content takes its place."""
+    """Whether another input is the same image, or takes its place with the same name and content."""
 
 
 def make_plan(
@@ -118,7 +118,7 @@ def make_plan(
             if not stat.S_ISREG(status.st_mode):
                 raise OSError("no longer a regular file")
             if source in sources:
-                yield Stay(record.path, "is the same file as an input before it", failed=False)
+                yield Stay(record.path, "is the same file as an input before it", failed=False, repeats=True)
                 continue
             shelf = shelves.get(folder) or shelves.setdefault(folder, _Shelf(folder))
             target, holder = shelf.find_place(source, name)
@@ -161,7 +161,7 @@ def _plan_copy(record: Prediction, shelf: _Shelf, placement: Placement, members:
             status = source.stat()
             size, mtime_ns, opened = status.st_size, status.st_mtime_ns, join_member(str(source), member)
         if opened in members:
-            return Stay(path, "is the same image as an input before it", failed=False)
+            return Stay(path, "is the same image as an input before it", failed=False, repeats=True)
         target, holder = shelf.find_place(opened, safe_file_name(member))
     except (OSError, RuntimeError) as error:
         return Stay(path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)

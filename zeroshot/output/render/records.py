@@ -129,6 +129,7 @@ class JsonlWriter(Writer):
 class JsonWriter(Writer):
     """One versioned document: manifest, records, summary. It is valid even when the run is interrupted."""
 
+    _inputs = 0
     _written = 0
     _failed = 0
 
@@ -137,15 +138,20 @@ class JsonWriter(Writer):
         head = to_json({"format": CLASSIFY_FORMAT, "version": JSON_VERSION, "manifest": asdict(manifest)}, indent=1)
         self._stream.write(head.removesuffix(b"\n}") + b',\n "records": [')
 
+    def _wanted(self, record: Record) -> bytes:
+        """Count an input, whether its record is wanted or not."""
+        self._inputs += 1
+        self._failed += isinstance(record, Failure)
+        return super()._wanted(record)
+
     def _render(self, record: Record) -> bytes:
         """Return one element of the list."""
         self._written += 1
-        self._failed += isinstance(record, Failure)
         return (b",\n  " if self._written > 1 else b"\n  ") + to_json(record.to_dict(self._layout.fields))
 
     def end(self, *, complete: bool) -> None:
         """Close the list and the document."""
-        summary = {"inputs": self._written, "failed": self._failed, "complete": complete}
+        summary = {"inputs": self._inputs, "failed": self._failed, "complete": complete}
         self._stream.write(b'\n ],\n "summary": ' + to_json(summary) + b"\n}\n")
 
 
@@ -226,6 +232,10 @@ class PathWriter(Writer):
         return path + self._layout.path_end
 
 
+def _reason(failure: Failure) -> str:
+    return "failed: " + printable(failure.error)
+
+
 class TableWriter(Writer):
     """Aligned rows for users: path, label, probability with a bar, runners-up."""
 
@@ -253,7 +263,7 @@ class TableWriter(Writer):
         """Return one row: an answer, a background label that won in parentheses, no number where nothing won."""
         path = self._tail(printable(record.path), self._path_width)
         if isinstance(record, Failure):
-            error = self._fit("failed: " + printable(record.error), self._width - self._path_width - 2)
+            error = self._fit(_reason(record), self._width - self._path_width - 2)
             return self._line(f"{path}  {self._styled(error, _RED)}")
         winner, runners = record.background, record.top
         name = f"({printable(winner.label)})" if winner else "(unknown)"
@@ -269,6 +279,10 @@ class TableWriter(Writer):
         bar = "█" * filled + ("·" if winner else " ") * (self._cells - filled)
         number += f" {self._styled(bar, _GREEN)}" if self._cells else ""
         return self._line("  ".join((path, label, number, self._styled(self._rest(runners), _DIM))))
+
+    def has_room(self, failure: Failure) -> bool:
+        """Whether the reason of a failure is shown whole."""
+        return self._whole or cell_len(_reason(failure)) <= self._width - self._path_width - 2
 
     def _rest(self, runners: Sequence[Ranked]) -> str:
         """List the labels behind the winner: the first always, its name shortened, further ones where they fit."""
@@ -315,3 +329,11 @@ def make_writer(form: Format, stream: BinaryIO, layout: Layout) -> Writer:
     if form is Format.TABLE:
         return TableWriter(stream, layout)
     return JsonWriter(stream, layout) if form is Format.JSON else JsonlWriter(stream, layout)
+
+
+def shows_whole(form: Format, layout: Layout, failure: Failure) -> bool:
+    """Whether a failure has a record that gives its reason whole."""
+    writer = make_writer(form, io.BytesIO(), layout)
+    if isinstance(writer, PathWriter) or layout.only:
+        return False
+    return not isinstance(writer, TableWriter) or writer.has_room(failure)
