@@ -177,4 +177,5 @@ def test_learned_labels_that_are_not_used(folder: Path, learned: Path, query: li
     assert result.exit_code == 0
     assert "--learned is not used" in result.stderr
     assert "orange, violet, warm" in result.stderr
+    assert ("did you mean 'orange'?" in result.stderr) == (query != ["--like"])
     assert "learned" not in json.loads(result.stdout)["options"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import ExitCode, UsageError
+from ..errors import ExitCode, UsageError, nearest
 from ..messages import some_of
 from . import console, option_groups, options
 from .input_options import InputOptions, check_readable
@@ -152,8 +152,9 @@ def _learned_parts(terms: Sequence[Term], weights: LearnedFile, rows: Mapping[st
 
     used = [term.text for term in terms if normalise(term.text) in rows]
     if not used:
-        names = some_of([*weights.labels.names, *(name for name, _ in weights.labels.groups)])
-        console.warn(f"--learned is not used: no part of the query is one of its labels, {names}")
+        names = [*weights.labels.names, *(name for name, _ in weights.labels.groups)]
+        meant = next(filter(None, (nearest(term.text, names) for term in terms)), "")
+        console.warn(f"--learned is not used: no part of the query is one of its labels, {some_of(names)}{meant}")
     return used
 
 
