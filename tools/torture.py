@@ -112,7 +112,11 @@ def _on_ray(asked: argparse.Namespace, base: Path, campaign: Campaign) -> None:
 def _run(name: str, tries: Iterable[None], tally: Tally) -> None:
     """Go through a campaign, and say how far it is every ten seconds."""
     begun = said = time.monotonic()
+    told = len(tally.problems)
     for number, _ in enumerate(tries, 1):
+        for problem in tally.problems[told:]:
+            print(f"{name}, try {number}: {problem[:2000]}", flush=True)
+        told = len(tally.problems)
         if time.monotonic() - said > 10:
             said = time.monotonic()
             print(f"{name}: {number} tries, {len(tally.problems)} problems, {said - begun:.0f} s", flush=True)

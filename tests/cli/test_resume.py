@@ -191,6 +191,9 @@ def test_differences_are_named_where_they_are() -> None:
     assert first_difference({"a": [1, {"b": 2}]}, {"a": [1, {"b": 3}]}) == "a[1].b was 2, is 3"
     assert first_difference({"a": 1}, {"a": True}) == "a was 1, is true"
     assert first_difference({"a": [1]}, {"a": [1, 2]}) == "a was [1], is [1, 2]"
+    many = [{"name": f"label {number}"} for number in range(9)]
+    assert first_difference({"a": many[:8]}, {"a": many}) == "a had 8 entries, has 9"
+    assert first_difference({"a": many[1:]}, {"a": many}) == 'a[0].name was "label 1", is "label 0"'
 
 
 def test_fixed_batches_are_full_and_exact(tmp_path: Path) -> None:

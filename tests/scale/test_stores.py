@@ -200,6 +200,15 @@ def test_a_store_that_is_down_commits_no_failures(
         assert run("run", "work", "s3://bucket/run", "--accept-failures").exit_code == 3
 
 
+def test_a_folder_that_is_denied_says_what_to_check(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To run the command again helps where a store is out of order, not where it denies access."""
+    for kind, hint in (("403", "check address and credentials"), ("500", "run the command again")):
+        with misbehaving(address, Faults([("/run/", kind, 99)])) as front:
+            use_store(monkeypatch, front)
+            refused = run("run", "status", "s3://bucket/run")
+        assert refused.exit_code == 1 and hint in refused.stderr
+
+
 def test_secrets_are_told_nowhere(
     address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

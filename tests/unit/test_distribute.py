@@ -79,6 +79,34 @@ def test_shards_of_any_size_give_the_bytes_of_one_run(
     assert (status["records"], status["failures"], status["missing"]) == (25, 3, [])
 
 
+def test_a_run_is_read_with_its_own_model(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
+    """Without --model, what reads a run's features asks for the model that it was planned with; a named one stays."""
+    for name in COLOURS:
+        images(f"all/{name}/1.png", name)
+    into = tmp_path / "run"
+    planned = run("run", "plan", tmp_path / "all", *LABELS, "--into", into, "--features")
+    assert "run has 1 shard, 9 images; its id is " in planned.stderr
+    assert "1 shard with 9 images is committed" in run("run", "work", into).stderr
+    for words in (("search", into, "red"), ("features", into, "-o", tmp_path / "f.npz"), ("eval", into)):
+        assert run(*words).exit_code == 0
+        assert fake_model.calls[-1]["model"] == "tiny"
+        assert run(*words, "--model", "base").exit_code == 0
+        assert fake_model.calls[-1]["model"] == "base"
+
+
+def test_messages_name_what_was_typed(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
+    """Labels that differ are named by the first that does, and an output by its ending."""
+    images("all/1.png", "red")
+    plan([str(tmp_path / "all")], tmp_path / "run")
+    other = run(
+        "run", "plan", tmp_path / "all", "--labels", "red,cyan,blue", "--model", "tiny", "--into", tmp_path / "run"
+    )
+    assert 'labels.labels[1].name was "green", is "cyan"' in other.stderr
+    assert run("run", "work", tmp_path / "run").exit_code == 0
+    refused = run("run", "merge", tmp_path / "run", "-o", tmp_path / "m.txt")
+    assert refused.exit_code == 2 and "--format" not in refused.stderr and "m.txt: a merged file" in refused.stderr
+
+
 def test_a_label_called_error_is_no_failure(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
     """What counts as a failure is a record's key, not a word in it."""
     for name in ("a.png", 'b"error".png', "error.png"):

@@ -194,7 +194,7 @@ def classify(
     from ..scoring import Decision
 
     pipeline = images.pipeline()
-    encoder = model.load()
+    encoder = model.load_for(inputs.open_run())
     written = {"--output": output.output, "--report": output.report}
     layout = output.layout(len(label_set.answers), several=multi_label)
     chosen = {"top_k": layout.top_k} | images.choices(pipeline)

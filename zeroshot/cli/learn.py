@@ -84,7 +84,7 @@ def learn(
             template_set = source.templates
         source.check_apart(output=output)
         pipeline = images.pipeline(as_stored=source.public)
-        encoder = model.load()
+        encoder = model.load_for(source.stored)
         texts = prepare_classifier(encoder, dataset.labels, template_set, None, pipeline.cache)
         encoded = labelled.encode(encoder, source, pipeline)
         with console.Bar("fits", count_fits(encoded.targets)) as bar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ..errors import UsageError, nearest
 from . import options
 
 if TYPE_CHECKING:
+    from ..distribute.stored import StoredFeatures
     from ..encoder import Encoder
     from ..models.checkpoint import Source
     from ..models.hub.download import Progress as Download
@@ -84,6 +85,17 @@ class ModelOptions:
         from ..models.resolvers import resolve
 
         return resolve(self.model, self.pretrained, read_preprocess(self.preprocess))
+
+    def load_for(self, run: StoredFeatures | None) -> Encoder:
+        """Load a model as `load`; the one that a run was planned with, where none is named.
+
+        Raises:
+            ModelError: It cannot be had.
+            UsageError: Options contradict each other.
+        """
+        if run is None or self.model or self.pretrained or run.model["preprocessing"]:
+            return self.load()
+        return replace(self, model=run.model["model"], pretrained=run.model["pretrained"]).load()
 
     def _check_device(self) -> None:
         """Refuse a device that cannot be there before PyTorch is imported, which takes many seconds."""

@@ -107,7 +107,7 @@ def _encode(
     """Return the encoder, the judge, the images, which labels each has, and what a manifest says of the way there."""
     dataset = source.dataset
     pipeline = images.pipeline(as_stored=source.public)
-    encoder = model.load()
+    encoder = model.load_for(source.stored)
     judge = prepare_judge(encoder, dataset.labels, templates, pipeline.cache)
     data = labelled.encode(encoder, source, pipeline)
     return encoder, judge, data, truth_of(dataset, data), images.choices(pipeline)

@@ -10,6 +10,7 @@ import typer
 
 from ..enums import Device, Format, PartFormat, ReportFormat
 from ..errors import ExitCode, UsageError
+from ..messages import count_of
 from . import console, option_groups, options
 from .classifiers import apply_calibration, prepare_classifier
 from .executor_options import ExecutorOptions
@@ -136,8 +137,9 @@ def plan(
     )
     with console.Bar("inputs") as bar:
         planned = write_plan(folder, recipe.document(), inputs.find_entries(), shard_size, bar.advance)
-    known = "an unknown number of" if planned.images is None else f"{planned.images:,}"
-    console.say(f"zeroshot: {into} has {len(planned.shards):,} shards, {known} images; its id is {planned.id[:12]}")
+    known = "an unknown number of images" if planned.images is None else count_of(planned.images, "image")
+    shards = count_of(len(planned.shards), "shard")
+    console.say(f"zeroshot: {into} has {shards}, {known}; its id is {planned.id[:12]}")
     console.say(f"zeroshot: next: zeroshot run work {into}")
     return ExitCode.OK
 
@@ -200,9 +202,11 @@ def _carry_out(executor: Executor, planned: Plan, waiting: list[int]) -> ExitCod
             for done in executor.run(waiting, bar.advance):
                 shards, images, failures = shards + 1, images + done.images, failures + done.failures
         except KeyboardInterrupt:
-            console.say(f"zeroshot: {shards} of {len(waiting)} shards are committed; the same command continues")
+            left = f"{shards} of {count_of(len(waiting), 'shard')}"
+            console.say(f"zeroshot: committed before the interrupt: {left}; the same command continues")
             raise
-    console.say(f"zeroshot: {shards} shards with {images:,} images are committed")
+    are = "is" if shards == 1 else "are"
+    console.say(f"zeroshot: {count_of(shards, 'shard')} with {count_of(images, 'image')} {are} committed")
     if failures:
         console.say(f"zeroshot: {failures:,} of them could not be read; each has a record with its reason")
     return ExitCode.INCOMPLETE if failures else ExitCode.OK
@@ -247,7 +251,8 @@ def merge(
 
     form = choose_record_format(format_, output)
     if form not in (Format.JSONL, Format.CSV, Format.TSV):
-        raise UsageError(f"--format {form}: a merged file has a record a line", "--format jsonl, csv or tsv")
+        asked = f"--format {form}" if format_ else f"--output {output}"
+        raise UsageError(f"{asked}: a merged file has a record a line", "a name ending in .jsonl, .csv or .tsv")
     folder, planned, recipe = _open(run)
     check_output(output)
     with console.Bar("records", planned.images) as bar:

@@ -115,7 +115,7 @@ def search(
     terms = _read_terms(text) if text else ()
     check_output(output)
     pipeline = images.pipeline()
-    encoder = model.load()
+    encoder = model.load_for(inputs.open_run())
     rows = rows_by_name(weights.build(encoder.spec)) if weights else {}
     used = _learned_parts(terms, weights, rows) if weights else []
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)
@@ -244,7 +244,7 @@ def features(
     inputs.check(runs=True)
     check_output(output)
     pipeline = images.pipeline()
-    encoder = model.load()
+    encoder = model.load_for(inputs.open_run())
     read: list[str] = []
     failures: list[Failure] = []
     parts: list[Features] = []

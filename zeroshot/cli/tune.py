@@ -94,7 +94,7 @@ def tune(
         templates = tuning.gather_candidates(start_set, candidates or [])
         source.check_apart(output=output)
         pipeline = images.pipeline(as_stored=source.public)
-        encoder = model.load()
+        encoder = model.load_for(source.stored)
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
         encoded = labelled.encode(encoder, source, pipeline)
         with console.Bar("templates", len(templates)) as bar:

@@ -180,11 +180,13 @@ class StoreFolder:
     def read(self, name: str) -> bytes:
         """Return an object's content, as `Folder.read`."""
         from ..images.sources.objects import get_object
+        from ..images.sources.stores import NO_ANSWER
 
         try:
             return get_object(self._store, self._prefix + name, limit=None)
         except ImageError as error:
-            raise InputError(f"cannot read {self.place}/{name}: {error.message}", "run the command again") from error
+            hint = "run the command again" if error.message.startswith(NO_ANSWER) else "check address and credentials"
+            raise InputError(f"cannot read {self.place}/{name}: {error.message}", hint) from error
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object that is not there yet, as `Folder.create`; the store holds it to that if it can."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from ..encoder import EncoderSpec, Features
 from ..errors import InputError
@@ -53,6 +54,11 @@ class StoredFeatures:
             raise InputError(f"{folder.place} holds no features", "plan the run with --features")
         self._folder, self._plan, self._recipe = folder, plan, recipe
         self._parts: list[dict[str, Features | str]] = []
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What the run was planned with: ``model``, ``pretrained`` and ``preprocessing``."""
+        return self._recipe.model
 
     def check(self, spec: EncoderSpec) -> None:
         """Refuse a model that is not the run's.

@@ -12,6 +12,8 @@ from ..system.disk import sync_folder
 FORMAT = "zeroshot-resume"
 VERSION = 1
 
+_MOST_SHOWN = 60
+
 
 def resume_manifest_path(target: Path) -> Path:
     """Return where the manifest of a results file stands."""
@@ -54,16 +56,20 @@ def first_difference(recorded: Any, now: Any, where: str = "") -> str:
             if found := first_difference(recorded.get(key), now.get(key), f"{where}.{key}" if where else str(key)):
                 return found
         return ""
-    if isinstance(recorded, list) and isinstance(now, list) and len(recorded) == len(now):
-        for index, (one, other) in enumerate(zip(recorded, now, strict=True)):
+    if isinstance(recorded, list) and isinstance(now, list) and (len(recorded) == len(now) or _too_long(recorded, now)):
+        for index, (one, other) in enumerate(zip(recorded, now, strict=False)):
             if found := first_difference(one, other, f"{where}[{index}]"):
                 return found
-        return ""
+        return "" if len(recorded) == len(now) else f"{where} had {len(recorded)} entries, has {len(now)}"
     if recorded == now and type(recorded) is type(now):
         return ""
     return f"{where} was {_short(recorded)}, is {_short(now)}"
 
 
+def _too_long(*values: Any) -> bool:
+    return any(len(json.dumps(value)) > _MOST_SHOWN for value in values)
+
+
 def _short(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 60 else text[:59] + "…"
+    return text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
