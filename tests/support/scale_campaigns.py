@@ -225,6 +225,7 @@ class RayCampaign:
         crashed = "Traceback" in complaints or driver.returncode in (-signal.SIGSEGV, -signal.SIGABRT)
         self._tally.counts["crashes"] += crashed
         expected = (0, 3, 130, 143, -signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT)
-        self._tally.expect(not crashed and not told, f"{complaints[-2000:]}: {done}")
+        self._tally.expect(not told, f"on stdout: {told[-1000:]}: {done}")
+        self._tally.expect(not crashed, f"crash: {complaints[-2000:]}: {done}")
         self._tally.expect(driver.returncode in expected, f"code {driver.returncode}, {complaints[-2000:]}: {done}")
         return following

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from support.commands import run
 from support.fakes import COLOURS, FakeModel
 from support.fixtures import SaveImage
 from unit.test_sources import make_tar, make_zip, png
-from zeroshot.distribute import commits, entries
+from zeroshot.distribute import commits, entries, on_ray
 from zeroshot.distribute.entries import Piece, cut, parse_entries
 from zeroshot.distribute.folder import LocalFolder, open_folder
 from zeroshot.distribute.merge import name_numbers
@@ -105,6 +107,20 @@ def test_messages_name_what_was_typed(fake_model: FakeModel, images: SaveImage, 
     assert run("run", "work", tmp_path / "run").exit_code == 0
     refused = run("run", "merge", tmp_path / "run", "-o", tmp_path / "m.txt")
     assert refused.exit_code == 2 and "--format" not in refused.stderr and "m.txt: a merged file" in refused.stderr
+
+
+def test_what_ray_says_goes_to_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stdout is for data, also while the connection to a cluster is taken down."""
+    ray = ModuleType("ray")
+    ray.util = ModuleType("ray.util")  # type: ignore[attr-defined]
+    ray.is_initialized = lambda: False  # type: ignore[attr-defined]
+    ray.init = lambda *_, **__: None  # type: ignore[attr-defined]
+    ray.shutdown = lambda: print("a worker died")  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.util", ray.util)  # type: ignore[attr-defined]
+    with on_ray._connected("HOST:6379"):
+        print("a worker is slow")
+    assert capsys.readouterr() == ("", "a worker is slow\na worker died\n")
 
 
 def test_a_label_called_error_is_no_failure(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:

@@ -253,11 +253,11 @@ def _connected(address: str) -> Iterator[Any]:
     except Exception as error:  # Ray raises many kinds, bare ones too
         where = f"no Ray cluster answers at {address}" if address else "Ray cannot be started here"
         raise InputError(f"{where}: {_first_line(error)}", "`ray status` on the cluster; see docs/scale.md") from error
-    try:
-        with redirect_stdout(sys.stderr):  # Ray tells of workers that died on stdout, which is for data
+    with redirect_stdout(sys.stderr):  # Ray tells of workers that died on stdout, which is for data; also at its end
+        try:
             yield ray
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
