@@ -200,6 +200,20 @@ def test_a_store_that_is_down_commits_no_failures(
         assert run("run", "work", "s3://bucket/run", "--accept-failures").exit_code == 3
 
 
+def test_a_store_that_is_down_is_not_waited_for(
+    address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After some images in a row without an answer a shard is given up, not after all of its thousands."""
+    run("run", "plan", "s3://bucket/imgs", *PLAN, "--into", "s3://bucket/run", "--batch-size", 2)
+    monkeypatch.setattr("zeroshot.distribute.work._UNANSWERED", 2)
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "1")
+    with misbehaving(address, Faults([("/imgs/", "500", 999)])) as front:
+        use_store(monkeypatch, front)
+        refused = run("run", "work", "s3://bucket/run", "--workers", 1)
+        assert refused.exit_code == 1 and "for 3 images of shard 0 in a row" in refused.stderr
+        assert run("run", "work", "s3://bucket/run", "--accept-failures").exit_code == 3
+
+
 def test_a_folder_that_is_denied_says_what_to_check(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """To run the command again helps where a store is out of order, not where it denies access."""
     for kind, hint in (("403", "check address and credentials"), ("500", "run the command again")):

@@ -34,6 +34,9 @@ Encode = Callable[[Iterable[str]], Iterator[list[Encoded]]]
 _TROUBLED = 10
 """So many images of a shard may be missing, denied or unanswered before it looks as if disk or store is to blame."""
 
+_UNANSWERED = 100
+"""After so many in a row without an answer, each asked for several times, the rest of a shard is not waited for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -113,7 +116,7 @@ class Worker:
         stream = io.BytesIO()
         writer = make_writer(Format.JSONL, stream, self._recipe.layout)
         rows: list[Features] = []
-        images = troubled = 0
+        images = troubled = unanswered = 0
         for batch in self._encode(shard.images_in()):
             block = as_block(batch, self._recipe.facts["dim"])
             writer.write_all(self._classifier.answer(block, self._recipe.decision))
@@ -121,6 +124,9 @@ class Worker:
                 error == MISSING or error.startswith((NO_ANSWER, DENIED)) for error in block.errors.values()
             )
             images += len(batch)
+            for item in batch if block.errors else ():
+                unanswered = unanswered + 1 if item.error.startswith(NO_ANSWER) else 0
+                self._refuse_silence(number, unanswered)
             if self._recipe.features:
                 rows += [item.features for item in batch if item.features is not None]
             on_progress(len(batch))
@@ -128,6 +134,13 @@ class Worker:
         features = np.stack(rows) if rows else np.zeros((0, self._recipe.facts["dim"]), dtype=np.float32)
         results = parts.build(number, stream.getvalue(), features if self._recipe.features else None, self._recipe)
         return commit(self._folder, results, partial(self._describe, number), number)
+
+    def _refuse_silence(self, number: int, unanswered: int) -> None:
+        if unanswered > _UNANSWERED and not self._accept_failures:
+            raise InputError(
+                f"the store did not answer for {unanswered} images of shard {number} in a row; it is not committed",
+                "look at the store and run it again; --accept-failures goes on",
+            )
 
     def _check(self, number: int, planned: int | None, images: int, troubled: int) -> None:
         if planned is not None and planned != images:
