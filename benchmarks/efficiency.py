@@ -126,17 +126,15 @@ def processor_seconds() -> float:
     return sum(rows[pid][1] for pid in ours if pid in rows)
 
 
-def make_run(into: str, names: Iterable[str], size: int) -> None:
-    """Plan a run of the built-in checkpoint."""
-    encoder = load_encoder("tiny")
-    recipe = RunRecipe(
+def make_recipe() -> RunRecipe:
+    """Return the recipe of a run of the built-in checkpoint."""
+    return RunRecipe(
         {"model": "tiny", "pretrained": None, "preprocessing": None},
-        facts_of(encoder.spec),
+        facts_of(load_encoder("tiny").spec),
         parse_labels("cat,dog,bridge,boat"),
         load_templates("photo"),
         batch_size=_BATCH,
     )
-    write_plan(open_folder(into), recipe.document(), names, size)
 
 
 def work_locally(run: str, share: tuple[int, int], ready: Path, *, reads: bool) -> None:
@@ -192,7 +190,7 @@ def measure(executor: str, count: int, per_worker: int, size: int, images: list[
     with tempfile.TemporaryDirectory() as place:
         run, ready = str(Path(place) / "run"), Path(place) / "ready"
         ready.mkdir()
-        make_run(run, names, size)
+        write_plan(open_folder(run), make_recipe().document(), names, size)
         before = Before(ready, count)
         end, used = {"local": run_locally, "ray": run_on_ray}[executor](run, count, ready, reads=bool(images))
         seconds, used = end - max(path.stat().st_mtime for path in ready.iterdir()), used - before.used
