@@ -154,6 +154,16 @@ class ParallelEncoder(Encoder, Protocol):
         ...
 
 
+@runtime_checkable
+class BatchingEncoder(Encoder, Protocol):
+    """An encoder that knows which batches suit its device."""
+
+    @property
+    def best_batch(self) -> int:
+        """How many images to encode together."""
+        ...
+
+
 def check_rows(rows: npt.NDArray[np.floating], dim: int, name: str) -> None:
     """Refuse features that a model with ``dim`` numbers a row cannot have made.
 

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from support.models import SENTENCES
 from zeroshot.cli import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.engines import torch_engine, torch_loading
@@ -420,7 +421,8 @@ def test_normalising_on_the_device_is_the_same_arithmetic() -> None:
     """Pixels that travel as bytes and are scaled where the model is give the last bit of those scaled with numpy."""
     pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), dtype=np.uint8)
     how = Preprocessing((5, 7), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-    there = torch_engine.normalise_there(pixels, how, "cpu")
+    mean, std = (torch.tensor(values)[:, None, None] for values in (how.mean, how.std))
+    there = torch_engine.normalise_there(torch.from_numpy(pixels), mean, std)
     assert there.is_contiguous(memory_format=torch.channels_last)
     assert (there.numpy() == normalise(pixels, how)).all()
 
@@ -442,3 +444,25 @@ def test_a_batch_that_runs_out_of_memory_is_halved(monkeypatch: pytest.MonkeyPat
     room = 0
     with pytest.raises(ModelError, match="one image alone"):
         encoder.encode_images(pixels)
+
+
+def test_a_batch_of_texts_that_runs_out_of_memory_is_halved(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows keep their places; one that does not fit alone is an error."""
+    encoder = load(small_folder)
+    expected = encoder.encode_texts(SENTENCES)
+    whole, sizes, room = torch_engine.TorchEncoder._encode_rows, [], 2
+
+    def encode(self: torch_engine.TorchEncoder, tokens: torch.Tensor, longest: int) -> np.ndarray:
+        sizes.append(len(tokens))
+        if len(tokens) > room:
+            raise torch.OutOfMemoryError("no room")
+        return whole(self, tokens, longest)
+
+    monkeypatch.setattr(torch_engine.TorchEncoder, "_encode_rows", encode)
+    np.testing.assert_allclose(encoder.encode_texts(SENTENCES), expected, atol=1e-6)
+    assert max(sizes) == len(SENTENCES) and sum(size for size in sizes if size <= room) == len(SENTENCES)
+    room = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        encoder.encode_texts(SENTENCES)

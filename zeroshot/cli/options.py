@@ -181,12 +181,12 @@ Export = Annotated[
     ),
 ]
 BatchSize = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--batch-size",
         min=1,
         max=4096,
-        help="Images encoded together; no answer depends on it.",
+        help="Images encoded together; no answer depends on it. [default: 32; on CUDA by the memory that is free]",
         metavar="N",
         rich_help_panel=Panel.ADVANCED,
     ),

@@ -27,7 +27,7 @@ class ImageOptions:
     draft: options.Draft = False
     resize: options.Resize = Resampler.EXACT
     no_cache: options.NoCache = False
-    batch_size: options.BatchSize = 32
+    batch_size: options.BatchSize = None
     workers: options.Workers = None
     isolate: options.Isolate = False
     image_timeout: options.ImageTimeout = None
@@ -45,7 +45,7 @@ class ImageOptions:
         Raises:
             UsageError: What resizes is not installed, or not what a published protocol is measured with.
         """
-        from ..features.pipeline import Pipeline
+        from ..features.pipeline import DEFAULT_BATCH, Pipeline
         from ..images.decode import DEFAULT_MAX_PIXELS, MOST_BYTES, DecodeOptions
         from ..images.isolate import DEFAULT_SECONDS, Isolation
         from ..system.installed import available_cores
@@ -68,11 +68,12 @@ class ImageOptions:
         )
         limit = most * MOST_BYTES if memory is None else min(most * MOST_BYTES, memory)
         return Pipeline(
-            self.batch_size,
+            self.batch_size or DEFAULT_BATCH,
             count,
             decode_options,
             self._open_cache(),
             isolation=Isolation(self.image_timeout or DEFAULT_SECONDS, limit) if self.isolate else None,
+            suited=self.batch_size is None,
         )
 
     def _open_cache(self) -> FeatureCache | None:

@@ -40,7 +40,7 @@ class PlannedImages:
     no_exif: options.NoExif = False
     max_pixels: options.MaxPixels = None
     draft: options.Draft = False
-    batch_size: options.BatchSize = 32
+    batch_size: options.BatchSize = None
 
 
 @app.command()
@@ -105,6 +105,7 @@ def plan(
     from ..distribute.plan import write_plan
     from ..distribute.recipe import RunRecipe, facts_of
     from ..evaluation.learned_file import read_learned_document
+    from ..features.pipeline import DEFAULT_BATCH
 
     folder = open_folder(into)
     encoder = model.load()
@@ -131,7 +132,7 @@ def plan(
         draft=images.draft,
         max_pixels=images.max_pixels,
         private_hosts=inputs.allow_private_hosts,
-        batch_size=images.batch_size,
+        batch_size=images.batch_size or DEFAULT_BATCH,
         parquet=parts is PartFormat.PARQUET,
         features=features,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..encoder import Device, EncoderSpec, Features, Pixels, Precision, Preprocessing
+from ..encoder import Device, EncoderSpec, Features, Pixels, Precision
 from ..errors import MORE_MEMORY, ModelError, ResourceError
 from ..images.preprocess import normalise
 from ..messages import as_many
@@ -40,6 +40,7 @@ class TorchEncoder:
         self._dtype = {Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}.get(spec.precision, torch.float32)
         self._text_tower = unpadded_text_tower(model)
         self._probed: set[str] = set()
+        self._scaling: tuple[Any, Any] | None = None
         torch.set_num_threads(available_cores())
 
     @property
@@ -105,8 +106,17 @@ class TorchEncoder:
             if self._spec.device == Device.CPU:
                 planes = self._torch.from_numpy(normalise(pixels, self._spec.preprocessing))
             else:
-                planes = normalise_there(pixels, self._spec.preprocessing, self._spec.device)
+                rows = self._torch.from_numpy(np.ascontiguousarray(pixels)).to(self._spec.device)
+                planes = normalise_there(rows, *self._scale())
             return self._unit(self._model.encode_image(planes.to(self._dtype), normalize=False))
+
+    def _scale(self) -> tuple[Any, Any]:
+        """Return mean and deviation on the device, shape ``(3, 1, 1)`` each; made once."""
+        if self._scaling is None:
+            how = self._spec.preprocessing
+            mean, std = (self._torch.tensor(v, device=self._spec.device)[:, None, None] for v in (how.mean, how.std))
+            self._scaling = mean, std
+        return self._scaling
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
         """Encode sentences to unit rows ``(n_texts, dim)``, long ones together and short ones together."""
@@ -118,16 +128,25 @@ class TorchEncoder:
         tokens = self._tokenizer(texts) if texts else self._torch.zeros(0, 1, dtype=self._torch.long)
         order, lengths = by_length(tokens)
         features = np.empty((len(texts), self._spec.dim), dtype=np.float32)
-        with self._torch.inference_mode():
-            for start in range(0, len(texts), _TEXT_BATCH):
-                rows = order[start : start + _TEXT_BATCH]
-                batch = tokens[self._torch.from_numpy(rows)].to(self._spec.device)
-                if self._text_tower is None:
-                    found = self._model.encode_text(batch, normalize=False)
-                else:
-                    found = self._text_tower(batch[:, : int(lengths[rows].max())])
-                features[rows] = self._unit(found)
+        waiting = [order[start : start + _TEXT_BATCH] for start in range(0, len(texts), _TEXT_BATCH)]
+        while waiting:
+            rows = waiting.pop()
+            try:
+                features[rows] = self._encode_rows(tokens[self._torch.from_numpy(rows)], int(lengths[rows].max()))
+            except self._torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+                self._torch.cuda.empty_cache()
+                waiting += [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
         return features
+
+    def _encode_rows(self, tokens: Any, longest: int) -> Features:
+        """Encode token rows ``(n_rows, context_length)``, of which none is longer than so many positions."""
+        with self._torch.inference_mode():
+            batch = tokens.to(self._spec.device)
+            if self._text_tower is None:
+                return self._unit(self._model.encode_text(batch, normalize=False))
+            return self._unit(self._text_tower(batch[:, :longest]))
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count each text's tokens before truncation, special ones included."""
@@ -138,27 +157,22 @@ class TorchEncoder:
         return [len(ids) for ids in self._tokenizer.tokenizer(cleaned, truncation=False).input_ids]
 
     def _unit(self, features: Any) -> Features:
+        return np.asarray(self._unit_there(features).cpu().numpy(), dtype=np.float32)
+
+    def _unit_there(self, features: Any) -> Any:
         """Convert features to float32, then normalise: half precision tells only a few hundred cosines apart."""
-        rows = self._torch.nn.functional.normalize(features.float(), dim=-1)
-        return np.asarray(rows.cpu().numpy(), dtype=np.float32)
+        return self._torch.nn.functional.normalize(features.float(), dim=-1)
 
 
-def normalise_there(pixels: Pixels, how: Preprocessing, device: str) -> Any:
+def normalise_there(rows: Any, mean: Any, std: Any) -> Any:
     """Normalise on the device as `preprocess.normalise` does; the pixels are sent as bytes.
 
     Args:
-        pixels: Shape ``(n, height, width, 3)``.
-        how: Whose mean and deviation.
-        device: As torch names it; for a CUDA device the bytes are pinned, so that the copy does not wait for pages.
+        rows: A uint8 tensor ``(n, height, width, 3)``.
+        mean: Shape ``(3, 1, 1)``, on the same device.
+        std: Likewise.
 
     Returns:
         A float32 tensor ``(n, 3, height, width)``, channels last in memory, as half-precision convolutions like it.
     """
-    import torch
-
-    rows = torch.from_numpy(np.ascontiguousarray(pixels))
-    if device.startswith(Device.CUDA):
-        rows = rows.pin_memory()
-    planes = rows.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (how.mean, how.std))
-    return planes.sub_(mean).div_(std)
+    return rows.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)

@@ -15,6 +15,7 @@ from ..models.configuration import count_parameters
 from ..models.transformers_folder import is_transformers_folder
 from ..models.weights_file import hash_file
 from ..system.installed import versions
+from .cuda_engine import CudaEncoder
 from .load_errors import explain_loading
 from .torch_engine import TorchEncoder
 from .transformers_weights import as_open_clip_folder, to_open_clip
@@ -126,7 +127,8 @@ def load(
         import torch
 
         model.to(memory_format=torch.channels_last)  # what half-precision convolutions are quick with
-    return TorchEncoder(model, tokenizer, _describe(model, tokenizer, files, where, chosen))
+    kind = CudaEncoder if where == Device.CUDA else TorchEncoder
+    return kind(model, tokenizer, _describe(model, tokenizer, files, where, chosen))
 
 
 def _build(open_clip: Any, files: Files, precision: str, device: str) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from ..encoder import Encoder, EncoderSpec, Features, ParallelEncoder, Pixels, Preprocessing
+from ..encoder import BatchingEncoder, Encoder, EncoderSpec, Features, ParallelEncoder, Pixels, Preprocessing
 from ..errors import ImageError
 from ..images.decode import DecodeOptions, decode
 from ..images.isolate import Isolation, isolated
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from .cache import FeatureCache
 
 
+DEFAULT_BATCH = 32
+"""Images encoded together where nothing else is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pipeline:
     """How images are fed to the encoder; only the way of opening them changes an answer.
@@ -52,15 +56,17 @@ class Pipeline:
             full one, so that not even the last digit of a feature depends on when an image came or what is cached.
         isolation: Each worker decodes in a process of its own, which may crash or hang; None trusts the decoders.
         stored: Gives features that were computed before, or why there are none; no image is opened then.
+        suited: Batches are as large as the encoder's device likes them, where it knows and `fixed_batches` is not set.
     """
 
-    batch_size: int = 32
+    batch_size: int = DEFAULT_BATCH
     workers: int = field(default_factory=available_cores)
     decode_options: DecodeOptions = field(default_factory=DecodeOptions)
     cache: FeatureCache | None = None
     fixed_batches: bool = False
     isolation: Isolation | None = None
     stored: Callable[[str], Features | str] | None = None
+    suited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ def encode_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline = P
 
 def _begin_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline) -> Iterator[Callable[[], Block] | None]:
     """Yield what gives each block, once its batch is being encoded; None when no further input is at hand."""
+    if pipeline.suited and not pipeline.fixed_batches and isinstance(encoder, BatchingEncoder):
+        pipeline = replace(pipeline, batch_size=encoder.best_batch)
     how, cache, dim = pipeline.decode_options, pipeline.cache, encoder.spec.dim
     key = b"" if cache is None else cache.image_key(encoder.spec, how)
     size = pipeline.batch_size
