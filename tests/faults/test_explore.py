@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import shutil
+import socket
 import threading
 import zlib
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from PIL import Image
 
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
-from zeroshot.explore import exports, payload
+from zeroshot.explore import exports, payload, server
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
@@ -322,6 +323,22 @@ class TestFloods:
         status, body, _ = page.ask("POST", "/api/drop", whole.getvalue(), **headers)
         hits = page.post("search", drops=[[1.0, json.loads(body)["drop"]]], windows=[["hits", 0, 2]], threshold=-1)
         assert [item[3] for item in hits["rows"][0]["items"]] == ["2.png", "5.png"]
+
+    def test_connections_that_ask_for_nothing_are_ended(self, images: Path, tmp_path: Path) -> None:
+        """Silent ones take all places, so that the page is refused; they are closed, and it is served again."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "HEADER_SECONDS", 1.0)
+            patch.setattr(server, "_MOST_CONNECTIONS", 8)
+            with explore(FakeEncoder(), images, tmp_path / "c.csv") as page:
+                silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(10)]
+                for connection in silent[:5]:
+                    connection.sendall(b"POST /api/sort HTTP/1.1\r\nHost: x\r\n")  # and no end to its head
+                assert page.post("changes")["status"] == 503
+                for connection in silent:
+                    connection.settimeout(60)
+                    assert connection.recv(1) == b""
+                    connection.close()
+                assert page.post("changes")["status"] == 200
 
     def test_a_long_request_is_refused(self, page: Explorer) -> None:
         """A body beyond the limit is not read to its end, announced or not."""

@@ -19,6 +19,7 @@ from zeroshot.classifier import build_classifier
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.prompts.labels import parse_labels
 from zeroshot.prompts.template_sets import from_templates
+from zeroshot.results import Failure
 
 needs_browser = pytest.mark.skipif(find_chromium() is None, reason="no Chromium here: apt-get install chromium")
 needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node here: apt-get install nodejs")
@@ -27,6 +28,8 @@ PAGE = Path(__file__).parents[2] / "zeroshot/explore/page"
 HOSTILE = ("red <img src=x onerror=document.title='owned'>", "green\"><script>document.title='owned'</script>", "blue")
 
 PICKED = "[...document.querySelectorAll('.tile.picked')].map((one) => one.tile.id).sort()"
+STATUS = "document.getElementById('status').textContent"
+TITLE = "document.getElementById('title').textContent"
 COUNTS = "[...document.querySelectorAll('.row')].map((row) => row.getAttribute('aria-label'))"
 
 
@@ -73,6 +76,20 @@ def enclose_all(page: Page) -> tuple[float, float]:
     corners = ((1, 1), (width - 2, 1), (width - 2, height - 2), (1, height - 2))
     page.drag(*((left + x, top + y) for x, y in corners), shift=True)
     return left, top
+
+
+def name_all(page: Page, name: str, how: str) -> None:
+    """Select the whole map and give it a name."""
+    enclose_all(page)
+    page.wait("!document.getElementById('map-name').hidden")
+    page.run(f"document.getElementById('map-label').value = {json.dumps(name)}")
+    page.click(f"#map-name [value={how}]")
+
+
+def push_out(explorer: Explorer) -> None:
+    """Sort so often, as another tab, that no view of before is kept."""
+    for number in range(13):
+        explorer.post("sort", labels=f"red, green, blue, {number}")
 
 
 def type_labels(page: Page, text: str) -> None:
@@ -339,12 +356,230 @@ class TestPage:
         assert not (tmp_path / "images-sorted").exists()
         page.run("document.getElementById('carry-out').click()")
         page.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images sorted')")
+        assert page.run("document.activeElement.id") == "job-text"
         assert len(list((tmp_path / "images-sorted/red").iterdir())) == 3
         page.wait("!document.getElementById('undo-sort').disabled")
         page.run("document.getElementById('undo-sort').click()")
         page.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images taken back')")
         assert len(list((tmp_path / "images").iterdir())) == 9
         page.run("document.querySelector('#acting [data-close]').click()")
+
+    def test_a_sort_that_failed_is_repeated(self, page: Page) -> None:
+        """Without an answer the page says that what is shown is not what is typed, and sorts once there is one."""
+        network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        page.send("Network.emulateNetworkConditions", offline=True, **network)
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{STATUS} === 'the server does not answer; the images are not sorted yet by what is typed'")
+        page.send("Network.emulateNetworkConditions", offline=False, **network)
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.wait(f"{STATUS} === '9 images'")
+
+    def test_what_another_tab_pushed_out_is_made_anew(self, page: Page, explorer: Explorer) -> None:
+        """After many sorts of another tab, the first key press counts, and the export is there."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        push_out(explorer)
+        page.press("2")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 4,blue: 3'")
+        push_out(explorer)
+        page.click("#open-acting")
+        page.wait("document.getElementById('command').value.includes('red,green,blue')")
+        push_out(explorer)
+        page.run("document.getElementById('sorting').requestSubmit()")
+        page.wait("!document.getElementById('plan').hidden")
+        page.press("Escape")
+
+    def test_another_run_of_the_server_begins_anew(self, page: Page, explorer: Explorer) -> None:
+        """What was selected in the images of before is said of none of those that have their numbers now."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        explorer.session.run = "another"
+        explorer.session._views.clear()
+        page.press("2")
+        page.wait("document.getElementById('toast')?.textContent.startsWith('The server was started anew')")
+        page.wait("document.querySelectorAll('.row').length === 3")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")  # typed before the page was loaded again
+        assert explorer.session.corrections.all() == {}
+
+    def test_what_is_typed_outlives_a_reload(self, page: Page) -> None:
+        """Labels, the threshold and templates are there again, half typed ones too."""
+        type_labels(page, "red\ngreen")
+        page.run(
+            "{ const s = document.getElementById('set'), t = document.getElementById('templates');"
+            "s.value = ''; s.dispatchEvent(new Event('change')); t.value = 'a {}'; t.dispatchEvent(new Event('input'));"
+            "const h = document.getElementById('threshold'); h.value = 0.123; h.dispatchEvent(new Event('input')); }"
+        )
+        page.wait(f"{COUNTS}.length >= 2")
+        assert page.run("document.getElementById('threshold-value').textContent") == "12.3 %"
+        page.run(
+            "{ const t = document.getElementById('templates'); t.value = 'a {'; t.dispatchEvent(new Event('input')); }"
+        )
+        page.wait("!document.getElementById('templates-problem').hidden")
+        assert page.run("document.getElementById('problem').hidden")
+        page.send("Page.reload")
+        page.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        fields = "['labels', 'set', 'templates', 'threshold'].map((name) => document.getElementById(name).value)"
+        assert page.run(fields) == ["red\ngreen", "", "a {", "0.123"]
+        page.wait("!document.getElementById('templates-problem').hidden")
+        page.run(
+            "{ const t = document.getElementById('templates'); t.value = 'a {}'; t.dispatchEvent(new Event('input')); }"
+        )
+        page.wait(f"{COUNTS}.join().includes('red: ')")
+
+    def test_searches_show_all_until_a_cut_off_is_chosen(self, page: Page) -> None:
+        """Another text's cosines are lower than the first one's: no image is left out. Mistakes leave no old hits."""
+        page.run("document.activeElement.blur()")
+        page.press("/")
+        page.type("white")
+        for more in (" - 3*white + black", " - 3*green"):
+            page.wait(f"{TITLE} === 'Search 9 images nearest first'")
+            least = page.run("document.getElementById('cutoff').min")
+            page.type(more)
+            page.wait(f"document.getElementById('cutoff').min !== '{least}'")
+            page.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        page.type(" + + blue")
+        page.wait(f"{TITLE}.includes('for example: beach + night')")
+        assert page.run("document.querySelectorAll('.tile').length") == 0
+        page.press("Escape")
+        page.wait(f"{TITLE}.startsWith('9 images')")
+
+    def test_the_map_has_its_own_heading_and_no_bar(self, page: Page) -> None:
+        """Over a search it says that it is the map, nothing hidden is labelled from there, and images can be opened."""
+        page.run("document.querySelector('.tile').click()")
+        page.wait("!document.getElementById('picked').hidden")
+        page.press("m")
+        page.wait(f"{TITLE}.startsWith('Search')")
+        assert page.run("document.getElementById('board').contains(document.activeElement)")
+        page.press("v")
+        page.wait("document.getElementById('map-status').textContent.startsWith('9 images')")
+        assert page.run(TITLE) == "Map of 9 images"
+        assert page.run("document.getElementById('picked').hidden && document.getElementById('back').hidden")
+        page.run(
+            "{ const c = document.getElementById('map-canvas'), { left, top } = c.getBoundingClientRect();"
+            "for (let x = 0; x < c.clientWidth; x += 20) for (let y = 0; y < c.clientHeight; y += 20)"
+            "c.dispatchEvent(new MouseEvent('dblclick', { clientX: left + x, clientY: top + y, bubbles: true })); }"
+        )
+        page.wait("document.getElementById('viewer-path').textContent !== ''")
+        page.press("Escape")
+        page.press("v")
+        page.wait(f"{TITLE}.startsWith('Search 9 images')")
+        page.press("Escape")
+
+    def test_the_undo_in_sight_can_be_pressed(self, page: Page, explorer: Explorer) -> None:
+        """Over an image opened large, its undo takes the correction back; a word without a row is said to have none."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.activeElement.blur()")
+        page.press("ArrowRight")
+        page.press("Enter")
+        page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        page.press("3")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 3,blue: 4'")
+        assert page.run("document.getElementById('toast').matches('dialog :popover-open')")
+        page.click("#toast button")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        assert explorer.session.corrections.all() == {}
+        page.press("Escape")
+        page.run(
+            "const a = document.getElementById('picked-label'); a.value = 'owl'; a.dispatchEvent(new Event('change'))"
+        )
+        page.wait("document.getElementById('toast').textContent.includes('labelled owl, which has no row')")
+        page.wait("document.getElementById('picked-count').textContent === '1 image'")
+
+    def test_names_on_the_map_that_join_no_labels(self, page: Page, explorer: Explorer) -> None:
+        """A label that is there, YAML, and a word that would be a note are not dropped in silence."""
+        type_labels(page, "red\ngreen")
+        page.wait(f"{COUNTS}.length === 2")
+        open_map(page)
+        name_all(page, "red", "add")
+        page.wait("document.getElementById('map-status').textContent === 'red is among the labels already'")
+        name_all(page, "RED", "label")
+        page.wait("document.getElementById('map-status').textContent.includes('twice')")
+        assert page.run("document.getElementById('labels').value") == "red\ngreen"
+        page.run("document.getElementById('labels').value = 'labels: [red]'")
+        name_all(page, "blue", "label")
+        page.wait("document.getElementById('map-status').textContent.startsWith('The labels are YAML')")
+        assert explorer.session.corrections.all() == {}
+        page.run("document.getElementById('labels').value = 'red'")
+        name_all(page, "# one: two", "label")
+        page.wait("document.getElementById('map-legend').textContent.includes('# one: two')")
+        page.wait("document.getElementById('toast').textContent.includes('9 images labelled')")
+        assert {said.label for said in explorer.session.corrections.all().values()} == {"# one: two"}
+        assert page.run("document.getElementById('labels').value") == "red\n\\# one\\: two"
+        page.press("v")
+
+    def test_a_row_alone_is_that_of_its_label(self, page: Page) -> None:
+        """Other labels before it leave the same images under its title; without it all rows are there again."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.run("document.querySelector('.row header button').click()")
+        page.wait(f"{TITLE} === 'red 3 images'")
+        type_labels(page, "blue\ngreen\nred")
+        first = "document.querySelector('.tile')?.getAttribute('aria-label') ?? ''"
+        page.wait(f"{TITLE} === 'red 3 images' && /^[036]\\D/.test({first})")
+        type_labels(page, "blue\ngreen")
+        page.wait(f"{COUNTS}.length === 2")
+
+    def test_an_empty_folder_has_an_empty_map(self, browser: Page, tmp_path: Path) -> None:
+        """It says so, and does not seem to be worked out for ever."""
+        (tmp_path / "empty").mkdir()
+        with explore(FakeEncoder(), tmp_path / "empty", tmp_path / "c.csv") as explorer:
+            browser.open(explorer.url)
+            browser.wait(f"{TITLE}.startsWith('0 images')")
+            browser.press("v")
+            browser.wait("document.getElementById('map-status').textContent === 'There are no images on the map yet'")
+            assert browser.run("document.getElementById('folder').textContent") == "empty"
+
+    def test_says_what_is_left_out(self, page: Page, explorer: Explorer) -> None:
+        """Unreadable images with their reasons, those not encoded, labels that cannot be used, a changed form."""
+        type_labels(page, "red\ngreen")
+        page.wait(f"{COUNTS}.length === 2")
+        explorer.session.collection._failures.append(Failure("/a/broken.png", "cannot be decoded"))
+        explorer.session.collection._found += 3
+        page.wait("!document.getElementById('open-failed').hidden")
+        page.click("#open-failed")
+        page.wait("document.getElementById('failed-list').textContent === '/a/broken.png: cannot be decoded'")
+        page.press("Escape")
+        page.run("const l = document.getElementById('labels'); l.value += ', red'; l.dispatchEvent(new Event('input'))")
+        page.wait("!document.getElementById('problem').hidden")
+        page.click("#open-acting")
+        page.wait("document.getElementById('acting-note').textContent.startsWith('What is typed cannot be used')")
+        page.run("document.getElementById('sorting').requestSubmit()")
+        page.wait("!document.getElementById('plan').hidden")
+        left = page.run("document.getElementById('plan-left').textContent")
+        assert "1: cannot be read: cannot be decoded" in left and "2: not encoded yet, and left out" in left
+        page.click("#sorting [value=copy]")
+        assert page.run("document.getElementById('plan').hidden")
+        page.press("Escape")
+
+    def test_an_image_too_large_is_named(self, page: Page) -> None:
+        """It is not sent at all, and the page says how large it may be."""
+        page.run("""(() => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(65e6)], 'large.png', { type: 'image/png' }));
+            window.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+        })()""")
+        page.wait("document.getElementById('toast').textContent.startsWith('large.png has 65 MB; 64 MB are the most')")
+
+    def test_nothing_breaks_in_a_narrow_window(self, browser: Page, explorer: Explorer) -> None:
+        """Counts of competing labels stay on one line, a long path stays in its dialog, also on a phone."""
+        browser.open(explorer.url, width=390)
+        browser.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        browser.run("document.getElementById('more').open = true")
+        type_labels(browser, "red and a name that is rather long\ndark red and a name that is rather long too")
+        browser.wait("document.querySelectorAll('#pairs span').length === 1")
+        browser.run("document.querySelector('#pairs span').textContent = '273'")
+        lines = (
+            "(() => { const r = document.createRange(); r.selectNodeContents(document.querySelector('#pairs span'));"
+        )
+        assert browser.run(lines + "return r.getClientRects().length; })()") == 1
+        browser.run("document.getElementById('open-keys').click()")
+        browser.run("document.getElementById('kept').textContent = 'kept in /' + 'a-long-folder-'.repeat(20)")
+        assert browser.run("document.getElementById('keys').scrollWidth <= document.getElementById('keys').clientWidth")
 
     @pytest.mark.parametrize("width", [390, 1280, 2560])
     @pytest.mark.parametrize("dark", [False, True])

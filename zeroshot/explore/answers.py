@@ -14,18 +14,20 @@ from ..enums import Placement
 from ..errors import ImageError, InputError, UsageError
 from ..images.decode import decode
 from ..images.preprocess import fit
+from ..messages import printable
 from ..prompts.spelling import clean_word
 from ..prompts.template_sets import list_names
 from . import exports, payload
 from .actions import Actions
 from .collection import folder_is_there
 from .corrections import Said
-from .requests import list_of, threshold_of, value_of
+from .requests import MOST_DROP, list_of, threshold_of, value_of
 from .security import Token
 from .session import Session
 from .view import Asked, View
 
 _MOST_CORRECTED = 50_000
+_MOST_FAILURES = 500
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -69,6 +71,7 @@ class Answers:
         """Return what answers each address below ``/api/``."""
         return {
             "start": self._start,
+            "failures": self._failures,
             "changes": self._changes,
             "thumbs": self._thumbs,
             "sort": self._sort,
@@ -95,11 +98,17 @@ class Answers:
             "sets": list(dict.fromkeys([*list_names(), self._beginning.set_name])),
             "templates": list(self._beginning.templates),
             "threshold": self._first_threshold(),
+            "most_drop": MOST_DROP,
             "corrections": str(self._session.corrections.path),
             "name": real.name or str(real),
             "into": str(real.with_name(f"{real.name}-sorted")) if real.name else "",
             **self._changes({}),
         }
+
+    def _failures(self, _: dict[str, Any]) -> dict[str, Any]:
+        failures = self._session.collection.failures
+        some = [[printable(one.path), printable(one.error)] for one in failures[:_MOST_FAILURES]]
+        return {"failures": some, "total": len(failures)}
 
     def _first_threshold(self) -> float:
         first = self._beginning
@@ -124,7 +133,7 @@ class Answers:
         if set_name not in (*list_names(), self._beginning.set_name):  # a name, never a file of the page's choice
             raise InputError(f"no template set {set_name!r}")
         view = self._session.sort(Asked(value_of(asked, "labels", str, ""), set_name, tuple(templates)))
-        return {**self._described(view, asked), "version": version}
+        return {**self._described(view, asked), "version": version, "run": self._session.run}
 
     def _rows(self, asked: dict[str, Any]) -> dict[str, Any]:
         return self._described(self._view(asked), asked)

@@ -18,15 +18,11 @@ from ..errors import ImageError, ResourceError, ZeroshotError
 from ..output.report.markup import read_resource
 from .actions import Actions
 from .answers import Answer, Answers, Beginning
-from .requests import read_body, still_wanted, value_of
+from .requests import MOST_DROP, MOST_JSON, read_body, still_wanted, value_of
 from .security import Token, new_nonce, page_policy
 from .session import Session
 from .thumbnails import Thumbnails
-from .view import GoneError
-
-MOST_JSON = 1_000_000
-MOST_DROP = 64_000_000
-"""Bytes of a request, and of an image dropped onto the page."""
+from .view import GoneError, TemplatesError
 
 _PRIVATE = {"cache-control": "private, max-age=600"}
 _NEVER = {"cache-control": "no-store"}
@@ -195,7 +191,8 @@ async def _answer(work: Callable[[], Awaitable[Any]]) -> Response:
     except GoneError:
         return JSONResponse({"error": "what the page shows is too old"}, 410)
     except ZeroshotError as error:
-        return JSONResponse({"error": error.message, "hint": error.hint}, 400)
+        field = {"field": "templates"} if isinstance(error, TemplatesError) else {}
+        return JSONResponse({"error": error.message, "hint": error.hint, **field}, 400)
     except (LookupError, TypeError, ValueError, OverflowError):
         return JSONResponse({"error": "the page asked for something that does not exist"}, 400)
 

@@ -18,7 +18,10 @@ def parse_terms(text: str) -> tuple[Term, ...]:
     Raises:
         LabelError: A term is empty, or there are too many.
     """
-    terms = search.parse_terms(text) if text.strip() else ()
+    try:
+        terms = search.parse_terms(text) if text.strip() else ()
+    except LabelError as error:  # its hint is a command
+        raise LabelError(error.message, "for example: beach + night - 0.5*people") from error
     if len(terms) > _MOST_TERMS:
         raise LabelError(f"a sum of {len(terms)} parts", f"{_MOST_TERMS} are the most")
     return terms

@@ -11,6 +11,10 @@ from starlette.requests import Request
 
 from ..errors import InputError
 
+MOST_JSON = 1_000_000
+MOST_DROP = 64_000_000
+"""Bytes of a request, and of an image dropped onto the page."""
+
 
 async def read_body(request: Request, most: int) -> bytes:
     """Read a request's body, and no more of it than is allowed."""
@@ -20,11 +24,11 @@ async def read_body(request: Request, most: int) -> bytes:
     except ValueError:
         announced = most + 1
     if announced > most:
-        raise HTTPException(413, f"over {most // 1_000_000} MB")
+        raise HTTPException(413, f"more than {most // 1_000_000} MB, which is the most that is taken")
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise HTTPException(413, f"over {most // 1_000_000} MB")
+            raise HTTPException(413, f"more than {most // 1_000_000} MB, which is the most that is taken")
     return bytes(body)
 
 

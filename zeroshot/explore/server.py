@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from asyncio import Protocol, Transport
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from .security import Guard, allowed_hosts, is_any_address
 
 _MOST_CONNECTIONS = 400
 _GRACE_SECONDS = 2
+HEADER_SECONDS = 15
+"""Until a connection has sent the head of its request; one that never does would keep the page's from its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,26 @@ def bind(host: str, port: int) -> Place:
     return Place(host, listener.getsockname()[1], listener)
 
 
+def _protocol() -> type[Protocol]:
+    """Return uvicorn's HTTP protocol, with an end to connections that ask for nothing."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Impatient(H11Protocol):
+        def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._silent = self.loop.call_later(HEADER_SECONDS, self._end)
+
+        def _end(self) -> None:
+            if self.scope is None:  # no request was ever whole
+                self.transport.close()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._silent.cancel()
+            super().connection_lost(exc)
+
+    return Impatient
+
+
 @contextmanager
 def serving(application: Application, place: Place) -> Iterator[None]:
     """Serve as long as the block lasts.
@@ -75,6 +98,7 @@ def serving(application: Application, place: Place) -> Iterator[None]:
         proxy_headers=False,
         lifespan="off",
         ws="none",
+        http=_protocol(),
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE_SECONDS,

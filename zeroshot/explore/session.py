@@ -29,7 +29,7 @@ from .label_text import read_label_text
 from .queries import add_up, parse_terms
 from .sorting import Marks, Ranking, Sorting, rank
 from .text_rows import RowMemory
-from .view import Asked, GoneError, View
+from .view import Asked, GoneError, TemplatesError, View
 
 _MOST_VIEWS = 12
 _MOST_DROPS = 32
@@ -269,9 +269,9 @@ def read_templates(asked: Asked) -> TemplateSet:
     """Return the templates that the page asked for.
 
     Raises:
-        ZeroshotError: They cannot be used.
+        TemplatesError: They cannot be used.
     """
     try:
         return from_templates(asked.templates) if asked.templates else load_templates(asked.set_name)
     except ZeroshotError as error:
-        raise InputError(error.message.removeprefix("--template: "), error.hint) from error
+        raise TemplatesError(error.message.removeprefix("--template: "), error.hint) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..errors import InputError
 from .sorting import Ranking, Sorting
 
 _ROW = re.compile(r"([0-9]{1,9})|pair-([0-9]{1,9})-([0-9]{1,9})")
@@ -14,6 +15,10 @@ _ROW = re.compile(r"([0-9]{1,9})|pair-([0-9]{1,9})-([0-9]{1,9})")
 
 class GoneError(Exception):
     """A view that was made too long ago; the page asks for it anew."""
+
+
+class TemplatesError(InputError):
+    """Templates that cannot be used, whatever the labels."""
 
 
 @dataclass(frozen=True, slots=True)

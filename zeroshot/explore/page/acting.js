@@ -14,13 +14,14 @@ const save = (blob, name) => {
 
 export class Acting {
   constructor(page) {
-    this.page = page; // { asked(), changed(changes) }
+    this.page = page; // { asked(), changed(changes), renew(), doubt(), waiting() }
     this.dialog = $("acting");
     this.plan = null;
     this.job = null;
     this.seen = false;
     $("open-acting").addEventListener("click", () => this.open());
     $("sorting").addEventListener("submit", (event) => { event.preventDefault(); this.showPlan(); });
+    $("sorting").addEventListener("input", () => this.forget()); // a plan is that of the form
     $("carry-out").addEventListener("click", () => this.run("carry-out", { plan: this.plan }));
     $("undo-sort").addEventListener("click", () => this.run("undo", {}));
     this.dialog.addEventListener("click", (event) => {
@@ -31,9 +32,10 @@ export class Acting {
     });
   }
 
-  async trying(work) {
+  async trying(work, again = true) {
     $("acting-problem").hidden = true;
     try { return await work(); } catch (error) {
+      if (error.status === 410 && again && (await this.page.renew())) return this.trying(work, false);
       $("acting-problem").hidden = false;
       $("acting-problem").textContent = [error.message, error.hint].filter(Boolean).join(" – ");
       return null;
@@ -42,7 +44,8 @@ export class Acting {
 
   async open() {
     this.forget();
-    $("command").value = $("command-note").textContent = "";
+    $("command").value = $("command-note").textContent = $("export-note").textContent = "";
+    $("acting-note").textContent = this.page.doubt();
     this.dialog.showModal();
     const answer = await this.trying(() => post("command", this.page.asked()));
     if (!answer) return;
@@ -52,6 +55,7 @@ export class Acting {
 
   forget() {
     this.plan = null;
+    this.form = {};
     $("plan").hidden = true;
     $("acting-problem").hidden = true;
   }
@@ -63,6 +67,8 @@ export class Acting {
     } else {
       const blob = await this.trying(() => postForBlob("records", this.page.asked()));
       if (blob) save(blob, "records.jsonl");
+      const waiting = this.page.waiting();
+      if (blob && waiting) $("export-note").textContent = `${images(waiting)} not encoded yet: not among the records.`;
     }
   }
 
@@ -73,12 +79,16 @@ export class Acting {
 
   async showPlan() {
     const placement = new FormData($("sorting")).get("placement");
+    this.forget();
+    const form = this.form;
     const plan = await this.trying(() => post("plan", { ...this.page.asked(), into: $("into").value, placement }));
-    if (!plan) { $("plan").hidden = true; return; }
+    if (!plan || form !== this.form) return;
     this.plan = plan.plan;
     $("plan").hidden = false;
     $("carry-out").disabled = plan.steps === 0;
     $("plan-summary").textContent = `Nothing is changed yet. This would ${plan.placement} ${images(plan.steps)} into ${plan.into}` + (plan.stays ? `; ${number(plan.stays)} stay where they are` : "") + ".";
+    const left = [...plan.reasons, ["already in that folder", plan.inside], ["not encoded yet, and left out", plan.waiting]].filter(([, count]) => count);
+    $("plan-left").replaceChildren(...left.map(([why, count]) => Object.assign(document.createElement("li"), { textContent: `${number(count)}: ${why}` })));
     $("plan-folders").replaceChildren(...plan.folders.map(([name, count]) => Object.assign(document.createElement("li"), { textContent: `${name}: ${number(count)}` })));
     const more = plan.steps - plan.lines.length;
     $("plan-lines").textContent = [...plan.lines, ...(more > 0 ? [`... and ${number(more)} more`] : []), ...plan.staying].join("\n");
@@ -87,9 +97,9 @@ export class Acting {
   async run(name, asked) {
     const changes = await this.trying(() => post(name, asked));
     if (!changes) return;
-    $("plan").hidden = true;
-    this.plan = null;
+    this.forget();
     this.page.changed(changes);
+    $("job-text").focus(); // the button that was pressed is gone
   }
 
   // What the server says about the sort or undo in work, or the last one.

@@ -14,21 +14,26 @@ export class Refused extends Error {
   constructor(answer, status) {
     super(answer.error ?? `the server answered ${status}`);
     this.hint = answer.hint ?? "";
+    this.field = answer.field ?? "";
     this.status = status;
   }
 }
 
-const send = async (name, body, headers = {}) => {
+const send = async (name, body, headers = {}, signal = undefined) => {
   const authorization = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
-  const response = await fetch(`/api/${name}`, { method: "POST", body, headers: { ...authorization, ...headers } });
+  let response;
+  try {
+    response = await fetch(`/api/${name}`, { method: "POST", body, headers: { ...authorization, ...headers }, signal });
+  } catch { throw new Refused({ error: "the server does not answer", hint: "is zeroshot explore still running?" }); }
   if (response.ok) return response;
-  let answer = {};
-  try { answer = await response.json(); } catch { answer = { error: await response.text().catch(() => "") || undefined }; }
+  const said = await response.text().catch(() => "");
+  let answer;
+  try { answer = JSON.parse(said); } catch { answer = { error: said || undefined }; }
   throw new Refused(answer, response.status);
 };
 
-export const post = async (name, asked = {}) =>
-  (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" })).json();
+export const post = async (name, asked = {}, signal = undefined) =>
+  (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" }, signal)).json();
 export const postForBlob = async (name, asked) =>
   (await send(name, JSON.stringify(asked), { "Content-Type": "application/json" })).blob();
 // 16-bit numbers, as this machine and nearly all others hold them; null while there are none yet.

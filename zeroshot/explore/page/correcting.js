@@ -30,7 +30,7 @@ export class Correcting {
     const { board } = this.page, { selection } = board, chosen = await selection.settled(), { focus, anchor } = selection;
     if (!chosen.length) return;
     const name = board.source.rows[focus.row]?.name, next = board.following, first = anchor.row === focus.row ? Math.min(focus.index, anchor.index) : focus.index;
-    if (!(await this.send(chosen, what)) || selection.focus?.id !== focus.id) return;
+    if (!(await this.send(chosen, what)) || selection.focus?.id !== focus.id || focus.row < 0) return;
     // Go on with the image that followed, wherever it stands now.
     const { rows } = board.source, index = rows.findIndex((one) => one.name === name);
     const at = next === undefined ? undefined : [...(board.items.get(name) ?? [])].find(([, item]) => item[0] === next)?.[0];
@@ -45,7 +45,8 @@ export class Correcting {
   async send(chosen, asked) {
     const answer = await this.page.trying(() => post("correct", { ...this.page.asked(), images: chosen, ...asked }));
     if (!answer) return false;
-    const said = asked.label ? `${images(answer.images)} labelled ${asked.label}` : asked.clear ? `forgot what was said about ${images(answer.images)}` : `${images(answer.images)}: not this`;
+    const row = this.page.answers().includes(asked.label) ? "" : ", which has no row: it is not among the labels";
+    const said = asked.label ? `${images(answer.images)} labelled ${asked.label}${row}` : asked.clear ? `forgot what was said about ${images(answer.images)}` : `${images(answer.images)}: not this`;
     this.page.toast(said, answer.images > 0);
     await this.page.sort();
     return true;

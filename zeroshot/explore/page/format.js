@@ -24,3 +24,6 @@ export const accuracy = (found) => {
   const whole = `${number(found.right)} of ${number(found.of)} right (${range(found.low, found.high)})`;
   return { value: short(found.value), whole, answered: of ? `at the threshold ${short(value)} of ${number(of)} (${range(low, high)}), ${number(right)} right` : "none reaches the threshold" };
 };
+
+// A label as it is typed: what would be read otherwise has a backslash before it.
+export const typedAs = (name) => name.trim().replace(/[\\,]/g, "\\$&").replace(/:(?=\s|$)/g, "\\:").replace(/^(?=#|- )/, "\\");

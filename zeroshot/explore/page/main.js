@@ -3,41 +3,51 @@ import { debounce, latest, post, takeToken } from "./api.js";
 import { Acting } from "./acting.js";
 import { Board } from "./board.js";
 import { Correcting } from "./correcting.js";
-import { cosine, images, keyOf, number, percent } from "./format.js";
+import { cosine, keyOf, percent } from "./format.js";
+import { heading, layout, rowNow } from "./arrangement.js";
 import { fly, positions } from "./flight.js";
+import { listenForKeys } from "./keyboard.js";
 import { FolderMap } from "./map.js";
 import { Search, search as ask } from "./search.js";
 import { Side } from "./side.js";
+import { Status } from "./status.js";
+import { toast } from "./toast.js";
 import { Viewer } from "./viewer.js";
 
 const $ = (id) => document.getElementById(id);
 const STILL = 400; // milliseconds without a sort, after which images are seen to fly: in fast typing they would never land
-const POLL = 1500, POLL_HIDDEN = 15000;
+const POLL = 1500, POLL_HIDDEN = 15000, PATIENCE = 20000;
+const RESTARTED = "zeroshot-restarted";
 
-const state = { sorted: 0, start: null, described: null, found: null, grid: null, version: -1, images: -1, moved: "" };
+const state = { sorted: 0, start: null, described: null, found: null, grid: null, version: -1, images: -1, moved: "", turn: 0, answered: 0 };
 
-const toast = (text, undo = false) => {
-  if ($("toast").matches(":popover-open")) $("toast").hidePopover();
-  $("toast").showPopover(); // above an open dialog
-  $("toast").querySelector("span").textContent = text;
-  $("toast").querySelector("button").hidden = !undo;
-  clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => { $("toast").hidePopover(); }, undo ? 6000 : 4000);
-};
-
-// Run what may be refused; what was refused is said, and gives null. A view that is gone is made anew.
+// Run what may be refused; what was refused is said, and gives null. A view that is gone is made anew, and the work repeated.
 const trying = async (work, again = true) => {
   try { return await work(); } catch (error) {
-    if (error.status === 410) { await sort(false); return again ? trying(work, false) : null; }
+    if (error.status === 410 && again && (await trying(renew, false))) return trying(work, false);
     if (error.status === 401) stop("Open the address that the terminal printed: it holds the token.");
-    else if (error.status === undefined) $("status").textContent = "the server does not answer";
-    else toast([error.message, error.hint].filter(Boolean).join(" – "));
+    else if (error.status === undefined) status.set({ silent: true });
+    else if (error.status !== 410) toast([error.message, error.hint].filter(Boolean).join(" – "));
     return null;
   }
 };
 
+const renew = async () => {
+  if (!isSame(await post("changes"))) return false;
+  await sort(false);
+  return true;
+};
+
+// Numbers of images are those of one run of the server: after another start they would stand for other images.
+const isSame = ({ run }) => {
+  if (run === state.start.run) return true;
+  sessionStorage.setItem(RESTARTED, "yes");
+  location.reload();
+  return false;
+};
+
 const stop = (text) => {
-  $("status").textContent = "";
+  status.set({ line: "", silent: false, stale: false });
   $("space").replaceChildren(Object.assign(document.createElement("p"), { className: "empty", textContent: text }));
   clearTimeout(poll.timer);
   poll.ended = true;
@@ -45,7 +55,7 @@ const stop = (text) => {
 
 const answers = () => state.described?.answers ?? [];
 const current = () => state.found ?? state.described;
-const threshold = () => (state.found ? search.cutoff : side.threshold());
+const threshold = () => (state.found ? search.least : side.threshold());
 
 const board = new Board($("board"), $("space"), {
   windows: async (windows) => {
@@ -65,7 +75,8 @@ const board = new Board($("board"), $("space"), {
 });
 
 const side = new Side({ sort: () => typed(), threshold: () => moveThreshold(), pair: (first, second) => openPair(first, second) });
-const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying });
+const status = new Status((work) => trying(work));
+const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying, toast, most: () => state.start.most_drop });
 const viewer = new Viewer({ board, trying, asked: () => ({ view: state.described.view, threshold: side.threshold() }), key: (event) => correcting.pressed(event), like: () => like(), say: (label) => correcting.say({ label }),
   keyOf: (label) => { const index = answers().indexOf(label); return index < 0 ? null : keyOf(index); } });
 const correcting = new Correcting({
@@ -74,31 +85,18 @@ const correcting = new Correcting({
   like: () => { if (viewer.isOpen) $("viewer").close(); like(); }, changed: () => { if (viewer.isOpen) viewer.open(); },
 });
 const folderMap = new FolderMap({
-  trying, answers: () => answers(), asked: () => ({ view: state.described.view, threshold: side.threshold() }), closed: () => $("board").focus(),
-  addLabel: async (name) => { if (side.addLabel(name)) await sort(false); }, label: (chosen, name) => correcting.sayOf(chosen, name),
+  trying, answers: () => answers(), asked: () => ({ view: state.described.view, threshold: side.threshold() }),
+  addLabel: (name, says) => side.addLabel(name, says, () => sort(false)), label: (chosen, name) => correcting.sayOf(chosen, name),
+  open: (image) => { board.selection.only(image); viewer.open(); }, toggled: () => { if (state.described) { board.selection.clear(); showHead(); correcting.show(); } },
 });
-const acting = new Acting({ asked: () => ({ view: state.described.view, threshold: side.threshold() }), changed: (changes) => changed(changes) });
-
-// Rows of what is sorted: the unknown ones first, so that they are seen to fill.
-const rowsOf = (described) => {
-  if (!described.answers) return [{ name: "all", title: "All images", key: "", total: described.all, share: 1, kind: "all" }];
-  const most = Math.max(1, described.unknown, ...described.counts);
-  const rows = described.answers.map((title, index) => ({ name: String(index), title, key: keyOf(index), total: described.counts[index], share: described.counts[index] / most, kind: "label" }));
-  if (described.unknown) rows.unshift({ name: "unknown", title: "unknown", key: "", total: described.unknown, share: described.unknown / most, kind: "unknown" });
-  return rows;
-};
-
-const layout = () => {
-  if (state.found) return { rows: [{ name: "hits", title: "found", key: "", total: state.found.total, kind: "hits" }], single: true };
-  const rows = rowsOf(state.described);
-  if (!state.described.answers) return { rows, single: true };
-  if (!state.grid) return { rows, single: false };
-  return { rows: [{ ...(rows.find((row) => row.name === state.grid.name) ?? state.grid) }], single: true };
-};
+const acting = new Acting({
+  asked: () => ({ view: state.described.view, threshold: side.threshold() }), changed: (changes) => changed(changes), renew, waiting: () => status.waiting,
+  doubt: () => (side.problem ? "What is typed cannot be used; this is of the labels before it." : status.stale ? "The images are not sorted yet by what is typed." : ""),
+});
 
 const wanted = () => {
   if (!state.described) return [["all", 0, 300], ["unknown", 0, 40], ...Array.from({ length: 8 }, (_, index) => [String(index), 0, 40])];
-  const { rows, single } = layout();
+  const { rows, single } = layout(state);
   // What is typed may make the number of labels another one; rows that do not exist are left out by the server.
   const all = single ? rows : [...rows, ...Array.from({ length: 12 }, (_, index) => ({ name: String(rows.length + index) }))];
   const found = board.wanted(all, single);
@@ -110,46 +108,56 @@ const finding = () => ({ find: board.selection.wanted(), find_in: state.found ? 
 
 const show = (windows, found, moving = false) => {
   const before = moving ? positions(board) : null;
-  const { rows, single } = layout();
+  const { rows, single } = layout(state);
   const counted = new Map(windows.map((window) => [window.row, window.total]));
   for (const row of rows) if (row.total === undefined) row.total = counted.get(row.name) ?? 0;
+  state.shown = rows[0]?.total;
   board.show({ rows, single }, windows, found);
   if (before) fly(board, before);
-  showHead(rows);
+  showHead();
   correcting.show();
 };
 
-const showHead = (rows) => {
-  const small = document.createElement("small");
-  const [row] = rows;
-  $("back").hidden = !(state.grid || state.found);
-  $("cutoff-field").hidden = !state.found;
+const showHead = () => {
+  const { title, note } = heading(state, folderMap.isOpen);
+  $("back").hidden = folderMap.isOpen || !(state.grid || state.found);
+  $("cutoff-field").hidden = folderMap.isOpen || !state.found;
   $("back").textContent = state.described?.answers ? "← All labels" : "← All images";
-  if (state.found) { small.textContent = ` ${images(row.total)} nearest first`; $("title").replaceChildren("Search", small); }
-  else if (state.grid) { small.textContent = ` ${images(row.total)}`; $("title").replaceChildren(row.title, small); }
-  else if (!state.described.answers) { small.textContent = " type labels to sort them"; $("title").replaceChildren(images(state.described.images), small); }
-  else { small.textContent = ` in ${number(state.described.answers.length)} labels`; $("title").replaceChildren(images(state.described.images), small); }
+  $("title").replaceChildren(title, Object.assign(document.createElement("small"), { textContent: ` ${note}` }));
 };
 
-const sort = async (moving = true) => {
+// Sort by what is typed; whether it was done.
+const sort = async (moving = true, asked = side.asked()) => {
+  side.remember();
+  const turn = (state.turn += 1);
   try {
-    const described = await post("sort", { ...side.asked(), threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() });
-    const hadAnswers = Boolean(state.described?.answers);
+    const described = await status.during(() => post("sort", { ...asked, threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() }));
+    if (!isSame(described)) return false;
+    status.set({ stale: false });
+    if (turn < state.answered) return true; // a newer one was answered before
+    state.answered = turn;
+    const hadAnswers = Boolean(state.described?.answers), grid = state.grid && rowNow(state.grid, described.answers);
+    const other = state.grid?.name !== grid?.name;
     state.described = described;
     state.version = described.version;
     state.images = described.images;
+    state.grid = grid;
     side.show(described);
-    if (state.grid && /^\d+$/.test(state.grid.name) && !(described.answers ?? [])[Number(state.grid.name)]) state.grid = null;
-    if (state.grid && !described.answers) state.grid = null;
+    if (other) return await sort(false); // what was asked for is another row now
     if (state.found) await runSearch();
     else show(described.rows, described.found, moving && hadAnswers && performance.now() - state.sorted > STILL);
     state.sorted = performance.now();
     folderMap.refresh();
     viewer.refresh();
     document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
+    return true;
   } catch (error) {
-    if (error.status === 400) side.showProblem(error);
-    else await trying(() => { throw error; });
+    status.set({ stale: error.status !== 400 });
+    if (error.status === 400) {
+      if (!state.described && asked.labels) await sort(false, { labels: "" }); // a reload with what was half typed
+      side.showProblem(error);
+    } else await trying(() => { throw error; }, false);
+    return false;
   }
 };
 const sortNow = latest(sort);
@@ -157,6 +165,7 @@ const resort = () => sortNow(false);
 const typed = () => sortNow(true); // at once: while an answer is on its way, only the newest key press waits
 
 const moveThreshold = latest(async () => {
+  side.remember();
   side.draw();
   if (!state.described?.answers) return;
   const described = await trying(() => post("rows", { view: state.described.view, threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() }));
@@ -169,21 +178,28 @@ const moveThreshold = latest(async () => {
 
 const runSearch = latest(async () => {
   if (!search.active) { endSearch(); return; }
-  const found = await trying(() => ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]], ...finding(), find_in: "hits" }));
+  let problem = "";
+  const found = await trying(async () => {
+    try { return await ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]], ...finding(), find_in: "hits" }); } catch (error) {
+      if (error.status !== 400) throw error;
+      problem = [error.message, error.hint].filter(Boolean).join(" – ");
+      return { images: 0, rows: [], scores: [], found: [] };
+    }
+  });
   if (!found) return;
   const fresh = !state.found;
   folderMap.close();
-  state.found = { ...found, total: found.images };
+  state.found = { ...found, total: found.images, problem };
   search.showScores(found.scores);
   if (fresh) { board.selection.clear(); $("board").scrollTop = 0; }
-  if (search.cutoff > Number($("cutoff").min)) cut();
+  if (search.cutoff !== null && !problem) cut();
   else show(found.rows, found.found);
 });
 const typedSearch = debounce(() => runSearch(), 120);
 
 const cut = latest(async () => {
-  if (!state.found) return;
-  const shown = await trying(() => post("rows", { view: state.found.view, sorting: state.described?.view, threshold: search.cutoff, windows: board.wanted([{ name: "hits" }], true), whole: false, ...finding() }));
+  if (!state.found || state.found.problem) return;
+  const shown = await trying(() => post("rows", { view: state.found.view, sorting: state.described?.view, threshold: search.least, windows: board.wanted([{ name: "hits" }], true), whole: false, ...finding() }));
   if (!shown || !state.found) return;
   state.found.total = shown.rows[0].total;
   show(shown.rows, shown.found);
@@ -202,14 +218,14 @@ const openGrid = (row) => {
   if (!row) return;
   folderMap.close();
   state.scroll = $("board").scrollTop;
-  state.grid = { name: row.name, title: row.title, key: row.key, kind: row.kind };
+  state.grid = { name: row.name, title: row.title, key: row.key, kind: row.kind, of: row.of ?? (row.kind === "label" ? [row.title] : null) };
   board.selection.clear();
   $("board").scrollTop = 0;
   resort();
 };
 const openPair = (first, second) => {
   const names = state.described.answers;
-  openGrid({ name: `pair-${first}-${second}`, title: `${names[first]} or ${names[second]}, closest first`, key: "", kind: "pair" });
+  openGrid({ name: `pair-${first}-${second}`, title: `${names[first]} or ${names[second]}, closest first`, key: "", kind: "pair", of: [names[first], names[second]] });
 };
 const closeGrid = () => {
   state.grid = null;
@@ -224,31 +240,17 @@ const like = () => {
   if (item) search.like(item);
 };
 
-document.addEventListener("keydown", (event) => {
-  if (document.querySelector("dialog[open]")) return;
-  const typing = event.target.matches("input:not([type=range]):not([type=radio]), textarea, select");
-  if (event.key === "Escape") {
+listenForKeys({
+  board, correcting, folderMap, viewer,
+  escape: (event, typing) => {
     if (event.target.id === "query" || state.found) { endSearch(); $("board").focus(); }
     else if (typing) { event.target.blur(); $("board").focus(); }
     else if (folderMap.isOpen) folderMap.escape();
     else if (state.grid) closeGrid();
     else board.release();
-    return;
-  }
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const ours = {
-    l: () => $("labels").focus(), "/": () => $("query").focus(), "?": () => $("keys").showModal(),
-    g: () => (state.grid ? closeGrid() : board.selection.focus && openGrid(board.source.rows[board.selection.focus.row])),
-    v: () => (folderMap.isOpen ? folderMap.close() : folderMap.open()), "[": () => side.nudge(-0.02), "]": () => side.nudge(0.02),
-  }[event.key];
-  const onBoard = !event.target.closest("button, summary, a, [type=range], [type=radio]") || event.target.closest("#board");
-  if (ours) ours();
-  else if (folderMap.isOpen) return;
-  else if (onBoard && event.key.startsWith("Arrow")) board.step(event.key, event.shiftKey);
-  else if (onBoard && event.key === "Enter" && board.selection.focus) viewer.open();
-  else if (onBoard && event.key === " " && board.selection.focus) viewer.open();
-  else if (!correcting.pressed(event)) return;
-  event.preventDefault();
+  },
+  grid: () => (state.grid ? closeGrid() : board.selection.focus && openGrid(board.source.rows[board.selection.focus.row])),
+  nudge: (by) => side.nudge(by),
 });
 
 $("back").addEventListener("click", () => (state.found ? endSearch() : closeGrid()));
@@ -260,20 +262,19 @@ $("keys").addEventListener("click", (event) => { if (event.target === $("keys") 
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("board").focus(); board.step("ArrowRight", false); });
 
 const changed = (changes) => {
-  const { progress, version, there, job } = changes;
-  const failed = progress.failed ? `, ${number(progress.failed)} cannot be read` : "";
-  const working = !progress.finished;
-  $("status").classList.toggle("working", working);
-  $("status").textContent = there ? `${working ? `${number(progress.encoded)} of ${number(progress.found)} encoded` : images(progress.encoded)}${failed}` : "the folder is gone; what was encoded stays";
-  $("status").title = progress.note;
+  if (!isSame(changes)) return;
+  const { progress, version, job } = changes;
+  status.progress(changes);
   acting.showJob(job);
   const moved = job && !job.running ? `${job.journal}${job.kind}` : "";
-  if (version !== state.version || progress.encoded !== state.images || moved !== state.moved) { state.moved = moved; resort(); }
+  const is = version !== state.version || progress.encoded !== state.images || moved !== state.moved;
+  state.moved = moved;
+  if (is || status.stale) resort(); // a sort that failed is repeated as soon as the server answers
 };
 
 const poll = async () => {
   clearTimeout(poll.timer);
-  const changes = await trying(() => post("changes"));
+  const changes = await trying(() => post("changes", {}, AbortSignal.timeout(PATIENCE)));
   if (changes) changed(changes);
   if (!poll.ended) poll.timer = setTimeout(poll, document.hidden ? POLL_HIDDEN : acting.job?.running ? 400 : POLL);
 };
@@ -283,8 +284,7 @@ const begin = async () => {
   if (!takeToken()) { stop("Open the address that the terminal printed: it holds the token."); return; }
   state.start = await trying(() => post("start"));
   if (!state.start) return;
-  const { folder, model, corrections, into } = state.start;
-  const name = folder.split(/[\\/]/).filter((part) => part && !/^\.+$/.test(part)).pop() ?? folder;
+  const { folder, name, model, corrections, into } = state.start;
   $("folder").textContent = name;
   $("folder").title = `${folder}, model ${model}`;
   document.title = `${name} – zeroshot explore`;
@@ -293,6 +293,8 @@ const begin = async () => {
   side.begin(state.start);
   if (innerWidth < 600) { $("size").value = 96; board.size = 96; }
   if (innerWidth > 1900) { $("size").value = 152; board.size = 152; }
+  if (sessionStorage.getItem(RESTARTED)) toast("The server was started anew, and the page with it; what was pressed last may not be kept");
+  sessionStorage.removeItem(RESTARTED);
   await sort(false);
   poll();
 };

@@ -2,18 +2,21 @@
 import { post, postForNumbers } from "./api.js";
 import { images, number } from "./format.js";
 import { MapCanvas } from "./map_canvas.js";
-import { NONE, WHOLE, inside, moved, toCss, zoomed } from "./map_geometry.js";
+import { NONE, WHOLE, inside, moved, nearest, toCss, zoomed } from "./map_geometry.js";
 
 const $ = (id) => document.getElementById(id);
 const AGAIN = 400; // milliseconds, until a map that is in work is asked for again
+const LATER = 3000; // and one that was not given
 const MOST_NAMED = 50000;
+const NEAR = 30; // pixels from an image's place, within which a double click opens it
 const MOST_IN_LEGEND = 12;
 
 export class FolderMap {
   constructor(page) {
-    this.page = page; // { trying(work), asked(), answers(), addLabel(name), label(images, name), closed() }
+    this.page = page; // { trying(work), asked(), answers(), addLabel(name, says), label(images, name), open(image), toggled() }
     this.canvas = new MapCanvas($("map-canvas"), (list) => this.thumbs(list));
     this.selected = [];
+    this.problem = "";
     this.frame = 0.4; // of the window, either way: what Enter selects
     this.pointers = new Map();
     this.outline = null;
@@ -27,6 +30,10 @@ export class FolderMap {
       const { left, top } = canvas.getBoundingClientRect();
       this.see(zoomed(this.canvas.view, ...this.canvas.size, Math.exp(-event.deltaY / (event.ctrlKey ? 100 : 400)), event.clientX - left, event.clientY - top));
     }, { passive: false });
+    canvas.addEventListener("dblclick", (event) => {
+      const dot = nearest(this.canvas.points, this.canvas.view, ...this.canvas.size, ...this.place(event), NEAR);
+      if (dot >= 0) this.page.open(dot);
+    });
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("focus", () => this.showFrame());
     canvas.addEventListener("blur", () => this.showFrame());
@@ -43,6 +50,7 @@ export class FolderMap {
     $("map").hidden = false;
     $("board").hidden = true;
     $("open-map").setAttribute("aria-pressed", "true");
+    this.page.toggled();
     this.canvas.resize();
     this.refresh();
     $("map-canvas").focus();
@@ -55,18 +63,21 @@ export class FolderMap {
     $("map").hidden = true;
     $("board").hidden = false;
     $("open-map").setAttribute("aria-pressed", "false");
-    this.page.closed();
+    this.page.toggled();
+    $("board").focus();
   }
 
   // Ask for the dots and what they are sorted into, again and again while they are worked out.
   async refresh() {
     clearTimeout(this.timer);
     if (!this.isOpen) return;
-    const points = await this.page.trying(() => postForNumbers("map", this.page.asked()));
+    const answer = await this.page.trying(async () => ({ points: await postForNumbers("map", this.page.asked()) }));
     if (!this.isOpen) return;
+    const points = answer?.points;
     if (!points) {
-      if (!this.canvas.points.length) this.say("The map is being worked out …");
-      this.timer = setTimeout(() => this.refresh(), AGAIN);
+      if (!answer || !this.canvas.points.length) this.say(answer ? "The map is being worked out …" : "The map cannot be shown: the server did not give it");
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.refresh(), answer ? AGAIN : LATER);
       return;
     }
     this.canvas.show(points, this.page.answers());
@@ -90,8 +101,9 @@ export class FolderMap {
   say(text) { $("map-status").textContent = text; }
 
   describe() {
+    if (this.problem) { this.say(this.problem); return; }
     const { points, view } = this.canvas, shown = images(points.length / 3);
-    this.say(this.selected.length ? `${number(this.selected.length)} of ${shown} selected` : `${shown}, ${view.zoom.toFixed(1)} times enlarged`);
+    this.say(!points.length ? "There are no images on the map yet" : this.selected.length ? `${number(this.selected.length)} of ${shown} selected` : `${shown}, ${view.zoom.toFixed(1)} times enlarged`);
   }
 
   async thumbs(list) {
@@ -104,6 +116,7 @@ export class FolderMap {
 
   select(dots) {
     this.selected = dots;
+    this.problem = "";
     this.canvas.mark(dots);
     $("map-name").hidden = !dots.length;
     if (this.canvas.points.length) this.describe();
@@ -183,10 +196,12 @@ export class FolderMap {
     if (!name) { $("map-label").focus(); return; }
     if (says && this.selected.length > MOST_NAMED) { this.say(`${number(MOST_NAMED)} images at once are the most; select fewer`); return; }
     const chosen = this.selected;
-    $("map-label").value = "";
     this.select([]);
     $("map-canvas").focus();
-    await this.page.addLabel(name);
-    if (says) await this.page.label(chosen, name);
+    const problem = await this.page.addLabel(name, says);
+    if (!problem && (!says || (await this.page.label(chosen, name)))) { $("map-label").value = ""; return; }
+    this.select(chosen); // as it was, to be named otherwise
+    this.problem = problem; // until something else is selected
+    this.describe();
   }
 }

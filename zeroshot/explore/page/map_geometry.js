@@ -45,6 +45,16 @@ export const inside = (points, view, width, height, outline) => {
   return found;
 };
 
+// The dot that is nearest to a place in the window, and not farther than `most`; -1 for none.
+export const nearest = (points, view, width, height, x, y, most) => {
+  let found = -1, least = most;
+  for (let dot = 0, n = points.length / 3; dot < n; dot += 1) {
+    const [left, top] = toWindow(view, width, height, points[dot], points[n + dot]), far = Math.hypot(left - x, top - y);
+    if (far <= least) { found = dot; least = far; }
+  }
+  return found;
+};
+
 // Dots of which a small image is shown, around the place where they are, so that none covers another.
 export const spaced = (points, view, width, height, side, most) => {
   const taken = new Map(), n = points.length / 3, found = [];

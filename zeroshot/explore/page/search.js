@@ -6,13 +6,13 @@ const $ = (id) => document.getElementById(id);
 
 export class Search {
   constructor(page) {
-    this.page = page; // { search(), ended(), trying(work), cut() }
+    this.page = page; // { search(), typed(), trying(work), cut(), toast(text), most() }
     this.parts = [];
     this.scores = [];
-    this.cutoff = -1;
+    this.cutoff = null; // all images, until one is chosen
     $("search").addEventListener("submit", (event) => { event.preventDefault(); page.search(); });
     $("query").addEventListener("input", () => page.typed());
-    $("cutoff").addEventListener("input", () => { this.cutoff = Number($("cutoff").value); this.showCutoff(); page.cut(); });
+    $("cutoff").addEventListener("input", () => { this.cutoff = $("cutoff").value === $("cutoff").min ? null : Number($("cutoff").value); this.showCutoff(); page.cut(); });
     this.takeDrops();
   }
 
@@ -30,8 +30,7 @@ export class Search {
     for (const part of this.parts) if (part.local) URL.revokeObjectURL(part.address);
     this.parts = [];
     $("query").value = "";
-    this.cutoff = -1;
-    $("cutoff").value = -1;
+    this.cutoff = null;
     this.showParts();
   }
 
@@ -47,6 +46,7 @@ export class Search {
       const chip = document.createElement("span"), image = document.createElement("img");
       const sign = document.createElement("button"), away = document.createElement("button");
       chip.className = "chip";
+      image.addEventListener("error", () => image.replaceWith(part.name)); // a kind that the browser does not show
       image.src = part.address;
       image.alt = image.title = part.name;
       sign.type = away.type = "button";
@@ -73,12 +73,12 @@ export class Search {
     if (!scores.length) return;
     input.min = Math.floor(200 * scores[scores.length - 1]) / 200;
     input.max = Math.ceil(200 * scores[0]) / 200;
-    if (this.cutoff < Number(input.min)) this.cutoff = Number(input.min);
-    input.value = this.cutoff;
+    input.value = this.cutoff ?? input.min;
     this.showCutoff();
   }
 
-  showCutoff() { $("cutoff-value").textContent = cosine(this.cutoff); }
+  showCutoff() { $("cutoff-value").textContent = cosine(this.cutoff ?? Number($("cutoff").min)); }
+  get least() { return this.cutoff ?? -1; }
 
   takeDrops() {
     let inside = 0;
@@ -102,6 +102,8 @@ export class Search {
   }
 
   async drop(file) {
+    const most = this.page.most();
+    if (file.size > most) { this.page.toast(`${file.name} has ${Math.ceil(file.size / 1e6)} MB; ${Math.floor(most / 1e6)} MB are the most`); return; }
     const answer = await this.page.trying(() => postImage(file));
     if (!answer) return;
     this.parts.push({ drop: answer.drop, weight: 1, local: true, address: URL.createObjectURL(file), name: file.name || "the dropped image" });

@@ -37,6 +37,14 @@ export class Selection {
     this.changed();
   }
 
+  // One image, wherever it stands: the map shows it, and no row.
+  only(id) {
+    this.clear();
+    this.focus = { row: -1, index: 0, id, gone: true };
+    this.anchor = { ...this.focus };
+    this.ids = new Set([id]);
+  }
+
   // Only the image that has the focus.
   narrow() {
     if (!this.focus) return;

@@ -1,6 +1,7 @@
 // Labels, templates, threshold: what is typed on the left, and the numbers that belong to it.
-import { accuracy, images, number, percent, short } from "./format.js";
+import { accuracy, images, number, percent, typedAs } from "./format.js";
 
+const TYPED = "zeroshot-typed", FIELDS = ["labels", "set", "templates", "threshold"];
 const $ = (id) => document.getElementById(id);
 const item = (text) => Object.assign(document.createElement("li"), { textContent: text });
 
@@ -9,6 +10,7 @@ export class Side {
     this.page = page; // { sort(), threshold(), pair(first, second) }
     this.histogram = [];
     this.answers = [];
+    this.begun = "";
     $("labels").addEventListener("input", () => page.sort());
     $("templates").addEventListener("input", () => page.sort());
     $("set").addEventListener("change", () => { this.showTemplates(); page.sort(); });
@@ -24,8 +26,16 @@ export class Side {
     $("set").value = start.templates.length ? "" : start.set;
     $("templates").value = start.templates.join("\n");
     $("threshold").value = start.threshold;
+    this.begun = JSON.stringify([start.folder, start.labels, start.set, start.templates, start.threshold]);
+    const typed = JSON.parse(sessionStorage.getItem(TYPED) ?? "{}");
+    if (typed.begun === this.begun) for (const name of FIELDS) $(name).value = typed[name];
     this.showTemplates();
     this.showThreshold();
+  }
+
+  // A reload finds what was typed, unless the server was started with something else.
+  remember() {
+    sessionStorage.setItem(TYPED, JSON.stringify({ begun: this.begun, ...Object.fromEntries(FIELDS.map((name) => [name, $(name).value])) }));
   }
 
   asked() {
@@ -33,12 +43,21 @@ export class Side {
     return { labels: $("labels").value, set: $("set").value || "general", templates: own };
   }
 
-  // Add a label to those that are typed; false where it is among them already, or they are YAML, which is edited by hand.
-  addLabel(name) {
+  // Whether a label is among those that are typed, and whether these are YAML, which is edited by hand.
+  has(name) { return this.answers.includes(name.replace(/\s+/g, " ").normalize("NFC")); }
+  get isYaml() { return /^(labels|groups)\s*:/m.test($("labels").value); }
+
+  // A name joins the labels, and the page is sorted by them; gives a line that says why not, or nothing.
+  async addLabel(name, isThere, sort) {
+    if (this.has(name)) return isThere ? "" : `${name} is among the labels already`;
+    if (this.isYaml) return "The labels are YAML, which is edited by hand: add the name there first";
     const text = $("labels").value;
-    if (this.answers.includes(name) || /^(labels|groups)\s*:/m.test(text)) return false;
-    $("labels").value = `${text.trimEnd()}${text.trim() ? "\n" : ""}${name.replace(/[\\,]/g, "\\$&").replace(/:(?=\s|$)/g, "\\:")}`;
-    return true;
+    $("labels").value = `${text.trimEnd()}${text.trim() ? "\n" : ""}${typedAs(name)}`;
+    if (await sort()) return "";
+    const problem = this.problem || "the server does not answer";
+    $("labels").value = text;
+    await sort();
+    return problem;
   }
 
   threshold() { return Number($("threshold").value); }
@@ -50,11 +69,16 @@ export class Side {
   }
 
   showTemplates() { $("templates").hidden = $("set").value !== ""; }
-  showThreshold() { $("threshold-value").textContent = short(this.threshold()); }
+  showThreshold() { $("threshold-value").textContent = `${(100 * this.threshold()).toFixed(1)} %`; }
+
+  get problem() { return $("problem").textContent || $("templates-problem").textContent; }
 
   showProblem(error) {
-    $("problem").hidden = !error;
-    $("problem").textContent = error ? [error.message, error.hint].filter(Boolean).join(" – ") : "";
+    for (const id of ["problem", "templates-problem"]) {
+      const here = error && (id === "problem") === (error.field !== "templates");
+      $(id).hidden = !here;
+      $(id).textContent = here ? [error.message, error.hint].filter(Boolean).join(" – ") : "";
+    }
   }
 
   show(described) {

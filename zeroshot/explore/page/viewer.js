@@ -27,6 +27,7 @@ export class Viewer {
   get isOpen() { return this.dialog.open; }
 
   step(by) {
+    if (this.page.board.selection.focus?.row < 0) return; // opened on the map, where none is the next
     this.page.board.step(by < 0 ? "ArrowLeft" : "ArrowRight", false);
     this.open();
   }
