@@ -22,6 +22,7 @@ from PIL import Image
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
 from zeroshot.explore import exports, payload, server
+from zeroshot.explore.collection import Encoding
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
@@ -572,3 +573,18 @@ def test_a_relative_folder_has_its_name_and_its_paths(
         page.post("undo")
         wait_for_job(page)
         assert [page.session.collection.path(image) for image in range(6)] == before
+
+
+def test_what_came_into_the_folder_is_there_when_the_page_is_loaded_again(page: Explorer, images: Path) -> None:
+    """New images are encoded, one that was broken is read once it is whole, and no image is there twice."""
+    page.session.encoding = Encoding(page.session.collection, page.session.encoder, page.session.pipeline)
+    assert sort(page)["images"] == 6
+    shutil.copy(images / "0.png", images / "new.png")
+    shutil.copy(images / "1.png", images / "broken.png")
+    page.post("start")
+    page.session.encoding.begin().join()
+    found = sort(page)
+    assert (found["images"], found["counts"]) == (8, [3, 3, 2])
+    assert page.post("changes")["progress"] == {
+        "encoded": 8, "failed": 0, "found": 8, "finished": True, "note": "",
+    }  # fmt: skip

@@ -4,8 +4,10 @@ import { test } from "node:test";
 
 const folder = new URL("../../zeroshot/explore/page/", import.meta.url);
 const { chunks, columns, gridRange, rowRange, rowTops, stripRange, CHUNK, GAP, HEADER, MOST_IN_STRIP } = await import(new URL("geometry.js", folder));
-const { KEYS, accuracy, images, keyOf, labelOf, percent } = await import(new URL("format.js", folder));
-const { NONE, WHOLE, colours, inside, isInside, moved, spaced, toCss, toWindow, zoomed } = await import(new URL("map_geometry.js", folder));
+const { KEYS, accuracy, images, keyOf, labelOf, percent, typedAs } = await import(new URL("format.js", folder));
+const { NONE, WHOLE, colours, inside, isInside, moved, nearest, spaced, toCss, toWindow, zoomed } = await import(new URL("map_geometry.js", folder));
+const { layout, rowNow } = await import(new URL("arrangement.js", folder));
+const { Selection } = await import(new URL("selection.js", folder));
 const { latest } = await import(new URL("api.js", folder));
 
 test("a grid fills its width and shows only what is in sight", () => {
@@ -114,4 +116,50 @@ test("colours of neighbours differ", () => {
   assert.equal(new Set(found).size, 24);
   assert.match(toCss(found[0]), /^rgb\(\d+ \d+ \d+\)$/);
   assert.notDeepEqual(found, colours(24, true));
+});
+
+test("a double click is of the image that is nearest, and of none far away", () => {
+  const points = Uint16Array.from([0.1, 0.5, 0.9, 0.1, 0.5, 0.9, 0, 0, 0].map((at) => at * 65535));
+  assert.equal(nearest(points, WHOLE, 100, 100, 52, 48, 10), 1);
+  assert.equal(nearest(points, WHOLE, 100, 100, 70, 30, 10), -1);
+});
+
+test("a label is typed so that it is read as it is", () => {
+  assert.equal(typedAs(" # one, two: three "), "\\# one\\, two\\: three");
+  assert.equal(typedAs("- dog"), "\\- dog");
+  assert.equal(typedAs("10:30"), "10:30");
+});
+
+test("rows that are shown alone go by their labels' names", () => {
+  const pair = { name: "pair-0-1", kind: "pair", of: ["cat", "dog"] }, row = { name: "0", kind: "label", key: "1", of: ["cat"] };
+  assert.equal(rowNow(pair, ["dog", "owl", "cat"]).name, "pair-2-0");
+  assert.deepEqual(rowNow(row, ["dog", "cat"]), { ...row, name: "1", key: "2" });
+  assert.equal(rowNow(row, ["dog"]), null);
+  assert.equal(rowNow(pair, undefined), null);
+  const unknown = { name: "unknown", kind: "unknown", of: null };
+  assert.equal(rowNow(unknown, ["dog"]), unknown);
+  assert.ok(layout({ grid: pair, described: { answers: ["cat", "dog"], counts: [1, 2], unknown: 0 } }).single);
+});
+
+test("a selection is of images: a sort moves them, and what was not shown is asked for", async () => {
+  const asked = [];
+  const chosen = new Selection(async (...what) => { asked.push(what); return [7, 8, 9]; }, () => {});
+  const items = new Map([[0, [7]], [1, [8]]]);
+  chosen.go({ row: 2, index: 0 }, "1", items, false);
+  chosen.go({ row: 2, index: 1 }, "1", items, true);
+  assert.deepEqual(await chosen.settled(), [7, 8]);
+  chosen.move((id) => ({ 7: { row: 0, index: 4 }, 8: { row: 2, index: 3 } })[id]);
+  assert.deepEqual([...chosen.ids], [7, 8]);
+  assert.deepEqual(chosen.wanted(), [8, 7]);
+  assert.ok(chosen.isFocus({ id: 8, row: 2, index: 3 }) && !chosen.isFocus({ id: 5, row: 2, index: 1 }));
+  chosen.go({ row: 2, index: 0 }, "1", items, false);
+  chosen.go({ row: 2, index: 2 }, "1", items, true);
+  assert.equal(chosen.count, 3);
+  assert.deepEqual(await chosen.settled(), [7, 8, 9]);
+  assert.deepEqual(asked, [["1", 0, 3]]);
+  assert.equal(chosen.focus.id, 9);
+  chosen.narrow();
+  chosen.move(() => null);
+  assert.ok(chosen.focus.gone);
+  assert.deepEqual(await chosen.settled(), [9]);
 });

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support.browser import Page, find_chromium, open_browser
 from support.explorer import Explorer, explore, made_up, served
 from support.fakes import COLOURS, FakeEncoder
 from zeroshot.classifier import build_classifier
+from zeroshot.encoder import Features
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.prompts.labels import parse_labels
 from zeroshot.prompts.template_sets import from_templates
@@ -372,6 +374,30 @@ class TestPage:
         page.wait(f"{STATUS} === 'the server does not answer; the images are not sorted yet by what is typed'")
         page.send("Network.emulateNetworkConditions", offline=False, **network)
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        page.wait(f"{STATUS} === '9 images'")
+
+    def test_says_that_it_waits_for_labels(
+        self, page: Page, explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While new labels are worked out the page says so, and shows an image that is opened."""
+        type_labels(page, "red\ngreen\nblue")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        encode, go_on = explorer.session.encoder.encode_texts, threading.Event()
+
+        def slow(texts: list[str]) -> Features:
+            go_on.wait(60)
+            return encode(texts)
+
+        monkeypatch.setattr(explorer.session.encoder, "encode_texts", slow)
+        page.type("s")
+        try:
+            page.wait(f"{STATUS} === 'working out the labels …'")
+            page.run("document.querySelector('.tile').focus(); document.querySelector('.tile').click()")
+            page.press("Enter")
+            page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        finally:
+            go_on.set()
+        page.press("Escape")
         page.wait(f"{STATUS} === '9 images'")
 
     def test_what_another_tab_pushed_out_is_made_anew(self, page: Page, explorer: Explorer) -> None:

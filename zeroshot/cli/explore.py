@@ -94,7 +94,7 @@ def explore(
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
     from ..explore.app import Application
-    from ..explore.collection import Collection
+    from ..explore.collection import Collection, Encoding
     from ..explore.corrections import Corrections
     from ..explore.instance import Instance, state_folder
     from ..explore.security import Token
@@ -113,14 +113,11 @@ def explore(
         collection = Collection(folder, encoder.spec.dim)
         session = Session(encoder, collection, kept, pipeline, score, calibration, learned)
         secret = Token(token)
-        stopped = threading.Event()
-        worker = threading.Thread(
-            target=collection.encode, args=(encoder, pipeline, stopped), name="encode", daemon=True
-        )
-        stack.callback(stopped.set)
+        session.encoding = Encoding(collection, encoder, pipeline)
+        stack.callback(session.encoding.stop)
         try:
             stack.enter_context(serving(Application(session, secret, beginning), place))
-            worker.start()
+            worker = session.encoding.begin()
             address = f"{place.address}#token={secret.value}"
             instance.publish(address)
             typer.echo(address)

@@ -88,6 +88,8 @@ class Answers:
         }
 
     def _start(self, _: dict[str, Any]) -> dict[str, Any]:
+        if self._session.encoding:  # a page that is loaded again shows what came into the folder since
+            self._session.encoding.begin()
         spec = self._session.encoder.spec
         real = Path(self._session.collection.folder).resolve()
         return {

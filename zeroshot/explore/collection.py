@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,13 +129,21 @@ class Collection:
                     self._paths[image] = self._spelled.pop(target, target)
 
     def encode(self, encoder: Encoder, pipeline: Pipeline, stopped: threading.Event) -> None:
-        """Find and encode the folder's images, until all are done or it is told to stop."""
+        """Find and encode the folder's images, until all are done or it is told to stop.
+
+        Those that have features are left out, and those that could not be read are tried again.
+        """
         skipped: Counter[str] = Counter()
+        folders: dict[str, str] = {}
+        with self._lock:
+            self._found, self._failures, self._finished, self._note = len(self._paths), [], False, ""
 
         def paths() -> Iterator[str]:
             for path in walk(self.folder, skipped):
                 if stopped.is_set():
                     return
+                if _absolute(path, folders) in self._ids:
+                    continue
                 with self._lock:
                     self._found += 1
                 yield path
@@ -153,6 +162,34 @@ class Collection:
         finally:
             with self._lock:
                 self._finished, self._note = True, note
+
+
+class Encoding:
+    """Encodes a collection in the background, and again when it is asked to look for what is new.
+
+    Args:
+        collection: The images.
+        encoder: The model.
+        pipeline: How they are opened.
+    """
+
+    def __init__(self, collection: Collection, encoder: Encoder, pipeline: Pipeline) -> None:
+        self._work = partial(collection.encode, encoder, pipeline)
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> threading.Thread:
+        """Look for images without features, unless that is going on; return the thread that does."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, args=(self._stopped,), name="encode", daemon=True)
+                self._thread.start()
+            return self._thread
+
+    def stop(self) -> None:
+        """Let the batch in hand be the last."""
+        self._stopped.set()
 
 
 def absolute(path: str) -> str:

@@ -22,7 +22,7 @@ from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..scoring import Classifier
 from ..search import build_query, rows_by_name
 from .best_answers import Columns, Scored, score
-from .collection import Collection, absolute
+from .collection import Collection, Encoding, absolute
 from .corrections import Corrections, Said
 from .folder_map import FolderMap
 from .label_text import read_label_text
@@ -71,6 +71,7 @@ class Session:
         self.learned = learned
         self.map = FolderMap()
         self._known = rows_by_name(learned.build(encoder.spec, score=score)) if learned else {}
+        self.encoding: Encoding | None = None
         self._lock = threading.RLock()
         self._texts = threading.Lock()
         self._columns = Columns()
