@@ -164,7 +164,7 @@ def test_images_are_sorted_by_reviewed_answers(
         ("a.jsonl", '{"path": "x.png", "label": "a"}\n{"path"', "record 2"),
         ("a.jsonl", "[1]\n", "record 1: not a JSON object"),
         ("a.csv", "path,label\nx.png\n", "record 1: it has too few columns"),
-        ("a.csv", "file,label\nx.png,a\n", "record 1: has no 'path'"),
+        ("a.csv", "file,label\nx.png,a\n", "no columns path and label, but 'file', 'label'"),
         ("a.json", "[]", "record 1"),
     ],
 )

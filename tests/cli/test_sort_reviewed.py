@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,13 @@ import pytest
 
 from cli.test_sort import files
 from support.commands import every_command, run
+from support.fakes import FakeModel
 from zeroshot.cli import reviewed
 from zeroshot.cli.input_options import InputOptions
 from zeroshot.cli.label_options import LearnedLabelOptions
 from zeroshot.cli.model_options import ModelOptions
 from zeroshot.cli.pipeline_options import ImageOptions
+from zeroshot.output.records_file import read_records
 
 SaveImage = Callable[..., Path]
 
@@ -121,3 +125,105 @@ def test_groups_of_sort_are_those_that_are_looked_through() -> None:
     inside = {field.name for group in groups for field in dataclasses.fields(group)}
     outside = {"into", "from_", "copy", "move", "dry_run", "format_", "threshold", "calibration", "score"}
     assert set(inspect.signature(sort).parameters) == inside | outside
+
+
+def plan(file: Path, tmp_path: Path, *options: object) -> dict[str, tuple[str, float | None]]:
+    """Return the folder and the probability of each image that would be sorted, by its name."""
+    shown = run("sort", "--from", file, "--into", tmp_path / "out", "--dry-run", "-f", "jsonl", *options)
+    assert shown.exit_code in (0, 3), shown.output + str(shown.exception)
+    rows = [row for row in map(json.loads, shown.stdout.splitlines()) if "target" in row]
+    return {Path(row["path"]).name: (Path(row["target"]).parent.name, row["probability"]) for row in rows}
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "csv", "tsv"])
+def test_labels_set_by_hand_are_kept(fake_model: FakeModel, images: SaveImage, tmp_path: Path, ending: str) -> None:
+    """A threshold judges what was measured: a label typed over another has no probability and is not reviewed."""
+    for name, colour in (("1", "red"), ("2", "blue"), ("3", "grey")):
+        images(f"src/{name}.png", colour)
+    file = tmp_path / f"a.{ending}"
+    labels = ["--labels", "red,green,blue", "--no-cache"]
+    assert run("classify", tmp_path / "src", *labels, "--output", file).exit_code == 0
+    lines = file.read_text().splitlines()
+    mark = {"jsonl": '"label": "red", "prob', "csv": ",red,", "tsv": "\tred\t"}[ending]
+    place = next(number for number, line in enumerate(lines) if "1.png" in line)
+    lines[place] = lines[place].replace(mark, mark.replace("red", "green"), 1)
+    file.write_text("\n".join(lines) + "\n")
+    found = plan(file, tmp_path, "--threshold", 0.9999)
+    assert found["1.png"] == ("green", None)
+    assert found["3.png"][0] == "_review" and found["3.png"][1] is not None
+
+
+def test_no_number_is_shown_that_nobody_measured(answers: Path, tmp_path: Path) -> None:
+    """A table without probabilities prints none, and its labels pass any threshold."""
+    table = tmp_path / "a.csv"
+    table.write_text(f"path,label\n{tmp_path}/src/1.png,cat\n")
+    assert plan(table, tmp_path, "--threshold", 0.9) == {"1.png": ("cat", None)}
+    assert "%" not in run("sort", "--from", table, "--into", tmp_path / "out", "--dry-run").stdout
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_two_labels_for_one_image_are_refused(answers: Path, tmp_path: Path, ending: str) -> None:
+    """Both lines are named, also where the second name is a link; the same label twice is no contradiction."""
+    (tmp_path / "link.png").symlink_to(tmp_path / "src/1.png")
+    pairs = [(f"{tmp_path}/src/1.png", "cat"), (f"{tmp_path}/src/3.png", "dog"), (f"{tmp_path}/link.png", "dog")]
+    mark = {"csv": ",", "tsv": "\t"}.get(ending, "")
+    lines = [mark.join(pair) for pair in [("path", "label"), *pairs]]
+    if ending == "jsonl":
+        lines = [json.dumps({"path": path, "label": label}) for path, label in pairs]
+    file = tmp_path / f"two.{ending}"
+    file.write_text("\n".join(lines) + "\n")
+    refused = run("sort", "--from", file, "--into", tmp_path / "out", "--move")
+    here, before = (4, 2) if ending != "jsonl" else (3, 1)
+    assert refused.exit_code == 1
+    assert f"line {here}: {tmp_path}/link.png is 'dog' here and 'cat' in line {before}" in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_are_read_as_they_are_meant(answers: Path, tmp_path: Path) -> None:
+    """Blanks go, case is the first one's and said, and _review is where images without a label lie."""
+    table = tmp_path / "typed.csv"
+    rows = [
+        "path,label",
+        *(f"{tmp_path}/src/{name}" for name in ("1.png,Bee", "3.png, bee ", "4.png,bee", "5.png,_review")),
+    ]
+    table.write_text("\n".join(rows) + "\n")
+    done = run("sort", "--from", table, "--into", tmp_path / "out")
+    assert files(tmp_path / "out") == ["Bee/1.png", "Bee/3.png", "Bee/4.png", "_review/5.png"]
+    assert "labels that differ in case are one: bee as Bee" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("path;label;probability\r\n{0}/1.png;cat;0,75\r\n", "utf-8-sig"),
+        ("Path\tLabel\tProbability\r\n{0}/1.png\tcat\t75%\r\n", "utf-16"),
+        ('"path","label","probability"\r\n"{0}/1.png","cat","0.75"\r\n\r\n', "cp1252"),
+    ],
+)
+def test_tables_that_spreadsheets_save(answers: Path, tmp_path: Path, text: str, encoding: str) -> None:
+    """Semicolons, tabs in UTF-16, decimal commas and percentages are read."""
+    table = tmp_path / "sheet.csv"
+    table.write_bytes(text.format(tmp_path / "src").encode(encoding))
+    assert plan(table, tmp_path) == {"1.png": ("cat", 0.75)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl"])
+def test_names_that_are_not_utf_8_keep_apart(
+    fake_model: FakeModel, images: SaveImage, tmp_path: Path, ending: str
+) -> None:
+    """A byte's escape, and a file literally named like one, come back as two images, whatever precedes them."""
+    content = {"red": images("red.png", "red").read_bytes(), "blue": images("blue.png", "blue").read_bytes()}
+    folder = tmp_path / "src"
+    folder.mkdir()
+    colours = {}
+    for number in range(4):
+        slashes = b"\\" * number
+        for name, colour in ((b"udce9", "blue"), (b"\xe9", "red")):
+            file = os.fsencode(folder) + b"/a" + slashes + name + b".png"
+            Path(os.fsdecode(file)).write_bytes(content[colour])
+            colours[file] = colour
+    table = tmp_path / f"t.{ending}"
+    assert run("classify", folder, "--labels", "red,blue", "--no-cache", "-o", table).exit_code == 0
+    records, _ = read_records(table)
+    assert {os.fsencode(record.path): record.label for record in records} == colours

@@ -46,7 +46,7 @@ def refuse_unused(given: Mapping[str, Any], groups: Sequence[Any]) -> None:
 
 
 def read_reviewed(file: Path, threshold: float, inputs: InputOptions) -> list[Record]:
-    """Read a results file; labels below the threshold are unknown, as if they had just been found.
+    """Read a results file; labels measured below the threshold are unknown, as if just found; those set by hand stay.
 
     Args:
         file: The results.
@@ -57,7 +57,9 @@ def read_reviewed(file: Path, threshold: float, inputs: InputOptions) -> list[Re
     from ..output.records_file import read_records
 
     inputs.check_choice()
-    records = read_records(file)
+    records, notes = read_records(file)
+    for note in notes:
+        console.note(f"{file}: {note}")
     if not records:
         console.warn(f"{file} holds no records")
     elif not any(scheme_of(record.path) or os.path.lexists(container(record.path)) for record in records):

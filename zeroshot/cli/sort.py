@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections import Counter
@@ -264,10 +265,12 @@ def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str
         else:
             row = {"path": item.path, "action": str(item.placement), "target": str(item.target), "label": item.label}
             best = {"kept": kept[item.path]} if kept else {}
-            rows.append(row | {"probability": significant(item.probability)} | best)
+            measured = not math.isnan(item.probability)
+            rows.append(row | {"probability": significant(item.probability) if measured else None} | best)
             beside = f"  (kept: {kept[item.path]})" if kept else ""
             # The number in front, where a narrow terminal cannot break it.
-            lines.append(f"{item.placement}  {100 * item.probability:5.1f}%  {item.path} -> {item.target}{beside}")
+            number = f"{100 * item.probability:5.1f}%" if measured else "     –"
+            lines.append(f"{item.placement}  {number}  {item.path} -> {item.target}{beside}")
     with open_output(None) as stream:
         if form is PlanFormat.JSON:
             stream.write(to_json(rows, indent=1) + b"\n")

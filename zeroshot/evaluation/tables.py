@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 from collections import Counter
@@ -16,6 +14,7 @@ from ..errors import InputError
 from ..images.natural_order import natural_key
 from ..images.paths import identify
 from ..images.sources.names import scheme_of
+from ..images.tables import parse_table
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet
 from ..prompts.yaml_files import read_text
@@ -71,36 +70,9 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None, *, all_l
 
 def _read_table(source: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the header of a table, and its lines with their numbers; of corrections those that hold."""
-    text = read_text(Path(source), InputError, MAX_TABLE_BYTES)
-    first = re.split(r"[\r\n]", text, maxsplit=1)[0]
-    if "\0" in first:
-        raise InputError(f"{source} is UTF-16, or no text", "save it as UTF-8")
-    if first.lstrip().startswith(("{", "[")):
-        raise InputError(f"{source} is JSON, not a table", "write a line `path,label`, then one a line for each image")
-    # What spreadsheets write where a comma stands in numbers, and `--format tsv`.
-    delimiter = max(",;\t", key=lambda mark: {"path", "label"} <= set(_columns(first, mark)))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[tuple[int, list[str]]] = []
-    before = 0
-    try:
-        for row in reader:
-            rows.append((reader.line_num, row))
-            before = reader.line_num
-    except csv.Error as error:
-        open_quote = "; a quote that is not closed?" if reader.line_num > before + 1 else ""
-        raise InputError(f"{source}, line {before + 1}: {error}{open_quote}", "fix the line") from error
-    header = _columns(first, delimiter)
-    if "path" not in header or "label" not in header:
-        seen = some_of([repr(column) for column in header]) if any(header) else "nothing"
-        raise InputError(
-            f"{source}: the first line names no columns path and label, but {seen}", "write `path,label` there"
-        )
-    lines = _last_corrections(rows[1:], header, source) if "not" in header else rows[1:]
+    header, rows = parse_table(read_text(Path(source), InputError, MAX_TABLE_BYTES), source)
+    lines = _last_corrections(rows, header, source) if "not" in header else rows
     return header, [(number, row) for number, row in lines if any(map(str.strip, row))]
-
-
-def _columns(line: str, delimiter: str) -> list[str]:
-    return [column.strip().lower() for column in next(csv.reader([line], delimiter=delimiter), [])]
 
 
 def _locate(named: str, base: Path) -> str:

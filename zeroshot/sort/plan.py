@@ -33,7 +33,7 @@ class Step:
         size: Bytes of the source when the plan was made; 0 where it is no file.
         mtime_ns: When it was last changed.
         label: Its label; None for `_review`.
-        probability: Of the best label.
+        probability: Of the best label; NaN where none was measured.
         member: What an image in an archive or a store is opened by; empty for a file.
     """
 

@@ -11,7 +11,7 @@ from ...enums import Format
 from ...messages import printable
 from ...results import significant
 from .json_lines import to_json
-from .records import format_row, guard_cell
+from .records import format_row, path_cell
 
 DUPLICATES_FORMAT = "zeroshot-duplicates"
 JSON_VERSION = 1
@@ -49,7 +49,7 @@ def write_duplicates(
     else:
         stream.write(format_row(_COLUMNS, form))
         for row in rows:
-            cells = [str(row["group"]), guard_cell(row["path"], "./", form), *(_cell(row[key]) for key in _COLUMNS[2:])]
+            cells = [str(row["group"]), path_cell(row["path"], form), *(_cell(row[key]) for key in _COLUMNS[2:])]
             stream.write(format_row(cells, form, terminal=terminal))
 
 

@@ -11,7 +11,7 @@ from ...messages import printable
 from ...results import significant
 from ...search import Found
 from .json_lines import to_json
-from .records import format_row, guard_cell
+from .records import format_row, path_cell
 
 SEARCH_FORMAT = "zeroshot-search"
 JSON_VERSION = 1
@@ -59,5 +59,5 @@ def write_hits(
     else:
         stream.write(format_row(["path", "similarity"], form))
         for hit in found.hits:
-            cells = [guard_cell(hit.path, "./", form), f"{hit.similarity:.6g}"]
+            cells = [path_cell(hit.path, form), f"{hit.similarity:.6g}"]
             stream.write(format_row(cells, form, terminal=terminal))

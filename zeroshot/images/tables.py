@@ -1,0 +1,62 @@
+"""Tables of images, by the columns ``path`` and ``label``, as they are written by hand and by spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+from ..errors import InputError
+from ..messages import some_of
+
+
+def parse_table(text: str, source: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the columns of a table, in small letters, and the cells of its lines with their numbers, from the second.
+
+    Columns are separated by commas, by semicolons, as spreadsheets write them where a comma stands in numbers, or by
+    tabs.
+
+    Args:
+        text: The table.
+        source: What it is called in messages.
+
+    Raises:
+        InputError: It is none, or lacks a column.
+    """
+    first = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    if "\0" in first:
+        raise InputError(f"{source} is UTF-16, or no text", "save it as UTF-8")
+    if first.lstrip().startswith(("{", "[")):
+        raise InputError(f"{source} is JSON, not a table", "write a line `path,label`, then one a line for each image")
+    delimiter = max(",;\t", key=lambda mark: {"path", "label"} <= set(columns_of(first, mark)))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    before = 0
+    try:
+        for row in reader:
+            rows.append((reader.line_num, row))
+            before = reader.line_num
+    except csv.Error as error:
+        open_quote = "; a quote that is not closed?" if reader.line_num > before + 1 else ""
+        raise InputError(f"{source}, line {before + 1}: {error}{open_quote}", "fix the line") from error
+    header = columns_of(first, delimiter)
+    check_columns(header, source)
+    return header, rows[1:]
+
+
+def check_columns(header: list[str], source: str) -> None:
+    """Refuse a table without the columns path and label.
+
+    Raises:
+        InputError: It lacks one.
+    """
+    if "path" not in header or "label" not in header:
+        seen = some_of([repr(column) for column in header]) if any(header) else "nothing"
+        raise InputError(
+            f"{source}: the first line names no columns path and label, but {seen}", "write `path,label` there"
+        )
+
+
+def columns_of(line: str, delimiter: str) -> list[str]:
+    """Return the names of the columns that a first line gives."""
+    return [column.strip().lower() for column in next(csv.reader([line], delimiter=delimiter), [])]
