@@ -86,6 +86,28 @@ def test_reasons_are_whole_behind_the_rows(tmp_path: Path, chosen: list[str]) ->
     assert ("zeroshot: short.jpg: the file is empty (0 bytes)" in lines) == (chosen == ["--paths"])
 
 
+@pytest.mark.parametrize("columns", [60, 200])
+def test_a_plan_is_a_table_on_a_terminal(tmp_path: Path, columns: int) -> None:
+    """One line an image, within the width, what a reviewed one nearly was, each that stays once, and a total."""
+    (tmp_path / "photos").mkdir()
+    for name in ("cat", "bee"):
+        shutil.copy(EXAMPLE.with_name(f"{name}.jpg"), tmp_path / "photos" / f"{name}.jpg")
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"")
+    labels = ["--labels", "cat,rocket", "--model", "tiny", "--threshold", "0.95", "--into", "out"]
+    code, shown = on_a_terminal("sort", tmp_path / "photos", *labels, "--dry-run", columns=columns, cwd=tmp_path)
+    lines = [line for line in screen(shown) if line]
+    assert code == 3 and max(map(len, lines[:3])) <= columns
+    assert lines[0].split() == ["link", "to", "prob."]
+    assert [line.split()[:2] for line in lines[1:3]] == [
+        ["photos/bee.jpg", "_review/bee.jpg"],
+        ["photos/cat.jpg", "cat/cat.jpg"],
+    ]
+    assert "nearly " in lines[1] and "nearly" not in lines[2]
+    assert sum("broken.jpg" in line for line in lines) == 1
+    assert lines[-1].startswith("zeroshot: 2 of 3 would be placed: 1 in ")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_interrupt_leaves_no_bar_behind(tmp_path: Path) -> None:
     """After Ctrl-C the last lines are what was found and that it was interrupted."""
     from support.terminal import on_a_terminal, screen

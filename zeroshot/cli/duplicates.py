@@ -14,7 +14,7 @@ from . import console, option_groups, options
 from .input_options import InputOptions
 from .option_values import choose_record_format
 from .pipeline_options import ImageOptions
-from .sort import carry_out_plan, check_target, print_plan, say_stays, settle
+from .sort import carry_out_plan, check_target, print_plan, settle
 
 if TYPE_CHECKING:
     from ..duplicates import Duplicates
@@ -118,11 +118,9 @@ def duplicates(
 def _move_aside(found: Duplicates, target: Path, outside: set[str], form: PlanFormat | None) -> ExitCode:
     """Move all but the best copies, or only print how."""
     from ..sort.aside import plan_aside
-    from ..sort.plan import Stay
 
     groups = [[(copy.path, copy.similarity) for copy in group.others] for group in found.groups]
     plan = list(plan_aside(groups, target, outside))
     if form is None:
         return carry_out_plan(plan, target, "moved")
-    print_plan(plan, form, {copy.path: group.best.path for group in found.groups for copy in group.others})
-    return say_stays([item for item in plan if isinstance(item, Stay)])
+    return print_plan(plan, form, {copy.path: group.best.path for group in found.groups for copy in group.others})

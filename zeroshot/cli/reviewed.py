@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..results import Prediction, Record
+from ..results import Failure, Ranked, Record
 from . import console
 from .input_options import InputOptions
 
@@ -65,6 +66,11 @@ def read_reviewed(file: Path, threshold: float, inputs: InputOptions) -> list[Re
     elif not any(scheme_of(record.path) or os.path.lexists(container(record.path)) for record in records):
         console.warn(f"no image of {file} is there: its paths count from the folder where `classify` ran")
     return [
-        replace(record, label=None) if isinstance(record, Prediction) and record.probability < threshold else record
-        for record in inputs.choose(iter(records), lambda record: (record.path, record.path))
+        _judge(record, threshold) for record in inputs.choose(iter(records), lambda record: (record.path, record.path))
     ]
+
+
+def _judge(record: Record, threshold: float) -> Record:
+    if isinstance(record, Failure) or record.label is None or not record.probability < threshold:
+        return record
+    return replace(record, label=None, top=(Ranked(record.label, record.probability, math.nan, math.nan),))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
-from ..messages import printable
+from ..messages import some_of
 from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..system.signals import finish_each
@@ -148,8 +149,7 @@ def sort(
             found = classify_paths(encoder, classifier, paths, Decision(1, least), pipeline)
             plan = list(make_plan(_counted(found, bar), target, folders, placement, outside))
     if dry_run:
-        print_plan(plan, format_ or PlanFormat.TABLE)
-        return say_stays([item for item in plan if isinstance(item, Stay)])
+        return print_plan(plan, format_ or PlanFormat.TABLE)
     return carry_out_plan(plan, target)
 
 
@@ -244,8 +244,8 @@ def say_stays(stays: list[Stay]) -> ExitCode:
     return ExitCode.INCOMPLETE if failed else ExitCode.OK
 
 
-def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str] | None = None) -> None:
-    """Print what would be done.
+def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str] | None = None) -> ExitCode:
+    """Print what would be done, and what stays; return the exit code for that.
 
     Args:
         plan: What goes where, and what stays.
@@ -253,28 +253,14 @@ def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str
         kept: Of duplicates, the best copy of each, which stays, by the path that goes.
     """
     from ..output.destination import open_output
-    from ..output.render.json_lines import to_json
-    from ..results import significant
+    from ..output.render.plan import write_plan
 
-    rows: list[dict[str, Any]] = []
-    lines: list[str] = []
-    for item in plan:
-        if isinstance(item, Stay):
-            rows.append({"path": item.path, "action": "stay", "reason": item.reason, "failed": item.failed})
-            lines.append(f"stay          {item.path}: {item.reason}")
-        else:
-            row = {"path": item.path, "action": str(item.placement), "target": str(item.target), "label": item.label}
-            best = {"kept": kept[item.path]} if kept else {}
-            measured = not math.isnan(item.probability)
-            rows.append(row | {"probability": significant(item.probability) if measured else None} | best)
-            beside = f"  (kept: {kept[item.path]})" if kept else ""
-            # The number in front, where a narrow terminal cannot break it.
-            number = f"{100 * item.probability:5.1f}%" if measured else "     –"
-            lines.append(f"{item.placement}  {number}  {item.path} -> {item.target}{beside}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     with open_output(None) as stream:
-        if form is PlanFormat.JSON:
-            stream.write(to_json(rows, indent=1) + b"\n")
-        elif form is PlanFormat.JSONL:
-            stream.writelines(to_json(row) + b"\n" for row in rows)
-        else:
-            stream.writelines(printable(line).encode() + b"\n" for line in lines)
+        write_plan(plan, form, stream, width=width, kept=kept)
+    code = say_stays([item for item in plan if isinstance(item, Stay)])
+    if sys.stderr.isatty():
+        folders = Counter(item.target.parent.name for item in plan if isinstance(item, Step))
+        counts = some_of([f"{count} in {name}" for name, count in folders.most_common()], 8)
+        console.say(f"zeroshot: {folders.total()} of {len(plan)} would be placed" + (f": {counts}" if counts else ""))
+    return code

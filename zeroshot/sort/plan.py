@@ -35,6 +35,7 @@ class Step:
         label: Its label; None for `_review`.
         probability: Of the best label; NaN where none was measured.
         member: What an image in an archive or a store is opened by; empty for a file.
+        nearly: The best label of one that goes to `_review`.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Step:
     label: str | None
     probability: float
     member: str = ""
+    nearly: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,9 @@ def make_plan(
             continue
         sources.add(source)
         yield Step(
-            record.path, source, target, placement, status.st_size, status.st_mtime_ns, record.label, record.probability
-        )
+            record.path, source, target, placement, status.st_size, status.st_mtime_ns, record.label,
+            record.probability, nearly=_nearly(record),
+        )  # fmt: skip
 
 
 def lies_in_container(path: str) -> bool:
@@ -168,7 +171,12 @@ def _plan_copy(record: Prediction, shelf: _Shelf, placement: Placement, members:
     if target is None:
         return shelf.stay(path, holder)
     members.add(opened)
-    return Step(path, source, target, Placement.COPY, size, mtime_ns, record.label, record.probability, opened)
+    where = (path, source, target, Placement.COPY, size, mtime_ns)
+    return Step(*where, record.label, record.probability, opened, _nearly(record))
+
+
+def _nearly(record: Prediction) -> str:
+    return record.top[0].label if record.label is None and record.top else ""
 
 
 def locate(path: str) -> Path:

@@ -328,20 +328,24 @@ class TableWriter(Writer):
         return text.rstrip().encode("utf-8", "backslashreplace") + b"\n"
 
     def _tail(self, text: str, width: int) -> str:
-        """Shorten from the left: the end of a path tells files apart."""
-        if cell_len(text) > width:
-            if self._whole:
-                return text
-            while cell_len(text) > width - 1:
-                text = text[max(1, (cell_len(text) - width) // 2) :]
-            text = "…" + text
-        return set_cell_size(text, width)
+        return text if self._whole and cell_len(text) > width else cut_left(text, width)
 
     def _fit(self, text: str, width: int) -> str:
-        """Pad or shorten to a number of terminal cells."""
-        if cell_len(text) <= width:
-            return set_cell_size(text, width)
-        return text if self._whole else set_cell_size(text, width - 1) + "…"
+        return text if self._whole and cell_len(text) > width else cut_right(text, width)
+
+
+def cut_left(text: str, width: int) -> str:
+    """Pad or shorten to a number of terminal cells, from the left: the end of a path tells files apart."""
+    if cell_len(text) > width:
+        while cell_len(text) > width - 1:
+            text = text[max(1, (cell_len(text) - width) // 2) :]
+        text = "…" + text
+    return set_cell_size(text, width)
+
+
+def cut_right(text: str, width: int) -> str:
+    """Pad or shorten to a number of terminal cells."""
+    return set_cell_size(text, width) if cell_len(text) <= width else set_cell_size(text, width - 1) + "…"
 
 
 def make_writer(form: Format, stream: BinaryIO, layout: Layout) -> Writer:
