@@ -21,7 +21,7 @@ export class Viewer {
       if (event.key === "ArrowLeft" || event.key === "ArrowRight") { event.preventDefault(); this.step(event.key === "ArrowLeft" ? -1 : 1); }
       else if (page.key(event)) event.preventDefault();
     });
-    this.dialog.addEventListener("close", () => { $("viewer-image").removeAttribute("src"); page.board.refocus(); });
+    this.dialog.addEventListener("close", () => { $("viewer-image").removeAttribute("src"); this.filled = ""; page.board.refocus(); });
   }
 
   get isOpen() { return this.dialog.open; }
@@ -67,6 +67,9 @@ export class Viewer {
   }
 
   fill(shown) {
+    const filled = JSON.stringify(shown);
+    if (filled === this.filled) return; // nothing else was said of it: what has the focus keeps it
+    this.filled = filled;
     const image = $("viewer-image");
     if (image.getAttribute("src") !== shown.large) image.src = shown.large;
     image.alt = shown.name;
