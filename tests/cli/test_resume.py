@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from support.fakes import FakeEncoder, FakeModel
 from zeroshot.cli import app
 from zeroshot.enums import Format
-from zeroshot.errors import InputError, OutputError
+from zeroshot.errors import InputError, OutputError, UsageError
 from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.output.destination import open_output
 from zeroshot.output.partial_records import Recipe
@@ -158,7 +158,7 @@ def test_records_of_unknown_making_are_refused(target: Path) -> None:
 @pytest.mark.parametrize("form", [Format.JSON, Format.TABLE])
 def test_documents_cannot_be_continued(target: Path, form: Format) -> None:
     """JSON and tables are refused with the formats that can."""
-    with pytest.raises(OutputError) as refused:
+    with pytest.raises(UsageError) as refused:
         write(target, recipe(form), PATHS)
     assert "jsonl" in refused.value.hint
     assert not list(target.parent.iterdir())
@@ -256,6 +256,50 @@ def test_the_command_continues(fake_model: FakeModel, tmp_path: Path) -> None:
     assert json.loads(resume_manifest_path(out).read_bytes())["manifest"]["model"]["model"] == "fake"
     assert invoke(src, "-o", out).exit_code == 3
     assert not resume_manifest_path(out).exists()  # it told how another file was made
+
+
+def test_what_is_said_to_continue_continues(fake_model: FakeModel, tmp_path: Path) -> None:
+    """Interrupted with --report, the command that is named is one that the program takes."""
+    src = tmp_path / "src"
+    src.mkdir()
+    for number in range(6):
+        Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(src / f"{number}.png")
+
+    class Interrupted(FakeEncoder):
+        def encode_images(self, pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+            if self.batches:
+                raise KeyboardInterrupt
+            return super().encode_images(pixels)
+
+    fake_model.encoder = Interrupted()
+    command = [src, "-o", tmp_path / "a.jsonl", "--batch-size", 2]
+    stopped = invoke(*command, "--report", tmp_path / "a.html")
+    assert "the same command with --resume and without --report continues" in stopped.stderr
+    fake_model.encoder = FakeEncoder()
+    assert "continuing after 2 records" in invoke(*command, "--resume").stderr
+
+
+def test_a_full_disk_leaves_no_part_of_a_manifest(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun of it goes, and the way on is one that works with a page too."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("zeroshot.output.resume_manifest.os.fsync", full)
+    with pytest.raises(OutputError, match="No space left") as stopped, open_resumable(target, recipe(), anew=True):
+        pass
+    assert "with --resume, and without --report" in stopped.value.hint
+    assert not list(target.parent.glob("*.part"))
+
+
+def test_a_file_of_a_plain_run_names_the_way_to_append(fake_model: FakeModel, tmp_path: Path) -> None:
+    """It was not begun to be continued; the message says how to begin one that is."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert invoke(tmp_path / "a.png", "-o", tmp_path / "a.jsonl").exit_code == 0
+    refused = invoke(tmp_path / "a.png", "-o", tmp_path / "a.jsonl", "--append")
+    assert (refused.exit_code, "begin with --resume" in refused.stderr) == (1, True)
+    document = invoke(tmp_path / "a.png", "-o", tmp_path / "a.json", "--resume")
+    assert (document.exit_code, "cannot be continued" in document.stderr) == (2, True)
 
 
 def test_the_resume_manifest_comes_first(target: Path) -> None:

@@ -80,6 +80,15 @@ def test_ways_of_writing_that_exclude_each_other(folder: Path, tmp_path: Path, o
     assert run("classify", folder, *LABELS, *options, *target).exit_code == 2
 
 
+def test_a_member_of_a_group_is_named_with_its_group(folder: Path, tmp_path: Path) -> None:
+    """Its records carry the group's name, which --only takes; numbers that a table has no column for are refused."""
+    (tmp_path / "labels.yaml").write_text("labels:\n  red:\n  blue:\n  hot red:\ngroups:\n  primary: [red, blue]\n")
+    grouped = run("classify", folder, "--labels-file", tmp_path / "labels.yaml", "--only", "red")
+    assert (grouped.exit_code, "'red' is reported as its group 'primary'" in grouped.stderr) == (2, True)
+    table = run("classify", folder, *LABELS, "-f", "table", "--fields", "logit")
+    assert (table.exit_code, "--fields: a table shows probabilities alone" in table.stderr) == (2, True)
+
+
 def test_inputs_can_be_left_out_and_sampled(folder: Path, images: Callable[..., Path]) -> None:
     """By name or folder, the first ones, or a sample that a seed decides; the order stays."""
     images("all/thumbs/1.png", "red")

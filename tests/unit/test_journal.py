@@ -110,6 +110,19 @@ def test_links_are_hard_or_else_symbolic(src: Path, monkeypatch: pytest.MonkeyPa
     assert not link.is_symlink()
 
 
+def test_a_folder_that_nothing_can_be_moved_out_of(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason names the folder and the way round it."""
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    _, outcomes = sort(src, Placement.MOVE)
+    assert "cannot be written to: change that, or leave out --move" in outcomes[0].reason
+
+
 @pytest.mark.parametrize("placement", Placement)
 def test_nothing_is_overwritten(src: Path, placement: Placement) -> None:
     """A file that appears at the target after the plan was made is left alone, and so is the image."""

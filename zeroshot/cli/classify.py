@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import time
@@ -131,12 +132,27 @@ class OutputOptions:
             raise UsageError(f"{way} needs a record of every input", "leave out --only, --paths and --print0")
         if (self.paths_only or self.print0) and (self.format_ or self.fields):
             raise UsageError("--paths and --print0 write paths alone", "leave out --format and --fields")
-        names = [name for name, _ in labels.answers]
-        for label in self.only or []:
-            if label not in names:
-                raise UsageError(f"--only: no label {label!r}{nearest(label, names)}", "name one of --labels")
+        if parse_fields(self.fields) != parse_fields(None) and self.form is Format.TABLE:
+            raise UsageError("--fields: a table shows probabilities alone", "--format jsonl, or csv, tsv, json")
+        self._check_only(labels)
         check_target(self.output, self.form, resume=self.continued)
         check_output(self.report)
+
+    def _check_only(self, labels: LabelSet) -> None:
+        """Refuse a label of --only that is no answer.
+
+        Raises:
+            UsageError: Names the group that the label is in, or the label that is nearest.
+        """
+        names = [name for name, _ in labels.answers]
+        for label in self.only or []:
+            group = next((name for name, members in labels.groups if label in {labels.names[at] for at in members}), "")
+            if label not in names and group:
+                raise UsageError(
+                    f"--only: {label!r} is reported as its group {group!r}", f"--only {shlex.quote(group)}"
+                )
+            if label not in names:
+                raise UsageError(f"--only: no label {label!r}{nearest(label, names)}", "name one of --labels")
 
     def layout(self, n_answers: int, *, several: bool = False) -> Layout:
         """Return what of a record is written."""
@@ -253,6 +269,7 @@ def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator
     except KeyboardInterrupt:
         if file.begun:
             command = "the same command" if output.continued else "the same command with --resume"
+            command += " and without --report" if output.report else ""
             console.say(f"zeroshot: {tally.written} records so far; {command} continues after them")
         elif output.output:
             console.say(f"zeroshot: the records so far are in {output.output}.partial")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..enums import Format
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, UsageError
 from ..system.disk import BusyError, kept_locked, open_locked, sync_folder
 from .destination import check_not_continued, check_writable, final_path, partial_path
 from .partial_records import FORMATS, Recipe, beginning, beginning_of, count_records, whole_records
@@ -108,7 +108,8 @@ def check_resumable(target: Path, form: Format) -> None:
     """Refuse a file that `open_resumable` could not write, before the work whose results it is for.
 
     Raises:
-        OutputError: The format or the place is none that can be continued, or the place cannot be written.
+        OutputError: The place is none that can be continued, or cannot be written.
+        UsageError: The format is none that can be continued.
     """
     check_writable(target, _continuable(target, form), continued=True)
 
@@ -116,7 +117,7 @@ def check_resumable(target: Path, form: Format) -> None:
 def _continuable(target: Path, form: Format) -> Path:
     """Return where a file that can be continued will stand."""
     if form not in FORMATS:
-        raise OutputError(
+        raise UsageError(
             f"--resume: {form} is one document, which cannot be continued", f"--format {' or '.join(FORMATS)}"
         )
     final = final_path(target)
@@ -177,7 +178,7 @@ def open_resumable(target: Path, recipe: Recipe, *, anew: bool = False, append: 
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}",
             f"the records so far are in {partial}; free some space, then run the same command "
-            + ("with --resume" if anew else "again"),
+            + ("with --resume, and without --report if there is one" if anew else "again"),
         ) from error
     finally:
         file.close()
@@ -213,7 +214,7 @@ def _prepare(target: Path, partial: Path, file: io.FileIO, recipe: Recipe) -> bo
                 _remove(partial, file)
             raise OutputError(
                 f"{place} exists, and no {resume_manifest.name} says how it was made, so it cannot be continued",
-                "move it out of the way, or give another --output",
+                "move it out of the way and begin with --resume, or give another --output",
             )
         if difference := first_difference(recorded, document):
             if not begun:

@@ -120,7 +120,15 @@ def place(task: Task) -> Placed:
     except FileExistsError as error:
         raise PlacingError(f"{task.target} appeared since the plan was made") from error
     except OSError as error:
-        raise PlacingError(error.strerror or str(error)) from error
+        raise PlacingError(_explain(error, task)) from error
+
+
+def _explain(error: OSError, task: Task) -> str:
+    """Return what went wrong, and the way round it where a folder that images are moved out of is read-only."""
+    reason = error.strerror or str(error)
+    if task.method is Method.MOVE and not os.access(task.source.parent, os.W_OK):
+        return f"{reason} ({task.source.parent} cannot be written to: change that, or leave out --move)"
+    return reason
 
 
 def _check_unchanged(task: Task) -> None:
