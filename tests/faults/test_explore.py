@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import http.client
 import io
 import json
 import os
@@ -104,7 +105,21 @@ class TestStrangers:
         assert page.ask("POST", "/api/uncorrect", b"a=b", **form)[0] == 403
 
     @pytest.mark.parametrize(
-        "name", ["start", "changes", "sort", "rows", "search", "correct", "uncorrect", "image", "map", "thumbs"]
+        "name",
+        [
+            "start",
+            "changes",
+            "sort",
+            "rows",
+            "ids",
+            "failures",
+            "search",
+            "correct",
+            "uncorrect",
+            "image",
+            "map",
+            "thumbs",
+        ],
     )
     @pytest.mark.parametrize("authorization", [None, "Bearer wrong", "Bearer ", "Basic {token}", "{token}", "Bearer é"])
     def test_the_token_is_needed(self, page: Explorer, name: str, authorization: str | None) -> None:
@@ -238,6 +253,13 @@ class TestIds:
         for row in rows:
             assert page.post("correct", view=view, row=row, ranges=[[0, 1]], label="x")["status"] == 400
         assert page.post("image", view=view, image=99)["status"] == 404
+        assert page.post("rows", view=view, find=[99, -1])["found"] == [None, None]
+        assert page.post("rows", view=view, find=[0, 1], find_in="1")["found"] == [None, ["1", 0]]
+        assert page.post("rows", view=view, find=["0"])["status"] == 400
+        assert page.post("rows", view=view, find=[10**30])["found"] == [None]
+        for asked in ({"row": "9"}, {"row": "0", "end": 60_000}, {"row": "0", "start": "x"}):
+            assert page.post("ids", view=view, **asked)["status"] == 400
+        assert page.post("ids", view=view, row="0", start=-5, end=9)["images"] == [0, 3]
         assert page.post("search", images=[[1.0, 99]])["status"] == 400
 
 
@@ -340,6 +362,12 @@ class TestFloods:
                     assert connection.recv(1) == b""
                     connection.close()
                 assert page.post("changes")["status"] == 200
+                kept = http.client.HTTPConnection("127.0.0.1", page.port, timeout=60)
+                kept.request("GET", "/page/main.js")
+                assert kept.getresponse().read()
+                kept.sock.sendall(b"GET / HTTP/1.1\r\n")  # a second request on the same connection
+                assert kept.sock.recv(1) == b""
+                kept.close()
 
     def test_a_long_request_is_refused(self, page: Explorer) -> None:
         """A body beyond the limit is not read to its end, announced or not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from asyncio import Protocol, Transport
+from asyncio import Protocol, TimerHandle, Transport
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,20 +62,31 @@ def bind(host: str, port: int) -> Place:
 
 def _protocol() -> type[Protocol]:
     """Return uvicorn's HTTP protocol, with an end to connections that ask for nothing."""
+    import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Impatient(H11Protocol):
+        _patience: TimerHandle | None = None
+
         def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._silent = self.loop.call_later(HEADER_SECONDS, self._end)
+            self._patience = self.loop.call_later(HEADER_SECONDS, transport.close)
 
-        def _end(self) -> None:
-            if self.scope is None:  # no request was ever whole
-                self.transport.close()
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.conn.their_state is not h11.IDLE:  # the head of a request is whole
+                self._stop_waiting()
+            elif self._patience is None and self.conn.trailing_data[0]:
+                self._patience = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._silent.cancel()
+            self._stop_waiting()
             super().connection_lost(exc)
+
+        def _stop_waiting(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
 
     return Impatient
 

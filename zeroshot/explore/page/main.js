@@ -80,7 +80,8 @@ const search = new Search({ search: () => runSearch(), typed: () => typedSearch(
 const viewer = new Viewer({ board, trying, asked: () => ({ view: state.described.view, threshold: side.threshold() }), key: (event) => correcting.pressed(event), like: () => like(), say: (label) => correcting.say({ label }),
   keyOf: (label) => { const index = answers().indexOf(label); return index < 0 ? null : keyOf(index); } });
 const correcting = new Correcting({
-  board, trying, toast, answers: () => answers(), sort: () => sort(false),
+  board, toast, answers: () => answers(), sort: () => sort(false),
+  trying: async (work) => { const answer = await trying(work); if (!answer && status.silent) toast("The server does not answer: nothing was kept"); return answer; },
   asked: () => ({ view: current().view, sorting: state.described.view }), away: () => folderMap.isOpen,
   like: () => { if (viewer.isOpen) $("viewer").close(); like(); }, changed: () => { if (viewer.isOpen) viewer.open(); },
 });
