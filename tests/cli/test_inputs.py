@@ -206,7 +206,8 @@ def test_a_run_ends_with_a_summary_on_a_terminal(folder: Path, tmp_path: Path, m
     assert summary.startswith("zeroshot: 4 images in ")
     assert "1 failed" in summary
     assert summary.endswith(f"in {output}")
-    assert run(*command, "--quiet").stderr == ""
+    count = "zeroshot: 1 of 4 inputs could not be read; each has a record with its reason\n"
+    assert run(*command, "--quiet").stderr == count
     assert run("classify", "missing.png", folder, "--labels", "red,blue", "-q").exit_code == 3
     console.note("this is said again")
 

@@ -48,9 +48,8 @@ def undo(
         console.say("zeroshot: nothing of that run can be taken back; going on to the run before it")
     others = runs[place + 1 :]
     if others and not found.kept:
-        console.note(
-            f"the run before it is {others[0]}: `zeroshot undo {shlex.quote(str(folder))}` again takes it back"
-        )
+        again = "" if dry_run else f": `zeroshot undo {shlex.quote(str(folder))}` again takes it back"
+        console.note(f"the run before it is {others[0]}{again}")
     elif found.kept:
         for other in others:
             console.note(f"an earlier run can be taken back on its own: zeroshot undo {shlex.quote(str(other))}")
