@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from collections import Counter
@@ -13,12 +12,13 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import InputError, UsageError
 from ..messages import some_of
 from . import console, options
 from .input_choice import Item, Name, leave_out, take
+from .stdin_image import look_for_image
 
 if TYPE_CHECKING:
     from ..distribute.stored import StoredFeatures
@@ -148,9 +148,14 @@ class InputOptions:
         """Return the features of a run whose folder is the only input; None where it is none."""
         if self.files_from or len(self.paths or []) != 1:
             return None
+        from ..images.paths import may_be_run
+
+        (place,) = self.paths or [""]
+        if not may_be_run(place):
+            return None
         from ..distribute.stored import find_stored
 
-        return find_stored((self.paths or [""])[0])
+        return find_stored(place)
 
     def find_or_reuse(
         self,
@@ -209,7 +214,7 @@ class InputOptions:
             with open_list(source) as stream:
                 lines: BinaryIO = stream
                 if source == STDIN and not self.from0:
-                    lines, image = _look_for_image(stream, spooled)
+                    lines, image = look_for_image(stream, spooled)
                     if image:
                         yield image, image
                         continue
@@ -253,64 +258,6 @@ def _list_ahead(found: Iterator[str], bar: console.Bar) -> Iterator[str]:
 
 def _itself(item: tuple[str, str]) -> tuple[str, str]:
     return item
-
-
-def _look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[BinaryIO, str]:
-    """Find out whether stdin holds an image instead of a list of paths.
-
-    Args:
-        stream: Stdin.
-        spooled: As in `InputOptions.find`.
-
-    Returns:
-        A stream of all that stdin holds, and the file that an image was copied to, which goes as the program ends;
-        empty where there is none.
-
-    Raises:
-        InputError: It is an image, and the command takes none there.
-    """
-    import atexit
-    import tempfile
-
-    from ..images.decode import looks_like_image
-    from ..images.lists import STDIN
-
-    head = getattr(stream, "read1", stream.read)(65536)
-    if head.startswith((b"PK\3\4", b"\x1f\x8b")) or head[257:262] == b"ustar":
-        raise InputError(
-            "stdin holds an archive, not a list of paths", "save it and name the file: .tar and .zip are opened"
-        )
-    if head.startswith(b"%PDF"):
-        raise InputError("stdin holds a PDF, not a list of paths", "convert its pages to images first")
-    if not looks_like_image(head):
-        return cast(BinaryIO, _Joined(head, stream)), ""
-    if spooled is None:
-        raise InputError("stdin holds an image, not a list of paths", "name the file, or give a list of paths")
-    with tempfile.NamedTemporaryFile(prefix="zeroshot-", delete=False) as copy:
-        place = f"/proc/{os.getpid()}/fd/{os.dup(copy.fileno())}"  # on Linux: a name that goes with this process
-        if Path(place).exists():
-            Path(copy.name).unlink()
-        else:
-            place = copy.name
-            atexit.register(Path(place).unlink, missing_ok=True)
-        copy.write(head)
-        shutil.copyfileobj(stream, copy)
-    spooled[place] = STDIN
-    return stream, place
-
-
-class _Joined:
-    """A stream whose first bytes were read already."""
-
-    def __init__(self, head: bytes, stream: BinaryIO) -> None:
-        self._head = head
-        self._stream = stream
-
-    def read(self, size: int) -> bytes:
-        """Return some of the bytes that follow, as they come; nothing at the end."""
-        head, self._head = self._head, b""
-        chunk: bytes = head or getattr(self._stream, "read1", self._stream.read)(size)
-        return chunk
 
 
 def _expand(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from ..encoder import EncoderSpec, Features
 from ..errors import InputError
-from ..images.sources.names import STORE_SCHEMES, scheme_of
+from ..images.paths import may_be_run
+from ..images.sources.names import scheme_of
 from .commits import find_done, read_checked
 from .folder import Folder, open_folder
 from .merge import name_numbers
 from .parts import lines_of, paths_of, read_features
-from .plan import PLAN, Plan, find_plan
+from .plan import Plan, find_plan
 from .recipe import RunRecipe, facts_of, parse_recipe
 
 _KEPT = 20_000
@@ -27,10 +27,7 @@ def find_stored(place: str) -> StoredFeatures | None:
     Raises:
         InputError: The run holds no features, or its plan cannot be used.
     """
-    local = not scheme_of(place)
-    if (local and not (Path(place) / PLAN).is_file()) or (not local and Path(place).suffix):
-        return None
-    if scheme_of(place) and scheme_of(place) not in STORE_SCHEMES:
+    if not may_be_run(place):
         return None
     folder = open_folder(place)
     plan = find_plan(folder)

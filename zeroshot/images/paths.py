@@ -34,6 +34,7 @@ _SKIPPED_FOLDERS = frozenset(
 )
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
+_PLAN = "plan.json"  # as `distribute` writes it, which no listing needs otherwise
 _RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}\.parquet", re.DOTALL)
 
 
@@ -128,7 +129,7 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
         empty = False
         if archives and (part := _RUN_PART.fullmatch(key)):
             if part[1] not in runs:
-                runs[part[1]] = has_object(f"{part[1]}/plan.json")
+                runs[part[1]] = has_object(f"{part[1]}/{_PLAN}")
             if runs[part[1]]:
                 continue
         if (archives and is_archive(key)) or _is_image(below, suffixes, skipped, member=False):
@@ -274,10 +275,17 @@ def _archive_suffix(name: str) -> str:
     return suffix if suffix in ARCHIVE_SUFFIXES else ""
 
 
+def may_be_run(place: str) -> bool:
+    """Say whether a run may stand at a place: a folder with a plan, or any place in a store that no ending denies."""
+    if scheme_of(place):
+        return scheme_of(place) in STORE_SCHEMES and not PurePath(place).suffix
+    return os.path.isfile(os.path.join(place, _PLAN))  # noqa: PTH113, PTH118
+
+
 def is_run_part(path: str) -> bool:
     """Say whether a file is a part that `zeroshot run work` wrote: a run may lie among its own inputs."""
     found = _RUN_PART.fullmatch(path) if path.endswith(".parquet") else None
-    return found is not None and os.path.isfile(os.path.join(found[1] or "", "plan.json"))  # noqa: PTH113, PTH118
+    return found is not None and os.path.isfile(os.path.join(found[1] or "", _PLAN))  # noqa: PTH113, PTH118
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
