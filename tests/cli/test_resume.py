@@ -21,7 +21,8 @@ from zeroshot.errors import InputError, OutputError, UsageError
 from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.output.destination import open_output
 from zeroshot.output.partial_records import Recipe
-from zeroshot.output.render.records import Layout, make_writer
+from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.records import Layout
 from zeroshot.output.resume import open_resumable
 from zeroshot.output.resume_manifest import first_difference, resume_manifest_path
 from zeroshot.results import Failure, Manifest

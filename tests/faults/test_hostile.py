@@ -27,7 +27,8 @@ from zeroshot.errors import LabelError, ModelError, PromptError
 from zeroshot.images.lists import read_list
 from zeroshot.models.checkpoint_files import CONFIG_NAME
 from zeroshot.models.configuration import read_config
-from zeroshot.output.render.records import Layout, make_writer
+from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.records import Layout
 from zeroshot.prompts.labels import LabelSet, normalise, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import fill, parse_template_yaml
 from zeroshot.results import Failure, Manifest, Prediction, Ranked

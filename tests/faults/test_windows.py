@@ -18,7 +18,8 @@ from zeroshot.enums import Format, Placement
 from zeroshot.errors import OutputError
 from zeroshot.output.destination import check_output, open_output
 from zeroshot.output.partial_records import Recipe
-from zeroshot.output.render.records import Layout, make_writer
+from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.records import Layout
 from zeroshot.output.resume import open_resumable
 from zeroshot.results import Failure, Manifest, Prediction, Ranked
 from zeroshot.sort.journal import Journal

@@ -29,7 +29,8 @@ from zeroshot.features.keys import FileState, State
 from zeroshot.features.lookup import LookUp
 from zeroshot.features.pipeline import Block, Pipeline, encode_blocks
 from zeroshot.images.sources.blobs import Stamp
-from zeroshot.output.render.records import Layout, make_writer
+from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.records import Layout
 from zeroshot.prompts.labels import parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.results import Failure, Prediction, Ranked, Record

@@ -13,7 +13,8 @@ import pytest
 from rich.cells import cell_len
 
 from zeroshot.enums import Field, Format
-from zeroshot.output.render.records import Layout, make_writer, printable, to_json
+from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.records import Layout, printable, to_json
 from zeroshot.results import Failure, Manifest, Prediction, Ranked, Record, significant
 
 MANIFEST = Manifest({"model": "fake"}, {"name": "plain"}, {"labels": []}, {"score": "softmax"})

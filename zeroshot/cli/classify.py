@@ -311,7 +311,7 @@ class _Tally:
         self._bar.advance(len(answers))
 
     def _name(self, failure: Failure) -> None:
-        from ..output.render.records import shows_whole
+        from ..output.render.formats import shows_whole
 
         message = f"{failure.path}: {failure.error}"
         if not self._output.to_terminal:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from ..enums import Format
 from ..errors import InputError
 from ..output.destination import open_output
-from ..output.render.records import make_writer
+from ..output.render.formats import make_writer
 from ..results import Failure, Manifest, Prediction, Ranked, Record
 from .commits import Done, committed, find_done, read_checked
 from .folder import Folder

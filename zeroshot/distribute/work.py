@@ -19,7 +19,7 @@ from ..images.decode import MOST_BYTES
 from ..images.isolate import Isolation
 from ..images.sources.opening import MISSING
 from ..images.sources.stores import DENIED, NO_ANSWER
-from ..output.render.records import make_writer
+from ..output.render.formats import make_writer
 from ..scoring import Classifier
 from ..system.installed import available_cores
 from ..system.memory import available_memory

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 from ..enums import Format
 from ..results import Failure, Manifest
-from .render.records import Layout, format_row, make_writer
+from .render.formats import make_writer
+from .render.records import Layout, format_row
 from .resume_manifest import FORMAT, VERSION
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)

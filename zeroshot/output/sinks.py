@@ -12,7 +12,8 @@ from ..answers import Answers
 from ..enums import Format
 from .destination import check_output, is_device, open_output
 from .partial_records import FORMATS, Recipe
-from .render.records import Writer, make_writer
+from .render.formats import make_writer
+from .render.records import Writer
 from .resume import Resumed, check_resumable, open_resumable
 
 

@@ -15,7 +15,7 @@ from ...messages import printable
 from ...results import significant
 from ...sort.plan import Stay, Step
 from .json_lines import to_json
-from .records import cut_left, cut_right
+from .table import cut_left, cut_right
 
 
 def write_plan(
