@@ -254,6 +254,7 @@ def test_groups_and_background_are_measured_as_classify_answers(fake_model, fold
     assert threshold is not None
     found = evaluate(folder, *weights, "--calibration", str(fitted))
     assert found["confusion"]["labels"] == ["warm", "blue"]
+    unknown = {entry["path"] for entry in found["predictions"] if entry.get("unknown")}
     assert [label["key"] for label in found["labels"]] == ["red + green", "blue"]
     classified = runner.invoke(app, ["classify", folder, *weights, "--calibration", str(fitted), "--format", "jsonl"])
     records = {record["path"]: record for record in map(json.loads, classified.stdout.splitlines())}
@@ -261,6 +262,7 @@ def test_groups_and_background_are_measured_as_classify_answers(fake_model, fold
         best = records[entry["path"]]["top"][0]
         assert (entry["label"], entry["probability"]) == (best["label"], pytest.approx(best["probability"], abs=1e-5))
         assert entry["target"] == ("blue" if Path(entry["path"]).parent.name == "blue" else "warm")
+    assert unknown == {path for path, record in records.items() if "background" in record}
     answered = [record for record in records.values() if record["status"] == "ok"]
     assert found["at_threshold"]["coverage"]["value"] == len(answered) / len(records)
     page = tmp_path / "page.html"

@@ -154,6 +154,12 @@ class TestHeldOut:
         assert fit.remarks[1].startswith("the Brier score gets worse")
         assert f"note: {fit.remarks[0]}\n" in to_text(fit, None)
         assert replace(fit, before=after, after=before).remarks == ()
+        worse = replace(after, metrics=replace(after.metrics, top1=replace(before.metrics.top1, value=0.25)))
+        told = to_text(replace(fit, after=worse), "c.json", "l.json")
+        assert f"note: top-1 falls by {100 * (before.metrics.top1.value - 0.25):.1f} points" in told
+        assert f"{100 * before.metrics.top1.value:.1f}% before\n" in told
+        assert told.endswith("zeroshot classify ... --learned l.json --calibration c.json\n")
+        assert ", unchanged\n" in to_text(fit, None)
 
     def test_without_a_precision(self, honest: tuple[EncodedDataset, Classifier]) -> None:
         """Where no precision is asked for there is no threshold."""

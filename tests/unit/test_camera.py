@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pillow_heif
@@ -23,6 +24,7 @@ from zeroshot.errors import ImageError, InputError
 from zeroshot.evaluation.datasets import load_folder
 from zeroshot.images import camera, overlooked, paths
 from zeroshot.images.decode import DecodeOptions
+from zeroshot.images.rgb import is_tiff
 
 AS_USUAL = DecodeOptions()
 RED, GREEN = (200, 30, 30), (30, 160, 30)
@@ -221,3 +223,12 @@ def test_a_damaged_raw_file_is_named_in_words(tmp_path: Path) -> None:
     with pytest.raises(ImageError) as refused:
         open_image(str(tmp_path / "c.CR2"), AS_USUAL)
     assert str(refused.value).startswith("damaged: Unsupported file format")
+
+
+def test_a_plugin_that_is_being_imported_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another thread imports what opens TIFFs there is no class yet, and no image is one."""
+    image = Image.new("I;16", (2, 2))
+    monkeypatch.setitem(sys.modules, "PIL.TiffImagePlugin", ModuleType("PIL.TiffImagePlugin"))
+    assert not is_tiff(image)
+    monkeypatch.delitem(sys.modules, "PIL.TiffImagePlugin")
+    assert not is_tiff(image)

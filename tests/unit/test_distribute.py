@@ -411,6 +411,26 @@ def test_a_finished_run_is_classified_anew_without_its_images(inputs: list[str],
         assert after.exit_code == one.exit_code
 
 
+def test_a_run_is_no_output_and_stands_alone(inputs: list[str], tmp_path: Path) -> None:
+    """No output replaces a run's files, a run is no input among others, and its images are not opened anew."""
+    plan(inputs, tmp_path / "run", "--features")
+    run("run", "work", tmp_path / "run")
+    asked = ("classify", tmp_path / "run", "--labels", "red,blue")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for path in (tmp_path / "run" / "plan.json", next((tmp_path / "run" / "done").iterdir())):
+        refused = run(*asked, "--output", path, "--format", "json")
+        assert refused.exit_code != 0 and "is a file that this run reads" in refused.stderr
+        assert run("search", tmp_path / "run", "red", "--output", path, "--format", "json").exit_code != 0
+        assert run("eval", tmp_path / "run", "--output", path, "--format", "json").exit_code != 0
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+    beside = run("classify", tmp_path / "run", *inputs, "--labels", "red,blue")
+    assert (beside.exit_code, "stands alone" in beside.stderr) == (2, True)
+    for option in ("--no-exif", "--draft"):
+        for command in (asked, ("search", tmp_path / "run", "red")):
+            anew = run(*command, option)
+            assert (anew.exit_code, f"opened in another way: {option}" in anew.stderr) == (1, True)
+
+
 def test_a_finished_run_is_evaluated_without_its_images(
     fake_model: FakeModel, images: SaveImage, tmp_path: Path
 ) -> None:

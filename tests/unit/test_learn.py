@@ -304,6 +304,11 @@ class TestMatchLabels:
         twice = LabelSet((Label("missile"), Label("cat"), Label("missile")))
         given = Dataset(("a", "b", "c"), np.arange(3), twice, ("n04", "n02", "n08"))
         assert match_labels(given, twice, "learned.json").targets.tolist() == [0, 1, 2]
+        one = Dataset(("c",), np.zeros(1, dtype=np.int64), LabelSet((Label("missile"),)), ("n08",))
+        assert match_labels(one, twice, "learned.json", ("n04", "n02", "n08")).targets.tolist() == [2]
+        for known in ((), ("n04", "n02", "n05")):
+            with pytest.raises(LabelError, match="'missile' stands for two labels"):
+                match_labels(one, twice, "learned.json", known)
         shared = LabelSet((Label("dog", ("cat", "pet")), Label("cat", ("pet",))))
         assert match_labels(self.dataset("cat", "dog"), shared, "--labels").targets.tolist() == [1, 0]
 

@@ -101,7 +101,7 @@ def calibrate(
         choices |= {"learned": weights.manifest()} if weights else {}
         manifest = build_manifest(encoder.spec, classifier, choices)
         document = calibration_file.to_document(fit, identify(encoder.spec, classifier), manifest)
-        text = partial(to_text, fit)
+        text = partial(to_text, fit, learned=weights.source if weights else None)
         if not write_fitted(document, fit.problems, text, output, format_, force=force, remarks=fit.remarks):
             return ExitCode.ERROR
         return ExitCode.INCOMPLETE if encoded.failures else ExitCode.OK

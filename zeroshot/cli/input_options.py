@@ -74,7 +74,7 @@ class InputOptions:
             UsageError: There are none, or they contradict each other.
         """
         from ..images.lists import STDIN, open_list
-        from ..images.paths import check_inputs
+        from ..images.paths import check_inputs, names_run
 
         paths = self.paths or []
         self.check_choice()
@@ -86,6 +86,8 @@ class InputOptions:
             raise UsageError(
                 "--from0 says how a list of paths is read, and there is no list", "name `-` for paths on stdin"
             )
+        if runs and len(paths) > 1 and (run := next((path for path in paths if names_run(path)), None)):
+            raise UsageError(f"{run} is a run, which stands alone as an input", "name it by itself")
         images = [] if runs and self.open_run() else [path for path in paths if path != STDIN]
         for note in check_inputs(images, archives=self.archives):
             console.warn(note)
@@ -181,6 +183,7 @@ class InputOptions:
         if stored is None:
             return self.find(outputs, spooled, bar), pipeline
         stored.check(spec)
+        stored.check_options(pipeline.decode_options)
         # A sample comes in an order of its own, for which all features are held.
         find = stored.find if self.sample is None else stored.everything()
         images = self.choose(stored.images(), lambda path: (path, path))

@@ -200,7 +200,7 @@ def with_learned_labels(source: LabelledImages, learned: LearnedFile | None) -> 
     from ..evaluation.datasets import match_labels
 
     try:
-        dataset = match_labels(source.dataset, learned.labels, learned.source)
+        dataset = match_labels(source.dataset, learned.labels, learned.source, learned.keys)
     except LabelError as error:
         raise InputError(
             f"{learned.source} was learned for other labels: {error.message}", "run `zeroshot learn` for these labels"
@@ -235,6 +235,7 @@ def encode(encoder: Encoder, source: LabelledImages, pipeline: Pipeline) -> Enco
     total = len(source.dataset.paths)
     if source.stored:
         source.stored.check(encoder.spec)
+        source.stored.check_options(pipeline.decode_options)
         pipeline = replace(pipeline, cache=None, isolation=None, stored=source.stored.everything())
     with console.Bar("images", total) as bar:
         data = encode_dataset(encoder, source.dataset, pipeline, bar.advance).rename(source.shown)

@@ -8,8 +8,10 @@ from typing import Any
 
 from ..encoder import EncoderSpec, Features
 from ..errors import InputError
+from ..images.decode import DecodeOptions
 from ..images.paths import may_be_run
 from ..images.sources.names import scheme_of
+from ..messages import some_of
 from .commits import find_done, read_checked
 from .folder import Folder, open_folder
 from .merge import name_numbers
@@ -69,6 +71,24 @@ class StoredFeatures:
                 f"{self._folder.place} holds features of {self._recipe.model['model'] or mine['architecture']},"
                 f" not of {spec.model}",
                 "give the run's own --model",
+            )
+
+    def check_options(self, asked: DecodeOptions) -> None:
+        """Refuse to open images in another way than the run did: what it holds was made of them already.
+
+        Raises:
+            InputError: Names what differs.
+        """
+        made = self._recipe.decode_options(None)
+        pairs = (
+            ("--no-exif", made.exif, asked.exif),
+            ("--draft", made.draft, asked.draft),
+            ("--resize", made.resize, asked.resize),
+        )
+        if differing := [name for name, one, other in pairs if one != other]:
+            raise InputError(
+                f"{self._folder.place} holds features of images that were opened in another way: {some_of(differing)}",
+                "give what the run was planned with",
             )
 
     def images(self) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Calibrate probabilities by temperature scaling: fit a temperature, and the threshold below which it is "unknown".
 
-Dividing logits by one number changes no answer, only how sure it sounds: Guo, Pleiss, Sun and Weinberger, "On
-Calibration of Modern Neural Networks" (2017). The threshold is the lowest that reaches a wanted precision:
-Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017).
+Dividing logits by one number changes no answer, but for sums of groups, only how sure it sounds: Guo, Pleiss, Sun and
+Weinberger, "On Calibration of Modern Neural Networks" (2017). The threshold is the lowest that reaches a wanted
+precision: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks" (2017).
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Fit:
             ("log-likelihood", "−", self.before.metrics.nll.value, self.after.metrics.nll.value),
             ("Brier score", "", self.before.metrics.brier.value, self.after.metrics.brier.value),
         )
-        return tuple(
+        lost = 100 * (self.before.metrics.top1.value - self.after.metrics.top1.value)
+        found = [f"top-1 falls by {lost:.1f} points: a temperature reorders sums of groups"] if lost > 0 else []
+        return *found, *(
             f"the {name} gets worse on the images held out: {sign}{before:.4f} to {sign}{after:.4f}"
             for name, sign, before, after in pairs
             if round(after, 4) > round(before, 4)

@@ -217,11 +217,16 @@ class _Finder:
     Args:
         labels: The list.
         source: Where it comes from, for messages.
+        keys: The folder or spelling of each, where those are known.
+        wanted: The labels that will be looked for.
     """
 
-    def __init__(self, labels: LabelSet, source: str) -> None:
+    def __init__(self, labels: LabelSet, source: str, keys: tuple[str, ...], wanted: Iterable[Label]) -> None:
         self._source = source
+        self._keys = keys
+        self._wanted = Counter(wanted)
         self._same: dict[Label, list[int]] = {}
+        self._given: Counter[Label] = Counter()
         self._names: dict[str, list[int]] = {}
         self._words: dict[str, list[int]] = {}
         for index, label in enumerate(labels.labels):
@@ -231,13 +236,23 @@ class _Finder:
                 self._words.setdefault(word, []).append(index)
 
     def __call__(self, key: str, label: Label) -> int | None:
-        """Return the index of a label; of equal ones the first for the first, and so on; None where there is none.
+        """Return the index of a label, None where there is none.
+
+        Of equal ones it is that of the same key; where keys are not known, the first for the first, and so on.
 
         Raises:
-            LabelError: The words stand for two different labels.
+            LabelError: The words stand for two labels, and nothing says for which.
         """
         if same := self._same.get(label):
-            return same.pop(0) if len(same) > 1 else same[0]
+            if len(same) == 1:
+                return same[0]
+            if named := [index for index in same if self._keys and self._keys[index] == key]:
+                return named[0]
+            if self._keys or self._wanted[label] != len(same):
+                raise LabelError(f"{self._source}: {label.name!r} stands for two labels", f"which of them is {key}?")
+            found = same[self._given[label]]
+            self._given[label] += 1
+            return found
         for known in (self._names, self._words):
             for word in map(normalise, (key, *label.words)):
                 indices = known.get(word, ())
@@ -248,7 +263,7 @@ class _Finder:
         return None
 
 
-def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
+def match_labels(dataset: Dataset, labels: LabelSet, source: str, known: tuple[str, ...] = ()) -> Dataset:
     """Return a data set whose images have the labels of a list; those without images are labels all the same.
 
     A folder or spelling is matched with a label's name or one of its aliases, whatever their case.
@@ -257,13 +272,14 @@ def match_labels(dataset: Dataset, labels: LabelSet, source: str) -> Dataset:
         dataset: Images with labels of their own.
         labels: The list.
         source: Where it comes from, for messages.
+        known: The folder or spelling of each label of the list, where those are known.
 
     Raises:
         LabelError: A folder matches no label of the list, two, or a background label.
     """
-    keys = list(labels.names)
+    keys = list(known or labels.names)
     place_of: dict[int, int] = {}
-    find = _Finder(labels, source)
+    find = _Finder(labels, source, known, dataset.labels.labels)
     for place, (key, label) in enumerate(zip(dataset.keys, dataset.labels.labels, strict=True)):
         found = find(key, label)
         if found is None:

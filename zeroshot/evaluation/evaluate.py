@@ -105,6 +105,8 @@ class LabelResult:
 class Evaluation:
     """A classifier's results on a dataset. Labels are its answers here: a group is one, a background label none.
 
+    Each image counts with its best answer, also where a background label is above it (`outdone`), as with a threshold.
+
     Attributes:
         metrics: The numbers.
         per_label: Every label's counts.

@@ -39,6 +39,7 @@ class LearnedFile:
         weights: Shape ``(n_labels, dim)``.
         strength: Of the pull to the texts; infinity for the texts alone.
         length: What the texts' rows were multiplied by.
+        keys: The folder or table spelling of each label; empty where the file does not tell them apart.
         without_words: Labels that were learned from examples alone.
         examples: A hash of each example's features.
     """
@@ -50,6 +51,7 @@ class LearnedFile:
     weights: Features
     strength: float
     length: float
+    keys: tuple[str, ...]
     without_words: tuple[str, ...]
     examples: frozenset[str]
 
@@ -240,6 +242,7 @@ def _parse(document: dict[str, Any], source: str) -> LearnedFile:
     weights = np.frombuffer(content, dtype="<f4").astype(np.float32).reshape(n_labels, dim)
     if hash_weights(weights, labels) != packed["sha256"] or not np.isfinite(weights).all():
         raise ValueError("the weights are not those that were written")
+    keys = tuple(map(str, document["examples"]["per_label"]))
     strength, length = document["strength"], read_number(document.get("length", 1.0))  # earlier files have no length
     if strength is not None and not 0 < read_number(strength) < float("inf"):
         raise ValueError(f"a strength of {strength}")
@@ -253,6 +256,7 @@ def _parse(document: dict[str, Any], source: str) -> LearnedFile:
         weights=weights,
         strength=float("inf") if strength is None else float(strength),
         length=length,
+        keys=keys if len(keys) == len(labels.labels) else (),
         without_words=tuple(document["without_words"]),
         examples=frozenset(document["examples"]["features"]),
     )

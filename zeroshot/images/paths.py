@@ -275,11 +275,16 @@ def _archive_suffix(name: str) -> str:
     return suffix if suffix in ARCHIVE_SUFFIXES else ""
 
 
+def names_run(place: str) -> bool:
+    """Say whether a folder on a disk is that of a run."""
+    return os.path.isfile(os.path.join(place, _PLAN))  # noqa: PTH113, PTH118
+
+
 def may_be_run(place: str) -> bool:
     """Say whether a run may stand at a place: a folder with a plan, or any place in a store that no ending denies."""
     if scheme_of(place):
         return scheme_of(place) in STORE_SCHEMES and not PurePath(place).suffix
-    return os.path.isfile(os.path.join(place, _PLAN))  # noqa: PTH113, PTH118
+    return names_run(place)
 
 
 def is_run_part(path: str) -> bool:

@@ -45,8 +45,9 @@ class GreyRange:
 
 def is_tiff(image: Image.Image) -> TypeGuard[TiffImageFile]:
     """Whether Pillow opened an image as TIFF, or as a format that is one."""
-    plugin = sys.modules.get("PIL.TiffImagePlugin")  # it takes long to import, and most runs open no TIFF
-    return plugin is not None and isinstance(image, plugin.TiffImageFile)
+    # It takes long to import, and most runs open no TIFF. While another thread imports it, it has no class yet.
+    kind = getattr(sys.modules.get("PIL.TiffImagePlugin"), "TiffImageFile", None)
+    return kind is not None and isinstance(image, kind)
 
 
 def grey_range(image: Image.Image) -> GreyRange:

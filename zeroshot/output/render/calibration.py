@@ -9,17 +9,18 @@ from ...messages import printable
 from .evaluation import percent, with_interval
 
 
-def to_text(fit: Fit, target: str | None) -> str:
+def to_text(fit: Fit, target: str | None, learned: str | None = None) -> str:
     """Return what was fitted, and what it does on the held-out half.
 
     Args:
         fit: The temperature and threshold.
         target: The file that holds them; None where it was not written.
+        learned: The file of learned weights that it belongs to; None for the texts alone.
     """
-    return "\n".join(_lines(fit, target)) + "\n"
+    return "\n".join(_lines(fit, target, learned)) + "\n"
 
 
-def _lines(fit: Fit, target: str | None) -> Iterator[str]:
+def _lines(fit: Fit, target: str | None, learned: str | None) -> Iterator[str]:
     if fit.problems:
         yield from fit.problems
         yield ""
@@ -44,7 +45,8 @@ def _lines(fit: Fit, target: str | None) -> Iterator[str]:
     ):
         sign = "−" if name == "log-likelihood" else ""
         yield f"{name:<18}{sign + format(first.value, '.4f'):>8} {sign + format(second.value, '.4f'):>8}"
-    yield f"top-1 {with_interval(after.top1)}, unchanged"
+    same = "unchanged" if before.top1 == after.top1 else f"{percent(before.top1.value)} before"
+    yield f"top-1 {with_interval(after.top1)}, {same}"
     if fit.answering is not None:
         yield f"above the threshold: precision {with_interval(fit.answering.precision)}"
         yield f"answered:            {with_interval(fit.answering.coverage)} of the images"
@@ -52,4 +54,5 @@ def _lines(fit: Fit, target: str | None) -> Iterator[str]:
     if target is None:
         yield "not written; --force writes it all the same"
     else:
-        yield f"zeroshot classify ... --calibration {printable(target)}"
+        weights = f"--learned {printable(learned)} " if learned else ""
+        yield f"zeroshot classify ... {weights}--calibration {printable(target)}"

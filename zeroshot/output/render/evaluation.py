@@ -135,6 +135,7 @@ def _prediction(result: Evaluation, names: Sequence[str], row: int) -> dict[str,
             {"index": int(index), "label": names[int(index)], "probability": significant(float(probability))}
             for index, probability in zip(ranking, probabilities, strict=True)
         ],
+        **({"unknown": True} if result.outdone[row] else {}),
     }
 
 
@@ -146,6 +147,9 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
         console.print(line)
     console.print()
     console.print(_headline(result))
+    if result.outdone.any():
+        taken = f"{int(result.outdone.sum())} of {len(result.outdone)}"
+        console.print(f"unknown: {taken}, which a background label takes; the numbers are of the best answers\n")
     if (answering := run.answering) is not None:
         console.print(
             f"threshold {run.threshold:.3f}: {percent(answering.coverage.value)} answered, the others unknown; of the"

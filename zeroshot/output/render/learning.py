@@ -9,7 +9,7 @@ import numpy as np
 
 from ...evaluation.learning import Learning
 from ...messages import printable
-from .evaluation import percent, with_interval
+from .evaluation import percent, tell_apart, with_interval
 
 _SHOWN = 40
 _COLUMNS = 60
@@ -70,11 +70,12 @@ def _labels(result: Learning) -> Iterator[str]:
         if one.recall is not None and other.recall is not None
     ]
     pairs.sort(key=lambda pair: (-abs((pair[1].recall or 0.0) - (pair[0].recall or 0.0)), pair[0].label))
-    width = max(len("label"), *(min(24, len(printable(one.label))) for one, _ in pairs))
+    names = tell_apart(result.before)
+    width = max(len("label"), *(min(24, len(printable(names[one.key]))) for one, _ in pairs))
     yield "recall by label"
     yield f"  {'label':<{width}}  images    texts  learned"
     for one, other in pairs[:_SHOWN]:
-        name = printable(one.label)
+        name = printable(names[one.key])
         short = name if len(name) <= width else name[: width - 1] + "…"
         yield f"  {short:<{width}}  {one.support:>6}  {percent(one.recall):>7}  {percent(other.recall):>7}"
     if len(pairs) > _SHOWN:
