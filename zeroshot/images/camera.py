@@ -62,14 +62,14 @@ def readable_suffixes() -> frozenset[str]:
 
 
 @cache
-def _named() -> frozenset[str]:
-    return (HEIF_SUFFIXES | RAW_SUFFIXES | _PASSED_OVER) - readable_suffixes()
+def _named(readable: frozenset[str]) -> frozenset[str]:
+    return (HEIF_SUFFIXES | RAW_SUFFIXES | _PASSED_OVER) - readable
 
 
 def passed_over(name: str) -> str:
     """Return the ending of an image, video, drawing or archive that is not supported; else an empty text."""
     suffix = PurePath(name).suffix.lower()
-    if suffix in _named():
+    if suffix in _named(readable_suffixes()):
         return suffix
     folded = name.lower()
     return next((ending for ending in _CLOSED if folded.endswith(ending)), "")
