@@ -88,6 +88,29 @@ def name_all(page: Page, name: str, how: str) -> None:
     page.click(f"#map-name [value={how}]")
 
 
+def hold(page: Page, name: str) -> None:
+    """Hold back the answers to one kind of request until `letGo()`, and count them in `held`."""
+    page.run(
+        "{ const send = window.fetch, gone = new Promise((done) => { window.letGo = done; }); window.held = 0;"
+        "window.fetch = async (address, asked) => { const answer = await send(address, asked);"
+        f"if (address === '/api/{name}') {{ window.held += 1; await gone; }} return answer; }}; }}"
+    )
+
+
+def sort_nine(page: Page) -> None:
+    """Type three labels, and leave the field."""
+    type_labels(page, "red\ngreen\nblue")
+    page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+    page.run("document.activeElement.blur()")
+
+
+def said(explorer: Explorer) -> dict[int | None, str | None]:
+    """Return the labels that were given, by the numbers of the images."""
+    return {
+        explorer.session.collection.find(path): one.label for path, one in explorer.session.corrections.all().items()
+    }
+
+
 def push_out(explorer: Explorer) -> None:
     """Sort so often, as another tab, that no view of before is kept."""
     for number in range(13):
@@ -513,9 +536,9 @@ class TestPage:
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         assert explorer.session.corrections.all() == {}
         page.press("Escape")
-        page.run(
-            "const a = document.getElementById('picked-label'); a.value = 'owl'; a.dispatchEvent(new Event('change'))"
-        )
+        page.run("document.getElementById('picked-label').focus()")
+        page.type("owl")
+        page.press("Enter")
         page.wait("document.getElementById('toast').textContent.includes('labelled owl, which has no row')")
         page.wait("document.getElementById('picked-count').textContent === '1 image'")
 
@@ -609,6 +632,12 @@ class TestPage:
         browser.run("document.getElementById('open-keys').click()")
         browser.run("document.getElementById('kept').textContent = 'kept in /' + 'a-long-folder-'.repeat(20)")
         assert browser.run("document.getElementById('keys').scrollWidth <= document.getElementById('keys').clientWidth")
+        browser.press("Escape")
+        browser.run("document.getElementById('open-acting').click()")
+        for part, text in (("plan", "plan-summary"), ("job", "job-text")):
+            browser.run(f"document.getElementById('{part}').hidden = false")
+            browser.run(f"document.getElementById('{text}').textContent = 'into /' + 'a-long-folder-'.repeat(20)")
+        assert browser.run("(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(acting)")
 
     @pytest.mark.parametrize("width", [390, 1280, 2560])
     @pytest.mark.parametrize("dark", [False, True])
@@ -633,6 +662,232 @@ class TestPage:
             browser.open(address)
             browser.wait("document.body.textContent.includes('the address that the terminal printed')")
             assert browser.run("document.querySelectorAll('.tile').length") == 0
+
+
+def in_row(row: int, place: int) -> str:
+    return f"document.querySelectorAll('.row')[{row}].querySelectorAll('.tile')[{place}]"
+
+
+@needs_browser
+class TestSelection:
+    """What a key is said of, and where the focus is afterwards."""
+
+    def test_a_key_counts_for_what_is_selected_when_it_is_pressed(self, page: Page, explorer: Explorer) -> None:
+        """While labels are worked out, what is clicked between two keys is what the second one is said of."""
+        sort_nine(page)
+        hold(page, "sort")
+        first, second = (page.run(f"{in_row(*at)}.tile.id") for at in ((0, 0), (1, 0)))
+        page.run(f"{in_row(0, 0)}.click()")
+        page.press("2")
+        page.run(f"{in_row(1, 0)}.click()")
+        page.press("3")
+        page.run(f"{in_row(2, 0)}.click()")
+        page.wait("document.getElementById('toast').textContent.includes('labelled blue')")
+        assert said(explorer) == {first: "green", second: "blue"}
+        page.run("letGo()")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 3,blue: 4'")
+
+    def test_keys_before_the_answer_go_on_whatever_is_clicked(self, page: Page, explorer: Explorer) -> None:
+        """Three keys while the first correction is on its way are three images' in a row, and a click changes none."""
+        sort_nine(page)
+        ids = page.run(f"[0, 1, 2].map((at) => {in_row(0, 0)}.parentNode.children[at].tile.id)")
+        hold(page, "correct")
+        page.run(f"{in_row(0, 0)}.click()")
+        for _ in range(3):
+            page.press("2")
+        page.run(f"{in_row(2, 0)}.click()")
+        page.run("letGo()")
+        page.wait(f"{COUNTS}.join() === 'red: 0,green: 6,blue: 3'")
+        assert said(explorer) == dict.fromkeys(ids, "green")
+
+    def test_at_the_end_of_a_row_nothing_is_selected(self, page: Page, explorer: Explorer) -> None:
+        """A key after the last image is said of none, and the toast says that the row ends."""
+        sort_nine(page)
+        last = page.run(f"{in_row(0, 2)}.tile.id")
+        page.run(f"{in_row(0, 2)}.click()")
+        page.run(
+            "for (let time = 0; time < 2; time += 1) "
+            "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '2', bubbles: true }))"
+        )
+        page.wait("document.getElementById('toast').textContent.includes('the row ends here')")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 4,blue: 3'")
+        assert page.run("document.getElementById('picked').hidden")
+        assert said(explorer) == {last: "green"}
+
+    def test_only_enter_says_a_typed_label(self, page: Page, explorer: Explorer) -> None:
+        """Escape gives up what is half typed and clears it, leaving the field says nothing."""
+        sort_nine(page)
+        page.run(f"{in_row(0, 0)}.click()")
+        (first,) = page.run(PICKED)
+        for leave in ("Escape", "Tab"):
+            page.run("document.getElementById('picked-label').focus()")
+            page.type("ow")
+            page.press(leave)
+            assert page.run("document.getElementById('picked-label').value") == ("" if leave == "Escape" else "ow")
+        page.run("document.activeElement.blur()")
+        page.press("2")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 4,blue: 3'")
+        assert said(explorer) == {first: "green"}
+
+    def test_keys_go_on_beyond_the_first_hits(self, browser: Page, tmp_path: Path) -> None:
+        """In a search, images far down are labelled one after the other."""
+        (tmp_path / "images").mkdir()
+        Image.new("RGB", (16, 16), COLOURS["red"]).save(tmp_path / "red.png")
+        encoder = FakeEncoder()
+        towards = build_classifier(encoder, parse_labels("red,blue"), from_templates(["{}"])).weights
+        collection = made_up(tmp_path / "images", [tmp_path / "red.png"], 400, encoder, towards)
+        with served(encoder, collection, tmp_path / "c.csv", Pipeline(16, 2), text="red\nblue") as explorer:
+            browser.open(explorer.url)
+            browser.wait(f"{COUNTS}.length === 2")
+            browser.press("/")
+            browser.type("red")
+            browser.wait(f"{TITLE} === 'Search 400 images nearest first'")
+            browser.run("document.getElementById('board').scrollTop = 1e9")
+            known = (
+                "[...document.querySelectorAll('.tile')].filter((one) => one.tile.index > 380 && one.tile.id !== null)"
+            )
+            browser.wait(f"{known}.length === 19")
+            ids = browser.run(f"{known}.filter((one) => one.tile.index < 393).map((one) => one.tile.id)")
+            browser.run(f"{known}.find((one) => one.tile.index === 390).click()")
+            for place in (390, 391, 392):
+                browser.press("1")
+                browser.wait(f"{PICKED}.length === 1 && document.querySelector('.picked').tile.index === {place + 1}")
+            browser.wait("document.querySelectorAll('.given').length === 3")
+            assert set(said(explorer)) <= set(ids) and len(said(explorer)) == 3
+
+    def test_the_focus_stays_where_keys_act(self, page: Page, explorer: Explorer) -> None:
+        """After a row alone, the undo of the toast, a label's button in the large view, and a part of a search."""
+        sort_nine(page)
+        on_board = "document.getElementById('board').contains(document.activeElement)"
+        page.click(".tile")
+        page.press("g")
+        page.wait(f"{TITLE} === 'red 3 images'")
+        assert page.run(on_board)
+        page.press("g")
+        page.wait(f"{COUNTS}.length === 3")
+        page.click(".tile")
+        (first,) = page.run(PICKED)
+        page.press("2")
+        page.wait(f"{COUNTS}[0] === 'red: 2'")
+        page.click("#toast button")
+        page.wait(f"{COUNTS}[0] === 'red: 3'")
+        assert page.run(on_board)
+        page.click(".tile")
+        page.press("Enter")
+        page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        path = page.run("document.getElementById('viewer-path').textContent")
+        page.click("#viewer-top button[title='Label it blue']")
+        page.wait(f"document.getElementById('viewer-path').textContent !== {json.dumps(path)}")
+        page.press("2")
+        page.wait(f"{COUNTS}.join() === 'red: 1,green: 4,blue: 4'")
+        assert said(explorer)[first] == "blue"
+        page.press("m")
+        page.wait("document.querySelectorAll('.chip').length === 1")
+        page.click(".chip button:last-child")
+        assert page.run("document.activeElement.id") == "query"
+
+
+@needs_browser
+class TestAnswers:
+    """Answers that come late, and what they belong to."""
+
+    def test_an_answer_for_another_view_is_asked_again(self, page: Page, explorer: Explorer) -> None:
+        """A threshold that was moved before another tab's correction leaves that correction in sight."""
+        sort_nine(page)
+        hold(page, "rows")
+        page.run("const t = document.getElementById('threshold'); t.value = 1; t.dispatchEvent(new Event('input'))")
+        page.wait("held === 1")
+        explorer.post(
+            "correct", view=explorer.post("sort", labels="red, green, blue")["view"], images=[0], label="blue"
+        )
+        page.wait(f"{COUNTS}.join() === 'unknown: 8,red: 0,green: 0,blue: 1'")
+        page.run("letGo()")
+        page.wait("held === 2")
+        assert page.run(COUNTS) == ["unknown: 8", "red: 0", "green: 0", "blue: 1"]
+
+    def test_a_threshold_moved_during_a_sort_counts(self, page: Page) -> None:
+        """What the sort was asked with is not what stays."""
+        sort_nine(page)
+        hold(page, "sort")
+        page.run("document.getElementById('labels').focus()")
+        page.type("s")
+        page.wait("held === 1")
+        page.run("const t = document.getElementById('threshold'); t.value = 1; t.dispatchEvent(new Event('input'))")
+        page.wait(f"{COUNTS}[0] === 'unknown: 9'")
+        page.run("letGo()")
+        page.wait(f"{COUNTS}.join() === 'unknown: 9,red: 0,green: 0,blues: 0'")
+
+    def test_a_search_that_was_ended_stays_so(self, page: Page) -> None:
+        """Its answer opens nothing."""
+        page.run("document.activeElement.blur()")
+        hold(page, "search")
+        page.press("/")
+        page.type("red")
+        page.wait("held === 1")
+        page.run(
+            "{ const title = document.getElementById('title'); window.titles = [];"
+            "new MutationObserver(() => titles.push(title.textContent)).observe(title, { childList: true }); }"
+        )
+        page.press("Escape")
+        page.run("letGo()")
+        sort_nine(page)
+        assert not any(title.startswith("Search") for title in page.run("titles"))
+
+    def test_a_cut_off_is_that_of_its_search(self, page: Page) -> None:
+        """Another search shows all images again."""
+        page.run("document.activeElement.blur()")
+        page.press("/")
+        page.type("white")
+        page.wait(f"{TITLE} === 'Search 9 images nearest first'")
+        page.run("const c = document.getElementById('cutoff'); c.value = c.max; c.dispatchEvent(new Event('input'))")
+        page.wait(f"/^Search [0-3] image/.test({TITLE})")
+        page.type(" - black")
+        page.wait(f"{TITLE} === 'Search 9 images nearest first'")
+
+    def test_more_like_an_image_of_the_map(self, page: Page) -> None:
+        """Opened from there, and no image of any row, it is searched by; a correction leaves the map open meanwhile."""
+        open_map(page)
+        page.run(
+            "{ const c = document.getElementById('map-canvas'), { left, top } = c.getBoundingClientRect();"
+            "for (let x = 0; x < c.clientWidth; x += 20) for (let y = 0; y < c.clientHeight; y += 20)"
+            "c.dispatchEvent(new MouseEvent('dblclick', { clientX: left + x, clientY: top + y, bubbles: true })); }"
+        )
+        page.wait("document.getElementById('viewer-path').textContent !== ''")
+        page.press("m")
+        page.wait(f"document.querySelectorAll('.chip').length === 1 && {TITLE}.startsWith('Search 9')")
+        assert not page.run("document.getElementById('viewer').open") and page.run(
+            "document.getElementById('map').hidden"
+        )
+
+    def test_the_map_stays_open_over_a_search(self, page: Page, explorer: Explorer) -> None:
+        """A correction of another tab repeats the search, and closes nothing."""
+        sort_nine(page)
+        page.press("/")
+        page.type("red")
+        page.wait(f"{TITLE}.startsWith('Search 9')")
+        open_map(page)
+        page.run("window.done = 0; document.addEventListener('sorted', () => { window.done += 1; })")
+        explorer.post("correct", view=explorer.post("sort", labels="red")["view"], images=[0], label="blue")
+        page.wait("done > 0")
+        assert not page.run("document.getElementById('map').hidden")
+
+    def test_labels_that_cannot_be_used_leave_the_last_ones(self, page: Page) -> None:
+        """Corrections are shown among the rows of before, also after a reload, and the refused sort is not repeated."""
+        sort_nine(page)
+        page.run(
+            "const l = document.getElementById('labels'); l.value += '\\nblue'; l.dispatchEvent(new Event('input'))"
+        )
+        page.wait("!document.getElementById('problem').hidden")
+        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+        refused = len(page.complaints)
+        page.click(".tile")
+        page.press("2")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 4,blue: 3'")
+        assert len(page.complaints) == refused and "twice" in page.run("document.getElementById('problem').textContent")
+        page.send("Page.reload")
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 4,blue: 3'")
+        assert page.run("document.getElementById('labels').value").endswith("blue\nblue")
+        assert "twice" in page.run("document.getElementById('problem').textContent")
 
 
 def documented(task: str) -> list[int]:

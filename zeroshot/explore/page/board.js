@@ -35,15 +35,15 @@ export class Board {
   }
 
   // Show rows: [{ name, title, key, total, kind }]; `single` shows the first one as a grid. `windows` are parts of them,
-  // `found` where the images of `selection.wanted()` stand.
-  show(source, windows, found = []) {
+  // `found` where the images stand that the server was asked for, by their numbers.
+  show(source, windows, found = new Map()) {
     this.generation += 1;
     this.source = source;
     this.items = new Map(source.rows.map((row) => [row.name, new Map()]));
     this.asked.clear();
     for (const window of windows) this.keep(window);
     this.layRows();
-    this.selection.move((id, at) => this.place(id, windows, found[at]));
+    this.selection.move((id) => this.place(id, windows, found.get(id)));
     this.render();
   }
 
@@ -110,11 +110,12 @@ export class Board {
 
   render() {
     const { rows, single } = this.source;
-    const places = [];
+    const places = [], held = this.root.contains(document.activeElement);
     if (single) {
       if (rows[0]) this.placeGrid(rows[0], places);
     } else this.placeRows(places);
     this.fill(places);
+    if (held && !this.root.contains(document.activeElement)) this.root.focus({ preventScroll: true }); // its image went
     this.fetchMissing(places);
   }
 
@@ -151,7 +152,6 @@ export class Board {
   }
 
   fill(places) {
-    const held = this.root.contains(document.activeElement);
     const next = new Map();
     const fresh = [];
     for (const place of places) {
@@ -180,7 +180,6 @@ export class Board {
     this.tiles = next;
     this.order(places);
     this.mark();
-    if (held && !this.root.contains(document.activeElement)) this.root.focus({ preventScroll: true }); // its image went
   }
 
   // Keep tiles in the page in the order in which they are seen; moving one that has the focus would lose it.
@@ -252,12 +251,33 @@ export class Board {
     return item?.[0] === focus?.id ? item : null;
   }
 
-  // The number of the image after those that are selected, undefined where none follows.
-  get following() {
-    const { focus, anchor } = this.selection;
-    let index = (anchor.row === focus.row ? Math.max(focus.index, anchor.index) : focus.index) + 1;
-    while (this.selection.has(this.item(focus.row, index)?.[0])) index += 1;
-    return this.item(focus.row, index)?.[0];
+  // The number of the image after those that are selected, null where none follows.
+  following() {
+    const { selection } = this, { focus, anchor } = selection, name = this.source.rows[focus.row]?.name;
+    const index = focus.gone ? focus.index : (anchor.row === focus.row ? Math.max(focus.index, anchor.index) : focus.index) + 1;
+    return this.from(name, index, (id) => selection.has(id));
+  }
+
+  // The number of the first image from a place of a row on that is not to be passed by; null where there is none.
+  async from(name, index, passes = () => false) {
+    const { generation } = this, row = this.source.rows.find((one) => one.name === name), items = this.items.get(name);
+    while (items?.has(index) && passes(items.get(index)[0])) index += 1;
+    if (!row || index >= row.total) return null;
+    if (items.has(index)) return items.get(index)[0];
+    const windows = await this.ask.windows([[name, index, 1]]);
+    if (windows && generation === this.generation) windows.forEach((window) => this.keep(window));
+    return windows?.[0]?.items[0]?.[0] ?? null;
+  }
+
+  indexOf(name, id) { return [...(this.items.get(name) ?? [])].find(([, item]) => item[0] === id)?.[0]; }
+
+  // Select an image; where it is not at hand, the next sort finds its place.
+  goTo(name, id) {
+    const index = this.indexOf(name, id), row = this.source.rows.findIndex((one) => one.name === name);
+    if (index < (this.source.single ? Infinity : MOST_IN_STRIP)) { this.go(row, index); return; }
+    this.selection.only(id);
+    this.mark();
+    this.ask.picked();
   }
 
   go(row, index, extend = false) {

@@ -6,49 +6,75 @@ const $ = (id) => document.getElementById(id);
 
 export class Correcting {
   constructor(page) {
-    this.page = page; // { board, trying(work), toast(text, undo), sort(), answers(), asked(), away(), like(), changed() }
+    this.page = page; // { board, trying(work), toast(text, undo), sort(), sortNow(), answers(), asked(), away(), like(), changed() }
     $("picked").addEventListener("click", (event) => {
       const what = event.target.closest("button")?.dataset.do;
       if (what === "not") this.say({});
       else if (what === "clear") this.say({ clear: true });
       else if (what === "like") page.like();
     });
-    $("picked-label").addEventListener("change", () => {
-      const label = $("picked-label").value.trim();
+    $("picked-label").addEventListener("keydown", (event) => {
+      if ((event.key !== "Enter" && event.key !== "Escape") || event.isComposing) return;
+      const label = event.key === "Enter" ? $("picked-label").value.trim() : ""; // only Enter says it
       $("picked-label").value = "";
       if (label) this.say({ label });
     });
   }
 
-  // One after the other: a key that is pressed before the last one is answered is said of the image that follows.
+  // One after the other: corrections are kept in the order in which they were said.
   inTurn(work) { return (this.turn = (this.turn ?? Promise.resolve()).then(work)); }
 
-  // The selected images are `what`: { label }, or {} for "not this", or { clear: true }.
-  say(what) { return this.inTurn(() => this.saySelected(what)); }
+  // The selected images are `what`: { label }, or {} for "not this", or { clear: true }. They are those selected now, unless
+  // the page is about to go on from them: a key that is pressed meanwhile is said of the image that follows.
+  say(what) {
+    const { focus } = this.page.board.selection;
+    if (!focus) return;
+    const chosen = this.leaving?.focus === focus ? this.leaving.next : this.choose();
+    const next = this.inTurn(async () => this.saySelected(await chosen, what));
+    const leaving = (this.leaving = focus.row < 0 ? null : { focus, next });
+    next.finally(() => { if (this.leaving === leaving) this.leaving = null; });
+  }
 
-  async saySelected(what) {
-    const { board } = this.page, { selection } = board, chosen = await selection.settled(), { focus, anchor } = selection;
-    if (!chosen.length) return;
-    const name = board.source.rows[focus.row]?.name, next = board.following, first = anchor.row === focus.row ? Math.min(focus.index, anchor.index) : focus.index;
-    if (!(await this.send(chosen, what)) || selection.focus?.id !== focus.id || focus.row < 0) return;
-    // Go on with the image that followed, wherever it stands now.
+  // What is selected now, and the image that follows.
+  async choose() {
+    const { board } = this.page, { focus } = board.selection, row = board.source.rows[focus.row];
+    const [ids, next] = await Promise.all([board.selection.chosen(), row ? board.following() : null]);
+    return { ids, next, focus, name: row?.name };
+  }
+
+  // Keep what is said, and go on with the image that follows; gives it as `choose` does, or null where none does.
+  async saySelected(chosen, what) {
+    if (!chosen?.ids.length) return null;
+    const { board } = this.page, { ids, next, focus, name } = chosen;
+    if (!(await this.send(ids, what, name !== undefined && next === null ? "; the row ends here" : ""))) return null;
+    const here = name !== undefined && board.selection.focus === focus;
+    if (here && next === null) { board.release(); this.leave(name); return null; }
+    if (here) { board.goTo(name, next); this.page.changed(); }
+    this.page.sort();
+    if (here) return this.choose();
+    if (name === undefined || next === null) return null;
+    return { ids: [next], next: await board.from(name, (board.indexOf(name, next) ?? Infinity) + 1), focus: null, name };
+  }
+
+  // At the end of a row nothing is selected any longer; where that emptied it, the next row's first image is.
+  async leave(name) {
+    const { board } = this.page;
+    await this.page.sortNow();
     const { rows } = board.source, index = rows.findIndex((one) => one.name === name);
-    const at = next === undefined ? undefined : [...(board.items.get(name) ?? [])].find(([, item]) => item[0] === next)?.[0];
-    if (rows[index]?.total) board.go(index, at ?? Math.min(first, rows[index].total - 1));
-    else board.go(rows.findIndex((one, place) => place > index && one.total), 0);
+    if (board.selection.focus) return;
+    if (!rows[index]?.total) board.go(rows.findIndex((one, place) => place > index && one.total), 0);
     this.page.changed();
   }
 
   // Images by their numbers, wherever they stand, are a label.
-  sayOf(chosen, label) { return this.inTurn(() => this.send(chosen, { label })); }
+  sayOf(chosen, label) { return this.inTurn(async () => { const kept = await this.send(chosen, { label }); if (kept) this.page.sort(); return kept; }); }
 
-  async send(chosen, asked) {
+  async send(chosen, asked, more = "") {
     const answer = await this.page.trying(() => post("correct", { ...this.page.asked(), images: chosen, ...asked }));
     if (!answer) return false;
     const row = this.page.answers().includes(asked.label) ? "" : ", which has no row: it is not among the labels";
     const said = asked.label ? `${images(answer.images)} labelled ${asked.label}${row}` : asked.clear ? `forgot what was said about ${images(answer.images)}` : `${images(answer.images)}: not this`;
-    this.page.toast(said, answer.images > 0);
-    await this.page.sort();
+    this.page.toast(said + more, answer.images > 0);
     return true;
   }
 
@@ -58,7 +84,7 @@ export class Correcting {
     const answer = await this.page.trying(() => post("uncorrect"));
     if (!answer) return;
     this.page.toast(answer.images ? `undone for ${images(answer.images)}` : "there is nothing to undo");
-    await this.page.sort();
+    this.page.sort();
   }
 
   show() {

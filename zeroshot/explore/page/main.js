@@ -8,7 +8,7 @@ import { heading, layout, rowNow } from "./arrangement.js";
 import { fly, positions } from "./flight.js";
 import { listenForKeys } from "./keyboard.js";
 import { FolderMap } from "./map.js";
-import { Search, search as ask } from "./search.js";
+import { Search } from "./search.js";
 import { Side } from "./side.js";
 import { Status } from "./status.js";
 import { toast } from "./toast.js";
@@ -76,11 +76,11 @@ const board = new Board($("board"), $("space"), {
 
 const side = new Side({ sort: () => typed(), threshold: () => moveThreshold(), pair: (first, second) => openPair(first, second) });
 const status = new Status((work) => trying(work));
-const search = new Search({ search: () => runSearch(), typed: () => typedSearch(), cut: () => cut(), trying, toast, most: () => state.start.most_drop });
+const search = new Search({ search: () => searchAnew(), typed: () => typedSearch(), cut: () => cut(), trying, toast, most: () => state.start.most_drop });
 const viewer = new Viewer({ board, trying, asked: () => ({ view: state.described.view, threshold: side.threshold() }), key: (event) => correcting.pressed(event), like: () => like(), say: (label) => correcting.say({ label }),
   keyOf: (label) => { const index = answers().indexOf(label); return index < 0 ? null : keyOf(index); } });
 const correcting = new Correcting({
-  board, toast, answers: () => answers(), sort: () => sort(false),
+  board, toast, answers: () => answers(), sort: () => resort(), sortNow: () => sort(false),
   trying: async (work) => { const answer = await trying(work); if (!answer && status.silent) toast("The server does not answer: nothing was kept"); return answer; },
   asked: () => ({ view: current().view, sorting: state.described.view }), away: () => folderMap.isOpen,
   like: () => { if (viewer.isOpen) $("viewer").close(); like(); }, changed: () => { if (viewer.isOpen) viewer.open(); },
@@ -107,13 +107,14 @@ const wanted = () => {
 // Whose places the answer is to tell: an image that is selected stays so, wherever it goes.
 const finding = () => ({ find: board.selection.wanted(), find_in: state.found ? "hits" : state.grid?.name ?? "" });
 
-const show = (windows, found, moving = false) => {
+const show = (windows, asked, found, moving = false) => {
   const before = moving ? positions(board) : null;
   const { rows, single } = layout(state);
   const counted = new Map(windows.map((window) => [window.row, window.total]));
   for (const row of rows) if (row.total === undefined) row.total = counted.get(row.name) ?? 0;
   state.shown = rows[0]?.total;
-  board.show({ rows, single }, windows, found);
+  board.show({ rows, single }, windows, new Map(asked.map((id, at) => [id, found[at]])));
+  if (board.selection.wanted().some((id) => id >= 0 && !asked.includes(id))) resort(); // selected meanwhile: where is it?
   if (before) fly(board, before);
   showHead();
   correcting.show();
@@ -128,11 +129,11 @@ const showHead = () => {
 };
 
 // Sort by what is typed; whether it was done.
-const sort = async (moving = true, asked = side.asked()) => {
+const sort = async (moving = true) => {
   side.remember();
-  const turn = (state.turn += 1);
+  const turn = (state.turn += 1), asked = side.asking(), least = side.threshold(), places = finding();
   try {
-    const described = await status.during(() => post("sort", { ...asked, threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() }));
+    const described = await status.during(() => post("sort", { ...asked, threshold: least, windows: state.found ? [] : wanted(), ...places }));
     if (!isSame(described)) return false;
     status.set({ stale: false });
     if (turn < state.answered) return true; // a newer one was answered before
@@ -143,21 +144,21 @@ const sort = async (moving = true, asked = side.asked()) => {
     state.version = described.version;
     state.images = described.images;
     state.grid = grid;
+    side.used(asked);
     side.show(described);
     if (other) return await sort(false); // what was asked for is another row now
     if (state.found) await runSearch();
-    else show(described.rows, described.found, moving && hadAnswers && performance.now() - state.sorted > STILL);
+    else show(described.rows, places.find, described.found, moving && hadAnswers && performance.now() - state.sorted > STILL);
     state.sorted = performance.now();
     folderMap.refresh();
     viewer.refresh();
+    if (least !== side.threshold()) moveThreshold();
     document.dispatchEvent(new CustomEvent("sorted", { detail: described.images }));
     return true;
   } catch (error) {
     status.set({ stale: error.status !== 400 });
-    if (error.status === 400) {
-      if (!state.described && asked.labels) await sort(false, { labels: "" }); // a reload with what was half typed
-      side.showProblem(error);
-    } else await trying(() => { throw error; }, false);
+    if (error.status === 400) { if (side.refused(asked, error)) await sort(false); } // by what was usable before
+    else await trying(() => { throw error; }, false);
     return false;
   }
 };
@@ -169,41 +170,38 @@ const moveThreshold = latest(async () => {
   side.remember();
   side.draw();
   if (!state.described?.answers) return;
-  const described = await trying(() => post("rows", { view: state.described.view, threshold: side.threshold(), windows: state.found ? [] : wanted(), ...finding() }));
+  const places = finding(); let view;
+  const described = await trying(() => post("rows", { view: view = state.described.view, threshold: side.threshold(), windows: state.found ? [] : wanted(), ...places }));
   if (!described) return;
+  if (view !== state.described.view) { moveThreshold(); return; } // it was sorted anew meanwhile
   state.described = { ...state.described, ...described };
   side.show(state.described);
-  if (!state.found) show(described.rows, described.found);
+  if (!state.found) show(described.rows, places.find, described.found);
   folderMap.refresh();
 });
 
 const runSearch = latest(async () => {
   if (!search.active) { endSearch(); return; }
-  let problem = "";
-  const found = await trying(async () => {
-    try { return await ask({ ...search.asked(), sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]], ...finding(), find_in: "hits" }); } catch (error) {
-      if (error.status !== 400) throw error;
-      problem = [error.message, error.hint].filter(Boolean).join(" – ");
-      return { images: 0, rows: [], scores: [], found: [] };
-    }
-  });
-  if (!found) return;
-  const fresh = !state.found;
-  folderMap.close();
-  state.found = { ...found, total: found.images, problem };
+  const places = finding();
+  const found = await trying(() => search.find({ sorting: state.described?.view, threshold: -1, windows: [["hits", 0, 240]], ...places, find_in: "hits" }));
+  if (!found || !search.active) return; // it was ended meanwhile
+  if (!state.found) { board.selection.clear(); $("board").scrollTop = 0; }
+  state.found = { ...found, total: found.images };
   search.showScores(found.scores);
-  if (fresh) { board.selection.clear(); $("board").scrollTop = 0; }
-  if (search.cutoff !== null && !problem) cut();
-  else show(found.rows, found.found);
+  if (search.cutoff !== null && !found.problem) cut();
+  else show(found.rows, places.find, found.found);
 });
-const typedSearch = debounce(() => runSearch(), 120);
+const searchAnew = () => { if (search.active) folderMap.close(); runSearch(); };
+const typedSearch = debounce(searchAnew, 120);
 
 const cut = latest(async () => {
   if (!state.found || state.found.problem) return;
-  const shown = await trying(() => post("rows", { view: state.found.view, sorting: state.described?.view, threshold: search.least, windows: board.wanted([{ name: "hits" }], true), whole: false, ...finding() }));
+  const places = finding(); let found;
+  const shown = await trying(() => post("rows", { view: (found = state.found)?.view, sorting: state.described?.view, threshold: search.least, windows: board.wanted([{ name: "hits" }], true), whole: false, ...places }));
   if (!shown || !state.found) return;
-  state.found.total = shown.rows[0].total;
-  show(shown.rows, shown.found);
+  if (state.found !== found) { cut(); return; }
+  found.total = shown.rows[0].total;
+  show(shown.rows, places.find, shown.found);
 });
 
 const endSearch = () => {
@@ -231,20 +229,21 @@ const openPair = (first, second) => {
 const closeGrid = () => {
   state.grid = null;
   board.selection.clear();
-  show([]);
+  show([], [], []);
   $("board").scrollTop = state.scroll ?? 0;
   resort();
 };
 
-const like = () => {
-  const item = board.focused;
+const like = async () => {
+  const id = board.selection.focus?.id ?? null; // an image that no row shows is asked for
+  const item = id === null ? null : board.focused ?? (await trying(() => post("thumbs", { images: [id] })))?.items[0];
   if (item) search.like(item);
 };
 
 listenForKeys({
   board, correcting, folderMap, viewer,
   escape: (event, typing) => {
-    if (event.target.id === "query" || state.found) { endSearch(); $("board").focus(); }
+    if (event.target.id === "query" || (state.found && !typing)) { endSearch(); $("board").focus(); }
     else if (typing) { event.target.blur(); $("board").focus(); }
     else if (folderMap.isOpen) folderMap.escape();
     else if (state.grid) closeGrid();

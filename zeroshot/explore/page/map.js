@@ -58,13 +58,14 @@ export class FolderMap {
 
   close() {
     if (!this.isOpen) return;
+    const held = document.activeElement === document.body || $("map").contains(document.activeElement);
     this.select([]);
     clearTimeout(this.timer);
     $("map").hidden = true;
     $("board").hidden = false;
     $("open-map").setAttribute("aria-pressed", "false");
     this.page.toggled();
-    $("board").focus();
+    if (held) $("board").focus(); // and not out of a search that is being typed
   }
 
   // Ask for the dots and what they are sorted into, again and again while they are worked out.

@@ -10,6 +10,7 @@ export class Search {
     this.parts = [];
     this.scores = [];
     this.cutoff = null; // all images, until one is chosen
+    this.last = "";
     $("search").addEventListener("submit", (event) => { event.preventDefault(); page.search(); });
     $("query").addEventListener("input", () => page.typed());
     $("cutoff").addEventListener("input", () => { this.cutoff = $("cutoff").value === $("cutoff").min ? null : Number($("cutoff").value); this.showCutoff(); page.cut(); });
@@ -18,12 +19,24 @@ export class Search {
 
   get active() { return this.parts.length > 0 || $("query").value.trim() !== ""; }
 
+  // What is searched for; the cut-off of something else is forgotten.
   asked() {
-    return {
+    const asked = {
       text: $("query").value,
       images: this.parts.filter((part) => part.image !== undefined).map((part) => [part.weight, part.image]),
       drops: this.parts.filter((part) => part.drop).map((part) => [part.weight, part.drop]),
     };
+    if (this.last !== JSON.stringify(asked)) this.cutoff = null;
+    this.last = JSON.stringify(asked);
+    return asked;
+  }
+
+  // Ask for the nearest; what cannot be read gives none of them, and a line that says why.
+  async find(asked) {
+    try { return { problem: "", ...(await post("search", { ...this.asked(), ...asked })) }; } catch (error) {
+      if (error.status !== 400) throw error;
+      return { problem: [error.message, error.hint].filter(Boolean).join(" – "), images: 0, rows: [], scores: [], found: [] };
+    }
   }
 
   clear() {
@@ -42,6 +55,7 @@ export class Search {
   }
 
   showParts() {
+    const buttons = () => [...$("chips").querySelectorAll("button")], held = buttons().indexOf(document.activeElement);
     $("chips").replaceChildren(...this.parts.map((part) => {
       const chip = document.createElement("span"), image = document.createElement("img");
       const sign = document.createElement("button"), away = document.createElement("button");
@@ -64,6 +78,7 @@ export class Search {
       chip.append(sign, image, away);
       return chip;
     }));
+    if (held >= 0) (buttons()[Math.min(held, buttons().length - 1)] ?? $("query")).focus(); // the button that was pressed is gone
   }
 
   // The range of the cut-off is that of the cosines found.
@@ -111,5 +126,3 @@ export class Search {
     this.page.search();
   }
 }
-
-export const search = (asked) => post("search", asked);

@@ -28,13 +28,14 @@ export class Selection {
 
   async ask(name, from, to) {
     const { focus } = this, ids = await this.find(name, from, to);
-    if (focus !== this.focus) return;
+    if (focus !== this.focus) return ids ?? [];
     this.pending = null;
-    if (!ids) { this.clear(); this.changed(); return; }
+    if (!ids) { this.clear(); this.changed(); return []; }
     this.ids = new Set(ids);
     focus.id = ids[focus.index - from] ?? null;
     if (this.anchor.id === null) this.anchor.id = ids[this.anchor.index - from] ?? null;
     this.changed();
+    return ids;
   }
 
   // One image, wherever it stands: the map shows it, and no row.
@@ -58,14 +59,17 @@ export class Selection {
     return [...this.ids];
   }
 
+  // The numbers of what is selected at this moment, whatever is selected once they are known.
+  chosen() { return this.pending ?? Promise.resolve([...this.ids]); }
+
   // The images whose places a sort is to tell.
   wanted() { return this.focus ? [this.focus.id ?? -1, this.anchor.id ?? -1] : []; }
 
-  // After a sort: `place(id, at)` gives where an image stands now, or null where it is not among what is shown.
+  // After a sort: `place(id)` gives where an image stands now, or null where it is not among what is shown.
   move(place) {
-    for (const [at, spot] of [this.focus, this.anchor].entries()) {
+    for (const spot of [this.focus, this.anchor]) {
       if (!spot) continue;
-      const found = spot.id === null ? null : place(spot.id, at);
+      const found = spot.id === null ? null : place(spot.id);
       spot.gone = !found;
       if (found) Object.assign(spot, found);
     }

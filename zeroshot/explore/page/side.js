@@ -10,7 +10,8 @@ export class Side {
     this.page = page; // { sort(), threshold(), pair(first, second) }
     this.histogram = [];
     this.answers = [];
-    this.begun = "";
+    this.begun = this.unusable = "";
+    this.usable = { labels: "" }; // what was sorted by last
     $("labels").addEventListener("input", () => page.sort());
     $("templates").addEventListener("input", () => page.sort());
     $("set").addEventListener("change", () => { this.showTemplates(); page.sort(); });
@@ -28,19 +29,43 @@ export class Side {
     $("threshold").value = start.threshold;
     this.begun = JSON.stringify([start.folder, start.labels, start.set, start.templates, start.threshold]);
     const typed = JSON.parse(sessionStorage.getItem(TYPED) ?? "{}");
-    if (typed.begun === this.begun) for (const name of FIELDS) $(name).value = typed[name];
+    if (typed.begun === this.begun) {
+      for (const name of FIELDS) $(name).value = typed[name];
+      this.usable = typed.usable ?? this.usable;
+    }
     this.showTemplates();
     this.showThreshold();
   }
 
   // A reload finds what was typed, unless the server was started with something else.
   remember() {
-    sessionStorage.setItem(TYPED, JSON.stringify({ begun: this.begun, ...Object.fromEntries(FIELDS.map((name) => [name, $(name).value])) }));
+    sessionStorage.setItem(TYPED, JSON.stringify({ begun: this.begun, usable: this.usable, ...Object.fromEntries(FIELDS.map((name) => [name, $(name).value])) }));
   }
 
   asked() {
     const own = $("set").value === "" ? $("templates").value.split("\n").map((line) => line.trim()).filter(Boolean) : [];
     return { labels: $("labels").value, set: $("set").value || "general", templates: own };
+  }
+
+  // What to sort by: what is typed, unless that was refused; then what was usable before.
+  asking() {
+    const typed = this.asked();
+    return JSON.stringify(typed) === this.unusable ? this.usable : typed;
+  }
+
+  used(asked) {
+    if (asked === this.usable) return; // what is typed is still refused
+    this.usable = asked;
+    this.unusable = "";
+    this.showProblem(null);
+    this.remember();
+  }
+
+  // What was asked for cannot be used; gives whether there is something else to sort by.
+  refused(asked, error) {
+    if (asked !== this.usable) { this.unusable = JSON.stringify(asked); this.showProblem(error); return true; }
+    this.usable = { labels: "" };
+    return asked.labels !== "";
   }
 
   // Whether a label is among those that are typed, and whether these are YAML, which is edited by hand.
@@ -82,7 +107,6 @@ export class Side {
   }
 
   show(described) {
-    this.showProblem(null);
     const sorted = Boolean(described.answers);
     this.answers = described.answers ?? [];
     this.histogram = described.histogram ?? [];

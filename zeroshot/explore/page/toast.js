@@ -2,6 +2,17 @@
 const element = document.getElementById("toast");
 let timer = 0;
 
+// Whether the toast had the focus, which its button loses where it goes; then what is in sight gets it.
+const release = (held) => {
+  const places = ["dialog[open] [autofocus]", "#map-canvas", "#board"].map((one) => document.querySelector(one));
+  if (held) places.find((one) => one?.checkVisibility())?.focus();
+};
+const hide = () => {
+  const held = element.contains(document.activeElement);
+  element.hidePopover();
+  release(held);
+};
+
 const raise = () => {
   if (element.matches(":popover-open")) element.hidePopover();
   const dialog = [...document.querySelectorAll("dialog[open]")].pop();
@@ -10,11 +21,13 @@ const raise = () => {
 };
 
 export const toast = (text, undo = false) => {
+  const held = element.contains(document.activeElement);
   element.querySelector("span").textContent = text;
   element.querySelector("button").hidden = !undo;
   raise();
+  release(held);
   clearTimeout(timer);
-  timer = setTimeout(() => { element.hidePopover(); }, undo ? 6000 : 4000);
+  timer = setTimeout(hide, undo ? 6000 : 4000);
 };
 
 // A dialog that closes does not take it along.

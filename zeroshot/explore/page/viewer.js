@@ -78,6 +78,7 @@ export class Viewer {
     const said = [shown.problem && `It cannot be shown: ${shown.problem}.`, shown.label && `You said: ${shown.label}.`, shown.refused.length && `You said it is not: ${shown.refused.join(", ")}.`];
     $("viewer-said").textContent = said.filter(Boolean).join(" ");
     const rows = [...(shown.top ?? []), ...(shown.background ?? []).map(([name, ...rest]) => [`${name} (background)`, ...rest])];
+    const held = document.activeElement.closest("#viewer-top button")?.title;
     $("viewer-top").replaceChildren(...rows.map(([name, probability, similarity]) => {
       const row = document.createElement("tr");
       const head = document.createElement("th"), bar = document.createElement("td");
@@ -87,6 +88,7 @@ export class Viewer {
       row.append(head, Object.assign(cell("td", percent(probability)), { className: "number" }), bar, Object.assign(cell("td", cosine(similarity)), { className: "number" }));
       return row;
     }));
+    if (held) ([...$("viewer-top").querySelectorAll("button")].find((one) => one.title === held) ?? this.dialog.querySelector("[autofocus]")).focus();
     $("viewer-top").closest("table").hidden = !rows.length;
     const more = (shown.labels ?? 0) - (shown.top ?? []).length;
     $("viewer-rest").textContent = more > 0 ? `and ${more} more labels with less` : "";
