@@ -636,7 +636,7 @@ class TestPage:
         browser.run("document.getElementById('open-acting').click()")
         for part, text in (("plan", "plan-summary"), ("job", "job-text")):
             browser.run(f"document.getElementById('{part}').hidden = false")
-            browser.run(f"document.getElementById('{text}').textContent = 'into /' + 'a-long-folder-'.repeat(20)")
+            browser.run(f"document.getElementById('{text}').textContent = 'into /' + 'a_long_folder_'.repeat(20)")
         assert browser.run("(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(acting)")
 
     @pytest.mark.parametrize("width", [390, 1280, 2560])
