@@ -764,7 +764,7 @@ class TestSelection:
         page.wait(f"{TITLE} === 'red 3 images'")
         assert page.run(on_board)
         page.press("g")
-        page.wait(f"{COUNTS}.length === 3")
+        page.wait("document.querySelectorAll('.row .tile img[src]').length === 9")
         page.click(".tile")
         (first,) = page.run(PICKED)
         page.press("2")
