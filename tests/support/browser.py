@@ -141,9 +141,19 @@ class Page:
             AssertionError: It never was.
         """
         end = time.monotonic() + seconds
-        while not self.run(expression):
+        while not self._is_true(expression):
             assert time.monotonic() < end, f"never true: {expression}; the page says {self.complaints}"
+
+    def _is_true(self, expression: str) -> bool:
+        """Whether an expression is true; if not, some milliseconds later, in which the page may have gone elsewhere."""
+        try:
+            if self.run(expression):
+                return True
             self.run("new Promise((done) => setTimeout(done, 20))")
+        except AssertionError as error:
+            if not any(words in str(error) for words in ("navigated or closed", "context was destroyed")):
+                raise
+        return False
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Save what is shown as PNG; the whole page, or the window."""
