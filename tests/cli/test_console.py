@@ -81,7 +81,7 @@ def test_helps_name_values_and_exit_codes_in_full() -> None:
         assert ("130" in shown) == ("143" in shown) == (name in ("classify", "eval", "sort")), name
 
 
-def test_a_person_who_waits_for_pytorch_is_told_what_spares_it(
+def test_a_user_who_waits_for_pytorch_is_told_what_spares_it(
     fake_model, images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a terminal, behind the results, where the model has no export and nobody asked for this engine."""

@@ -117,6 +117,16 @@ def push_out(explorer: Explorer) -> None:
         explorer.post("sort", labels=f"red, green, blue, {number}")
 
 
+def open_the_first(page: Page) -> None:
+    """Sort into three labels, and open the first image of the first one large."""
+    type_labels(page, "red\ngreen\nblue")
+    page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
+    page.run("document.activeElement.blur()")
+    page.press("ArrowRight")
+    page.press("Enter")
+    page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+
+
 def type_labels(page: Page, text: str) -> None:
     page.run("document.getElementById('labels').focus(); document.getElementById('labels').select()")
     page.type(text)
@@ -251,12 +261,7 @@ class TestPage:
 
     def test_labels_a_whole_row_without_closing(self, page: Page) -> None:
         """The image that empties its row gives way to the next row's; closing it leaves the focus on the board."""
-        type_labels(page, "red\ngreen\nblue")
-        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
-        page.run("document.activeElement.blur()")
-        page.press("ArrowRight")
-        page.press("Enter")
-        page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        open_the_first(page)
         for left in (2, 1, 0):
             page.press("3")
             page.wait(f"{COUNTS}.join() === 'red: {left},green: 3,blue: {6 - left}'")
@@ -523,12 +528,7 @@ class TestPage:
 
     def test_the_undo_in_sight_can_be_pressed(self, page: Page, explorer: Explorer) -> None:
         """Over an image opened large, its undo takes the correction back; a word without a row is said to have none."""
-        type_labels(page, "red\ngreen\nblue")
-        page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
-        page.run("document.activeElement.blur()")
-        page.press("ArrowRight")
-        page.press("Enter")
-        page.wait("document.getElementById('viewer-title').textContent.startsWith('red')")
+        open_the_first(page)
         page.press("3")
         page.wait(f"{COUNTS}.join() === 'red: 2,green: 3,blue: 4'")
         assert page.run("document.getElementById('toast').matches('dialog :popover-open')")
