@@ -141,9 +141,10 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
         _afterwards.clear()
         code: int
         try:
-            code = command(*args, **kwargs) or ExitCode.OK
-            for work in _afterwards:
-                work()
+            with signals.kept():
+                code = command(*args, **kwargs) or ExitCode.OK
+                for work in _afterwards:
+                    work()
         except ZeroshotError as error:
             say(f"zeroshot: error: {error.message}")
             if error.hint:

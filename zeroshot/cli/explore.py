@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import ExitCode, InputError, UsageError, ZeroshotError
+from ..system import signals
 from . import console, option_groups, options
 from .input_options import check_readable
 from .label_options import LearnedLabelOptions, read_labels, read_learned, read_templates
@@ -127,7 +128,8 @@ def explore(
 
                 webbrowser.open(address)
             _show_progress(worker, collection)
-            threading.Event().wait()
+            with signals.kept():
+                threading.Event().wait()
         except KeyboardInterrupt as stop:
             if type(stop) is not KeyboardInterrupt:  # SIGTERM, a hang-up
                 raise

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from ..encoder import Features
+from ..system.signals import kept
 from .incoming import Incoming
 from .lookup import Known
 
@@ -87,7 +88,9 @@ class Ahead(Generic[Made]):
                     yield item
                 else:
                     self._n_ready -= 1
-                    yield item[0], item[1].result()
+                    with kept():
+                        made = item[1].result()
+                    yield item[0], made
         finally:
             self._incoming.stop()
             self._pool.shutdown(wait=False, cancel_futures=True)
@@ -115,9 +118,10 @@ class Ahead(Generic[Made]):
     def _take(self, seconds: float | None) -> list[str]:
         """Return paths that are at hand; an error of theirs waits until those before it are through."""
         try:
-            return self._incoming.take(seconds)
-        except BaseException:
-            if self._ready:
+            with kept():
+                return self._incoming.take(seconds)
+        except BaseException as error:
+            if self._ready and error is self._incoming.error:
                 return []
             raise
 

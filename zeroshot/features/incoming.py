@@ -44,9 +44,14 @@ class Incoming:
         if self._full:
             with self._changed:
                 self._changed.notify_all()
-        if not taken and self._ended and not self._paths and self._error is not None:
+        if not taken and self.ended and self._error is not None:
             raise self._error
         return taken
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the source raised."""
+        return self._error
 
     @property
     def ended(self) -> bool:

@@ -70,6 +70,17 @@ def held_back() -> Iterator[None]:
         raise KeyboardInterrupt if came[0] == signal.SIGINT else Stopped(came[0])
 
 
+@contextmanager
+def kept() -> Iterator[None]:
+    """Raise a stop that came as `threading.Condition` gave its lock away, which it reports as a lock not held."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
+
+
 def finish_each(steps: Iterator[T]) -> Iterator[T]:
     """Yield what steps give; a signal waits for the step in hand, so that none is left half done."""
     while True:
