@@ -12,8 +12,9 @@ from typer.testing import CliRunner, Result
 from support.fakes import FakeModel
 from unit.test_sources import make_tar, make_zip, png
 from zeroshot.cli import app
-from zeroshot.sort import placing
+from zeroshot.sort import placing, safe_copies
 from zeroshot.sort.names import safe_file_name
+from zeroshot.sort.steps import Placed, Task
 
 SaveImage = Callable[..., Path]
 LABELS = ["--labels", "red,green,blue", "--no-cache"]
@@ -323,7 +324,7 @@ def test_an_archive_that_changes_meanwhile_gives_nothing(
     """What was classified is what is copied, or nothing is; nothing is taken back that the archive holds no longer."""
     place = placing.place
 
-    def late(task: placing.Task) -> placing.Placed:
+    def late(task: Task) -> Placed:
         if task.number == 2:
             make_tar(archive, [("a/1.png", png("red")), ("b/1.png", png("grey"))])
         return place(task)
@@ -344,7 +345,7 @@ def test_a_kill_while_copying_out_leaves_nothing_half(
     for moment in ("sync_folder", "hash_content"):
         out = tmp_path / moment
         with monkeypatch.context() as patched:
-            patched.setattr(placing, moment, lambda *_: (_ for _ in ()).throw(SystemExit(9)))
+            patched.setattr(safe_copies, moment, lambda *_: (_ for _ in ()).throw(SystemExit(9)))
             run("sort", archive, *LABELS, "--into", out)
         run("sort", archive, *LABELS, "--into", out)
         assert files(out) == ["blue/1.png", "green/2.png", "green/d -3.png", "red/1.png"], moment

@@ -12,12 +12,12 @@ import pytest
 from zeroshot.enums import Placement
 from zeroshot.errors import InputError, OutputError
 from zeroshot.results import Prediction, Ranked
-from zeroshot.sort import journal, mover, placing
+from zeroshot.sort import journal, mover, safe_copies
 from zeroshot.sort.journal import FOLDER, Journal
 from zeroshot.sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
 from zeroshot.sort.names import folder_names
-from zeroshot.sort.placing import Method
 from zeroshot.sort.plan import Step, make_plan
+from zeroshot.sort.steps import Method
 from zeroshot.system.disk import lock
 
 OLD = 1_500_000_000_123_456_789
@@ -157,7 +157,7 @@ def test_a_copy_that_reads_back_differently_is_not_kept(
 ) -> None:
     """When the disk returns other bytes than it was given, the source stays and the copy goes."""
     cross_file_systems(monkeypatch)
-    monkeypatch.setattr(placing, "hash_content", lambda path: "0" * 64)
+    monkeypatch.setattr(safe_copies, "hash_content", lambda path: "0" * 64)
     before = tree(src)
     _, outcomes = sort(src, placement)
     assert all("differs" in outcome.reason for outcome in outcomes)

@@ -117,7 +117,7 @@ def duplicates(
 
 def _move_aside(found: Duplicates, target: Path, outside: set[str], form: PlanFormat | None) -> ExitCode:
     """Move all but the best copies, or only print how."""
-    from ..sort.aside import plan_aside
+    from ..sort.duplicates_plan import plan_aside
 
     groups = [[(copy.path, copy.similarity) for copy in group.others] for group in found.groups]
     plan = list(plan_aside(groups, target, outside))

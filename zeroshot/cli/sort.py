@@ -199,7 +199,7 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
     """Carry out a plan, and tell what was done and how to take it back."""
     from ..sort.journal import Journal
     from ..sort.mover import carry_out
-    from ..sort.placing import Method
+    from ..sort.steps import Method
 
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]

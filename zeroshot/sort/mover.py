@@ -12,9 +12,12 @@ from pathlib import Path
 from ..enums import Placement
 from ..errors import InputError
 from ..system.disk import sync_folder
-from .journal import Journal, find_journals, read_history
-from .placing import Method, PlacingError, Task, place, take_back
+from .history import read_history
+from .journal import Journal, find_journals
+from .placing import place
 from .plan import Step
+from .steps import Method, PlacingError, Task
+from .taking_back import take_back
 
 _METHODS = {Placement.LINK: Method.HARD_LINK, Placement.COPY: Method.COPY, Placement.MOVE: Method.MOVE}
 _NO_HARD_LINK = (
