@@ -33,7 +33,7 @@ _BATCH = 32
 _RUN = """
 import sys
 from zeroshot.features import pipeline
-for name in ("zeroshot.features.pipeline", "zeroshot.features.ahead"):
+for name in ("zeroshot.features.pipeline", "zeroshot.features.read_ahead"):
     try:
         module = __import__(name, fromlist=["x"])
     except ImportError:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from .answers import Answers
 from .classifier import TextRows, build_classifier
 from .encoder import Encoder, Features
 from .enums import Score
@@ -24,6 +23,7 @@ from .errors import UsageError
 from .features.pipeline import Block
 from .prompts.labels import Label, LabelSet, normalise
 from .prompts.template_sets import TemplateSet
+from .result_columns import Answers
 from .scoring import Classifier, Decision, Floats
 
 EVERYDAY = (

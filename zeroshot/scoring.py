@@ -9,12 +9,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from .answers import Answers
 from .encoder import EncoderSpec, Features, Score, check_rows
 from .errors import UsageError
 from .features.pipeline import Block
 from .prompts.labels import LabelSet
 from .prompts.template_sets import TemplateSet
+from .result_columns import Answers
 from .results import Ranked
 
 Floats = npt.NDArray[np.float32]

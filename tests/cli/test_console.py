@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from support import ROOT
 from support.fakes import FakeEncoder
 from zeroshot import cli
-from zeroshot.cli import after_run, app, model_options
+from zeroshot.cli import app, export_hint, model_options
 from zeroshot.engines import choose
 from zeroshot.enums import Engine, Precision
 from zeroshot.errors import ModelError
@@ -89,7 +89,7 @@ def test_a_user_who_waits_for_pytorch_is_told_what_spares_it(
     run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
     told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
     assert told not in CliRunner().invoke(app, run).stderr
-    monkeypatch.setattr(after_run, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(export_hint, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     shown = CliRunner().invoke(app, run).output
     assert 0 < shown.index("a.png") < shown.index(told)
     assert re.search(r"importing PyTorch and loading fake took \d+\.\d s of this run", shown)
@@ -110,10 +110,10 @@ def test_a_slow_run_on_a_cpu_names_the_quicker_precision(
     terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
     lacking = [True]
     monkeypatch.setattr(choose, "lacks_int8", lambda source: lacking[0] and source.arguments.endswith("openai"))
-    monkeypatch.setattr(after_run, "sys", terminal)
+    monkeypatch.setattr(export_hint, "sys", terminal)
     monkeypatch.setattr(model_options, "sys", terminal)
     assert told not in CliRunner().invoke(app, run).stderr
-    monkeypatch.setattr(after_run, "_SLOW", -1.0)
+    monkeypatch.setattr(export_hint, "_SLOW", -1.0)
     shown = CliRunner().invoke(app, run).output
     assert 0 < shown.index("a.png") < shown.index("--precision int8 is about twice as fast") < shown.index(told)
     assert told not in CliRunner().invoke(app, [*run, "--precision", "fp32"]).stderr

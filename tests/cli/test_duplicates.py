@@ -127,8 +127,9 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, arguments:
 
 
 def test_damaged_images_are_named_and_the_rest_is_grouped(folder: Path) -> None:
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    for number in range(30):
+        (folder / f"broken{number}.jpg").write_bytes(b"\xff\xd8\xff broken")
     result = CliRunner().invoke(app, ["duplicates", str(folder), "--format", "jsonl"])
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 3
-    assert "broken.jpg" in result.stderr
+    assert sum(f"broken{number}.jpg: " in result.stderr for number in range(30)) == 30

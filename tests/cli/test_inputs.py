@@ -221,7 +221,7 @@ def test_a_terminal_is_spared_what_file_names_hold(
         command = ["classify", path, "--labels", "red,blue", *form]
         assert "\x1b" in run(*command).stdout
         with monkeypatch.context() as patched:
-            patched.setattr(classify_command.OutputOptions, "to_terminal", True)
+            patched.setattr(classify_command.RecordOptions, "to_terminal", True)
             shown = run(*command).stdout
             assert "\x1b" not in shown
             assert "a\\x1b[31m.png" in shown

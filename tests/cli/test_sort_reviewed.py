@@ -15,7 +15,7 @@ import pytest
 from cli.test_sort import files
 from support.commands import every_command, run
 from support.fakes import FakeModel
-from zeroshot.cli import reviewed
+from zeroshot.cli import sort_reviewed
 from zeroshot.cli.input_options import InputOptions
 from zeroshot.cli.label_options import LearnedLabelOptions
 from zeroshot.cli.model_options import ModelOptions
@@ -103,8 +103,8 @@ def test_every_option_of_sort_either_applies_or_is_refused() -> None:
     """A new option has to be given its place here, so that none is ignored in silence."""
     (command,) = [found for words, found in every_command() if words == ("sort",)]
     names = {parameter.name for parameter in command.params} - {"help"}
-    assert names == reviewed.APPLIED | set(REFUSED)
-    assert not reviewed.APPLIED & set(REFUSED)
+    assert names == sort_reviewed.APPLIED | set(REFUSED)
+    assert not sort_reviewed.APPLIED & set(REFUSED)
 
 
 @pytest.mark.parametrize("name", REFUSED)

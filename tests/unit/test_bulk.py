@@ -19,7 +19,6 @@ import pytest
 
 from support.fakes import FakeEncoder
 from support.fixtures import SaveImage
-from zeroshot.answers import Answers
 from zeroshot.classifier import Classifier, Decision, build_classifier, classify_paths
 from zeroshot.encoder import Features
 from zeroshot.enums import Field, Format, Score
@@ -33,6 +32,7 @@ from zeroshot.output.render.formats import make_writer
 from zeroshot.output.render.records import Layout
 from zeroshot.prompts.labels import parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
+from zeroshot.result_columns import Answers
 from zeroshot.results import Failure, Prediction, Ranked, Record
 from zeroshot.search import search
 

@@ -13,7 +13,7 @@ from zeroshot.enums import Placement
 from zeroshot.errors import InputError, OutputError
 from zeroshot.results import Prediction, Ranked
 from zeroshot.sort import journal, mover, safe_copies
-from zeroshot.sort.journal import FOLDER, Journal
+from zeroshot.sort.journal import FOLDER, Journal, find_open_journals
 from zeroshot.sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
 from zeroshot.sort.names import folder_names
 from zeroshot.sort.plan import Step, make_plan
@@ -252,6 +252,23 @@ def test_a_damaged_journal_is_refused(src: Path) -> None:
     with pytest.raises(InputError, match="line 3 is damaged"):
         take_back(journal)
     assert len(tree(src.parent / "into")) == 2
+
+
+def test_a_damaged_journal_does_not_hide_a_later_run(src: Path) -> None:
+    """The last run is taken back though an earlier journal is damaged; a damaged last one is named, with what to do."""
+    steps = plan(src, into := src.parent / "into", Placement.COPY)
+    first, _ = sort(src, Placement.COPY, steps[:1])
+    last, _ = sort(src, Placement.COPY, steps[1:])
+    assert find_open_journals(into) == [last, first]
+    content = first.read_bytes()
+    first.write_bytes(content.replace(b'"method": "copy"', b'"method": "burn"'))
+    assert find_open_journals(into) == [last]
+    first.write_bytes(content)
+    last.write_bytes(last.read_bytes().replace(b'"method": "copy"', b'"method": "burn"'))
+    with pytest.raises(InputError, match="damaged") as raised:
+        find_open_journals(into)
+    assert raised.value.hint == "restore the journal from a backup, or give the journal of an earlier run"
+    assert [undone.reason for undone in take_back(first)] == [""]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from support.fixtures import SaveImage
 from zeroshot.encoder import Features
 from zeroshot.features import cache, listings
 from zeroshot.features.cache import FeatureCache
-from zeroshot.features.incoming import Incoming
 from zeroshot.features.keys import FileState
 from zeroshot.features.lookup import LookUp
+from zeroshot.features.path_thread import Incoming
 from zeroshot.features.pipeline import Pipeline, encode_blocks
 from zeroshot.images.natural_order import in_natural_order, natural_key
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from zeroshot.features.ahead import Ahead
-from zeroshot.features.incoming import Incoming
+from zeroshot.features.path_thread import Incoming
+from zeroshot.features.read_ahead import Ahead
 from zeroshot.system.signals import Stopped, kept
 
 

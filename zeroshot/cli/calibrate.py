@@ -11,7 +11,7 @@ import typer
 from ..errors import ExitCode, UsageError
 from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
-from .fitted import write_fitted
+from .fitted_files import write_fitted
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
 from .multi_label import MultiLabel, calibrate_several, check_multi_label

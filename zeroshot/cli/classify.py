@@ -2,171 +2,32 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from ..enums import Format
-from ..errors import ExitCode, UsageError, nearest
-from ..messages import some_of
-from ..results import Failure
+from ..errors import ExitCode
 from . import console, option_groups, options
-from .answering import Asked, make_ready
+from .classify_answers import Asked, make_ready
 from .folder_statistics import FolderStatistics
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
 from .multi_label import MultiLabel, check_multi_label
-from .option_values import check_page, choose_record_format, parse_fields
 from .pipeline_options import ImageOptions
+from .record_options import RecordOptions
+from .record_tally import Tally
 
 if TYPE_CHECKING:
-    from ..answers import Answers
     from ..encoder import Encoder
     from ..features.pipeline import Block, Pipeline
-    from ..output.render.records import Layout
     from ..output.report import ClassifyReport
     from ..output.sinks import RecordFile
-    from ..prompts.labels import LabelSet
     from ..results import Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class OutputOptions:
-    """Where records go, and what of them is written."""
-
-    format_: options.FormatOption = None
-    fields: options.Fields = None
-    top_k: options.TopK = 5
-    output: options.Output = None
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="With --output: continue a file that was cut short (jsonl, csv, tsv).",
-            rich_help_panel=options.Panel.OUTPUT,
-        ),
-    ] = False
-    append: Annotated[
-        bool,
-        typer.Option(
-            "--append",
-            help="With --output: add the inputs that have no record yet, also to a file that --resume finished.",
-            rich_help_panel=options.Panel.OUTPUT,
-        ),
-    ] = False
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only",
-            help="Write only the records of images that get this label; repeatable.",
-            metavar="LABEL",
-            rich_help_panel=options.Panel.OUTPUT,
-        ),
-    ] = None
-    paths_only: Annotated[
-        bool,
-        typer.Option(
-            "--paths",
-            help="Write only the paths of the images that get a label, one a line.",
-            rich_help_panel=options.Panel.OUTPUT,
-        ),
-    ] = False
-    print0: Annotated[
-        bool,
-        typer.Option(
-            "--print0", help="As --paths, each path ended by NUL, for `xargs -0`.", rich_help_panel=options.Panel.OUTPUT
-        ),
-    ] = False
-    report: options.Report = None
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            help="Print nothing but warnings and errors on stderr: no progress, no summary.",
-            rich_help_panel=options.Panel.OUTPUT,
-        ),
-    ] = False
-
-    @property
-    def form(self) -> Format:
-        """The format of the records."""
-        return choose_record_format(self.format_, self.output)
-
-    @property
-    def continued(self) -> bool:
-        """Whether records that are there already are kept."""
-        return self.resume or self.append
-
-    @property
-    def to_terminal(self) -> bool:
-        """Whether the records are shown on a terminal."""
-        return self.output is None and sys.stdout.isatty()
-
-    def check(self, labels: LabelSet) -> None:
-        """Refuse what cannot be written, before the work whose results it is for.
-
-        Raises:
-            OutputError: A file cannot be written, or not be continued.
-            UsageError: Options contradict each other, or name a label that is no answer.
-        """
-        from ..output.destination import check_output
-        from ..output.sinks import check_target
-
-        parse_fields(self.fields)
-        check_page(self.report)
-        way = "--append" if self.append else "--resume"
-        if self.continued and (self.output is None or self.report is not None):
-            raise UsageError(f"{way} continues the file of --output, without --report", f"--output FILE {way}")
-        if self.continued and (self.only or self.paths_only or self.print0):
-            raise UsageError(f"{way} needs a record of every input", "leave out --only, --paths and --print0")
-        if (self.paths_only or self.print0) and (self.format_ or self.fields):
-            raise UsageError("--paths and --print0 write paths alone", "leave out --format and --fields")
-        if parse_fields(self.fields) != parse_fields(None) and self.form is Format.TABLE:
-            raise UsageError("--fields: a table shows probabilities alone", "--format jsonl, or csv, tsv, json")
-        self._check_only(labels)
-        check_target(self.output, self.form, resume=self.continued)
-        check_output(self.report)
-
-    def _check_only(self, labels: LabelSet) -> None:
-        """Refuse a label of --only that is no answer.
-
-        Raises:
-            UsageError: Names the group that the label is in, or the label that is nearest.
-        """
-        names = [name for name, _ in labels.answers]
-        for label in self.only or []:
-            group = next((name for name, members in labels.groups if label in {labels.names[at] for at in members}), "")
-            if label not in names and group:
-                raise UsageError(
-                    f"--only: {label!r} is reported as its group {group!r}", f"--only {shlex.quote(group)}"
-                )
-            if label not in names:
-                raise UsageError(f"--only: no label {label!r}{nearest(label, names)}", "name one of --labels")
-
-    def layout(self, n_answers: int, *, several: bool = False) -> Layout:
-        """Return what of a record is written."""
-        from ..output.render.records import Layout
-
-        return Layout(
-            parse_fields(self.fields),
-            min(self.top_k, n_answers),
-            shutil.get_terminal_size().columns if self.to_terminal else None,
-            terminal=self.to_terminal,
-            only=tuple(self.only or ()),
-            path_end=b"\0" if self.print0 else b"\n" if self.paths_only else b"",
-            several=several,
-        )
 
 
 @console.reports_errors
@@ -181,7 +42,7 @@ def classify(
     labels: LearnedLabelOptions,
     folder: FolderStatistics,
     model: ModelOptions,
-    output: OutputOptions,
+    output: RecordOptions,
     images: ImageOptions,
 ) -> ExitCode:
     """Say which label fits each image best, with probabilities.
@@ -225,7 +86,7 @@ def classify(
         console.Bar("images") as bar,
         open_records(output.output, recipe, resume=output.resume, append=output.append, screen=bar.above) as file,
     ):
-        tally = _Tally(bar, file, output, layout)
+        tally = Tally(bar, file, output, layout)
         with _telling(file, tally, output):
             blocks: Iterable[Block] = ready.seen or []
             if ready.seen is None:
@@ -258,7 +119,7 @@ def _encode_all(
 
 
 @contextmanager
-def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator[None]:
+def _telling(file: RecordFile, tally: Tally, output: RecordOptions) -> Iterator[None]:
     """Say what an earlier run left, and after an interrupt how to go on."""
     if file.begun and file.begun.complete:
         console.note(f"{output.output} is complete already; --append adds new inputs; remove it to start over")
@@ -274,73 +135,6 @@ def _telling(file: RecordFile, tally: _Tally, output: OutputOptions) -> Iterator
         elif output.output:
             console.say(f"zeroshot: the records so far are in {output.output}.partial")
         raise
-
-
-class _Tally:
-    """Counts records as they are written, and names the first failures.
-
-    On a terminal a failure is named behind the rows, and only if its record does not give its reason whole.
-
-    Args:
-        bar: Advances with each record.
-        file: Where records go, and how many are there already.
-        output: As asked for.
-        layout: What of a record is written.
-    """
-
-    def __init__(self, bar: console.Bar, file: RecordFile, output: OutputOptions, layout: Layout) -> None:
-        self._bar = bar
-        self._output = output
-        self._layout = layout
-        self._recorded = not (layout.only or layout.path_end)
-        self._failures = console.Few(only_here=not self._recorded)
-        self._waiting: list[str] = []
-        self._before = (file.done, file.failed)
-        self._labels: Counter[str | None] = Counter()
-        self.written = file.done
-        self.failed = file.failed
-        bar.begin_at(file.done)
-
-    def write_all(self, answers: Answers) -> None:
-        """Count records that were written."""
-        self.written += len(answers)
-        self.failed += len(answers.errors)
-        for place in sorted(answers.errors):
-            self._name(Failure(answers.paths[place], answers.errors[place]))
-        self._labels.update(answers.given_labels())
-        self._bar.advance(len(answers))
-
-    def _name(self, failure: Failure) -> None:
-        from ..output.render.formats import shows_whole
-
-        message = f"{failure.path}: {failure.error}"
-        if not self._output.to_terminal:
-            self._failures.say(message)
-        elif not shows_whole(self._output.form, self._layout, failure):
-            self._waiting.append(message if len(self._waiting) < self._failures.MOST else "")  # counted, not kept
-
-    def finish(self) -> ExitCode:
-        """Say how many inputs could not be read, and return the exit code for that."""
-        for message in self._waiting:
-            self._failures.say(message)
-        self._failures.say_rest()
-        if self.failed:
-            where = "; each has a record with its reason" if self._recorded else ", and have no record"
-            console.say(f"zeroshot: {self.failed} of {self.written} inputs could not be read{where}")
-        if not self.written:
-            console.warn("no paths were given, so there are no records")
-        return ExitCode.INCOMPLETE if self.failed else ExitCode.OK
-
-    def summary(self, seconds: float, targets: Sequence[Path | None]) -> str:
-        """Return one line about this run: counts by label, unknown, failed, seconds, where the results are."""
-        before, failed_before = self._before
-        found = [f"{label} {count}" for label, count in self._labels.most_common() if label is not None]
-        parts = [f"{self.written - before} images in {seconds:.1f} s: {some_of(found, 8) or 'no label'}"]
-        parts += [f"{self._labels[None]} unknown"] if self._labels[None] else []
-        parts += [f"{self.failed - failed_before} failed"] if self.failed > failed_before else []
-        named = [str(target) for target in targets if target]
-        parts += [f"in {' and '.join(named)}"] if named else []
-        return "; ".join(parts)
 
 
 def _new_report(names: Mapping[str, str]) -> ClassifyReport:

@@ -118,9 +118,9 @@ class Few:
             note(f"... {and_more(self._count - self.MOST)}{how}")
 
 
-def say_few(messages: Iterable[str], *, only_here: bool = False) -> None:
-    """Print the first of many lines, and how many more there are."""
-    few = Few(only_here=only_here)
+def say_few(messages: Iterable[str]) -> None:
+    """Print many lines; on a terminal the first of them, and how many more there are."""
+    few = Few(only_here=True)
     for message in messages:
         few.say(message)
     few.say_rest()
@@ -306,7 +306,7 @@ def loading(model: str | None) -> Iterator[Callable[[Download], None]]:
 
 def name_failures(failures: Sequence[Failure], total: int) -> ExitCode:
     """Name the images that could not be read, the first ones of many, and return the exit code for them."""
-    console.say_few((f"{failure.path}: {failure.error}" for failure in failures), only_here=True)
+    console.say_few(f"{failure.path}: {failure.error}" for failure in failures)
     if failures:
         console.say(f"zeroshot: {len(failures)} of {total} inputs could not be read")
     return ExitCode.INCOMPLETE if failures else ExitCode.OK

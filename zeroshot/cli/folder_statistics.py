@@ -15,10 +15,10 @@ from ..errors import UsageError
 from . import console, options
 
 if TYPE_CHECKING:
-    from ..answers import Answers
     from ..encoder import Features
     from ..features.pipeline import Block
     from ..prompts.labels import LabelSet
+    from ..result_columns import Answers
     from ..scoring import Classifier, Decision, Floats
     from .input_options import InputOptions
 

@@ -12,7 +12,7 @@ import typer
 from ..errors import ExitCode, UsageError, nearest
 from . import console, labelled, option_groups, options
 from .classifiers import prepare_classifier
-from .fitted import write_fitted
+from .fitted_files import write_fitted
 from .label_options import read_labels, read_templates
 from .model_options import ModelOptions
 from .option_values import check_document

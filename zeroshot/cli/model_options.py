@@ -71,7 +71,7 @@ class ModelOptions:
                 show_only(devices.kind, devices.indices[0])
             encoder = load_encoder(device=devices.kind, on_progress=downloading, warn=warn, **how)
         if encoder.spec.engine is Engine.TORCH or sys.stderr.isatty():
-            from .after_run import follow_up
+            from .export_hint import follow_up
 
             follow_up(encoder, self, time.monotonic() - begin)
         return encoder

@@ -12,7 +12,7 @@ import typer
 from ..enums import ReportFormat
 from ..errors import ExitCode, UsageError
 from . import console, labelled, options
-from .fitted import write_fitted
+from .fitted_files import write_fitted
 
 if TYPE_CHECKING:
     import numpy as np

@@ -25,7 +25,7 @@ from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
 from .pipeline_options import ImageOptions
-from .reviewed import read_reviewed, refuse_unused
+from .sort_reviewed import read_reviewed, refuse_unused
 
 if TYPE_CHECKING:
     from ..results import Record
@@ -238,7 +238,7 @@ def say_stays(stays: list[Stay]) -> ExitCode:
     """Name the first images that stay because they could not be sorted; return the exit code for that."""
     failed = [stay for stay in stays if stay.failed]
     named = [stay for stay in stays if stay.failed or stay.repeats]
-    console.say_few((f"{stay.path} stays: {stay.reason}" for stay in named), only_here=True)
+    console.say_few(f"{stay.path} stays: {stay.reason}" for stay in named)
     if already := len(stays) - len(named):
         console.say(f"zeroshot: {already} {'is' if already == 1 else 'are'} there already")
     return ExitCode.INCOMPLETE if failed else ExitCode.OK

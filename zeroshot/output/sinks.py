@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from ..answers import Answers
 from ..enums import Format
+from ..result_columns import Answers
 from .destination import check_output, is_device, open_output
 from .partial_records import FORMATS, Recipe
 from .render.formats import make_writer

@@ -193,10 +193,18 @@ def _place_in_time(path: Path) -> tuple[str, int, str]:
 
 
 def find_open_journals(into: Path) -> list[Path]:
-    """Return the journals of a sorted folder that still have something to take back, last run first."""
+    """Return the journals of a sorted folder that still have something to take back, last run first.
+
+    Raises:
+        InputError: The last of all cannot be read; one before it that cannot is left out.
+    """
     found = []
-    for path in find_journals(into):
-        with Journal.open(path) as opened:
-            if opened.history.open_entries:
-                found.append(path)
-    return found[::-1]
+    for place, path in enumerate(reversed([*find_journals(into)])):
+        try:
+            with Journal.open(path) as opened:
+                if opened.history.open_entries:
+                    found.append(path)
+        except InputError as error:
+            if not place:
+                raise InputError(error.message, f"{error.hint}, or give the journal of an earlier run") from error
+    return found

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...answers import Answers
 from ...enums import Field
+from ...result_columns import Answers
 from ...results import Failure, significant
 
 _MOST = 1e5

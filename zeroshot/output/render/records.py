@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
-from ...answers import Answers
 from ...enums import Field, Format
 from ...messages import printable
+from ...result_columns import Answers
 from ...results import Failure, Manifest, Ranked, Record
 from .json_lines import LineTemplate, to_json
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
-from ...answers import Answers
 from ...features.pipeline import Pipeline
+from ...result_columns import Answers
 from ...results import Failure, Manifest, Prediction, Record
 from .embedded_images import make_thumbnails
 from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..encoder import Features
 from ..system.signals import kept
-from .incoming import Incoming
 from .lookup import Known
+from .path_thread import Incoming
 
 IDLE_SECONDS = 0.02
 """How long a batch that is not full waits for the next path before it is encoded."""

@@ -16,7 +16,6 @@ from .classifiers import apply_calibration, prepare_classifier
 from .folder_statistics import FolderStatistics, stack
 
 if TYPE_CHECKING:
-    from ..answers import Answers
     from ..encoder import Encoder
     from ..enums import Score
     from ..evaluation.learned_file import LearnedFile
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from ..features.pipeline import Block
     from ..prompts.labels import LabelSet
     from ..prompts.template_sets import TemplateSet
+    from ..result_columns import Answers
     from ..results import Manifest
     from ..scoring import Decision
 
