@@ -16,17 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import run
-from support.fakes import COLOURS, FakeModel
+from support.fakes import FakeModel
 from support.object_store import need
 from support.ray_cluster import free_ports
-from unit.test_sources import make_tar, make_zip, png
-from zeroshot.distribute.folder import open_folder
+from support.store_runs import assert_a_run_there_is_one_here
 from zeroshot.images.sources import stores
 
 ACCOUNT = "devstoreaccount1"
 KEY = base64.b64encode(b"a key of the tests' own").decode()
-LABELS = ("--labels", "red,green,blue", "--model", "tiny")
 
 
 @pytest.fixture
@@ -78,22 +75,4 @@ def create_container(address: str, name: str) -> None:
 @pytest.mark.slow
 def test_a_run_in_azure_is_one_here(azurite: None, fake_model: FakeModel, tmp_path: Path) -> None:
     """Objects and archives are listed and read, and a run there is created once and merged to the bytes of one run."""
-    put = open_folder("az://cont/data").replace
-    for number, colour in enumerate(COLOURS):
-        put(f"imgs/{number} ü#%.png", png(colour))
-    put("imgs/bad.png", b"bad")
-    members = [(f"{number}.png", png(colour)) for number, colour in enumerate(COLOURS)]
-    put("x.tar", make_tar(tmp_path / "x.tar", members).read_bytes())
-    put("x.zip", make_zip(tmp_path / "x.zip", members).read_bytes())
-    inputs = ["az://cont/data/imgs", "az://cont/data/x.tar", "az://cont/data/x.zip", "az://cont/data/none.png"]
-    planned = run("run", "plan", *inputs, *LABELS, "--into", "az://cont/run", "--shard-size", 4, "--features")
-    assert planned.exit_code == 0, planned.output
-    assert run("run", "work", "az://cont/run", "--shard", "2/2").exit_code in (0, 3)
-    assert "are missing" in run("run", "merge", "az://cont/run", "-o", tmp_path / "m.jsonl").stderr
-    assert run("run", "work", "az://cont/run").exit_code == 3
-    assert run("run", "merge", "az://cont/run", "-o", tmp_path / "m.jsonl").exit_code == 3
-    whole = run("classify", *inputs, *LABELS, "--no-cache", "-o", tmp_path / "w.jsonl", "--resume")
-    assert whole.exit_code == 3 and "2 of 29 inputs" in whole.stderr
-    assert (tmp_path / "m.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
-    folder = open_folder("az://cont/run")
-    assert not folder.create("plan.json", b"another") and folder.create("note", b"first")
+    assert_a_run_there_is_one_here("az://cont", tmp_path)

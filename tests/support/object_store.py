@@ -6,7 +6,7 @@ import http.client
 import threading
 import urllib.request
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,8 +100,10 @@ class Misfortune(Protocol):
 
 
 @contextmanager
-def misbehaving(address: str, faults: Misfortune) -> Iterator[str]:
-    """Stand in front of a store, and pass on what nothing befalls; gives its own address."""
+def misbehaving(
+    address: str, faults: Misfortune, translate: Callable[[dict[str, str]], dict[str, str]] = dict
+) -> Iterator[str]:
+    """Stand in front of a store, and pass on what nothing befalls, headers translated; gives its own address."""
     behind = urlsplit(address).netloc
 
     class Handler(BaseHTTPRequestHandler):
@@ -124,7 +126,7 @@ def misbehaving(address: str, faults: Misfortune) -> Iterator[str]:
             if kind == "whole":
                 headers = {k: v for k, v in headers.items() if k.lower() != "range"}
             try:
-                connection.request(self.command, self.path, body, headers)
+                connection.request(self.command, self.path, body, translate(headers))
                 answer = connection.getresponse()
                 content = answer.read()
             except (OSError, http.client.HTTPException):  # the store was killed

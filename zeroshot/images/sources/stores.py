@@ -33,6 +33,9 @@ _TRIES = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _STATUS = re.compile(r"(?:status|HTTP|Server returned)\D{0,20}([45]\d\d)")
 
+_VARIABLES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
+"""How the names of a store's own environment variables begin."""
+
 _stores: dict[tuple[str, str], Any] = {}
 _lock = threading.Lock()
 
@@ -104,6 +107,11 @@ def _connect(scheme: str, bucket: str) -> Any:
         "retry_config": {"max_retries": 0, "retry_timeout": seconds},
         "client_options": {"timeout": seconds, "connect_timeout": min(seconds, timedelta(seconds=10))},
     }
+    if os.environ.get(f"{_VARIABLES[scheme]}_ALLOW_HTTP", "").lower() in (
+        "1",
+        "true",
+    ):  # obstore reads it only by itself
+        common["client_options"]["allow_http"] = True
     if scheme == "gs":
         return store.GCSStore(bucket, **common)
     if scheme == "az":
