@@ -833,6 +833,14 @@ class TestAnswers:
         sort_nine(page)
         assert not any(title.startswith("Search") for title in page.run("titles"))
 
+    def test_an_image_of_the_map_is_opened_by_keys(self, page: Page) -> None:
+        """Space opens the one that is nearest to the middle of the frame."""
+        open_map(page)
+        for _ in range(12):
+            page.press("ArrowDown", shift=True)
+        page.press(" ")
+        page.wait("document.getElementById('viewer').open")
+
     def test_a_cut_off_is_that_of_its_search(self, page: Page) -> None:
         """Another search shows all images again."""
         page.run("document.activeElement.blur()")

@@ -30,10 +30,7 @@ export class FolderMap {
       const { left, top } = canvas.getBoundingClientRect();
       this.see(zoomed(this.canvas.view, ...this.canvas.size, Math.exp(-event.deltaY / (event.ctrlKey ? 100 : 400)), event.clientX - left, event.clientY - top));
     }, { passive: false });
-    canvas.addEventListener("dblclick", (event) => {
-      const dot = nearest(this.canvas.points, this.canvas.view, ...this.canvas.size, ...this.place(event), NEAR);
-      if (dot >= 0) this.page.open(dot);
-    });
+    canvas.addEventListener("dblclick", (event) => this.openNear(...this.place(event), NEAR));
     canvas.addEventListener("keydown", (event) => this.key(event));
     canvas.addEventListener("focus", () => this.showFrame());
     canvas.addEventListener("blur", () => this.showFrame());
@@ -172,6 +169,11 @@ export class FolderMap {
     else this.say("Nothing is inside");
   }
 
+  openNear(x, y, most) {
+    const dot = nearest(this.canvas.points, this.canvas.view, ...this.canvas.size, x, y, most);
+    if (dot >= 0) this.page.open(dot);
+  }
+
   showFrame() { this.canvas.frame($("map-canvas").matches(":focus-visible") ? this.frame : 0); }
 
   key(event) {
@@ -183,6 +185,7 @@ export class FolderMap {
     else if (event.key === "+" || event.key === "=") this.zoom(1.6);
     else if (event.key === "-") this.zoom(1 / 1.6);
     else if (event.key === "0") this.see(WHOLE);
+    else if (event.key === " ") this.openNear(width / 2, height / 2, (Math.min(width, height) * this.frame) / 2);
     else if (event.key === "Enter") {
       const [x, y, right, down] = [width * (1 - this.frame) / 2, height * (1 - this.frame) / 2, width * (1 + this.frame) / 2, height * (1 + this.frame) / 2];
       this.enclose([[x, y], [right, y], [right, down], [x, down]]);
