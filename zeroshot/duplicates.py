@@ -265,7 +265,7 @@ def _lead_by_look(
         least: Correlation of grey thumbnails from which two are alike.
     """
     colours = np.stack(thumbnails).reshape(len(thumbnails), -1) if thumbnails else np.zeros((0, 3 * SIDE**2), np.uint8)
-    grey = colours.reshape(len(colours), -1, 3).astype(np.float32).mean(2)
+    grey = colours.reshape(len(colours), SIDE**2, 3).astype(np.float32).mean(2)
     grey -= grey.mean(1, keepdims=True)
     lengths = np.linalg.norm(grey, axis=1)
     telling = np.flatnonzero(lengths >= LEAST_CONTRAST * SIDE)  # the norm is SIDE times the deviation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -221,3 +222,31 @@ def test_a_value_that_cannot_be_is_named(option: str, value: str) -> None:
     assert last.count(f"'{value}'") == 1
     assert "Value error" not in last
     assert "'-5'" in CliRunner().invoke(app, ["cache", "prune", "--days", "-5"]).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("eval", "closed"),
+        ("classify", "open", *CLASSIFY, "--output", "closed/x.jsonl"),
+        ("classify", "open", *CLASSIFY, "--prompts", "closed/x.yaml"),
+    ],
+)
+def test_what_may_not_be_looked_at_is_one_line(
+    tmp_path: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that another user closed is named, whatever was looked for in it."""
+    for name in ("open", "closed"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    stat = os.stat
+
+    def refuse(path: os.PathLike[str], *more: object, **named: object) -> os.stat_result:
+        if "closed/" in os.fspath(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return stat(path, *more, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", refuse)
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, "Traceback" in result.stderr) == (1, False)
+    assert "closed/" in result.stderr and "try: " in result.stderr

@@ -133,3 +133,11 @@ def test_damaged_images_are_named_and_the_rest_is_grouped(folder: Path) -> None:
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 3
     assert sum(f"broken{number}.jpg: " in result.stderr for number in range(30)) == 30
+
+
+def test_a_folder_of_damaged_images_alone_names_them(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"x")
+    (tmp_path / "2.png").touch()
+    result = CliRunner().invoke(app, ["duplicates", str(tmp_path)])
+    assert (result.exit_code, result.exception.__class__) == (3, SystemExit)
+    assert "1.jpg: " in result.stderr and "2.png: " in result.stderr

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import Run, encode_dataset, evaluate
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.output.report import ClassifyReport, eval_report, plots
-from zeroshot.output.report.confusion import _heat
+from zeroshot.output.report.confusion import _heat, describe_mistakes
 from zeroshot.output.report.embedded_images import make_thumbnails
 from zeroshot.output.report.gallery import Sample
 from zeroshot.output.report.markup import escape, tag
@@ -341,7 +342,23 @@ class TestConfusion:
         """The first thing below the title is top-1, and what is taken for what."""
         text = eval_page.read_text(encoding="utf-8")
         assert re.search(r'class="headline"><b>75\.0%</b>', text)
-        assert re.search(r'class="verdict">(Mostly|Most often) takes .*: \d+ of 15 mistakes\.<', text)
+        assert re.search(r'class="verdict">(Mostly|Most often) takes .*: \d+ of 15 mistakes( each)?\.<', text)
+
+    @pytest.mark.parametrize(
+        ("confusion", "sentence"),
+        [
+            ([[4, 3, 0], [1, 4, 1], [0, 0, 4]], "Mostly takes cat for dog: 3 of 5 mistakes."),
+            ([[4, 2, 0], [1, 4, 1], [0, 0, 4]], "Most often takes cat for dog: 2 of 4 mistakes."),
+            ([[4, 2, 0], [2, 4, 0], [0, 0, 4]], "Most often takes cat for dog and dog for cat: 2 of 4 mistakes each."),
+            ([[4, 1, 0], [1, 4, 0], [0, 0, 4]], "The mistakes are spread: no pair of labels is confused twice."),
+        ],
+    )
+    def test_sentence_says_no_more_than_is_so(self, confusion: list[list[int]], sentence: str) -> None:
+        """Only what is more than half of the mistakes is called most of them, and of equals both are named."""
+        counts = np.array(confusion)
+        right = np.repeat([True, False], [np.trace(counts), counts.sum() - np.trace(counts)])
+        result = SimpleNamespace(right=right, confusion=counts)
+        assert describe_mistakes(result, ["cat", "dog", "cow"]) == sentence  # type: ignore[arg-type]
 
 
 def shown(page: Page) -> list[str]:
@@ -472,7 +489,8 @@ class TestInBrowser:
         browser.open(page)
         answered = float(np.mean(sure >= least))
         assert 0 < answered < 1
-        assert f"answers {100 * answered:.1f}%" in browser.run("document.querySelector('.readout output').textContent")
+        read_out = browser.run("document.querySelector('.readout output').textContent")
+        assert read_out.startswith(f"threshold {least:.3f}: answers {100 * answered:.1f}%, ")
 
     def test_threshold_is_read_out(self, browser: Page, eval_page: Path) -> None:
         """The slider below the risk curve says what a threshold answers and gets wrong."""

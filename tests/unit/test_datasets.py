@@ -138,6 +138,8 @@ def test_targets(tmp_path: Path) -> None:
         ("path,label\n", "lists no images"),
         ("path,label\nx.jpg,cat\ny.jpg\n", "line 3: no path or no label"),
         ("path,label\n,cat\n", "line 2: no path or no label"),
+        ("path,label\nx.jpg,hot dog, mustard\n", "line 2: 3 fields, where the first line names 2"),
+        ("path,label,label\nx.jpg,cat,dog\n", "names two columns label"),
         ("path,label\nx.jpg, \n", "line 2: no path or no label"),
         (f'path,label\n"{"x" * 200_000}",cat\n', "line 2: field larger"),
         ("path,label\nx.jpg,cat\n./x.jpg,dog\n", "line 3: ./x.jpg is 'dog' here and 'cat' before"),

@@ -316,6 +316,10 @@ class TestCommands:
             "classify", table.parent / "some", "--labels", "red,green", "--multi-label", "--calibration", fitted
         )
         assert (foreign.exit_code, "fitted for other labels" in foreign.stderr) == (1, True)
+        everyday = run(
+            "classify", table.parent / "some", "--labels", "red,blue,cat", "--multi-label", "--calibration", fitted
+        )
+        assert (everyday.exit_code, "fitted for other labels: without 'cat'" in everyday.stderr) == (1, True)
         whole = json.loads(fitted.read_text())
         for change, said in (({"slope": "1"}, "a value is of another kind"), ({"fitted_for": {}}, "labels is missing")):
             fitted.write_text(json.dumps(whole | change))

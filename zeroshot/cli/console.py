@@ -159,6 +159,10 @@ def reports_errors(command: Callable[Arguments, ExitCode | None]) -> Callable[Ar
                 say("zeroshot: error: there is not enough memory")
                 say(f"  try: {MORE_MEMORY}")
                 code = ExitCode.ERROR
+            elif isinstance(error, PermissionError) and error.filename:
+                say(f"zeroshot: error: {os.fsdecode(error.filename)}: no permission to look there")
+                say("  try: another path, or change the permissions of its folder")
+                code = ExitCode.ERROR
             elif isinstance(error, OSError):
                 code = give_up_stdout(error)
             else:

@@ -152,7 +152,7 @@ class FolderStatistics:
             if not calibrated:
                 console.warn(
                     "--prior auto relies on the probabilities, which are not calibrated: where the model is often"
-                    " wrong, it makes that worse (`zeroshot calibrate` first, or measure: `zeroshot eval --prior auto`)"
+                    " wrong, it makes that worse (`zeroshot calibrate` first; `zeroshot eval` with and without tells)"
                 )
             if features is None or not len(features):
                 return classifier, {}

@@ -195,7 +195,7 @@ def encode_dataset(
     if not readable:
         raise InputError(
             f"none of the {position} images could be read: {failures[0].path}: {failures[0].error}",
-            "check the folder; the paths of a table are taken beside the table",
+            "check the images; the relative paths of a table are taken beside it",
         )
     paths = tuple(dataset.paths[index] for index in readable)
     return EncodedDataset(np.concatenate(rows), paths, dataset.targets[readable], tuple(failures))

@@ -21,8 +21,8 @@ _AGAIN = "run `zeroshot calibrate --multi-label` for this run's model, prompts a
 
 
 def identify_judge(spec: EncoderSpec, judge: Judge) -> Identity:
-    """Return what a fit is valid for: background labels are part of it."""
-    return replace(identify(spec, judge.rows), score="multi-label")
+    """Return what a fit is valid for: background labels are part of it; messages name those of the user alone."""
+    return replace(identify(spec, judge.rows), score="multi-label", labels=tuple(sorted(judge.classifier.labels.names)))
 
 
 def to_document(fit: MultiLabelFit, identity: Identity, manifest: Manifest) -> dict[str, Any]:

@@ -41,20 +41,29 @@ def parse_table(text: str, source: str) -> tuple[list[str], list[tuple[int, list
         raise InputError(f"{source}, line {before + 1}: {error}{open_quote}", "fix the line") from error
     header = columns_of(first, delimiter)
     check_columns(header, source)
+    for number, row in rows[1:]:
+        if any(map(str.strip, row[len(header) :])):
+            raise InputError(
+                f"{source}, line {number}: {len(row)} fields, where the first line names {len(header)}",
+                f'put a field that holds "{delimiter}" in double quotes' if delimiter != "\t" else "fix the line",
+            )
     return header, rows[1:]
 
 
 def check_columns(header: list[str], source: str) -> None:
-    """Refuse a table without the columns path and label.
+    """Refuse a table without the columns path and label, or with two of a name.
 
     Raises:
-        InputError: It lacks one.
+        InputError: It lacks one, or has two.
     """
     if "path" not in header or "label" not in header:
         seen = some_of([repr(column) for column in header]) if any(header) else "nothing"
         raise InputError(
             f"{source}: the first line names no columns path and label, but {seen}", "write `path,label` there"
         )
+    for name in ("path", "label"):
+        if header.count(name) > 1:
+            raise InputError(f"{source}: the first line names two columns {name}", "rename one of them")
 
 
 def columns_of(line: str, delimiter: str) -> list[str]:

@@ -47,11 +47,13 @@ def describe_mistakes(result: Evaluation, names: Sequence[str]) -> str:
     wrong = int((~result.right).sum())
     if not wrong:
         return "Every answer is right."
-    target, answer, count = confused_pairs(result.confusion, 1)[0]
+    (target, answer, count), *others = confused_pairs(result.confusion, 3)
     if count == 1:
         return "The mistakes are spread: no pair of labels is confused twice." if wrong > 1 else "One mistake."
-    often = "Mostly" if 3 * count >= wrong else "Most often"
-    return f"{often} takes {names[target]} for {names[answer]}: {count} of {wrong} mistakes."
+    pairs = [f"{names[target]} for {names[answer]}"]
+    pairs += [f"{names[target]} for {names[answer]}" for target, answer, as_many in others if as_many == count]
+    often = "Mostly" if 2 * count > wrong else "Most often"
+    return f"{often} takes {' and '.join(pairs[:2])}: {count} of {wrong} mistakes{' each' if pairs[1:] else ''}."
 
 
 def _heat(confusion: Indices, names: Sequence[str], most: int) -> list[list[HeatCell | None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ...evaluation import statistics
 from ...evaluation.evaluate import Evaluation, Run
 from ...evaluation.label_issues import LabelIssue, find_label_issues
-from ...evaluation.statistics import Estimate
+from ...evaluation.statistics import Estimate, RiskPoint
 from ...features.pipeline import Pipeline
 from ..render.evaluation import percent, tell_apart
 from . import plots
@@ -175,14 +176,24 @@ def _labels(result: Evaluation, names: Sequence[str]) -> Table:
     return Table("Every label, the lowest recall first", headings, rows, numbers=1, sortable=True)
 
 
+def _coverage_of(point: RiskPoint) -> float:
+    return point.coverage
+
+
 def _curves(run: Run) -> dict[str, Any]:
     result = run.result
     points = statistics.thin(result.risk)
-    answered = [index for index, point in enumerate(points) if point.threshold >= (run.threshold or 0.0)]
+    least = run.threshold or 0.0
+    answered = [point for point in result.risk if point.threshold >= least]
+    first = max(answered, key=_coverage_of, default=points[0])
+    points = sorted({*points, first}, key=_coverage_of)
+    if run.threshold is not None and answered:  # its own number, not that of the image next to it
+        points = [replace(point, threshold=least) if point == first else point for point in points]
+        first = replace(first, threshold=least)
     values = [[round(point.coverage, 4), round(point.risk, 4), round(point.threshold, 4)] for point in points]
     return {
         "reliability": plots.reliability(result.reliability),
         "risk": plots.risk_coverage(points),
         "points": json.dumps(values, separators=(",", ":")),
-        "first": answered[-1] if answered else 0,
+        "first": points.index(first),
     }
