@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,7 +63,31 @@ def test_features_do_not_depend_on_the_batch(folder: Path) -> None:
     np.testing.assert_allclose(together[::-1], encoder.encode_images(pixels[::-1]), atol=1e-6)
     texts = encoder.encode_texts(TEXTS)
     some = [0, 22, 23, 301, 699]
-    np.testing.assert_allclose(texts[some], [alone.encode_texts([TEXTS[i]])[0] for i in some], atol=1e-6)
+    np.testing.assert_array_equal(texts[some], [alone.encode_texts([TEXTS[i]])[0] for i in some])
+    np.testing.assert_array_equal(texts[:40], encoder.encode_texts(TEXTS[:40]))
+
+
+def test_a_shared_beginning_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the sentences of one beginning are read from its end on, and their features are those of whole ones."""
+    encoder = onnx_engine.load(folder)
+    texts = [f"a photo of a big thing number {i}!" for i in range(100, 200)]
+    alone = np.concatenate([encoder.encode_texts([text]) for text in texts])
+    session = encoder._session(onnx_manifest.TEXT_GRAPH)
+    read: list[tuple[int, ...]] = []
+
+    class Watched:
+        def get_inputs(self) -> Any:
+            return session.get_inputs()
+
+        def run(self, names: Any, inputs: dict[str, Any]) -> Any:
+            read.append((*inputs["tokens"].shape, inputs["beginning"].shape[1]))
+            return session.run(names, inputs)
+
+    monkeypatch.setitem(encoder._sessions, onnx_manifest.TEXT_GRAPH, Watched())
+    np.testing.assert_array_equal(encoder.encode_texts(texts), alone)
+    whole = [rows for rows, positions, before in read if not before]
+    assert sum(rows for rows, _, _ in read) == len(texts)
+    assert len(whole) < 5 and set(whole) == {2}
 
 
 def test_nothing_in_nothing_out(folder: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,21 +19,26 @@ from ..messages import as_many
 from ..system.installed import available_cores, versions
 from ..system.memory import is_out_of_memory
 from .onnx_manifest import (
+    BEGINNING,
     IMAGE_GRAPH,
     MANIFEST_NAME,
     REMAKE,
     TEXT_GRAPH,
     TOKENIZER_NAME,
+    TOKENS,
     ExportManifest,
     check_at_load,
     check_tower,
     int8_name,
     read_manifest,
 )
+from .text_batches import TextBatch, plan_batches
 from .tokens import BytePairTokenizer, HuggingFaceTokenizer, TokenIds, Tokenizer
 
-# Token positions in one run of the text tower: enough to fill the matrix products, few enough to keep memory flat.
-_POSITIONS = 8192
+# Token positions in one run of the text tower, on one thread: what fills matrix products and stays in its cache.
+_POSITIONS = 1024
+
+_Part = TypeVar("_Part")
 
 
 def load(
@@ -130,28 +135,26 @@ class OnnxEncoder:
             return np.zeros((0, self.spec.dim), dtype=np.float32)
         rows = np.ascontiguousarray(pixels)
         if self._int8:
-            return np.concatenate(self._run_alone(IMAGE_GRAPH, "pixels", [rows[i : i + 1] for i in range(len(rows))]))
-        return self._run(IMAGE_GRAPH, "pixels", rows)
+            return np.concatenate(self._at_once(self._run_images, [rows[i : i + 1] for i in range(len(rows))]))
+        return self._run_images(rows)
 
     def encode_texts(self, texts: Sequence[str]) -> Features:
-        """Encode sentences to unit rows ``(n_texts, dim)``, short ones together so that little padding is encoded."""
+        """Encode sentences to unit rows ``(n_texts, dim)``; those of one beginning read it once."""
         texts = list(as_many(texts))
         tokenizer = self._tokenizer()
         tokens = tokenizer.encode(texts)
         lengths = self._lengths(tokens, tokenizer.pad_id)
-        order = np.argsort(lengths, kind="stable")
         features = np.empty((len(texts), self.spec.dim), dtype=np.float32)
-        if self._int8 and len(order):
-            alone = [tokens[row : row + 1, : lengths[row]] for row in order]
-            features[order] = np.concatenate(self._run_alone(TEXT_GRAPH, "tokens", alone))
+        if not len(texts):
             return features
-        stop = len(order)
-        while stop:  # the longest first, so that memory reaches its peak at once and is reused
-            longest = int(lengths[order[stop - 1]])
-            start = max(0, stop - max(1, _POSITIONS // longest))
-            rows = order[start:stop]
-            features[rows] = self._run(TEXT_GRAPH, "tokens", tokens[rows, :longest])
-            stop = start
+        nothing = self._no_beginning()
+        if self._int8:
+            batches = [TextBatch(np.array([row]), int(length)) for row, length in enumerate(lengths)]
+        else:
+            positions = min(_POSITIONS, -(-int(lengths.sum()) // self._threads))
+            batches = plan_batches(tokens, lengths, positions, self._spare() if nothing is not None else None)
+        for batch, rows in zip(batches, self._at_once(partial(self._run_texts, tokens, nothing), batches), strict=True):
+            features[batch.rows] = rows
         return features
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -166,9 +169,12 @@ class OnnxEncoder:
             return np.full(len(tokens), width, dtype=np.int64)
         # Counted from the end: the id that pads may also stand inside a sentence ("!" has CLIP's).
         last = width - np.argmax(tokens[:, ::-1] != pad_id, axis=1)
+        return np.asarray(np.minimum(last + self._spare(), width), dtype=np.int64)
+
+    def _spare(self) -> int:
+        """Return how many positions behind a sentence are read."""
         # Other vocabularies than CLIP's may pad with the id that ends a text, or with a higher one: the first is read.
-        spare = max(self._manifest.text.spare, int(self._manifest.tokenizer["kind"] != "byte_pair"))
-        return np.asarray(np.minimum(last + spare, width), dtype=np.int64)
+        return max(self._manifest.text.spare, int(self._manifest.tokenizer["kind"] != "byte_pair"))
 
     def _tokenizer(self) -> Tokenizer:
         with self._lock:
@@ -176,28 +182,51 @@ class OnnxEncoder:
                 self._tokens = open_tokenizer(self._manifest, self._folder, self._remedy)
             return self._tokens
 
-    def _run_alone(self, graph: str, name: str, rows: Sequence[np.ndarray[Any, Any]]) -> list[Features]:
-        """Run rows one by one, each on one thread, as many at once as there are threads.
+    def _at_once(self, run: Callable[[_Part], Features], parts: Sequence[_Part]) -> list[Features]:
+        """Run parts on one thread each, as many at once as there are threads.
 
-        An 8-bit run has one scale for all its inputs, so that neighbours would change a row. Rows of their own on one
-        thread each take less of the processor than a batch on all of them: no thread waits for another.
+        That takes less of the processor than parts on all of them: no thread waits for another. An 8-bit run has one
+        scale for all its inputs, so that its parts are single rows: neighbours would change them.
         """
-        run = partial(self._run, graph, name)
-        if self._threads == 1 or len(rows) == 1:
-            return [run(row) for row in rows]
+        if self._threads == 1 or len(parts) == 1:
+            return [run(part) for part in parts]
         with ThreadPoolExecutor(self._threads, thread_name_prefix="encode") as pool:
-            return list(pool.map(run, rows))
+            return list(pool.map(run, parts))
 
-    def _run(self, graph: str, name: str, values: np.ndarray[Any, Any]) -> Features:
+    def _run_images(self, pixels: Pixels) -> Features:
+        return self._run(IMAGE_GRAPH, {"pixels": pixels})[0]
+
+    def _no_beginning(self) -> Features | None:
+        """Return what stands for no beginning, shape ``(n_states, 0, width)``; None for a graph that knows none."""
+        shapes = {given.name: given.shape for given in self._session(TEXT_GRAPH).get_inputs()}
+        if BEGINNING not in shapes:
+            return None
+        n_states, _, width = shapes[BEGINNING]
+        return np.zeros((n_states, 0, width), dtype=np.float32)
+
+    def _run_texts(self, tokens: TokenIds, nothing: Features | None, batch: TextBatch) -> Features:
+        """Encode the sentences of a batch: two of them whole, the others from where the first has come to."""
+        rows = tokens[batch.rows, : batch.length]
+        if nothing is None:
+            return self._run(TEXT_GRAPH, {TOKENS: rows})[0]
+        if not batch.shared:
+            return self._run(TEXT_GRAPH, {TOKENS: rows, BEGINNING: nothing})[0]
+        head, (states,) = self._run(TEXT_GRAPH, {TOKENS: rows[:2], BEGINNING: nothing})
+        beginning = np.ascontiguousarray(states[:, : batch.shared])
+        rest, _ = self._run(TEXT_GRAPH, {TOKENS: rows[2:, batch.shared :], BEGINNING: beginning})
+        return np.concatenate([head, rest])
+
+    def _run(self, graph: str, inputs: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Features, list[Any]]:
+        """Run a tower; return unit rows, and the graph's other outputs."""
         session = self._session(graph)
         try:
-            (features,) = session.run(None, {name: values})
+            features, *rest = session.run(None, inputs)
         except Exception as error:  # onnxruntime raises classes of its C++ module, and RuntimeError
             if is_out_of_memory(error):
                 raise ResourceError(f"{self.spec.model}: there is not enough memory", MORE_MEMORY) from error
             what = " ".join(str(error).split())[:200]
             raise ModelError(f"{self._folder / graph} does not run: {what}", self._remedy) from error
-        if features.shape != (len(values), self.spec.dim):
+        if features.shape != (len(next(iter(inputs.values()))), self.spec.dim):
             raise ModelError(
                 f"{self._folder / graph} gives features of length {features.shape[-1]}, and {MANIFEST_NAME} says"
                 f" {self.spec.dim}",
@@ -205,14 +234,15 @@ class OnnxEncoder:
             )
         # As torch.nn.functional.normalize, with its guard against a row of zeros.
         norms = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.float32(1e-12))
-        return np.asarray(features / norms, dtype=np.float32)
+        return np.asarray(features / norms, dtype=np.float32), rest
 
     def _session(self, graph: str) -> Any:
         with self._lock:
             if graph not in self._sessions:
                 check_tower(self._manifest, self._folder, graph, int8=self._int8, remedy=self._remedy)
                 path = self._folder / (int8_name(graph) if self._int8 else graph)
-                self._sessions[graph] = _open_session(path, 1 if self._int8 else self._threads, self._remedy)
+                alone = self._int8 or graph == TEXT_GRAPH  # a thread for each of several runs at once
+                self._sessions[graph] = _open_session(path, 1 if alone else self._threads, self._remedy)
             return self._sessions[graph]
 
 

@@ -22,7 +22,14 @@ MANIFEST_NAME = "zeroshot.json"
 IMAGE_GRAPH = "image.onnx"
 TEXT_GRAPH = "text.onnx"
 TOKENIZER_NAME = "tokenizer.json"
-FORMAT = 2
+TOKENS = "tokens"
+"""Input of text graphs: ids, ``(n_texts, n_positions)``."""
+BEGINNING = "beginning"
+"""Input of text graphs that go on from a beginning their texts share: its keys and values, ``(n, n_before, width)``,
+two a layer."""
+STATES = "states"
+"""Their second output: the same of the first text's own positions."""
+FORMAT = 3
 """Version of the manifest; an export of another version is made anew."""
 
 REMAKE = "export the model again with `zeroshot models pull`, or use --engine torch"

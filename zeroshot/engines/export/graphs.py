@@ -11,7 +11,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +24,12 @@ from ...system.disk import sync_file
 from ...system.installed import available_cores
 from ..onnx_engine import OnnxEncoder, open_tokenizer
 from ..onnx_manifest import (
+    BEGINNING,
     IMAGE_GRAPH,
+    STATES,
     TEXT_GRAPH,
     TOKENIZER_NAME,
+    TOKENS,
     Agreement,
     ExportManifest,
     StoredFile,
@@ -192,39 +195,53 @@ def trace(reference: Exportable, folder: Path) -> TextGraph:
     """Trace both towers into a folder and return how the text graph is fed."""
     import torch
 
-    from .towers import image_tower, text_tower, traceable_attention
+    from .towers import ResumedText, image_tower, text_tower, traceable_attention
 
     spec = reference.spec
     pixels = torch.from_numpy(reference_images(*spec.preprocessing.size)[:2])
     text, how = text_tower(reference.model, spec.context_length)
     width = min(9, spec.context_length) if how.dynamic else spec.context_length
     tokens = reference.tokenizer(list(REFERENCE_TEXTS[2:4]))[:, :width]
-    dynamic = {0: "n_texts", 1: "n_positions"} if how.dynamic else {0: "n_texts"}
+    axes: dict[str, dict[int, str]] = {TOKENS: {0: "n_texts", **({1: "n_positions"} if how.dynamic else {})}}
+    axes["features"] = {0: "n_texts"}
+    sentences = [tokens]
+    if isinstance(text, ResumedText):
+        sentences = [tokens[:, 2:], text.example()]
+        axes |= {BEGINNING: {1: "n_before"}, STATES: {1: "n_positions"}}
+    image_axes = {"pixels": {0: "n_images"}, "features": {0: "n_images"}}
     with _quiet(), traceable_attention():
-        for name, tower, inputs, axes in (
-            (IMAGE_GRAPH, image_tower(reference.model, spec.preprocessing), {"pixels": pixels}, {0: "n_images"}),
-            (TEXT_GRAPH, text, {"tokens": tokens}, dynamic),
+        for path, tower, inputs, open_axes in (
+            (folder / IMAGE_GRAPH, image_tower(reference.model, spec.preprocessing), [pixels], image_axes),
+            (folder / TEXT_GRAPH, text, sentences, axes),
         ):
             try:
-                torch.onnx.export(
-                    tower.eval(),
-                    tuple(inputs.values()),
-                    str(folder / name),
-                    input_names=list(inputs),
-                    output_names=["features"],
-                    dynamic_axes={**dict.fromkeys(inputs, axes), "features": {0: axes[0]}},
-                    opset_version=_OPSET,
-                    # ONNX Runtime folds at load; here it would part the initialisers from the parameters.
-                    do_constant_folding=False,
-                    training=torch.onnx.TrainingMode.PRESERVE,
-                    dynamo=False,
-                )
+                _trace(tower, inputs, open_axes, path)
             except OSError:  # a full disk says nothing about the model
                 raise
             except Exception as error:  # the exporter raises anything, from any operator
                 what = " ".join(str(error).split())[:300]
                 raise ModelError(f"{spec.model} cannot be exported: {what}", _KEEP_TORCH) from error
     return how
+
+
+def _trace(tower: Any, inputs: Sequence[Any], axes: Mapping[str, Mapping[int, str]], path: Path) -> None:
+    """Trace one tower; the axes that are left open name its inputs and outputs, in order."""
+    import torch
+
+    outputs = [name for name in axes if name in ("features", STATES)]
+    torch.onnx.export(
+        tower.eval(),
+        tuple(inputs),
+        str(path),
+        input_names=[name for name in axes if name not in outputs],
+        output_names=outputs,
+        dynamic_axes={name: dict(names) for name, names in axes.items()},
+        opset_version=_OPSET,
+        # ONNX Runtime folds at load; here it would part the initialisers from the parameters.
+        do_constant_folding=False,
+        training=torch.onnx.TrainingMode.PRESERVE,
+        dynamo=False,
+    )
 
 
 @contextmanager

@@ -20,6 +20,8 @@ REFERENCE_TEXTS = (
     "one two three four five six seven eight nine ten " * 12,
 )
 """Sentences of every length, the last beyond every context."""
+_ALIKE = tuple(f"a photo of thing number {first}{second}." for first in range(5) for second in range(5))
+"""Sentences of one beginning and one length, which are enough to be encoded from its end on."""
 
 
 def reference_images(height: int, width: int) -> Pixels:
@@ -40,8 +42,9 @@ def measure_agreement(reference: Encoder, other: Encoder, torch_version: str) ->
     image = reference.encode_images(images), other.encode_images(images)
     # Also one by one, at the length that each has: among others a short one is padded to the longest.
     alone = np.concatenate([other.encode_texts([sentence]) for sentence in REFERENCE_TEXTS])
-    expected, found = np.tile(reference.encode_texts(REFERENCE_TEXTS), (2, 1)), other.encode_texts(REFERENCE_TEXTS)
-    text = expected, np.concatenate([found, alone])
+    texts = (*REFERENCE_TEXTS, *_ALIKE)
+    expected = reference.encode_texts(texts)
+    text = np.concatenate([expected, expected[: len(alone)]]), np.concatenate([other.encode_texts(texts), alone])
     return Agreement(
         image=_lowest_cosine(*image),
         text=_lowest_cosine(*text),

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 from torch.nn import functional as functional
 
@@ -40,6 +41,8 @@ def text_tower(model: Any, context_length: int) -> tuple[nn.Module, TextGraph]:
         return _ClassTokenText(text), TextGraph(dynamic=True, spare=1)
     if pool not in ("argmax", "eos") or getattr(text, "use_pad_mask", False):
         return _WholeText(model), TextGraph(dynamic=False)
+    if _can_resume(text):
+        return ResumedText(text, pool), TextGraph(dynamic=True)
     return _CausalText(text, pool), TextGraph(dynamic=True)
 
 
@@ -81,13 +84,72 @@ class _CausalText(nn.Module):
         model, length = self.model, tokens.shape[1]
         x = model.token_embedding(tokens) + model.positional_embedding[:length]
         x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
-        # The end of the text is the highest id, or the model's own; the norm is per position and can follow.
-        ends = tokens if self.pool == "argmax" else (tokens == self._end_id()).to(torch.int32)
-        x = model.ln_final(x[torch.arange(x.shape[0]), ends.argmax(dim=-1)])
+        # The norm is per position and can follow.
+        x = model.ln_final(x[torch.arange(x.shape[0]), _ends(model, self.pool, tokens)])
         return _project(model, x)
 
-    def _end_id(self) -> int:
-        return int(getattr(self.model, "eos_id", None) or self.model.text_eos_id)
+
+class ResumedText(nn.Module):
+    """What `_CausalText` computes, from a beginning on that all texts share: of it, only keys and values are needed.
+
+    ``beginning`` is ``(2 * n_layers, n_before, width)``: each layer's keys, then its values. Besides the features,
+    those of the first text's positions are returned. The last layer computes nothing but where a text ends.
+    """
+
+    def __init__(self, model: Any, pool: str) -> None:
+        super().__init__()
+        self.model = model
+        self.pool = pool
+
+    def example(self) -> torch.Tensor:
+        """Return a beginning of two positions to trace with."""
+        blocks = self.model.transformer.resblocks
+        return torch.zeros((2 * len(blocks), 2, blocks[0].attn.embed_dim))
+
+    def forward(self, tokens: torch.Tensor, beginning: torch.Tensor) -> tuple[Any, torch.Tensor]:
+        """Return features ``(n, dim)``, and the first text's keys and values ``(2 * n_layers, n_positions, width)``."""
+        model = self.model
+        before, total = beginning.shape[1], beginning.shape[1] + tokens.shape[1]
+        x = model.token_embedding(tokens) + model.positional_embedding[before:total]
+        mask = model.attn_mask[before:total, :total]
+        rows, ends = torch.arange(x.shape[0]), _ends(model, self.pool, tokens)
+        blocks, states = list(model.transformer.resblocks), []
+        for index, block in enumerate(blocks):
+            normed = block.ln_1(x)
+            if block is blocks[-1]:
+                x, mask = x[rows, ends][:, None], mask[ends][:, None, None]
+                query = _project_in(block.attn, normed[rows, ends][:, None], 0, 1)
+                key, value = _project_in(block.attn, normed, 1, 3).chunk(2, dim=-1)
+            else:
+                query, key, value = _project_in(block.attn, normed, 0, 3).chunk(3, dim=-1)
+            states += [key[0], value[0]]
+            key, value = (
+                torch.cat([state.expand(tokens.shape[0], -1, -1), now], dim=1)
+                for state, now in zip(beginning[2 * index : 2 * index + 2], (key, value), strict=True)
+            )
+            x = x + block.ls_1(_attend(block.attn, query, key, value, mask))
+            x = x + block.ls_2(block.mlp(block.ln_2(x)))
+        return _project(model, model.ln_final(x[:, 0])), torch.stack(states)
+
+
+def _ends(model: Any, pool: str, tokens: torch.Tensor) -> torch.Tensor:
+    """Return where each text ends: at its highest id, or at the model's own."""
+    if pool == "argmax":
+        return tokens.argmax(dim=-1)
+    end = int(getattr(model, "eos_id", None) or model.text_eos_id)
+    return (tokens == end).to(torch.int32).argmax(dim=-1)
+
+
+def _can_resume(text: Any) -> bool:
+    """Whether `ResumedText` computes what a tower's blocks do: open_clip's plain ones."""
+    blocks = getattr(text.transformer, "resblocks", ())
+    return bool(len(blocks)) and all(
+        type(block) is ResidualAttentionBlock
+        and not hasattr(block, "ln_1_kv")
+        and block.attn.in_proj_weight is not None
+        and block.attn.in_proj_bias is not None
+        for block in blocks
+    )
 
 
 class _ClassTokenText(nn.Module):
@@ -144,10 +206,27 @@ def traceable_attention() -> Iterator[None]:
 
 def _self_attention(attention: nn.MultiheadAttention, x: torch.Tensor, mask: torch.Tensor | None) -> Any:
     """Attend as "Attention Is All You Need" does: ``x`` is ``(n, n_positions, width)``, the mask is added."""
+    if mask is not None and mask.dim() == 3:
+        mask = torch.unflatten(mask, 0, (-1, attention.num_heads))
+    query, key, value = _project_in(attention, x, 0, 3).chunk(3, dim=-1)
+    return _attend(attention, query, key, value, mask)
+
+
+def _project_in(attention: nn.MultiheadAttention, x: torch.Tensor, first: int, last: int) -> torch.Tensor:
+    """Return queries (0), keys (1) and values (2) from the first to before the last, side by side."""
+    if (first, last) == (0, 3):
+        return functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
+    part = slice(first * attention.embed_dim, last * attention.embed_dim)
+    return functional.linear(x, attention.in_proj_weight[part], attention.in_proj_bias[part])
+
+
+def _attend(
+    attention: nn.MultiheadAttention, query: Any, key: Any, value: Any, mask: torch.Tensor | None
+) -> torch.Tensor:
     heads = attention.num_heads
-    projected = functional.linear(x, attention.in_proj_weight, attention.in_proj_bias)
-    query, key, value = (torch.unflatten(part, -1, (heads, -1)).transpose(1, 2) for part in projected.chunk(3, dim=-1))
+    query, key, value = (torch.unflatten(part, -1, (heads, -1)).transpose(1, 2) for part in (query, key, value))
     scores = (query * attention.head_dim**-0.5) @ key.transpose(-2, -1)
     if mask is not None:
-        scores = scores + (torch.unflatten(mask, 0, (-1, heads)) if mask.dim() == 3 else mask)
-    return attention.out_proj((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
+        scores = scores + mask
+    out: torch.Tensor = attention.out_proj((scores.softmax(dim=-1) @ value).transpose(1, 2).flatten(2))
+    return out
