@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ from zeroshot.distribute.entries import Piece, cut, parse_entries
 from zeroshot.distribute.folder import LocalFolder, open_folder
 from zeroshot.distribute.merge import name_numbers
 from zeroshot.distribute.plan import load_plan, write_plan
-from zeroshot.errors import InputError, OutputError
+from zeroshot.errors import InputError, OutputError, ResourceError
 
 LABELS = ("--labels", "red,green,blue", "--model", "tiny")
 
@@ -121,6 +121,27 @@ def test_what_ray_says_goes_to_stderr(monkeypatch: pytest.MonkeyPatch, capsys: p
     with on_ray._connected("HOST:6379"):
         print("a worker is slow")
     assert capsys.readouterr() == ("", "a worker is slow\na worker died\n")
+
+
+def test_what_the_cluster_loses_within_a_task_is_told_in_a_line() -> None:
+    """A task's own error is raised as it is, a defect with its traceback; what Ray lost is one line with a remedy."""
+
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        def __init__(self, cause: Exception) -> None:
+            super().__init__("many lines")
+            self.cause = cause
+
+    ray = SimpleNamespace(exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError))
+    lost, own, defect = RayError("no memory\nlines"), InputError("not the list"), RayTaskError(KeyError("x"))
+    for error in (lost, RayTaskError(lost)):
+        told = on_ray._failure(ray, error)
+        assert isinstance(told, ResourceError) and told.message == "the Ray cluster gave up: no memory"
+    assert on_ray._failure(ray, RayTaskError(own)) is own
+    for error in (defect, RayTaskError(defect)):
+        assert on_ray._failure(ray, error) is error
 
 
 def test_a_label_called_error_is_no_failure(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:

@@ -85,12 +85,8 @@ class OnRay:
                         self._warn(line)
                     on_progress(done.images)
                     yield done
-            except ray.exceptions.RayTaskError as error:
-                raise (error.cause if isinstance(error.cause, ZeroshotError) else error) from None
             except ray.exceptions.RayError as error:
-                raise ResourceError(
-                    f"the Ray cluster gave up: {_first_line(error)}", "look at it with `ray status`, then run it again"
-                ) from error
+                raise _failure(ray, error) from None
             finally:
                 for actor in actors:
                     ray.kill(actor)
@@ -173,6 +169,17 @@ class _Processor:
                     yield encode_read(encoder, first, _fetch(ray, made, first), recipe.batch_size)
 
         return encode
+
+
+def _failure(ray: Any, error: Exception) -> Exception:
+    """Return what is told of a task that failed: its own error, or that the cluster lost it, wherever it ran."""
+    tasks_own = ray.exceptions.RayTaskError
+    cause = error.cause if isinstance(error, tasks_own) else error
+    if isinstance(cause, ray.exceptions.RayError) and not isinstance(cause, tasks_own):
+        return ResourceError(
+            f"the Ray cluster gave up: {_first_line(cause)}", "look at it with `ray status`, then run it again"
+        )
+    return cause if isinstance(cause, ZeroshotError) else error
 
 
 def _fetch(ray: Any, made: Any, names: list[str]) -> ReadBatch:
