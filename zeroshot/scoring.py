@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +18,10 @@ from .results import Ranked
 Floats = npt.NDArray[np.float32]
 
 _MOST_SCORES = 2**20
-"""Scores that are ranked together, unless one batch has more."""
+"""Scores that are ranked together, unless one image has more."""
+
+_MOST_ROWS = 4096
+"""Images that are scored together: in float64 their features take up to 32 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +87,10 @@ class Classifier:
         """Score images against every label.
 
         Args:
-            image_features: Unit rows, shape ``(n_images, dim)``; cast to float32 before the product, since half
-                precision would merge many different cosines into one.
-            alone: Sum each product by itself, as slow as that is: a matrix product's last digit depends on the place
-                and number of the rows.
+            image_features: Unit rows, shape ``(n_images, dim)``; multiplied in float64 and rounded to float32 after
+                that, since the order in which a matrix product adds depends on the place and number of the rows.
+            alone: Sum each product by itself, as slow as that is: without it one value in some hundred million may
+                lie so near the middle of two float32 numbers that its last digit depends on the other rows.
 
         Raises:
             InputError: The rows are of another shape.
@@ -99,9 +100,11 @@ class Classifier:
     def similarities(self, image_features: Features, *, alone: bool = False) -> Floats:
         """Return the cosines of images to every label, shape ``(n_images, n_labels)``; arguments as in `scores`."""
         check_rows(image_features, self.weights.shape[1], "image_features")
-        rows = np.asarray(image_features, dtype=np.float32)
-        # einsum adds up each pair by itself; BLAS blocks rows by their number, which moves the last digit.
-        return np.einsum("nd,ld->nl", rows, self.weights) if alone else np.asarray(rows @ self.weights.T)
+        # BLAS adds in an order that depends on the number of rows; in double precision float32 does not show it.
+        rows = np.asarray(image_features, dtype=np.float32).astype(np.float64)
+        weights = self.weights.astype(np.float64)
+        product = np.einsum("nd,ld->nl", rows, weights) if alone else rows @ weights.T
+        return np.asarray(product, dtype=np.float32)
 
     def from_similarities(self, similarities: Floats) -> Scores:
         """Score images whose cosines to every label are known, shape ``(n_images, n_labels)``."""
@@ -149,8 +152,6 @@ class Classifier:
     def answer(self, block: Block, decision: Decision, given: Floats | None = None) -> Answers:
         """Choose and rank as `decide`, for many batches at once.
 
-        The product of each batch is one of its own, as if there were no other: its number of rows moves last digits.
-
         Args:
             block: Images as features.
             decision: What of the scores becomes an answer.
@@ -163,11 +164,10 @@ class Classifier:
         order = np.empty((n, kept), dtype=np.intp)
         probabilities, similarities, logits = (np.empty((n, kept), dtype=np.float32) for _ in range(3))
         backgrounds: dict[int, Ranked] = {}
-        for start, sizes in _parts(block.sizes, max(1, _MOST_SCORES // len(self.labels.labels))):
-            ends = np.cumsum([start, *sizes]).tolist()
-            part = slice(start, ends[-1])
-            cosines = [self.similarities(rows[a:b], alone=decision.alone) for a, b in pairwise(ends)]
-            similar = np.concatenate(cosines) if len(cosines) > 1 else cosines[0]
+        most = min(_MOST_ROWS, max(1, _MOST_SCORES // len(self.labels.labels)))
+        for start in range(0, n, most):
+            part = slice(start, start + most)
+            similar = self.similarities(rows[part], alone=decision.alone)
             scores = self.from_similarities(similar) if given is None else self._from_logits(similar, given[part])
             answers = self.answers(scores)
             # Logits break ties among probabilities that float32 rounds to 1 or 0.
@@ -197,20 +197,6 @@ class Classifier:
             start + row: _ranked(self.labels.labels[likeliest[row]].name, scores, row, likeliest[row])
             for row in np.flatnonzero(above).tolist()
         }
-
-
-def _parts(sizes: Sequence[int], most: int) -> Iterator[tuple[int, list[int]]]:
-    """Yield the first row and the sizes of batches that have at most so many rows together, or are one."""
-    start, rows = 0, 0
-    part: list[int] = []
-    for size in sizes:
-        if part and rows + size > most:
-            yield start, part
-            start, rows, part = start + rows, 0, []
-        part.append(size)
-        rows += size
-    if rows:
-        yield start, part
 
 
 def _ranked(name: str, scores: Scores, row: int, column: int) -> Ranked:

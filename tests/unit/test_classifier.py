@@ -100,6 +100,25 @@ def test_scores_by_hand() -> None:
     assert {scores.similarities.dtype, scores.logits.dtype, scores.probabilities.dtype} == {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize("n_labels", [3, 10, 33])
+def test_an_answer_does_not_depend_on_the_other_images(n_labels: int) -> None:
+    """Scored in one product, in batches of any size, in another order or one by one: the same bits."""
+    random = np.random.default_rng(n_labels)
+    labels = LabelSet(tuple(Label(str(number)) for number in range(n_labels)))
+    drawn = (random.normal(size=(n, 112)).astype(np.float32) for n in (n_labels, 97))
+    weights, rows = (some / np.linalg.norm(some, axis=1, keepdims=True) for some in drawn)
+    classifier = Classifier(weights, labels, TemplateSet("t", ("{}",)), 100.0, 0.0, Score.SOFTMAX)
+    every = classifier.scores(rows)
+    order = random.permutation(len(rows))
+    for name in ("similarities", "logits", "probabilities"):
+        expected = getattr(every, name)
+        for size in (1, 7, 32):
+            parts = [getattr(classifier.scores(rows[at : at + size]), name) for at in range(0, len(rows), size)]
+            assert np.array_equal(np.concatenate(parts), expected), (name, size)
+        assert np.array_equal(getattr(classifier.scores(rows[order]), name), expected[order])
+        assert np.array_equal(getattr(classifier.scores(rows, alone=True), name), expected)
+
+
 def test_sigmoid_scores_use_the_bias() -> None:
     """Sigmoid probabilities are each label's own: they depend on the bias and need not sum to 1."""
     built = classifier([[1, 0], [0, 1]], parse_labels("a,b"), logit_bias=-1.0, score=Score.SIGMOID)
