@@ -20,6 +20,22 @@ def printable(text: str) -> str:
     )
 
 
+def shell_word(text: str) -> str:
+    r"""Return a word as a shell takes it and a terminal may show it: ``'two words'``, ``$'a\nb'``."""
+    import shlex
+
+    return shlex.quote(text) if text.isprintable() else f"$'{''.join(map(_in_quotes, text))}'"
+
+
+def _in_quotes(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    if character.isprintable():
+        return f"\\{character}" if character in "\\'" else character
+    return f"\\x{number:02x}" if number < 0x80 else f"\\U{number:08x}"
+
+
 def some_of(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     """Return the first items of many, and how many more there are."""
     return separator.join(items[:most]) + (f" {and_more(len(items) - most)}" if len(items) > most else "")

@@ -20,7 +20,7 @@ from zeroshot.cli import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
 OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}
-OTHERS |= {"--array", "--gres", "--requeue", "--generate", "--head", "--address", "--runs"}
+OTHERS |= {"--array", "--gres", "--requeue", "--generate", "--head", "--address", "--runs", "--no-encoder"}
 """Options of other programs and of tools/."""
 
 

@@ -105,6 +105,9 @@ def test_inputs_can_be_left_out_and_sampled(folder: Path, images: Callable[..., 
     assert found("--exclude", "thumbs/1.png") == [*everything[:3], everything[4]]
     assert found("--limit", 2) == everything[:2]
     assert found("--exclude", "1.png", "--limit", 1) == ["2.png"]
+    for command in (("classify", folder, *LABELS), ("search", folder, "red")):
+        nothing = run(*command, "--exclude", "*")
+        assert (nothing.exit_code, "--exclude left out every input: 5 images" in nothing.stderr) == (1, True)
     samples = {tuple(found("--sample", 3, "--seed", seed)) for seed in range(6)}
     assert len(samples) > 1
     assert all(list(sample) == [name for name in everything if name in sample] for sample in samples)

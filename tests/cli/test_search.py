@@ -269,3 +269,10 @@ def test_an_example_that_is_not_there_is_said_before_the_model_is_loaded(
         refused = run("search", folder, "--like", example)
         assert (refused.exit_code, fake_model.calls) == (1, [])
         assert f"cannot read {example}: {message}" in refused.stderr
+
+
+def test_a_text_behind_two_dashes(folder: Path) -> None:
+    """It may begin with a dash; an option there is none, and the command to type says so."""
+    slipped = run("search", folder, "--", "- red + blue", "-k", "2")
+    assert (slipped.exit_code, "what follows `--` is no option" in slipped.stderr) == (2, True)
+    assert run("search", "-k", "2", folder, "--", "- red + blue").exit_code == 0

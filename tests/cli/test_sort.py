@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from typer.testing import CliRunner, Result
 from support.fakes import FakeModel
 from unit.test_sources import make_tar, make_zip, png
 from zeroshot.cli import app
+from zeroshot.errors import OutputError
 from zeroshot.sort import placing, safe_copies
+from zeroshot.sort.journal import Journal
 from zeroshot.sort.names import safe_file_name
 from zeroshot.sort.steps import Placed, Task
 
@@ -379,3 +382,41 @@ def test_every_image_that_stays_is_named_where_nothing_else_holds_it(src: Path, 
     assert f"{src / '1.png'} stays: is the same file as an input before it" in result.stderr
     found = run("search", src, "red", "--no-cache", "-f", "jsonl")
     assert sum(f"bad{number}.jpg: " in found.stderr for number in range(30)) == 30
+
+
+def test_an_empty_text_is_no_folder(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a variable that is not set: nothing goes to the current folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for command in (("sort", src, *LABELS), ("duplicates", src)):
+        result = run(*command, "--into", "")
+        assert (result.exit_code, "names no folder" in result.stderr) == (2, True)
+    assert files(tmp_path / "here") == []
+
+
+def test_the_command_that_takes_back_can_be_typed(src: Path, tmp_path: Path) -> None:
+    """A folder whose name a terminal would act on is quoted, in words that a shell reads."""
+    into = tmp_path / "a\x1b[31mb\nc"
+    result = run("sort", src, *LABELS, "--into", into)
+    assert f"zeroshot undo $'{tmp_path}/a\\x1b[31mb\\x0ac'" in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_disk_that_fills_is_counted(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sorted, staying and not tried are all the images that there are."""
+    append, lines = Journal._append, []
+
+    def fill(self: Journal, entry: dict[str, object], *, sync: bool = False) -> None:
+        lines.append(entry)
+        if "done" in entry and len([line for line in lines if "done" in line]) == 2:
+            raise OutputError("cannot write the journal")
+        append(self, entry, sync=sync)
+
+    monkeypatch.setattr(Journal, "_append", fill)
+    result = run("sort", src, *LABELS, "--into", tmp_path / "out")
+    assert result.exit_code == 1
+    (line,) = (line for line in result.stderr.splitlines() if " sorted" in line)
+    said = re.fullmatch(r"zeroshot: 1 of (\d+) sorted: 1 in \w+; (\d+) not tried, or cut short", line)
+    assert said is not None, line
+    whole, left = map(int, said.groups())
+    assert whole == 1 + left + result.stderr.count(" stays: ")

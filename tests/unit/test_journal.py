@@ -123,6 +123,14 @@ def test_a_folder_that_nothing_can_be_moved_out_of(src: Path, monkeypatch: pytes
     assert "cannot be written to: change that, or leave out --move" in outcomes[0].reason
 
 
+def test_an_image_that_went_is_not_put_down_to_its_folder(src: Path) -> None:
+    """Nor is its folder, which went with it."""
+    steps = plan(src, src.parent / "into", Placement.MOVE)
+    src.rename(src.parent / "elsewhere")
+    _, outcomes = sort(src, Placement.MOVE, steps)
+    assert [outcome.reason for outcome in outcomes] == ["No such file or directory"] * 2
+
+
 @pytest.mark.parametrize("placement", Placement)
 def test_nothing_is_overwritten(src: Path, placement: Placement) -> None:
     """A file that appears at the target after the plan was made is left alone, and so is the image."""

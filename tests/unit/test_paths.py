@@ -161,6 +161,7 @@ def test_list_of_lines() -> None:
 
 def test_list_of_nul() -> None:
     """Between NULs everything is a name: newlines, carriage returns at its end, bytes that are not UTF-8."""
+    assert list(lists.read_list(io.BytesIO(b"\xef\xbb\xbfa.jpg\nb.jpg"))) == ["a.jpg", "b.jpg"]  # of a Windows editor
     names = list(lists.read_list(io.BytesIO(b"a\nb.jpg\0c\r\0\xff\xfe.jpg\0\0"), nul=True))
     assert names == ["a\nb.jpg", "c\r", "\udcff\udcfe.jpg"]
     assert os.fsencode(names[2]) == b"\xff\xfe.jpg"

@@ -12,7 +12,7 @@ from ..enums import Format, PlanFormat
 from ..errors import ExitCode, UsageError
 from . import console, option_groups, options
 from .input_options import InputOptions
-from .option_values import choose_record_format
+from .option_values import choose_record_format, parse_folder
 from .pipeline_options import ImageOptions
 from .sort import carry_out_plan, check_target, print_plan, settle
 
@@ -44,6 +44,7 @@ def duplicates(
             "--into",
             help="Move all but the best of each group into this folder; `zeroshot undo DIR` brings them back.",
             metavar="DIR",
+            parser=parse_folder,
             rich_help_panel=options.Panel.OUTPUT,
         ),
         options.Use.READ_FOLDER,  # nothing that lies there is replaced

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from ..errors import InputError
+from ..messages import count_of
 from . import console
 
 Item = TypeVar("Item")
@@ -20,8 +22,12 @@ def leave_out(found: Iterator[Item], name: Name[Item], patterns: Sequence[str]) 
     """Leave out what a pattern matches: the path below its input, one of its parts or the whole path, as in a shell.
 
     Says in the end which patterns matched nothing, and may be misspelt.
+
+    Raises:
+        InputError: They left nothing, which may be a slip too.
     """
     unused = dict.fromkeys(patterns)
+    left = out = 0
     for item in found:
         path, origin = name(item)
         below = path[len(origin) :] if path != origin and path.startswith(origin) else path
@@ -29,10 +35,14 @@ def leave_out(found: Iterator[Item], name: Name[Item], patterns: Sequence[str]) 
         matched = [pattern for pattern in patterns if any(fnmatchcase(one, pattern.rstrip("/")) for one in names)]
         for pattern in matched:
             unused.pop(pattern, None)
+        out += bool(matched)
         if not matched:
+            left += 1
             yield item
     for pattern in unused:
         console.note_last(f"--exclude {pattern} matched nothing")
+    if out and not left:
+        raise InputError(f"--exclude left out every input: {count_of(out, 'image')}", "give patterns that match fewer")
 
 
 def take(found: Iterator[Item], sample: int | None, seed: int, limit: int | None) -> Iterator[Item]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import typer
+
 from ..enums import Field, Format, ReportFormat
 from ..errors import UsageError, nearest
 
@@ -31,6 +33,17 @@ _OF_REPORTS = _OF_OTHERS | {".csv", ".tsv", ".jsonl"}
 
 _OF_SEVERAL = (_OF_OTHERS, _OF_REPORTS)
 """Of outputs that --format decides on, too."""
+
+
+def parse_folder(text: str) -> Path:
+    """Return the folder that an option names; `--into "$UNSET"` names none, and must not be the current one.
+
+    Raises:
+        BadParameter: The text is empty.
+    """
+    if not text:
+        raise typer.BadParameter("an empty text names no folder; `.` is the current one")
+    return Path(text)
 
 
 def choose_record_format(asked: Format | None, output: Path | None) -> Format:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import typer
 
 from ..enums import Format
 from ..errors import UsageError, nearest
+from ..messages import shell_word
 from . import options
 from .option_values import check_page, choose_record_format, parse_fields
 
@@ -128,9 +128,7 @@ class RecordOptions:
         for label in self.only or []:
             group = next((name for name, members in labels.groups if label in {labels.names[at] for at in members}), "")
             if label not in names and group:
-                raise UsageError(
-                    f"--only: {label!r} is reported as its group {group!r}", f"--only {shlex.quote(group)}"
-                )
+                raise UsageError(f"--only: {label!r} is reported as its group {group!r}", f"--only {shell_word(group)}")
             if label not in names:
                 raise UsageError(f"--only: no label {label!r}{nearest(label, names)}", "name one of --labels")
 

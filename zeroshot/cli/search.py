@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError, nearest
-from ..messages import some_of
+from ..messages import shell_word, some_of
 from . import console, option_groups, options
 from .input_options import InputOptions, check_readable
 from .label_options import read_learned
@@ -141,7 +140,7 @@ def _read_terms(text: str) -> tuple[Term, ...]:
     if len(terms) > 1 or terms[0].weight != 1:
         shown = " ".join(f"{term.weight:+g}*{term.text!r}" for term in terms)
         # Within double quotes a double quote would end them, and who typed some knows of them.
-        advice = "" if '"' in text else "; in double quotes it is one text: " + shlex.quote(f'"{text}"')
+        advice = "" if '"' in text else "; in double quotes it is one text: " + shell_word(f'"{text}"')
         console.note(f"the text is read as a sum: {shown}{advice}")
     return terms
 
@@ -209,10 +208,16 @@ def _check_words(paths: Sequence[str], text: str) -> None:
         if not first and len(words) == 1 and os.path.lexists(text):
             raise UsageError(
                 f"no such file or folder: {words[0]}; the images come first, then the text",
-                f"zeroshot search {shlex.quote(text)} {shlex.quote(words[0])}",
+                f"zeroshot search {'-- ' * words[0].startswith('-')}{shell_word(text)} {shell_word(words[0])}",
             )
-        whole = shlex.quote(" ".join([*words, text]))
-        places = " ".join(map(shlex.quote, paths[:first])) or "./imgs"
+        whole = shell_word(" ".join([*words, text]))
+        places = " ".join(map(shell_word, paths[:first])) or "./imgs"
+        if option := next((word for word in words if word.startswith("-") and " " not in word), ""):
+            raise UsageError(
+                f"no such file or folder: {option}; what follows `--` is no option",
+                "put options before `--`: zeroshot search -k 10 ./imgs -- '- cat + dog'",
+            )
+        places = f"-- {places}" if words[0].startswith("-") else places
         raise UsageError(
             f"no such file or folder: {', '.join(words)}; a text of several words needs quotes",
             f"zeroshot search {places} {whole}",

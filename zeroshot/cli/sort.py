@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import sys
 from collections import Counter
@@ -15,7 +14,7 @@ import typer
 
 from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
-from ..messages import some_of
+from ..messages import printable, shell_word, some_of
 from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..system.signals import finish_each
@@ -24,6 +23,7 @@ from .classifiers import apply_calibration, prepare_classifier
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
+from .option_values import parse_folder
 from .pipeline_options import ImageOptions
 from .sort_reviewed import read_reviewed, refuse_unused
 
@@ -53,6 +53,7 @@ def sort(
             "--into",
             help="Sort into this folder; it is made if need be.",
             metavar="DIR",
+            parser=parse_folder,
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = None,
@@ -220,17 +221,19 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
                         done[outcome.step.target.parent.name] += 1
                         methods[outcome.method] += 1
         finally:
-            typer.echo(os.fsencode(journal.path))
+            typer.echo(printable(str(journal.path)) if sys.stdout.isatty() else os.fsencode(journal.path))
             say_stays(stays)
             folders = ", ".join(f"{count} in {name}" for name, count in done.items())
             folders = folders if len(done) <= _MOST_FOLDERS else f"into {len(done)} folders"
+            left = len(plan) - sum(done.values()) - len(stays)  # a full disk or a signal ended it
+            ended = f"; {left} not tried, or cut short" if left else ""
             console.say(
-                f"zeroshot: {sum(done.values())} of {len(plan)} {done_so}" + (f": {folders}" if folders else "")
+                f"zeroshot: {sum(done.values())} of {len(plan)} {done_so}{f': {folders}' if folders else ''}{ended}"
             )
             if symbolic := methods[Method.SYMBOLIC_LINK]:
                 console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
             if done:  # else `undo` would take back the run before
-                console.say(f"zeroshot: to take it back: zeroshot undo {shlex.quote(str(into))}")
+                console.say(f"zeroshot: to take it back: zeroshot undo {shell_word(str(into))}")
     return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
 
 

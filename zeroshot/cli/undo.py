@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
-from ..messages import printable
+from ..messages import printable, shell_word
 from ..system.signals import finish_each
 from . import console
 
@@ -48,11 +47,11 @@ def undo(
         console.say("zeroshot: nothing of that run can be taken back; going on to the run before it")
     others = runs[place + 1 :]
     if others and not found.kept:
-        again = "" if dry_run else f": `zeroshot undo {shlex.quote(str(folder))}` again takes it back"
+        again = "" if dry_run else f": `zeroshot undo {shell_word(str(folder))}` again takes it back"
         console.note(f"the run before it is {others[0]}{again}")
     elif found.kept:
         for other in others:
-            console.note(f"an earlier run can be taken back on its own: zeroshot undo {shlex.quote(str(other))}")
+            console.note(f"an earlier run can be taken back on its own: zeroshot undo {shell_word(str(other))}")
     return ExitCode.INCOMPLETE if found.kept else ExitCode.OK
 
 

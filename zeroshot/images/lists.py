@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -26,7 +27,9 @@ def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
     separator = b"\0" if nul else b"\n"
     rest = b""
     read = getattr(stream, "read1", stream.read)
+    first = True
     while chunk := read(65536):
+        chunk, first = chunk.removeprefix(codecs.BOM_UTF8) if first else chunk, False  # as Windows' editors write it
         *whole, rest = (rest + chunk).split(separator)
         yield from _decode(whole, nul)
     yield from _decode([rest], nul)

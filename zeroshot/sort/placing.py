@@ -58,7 +58,8 @@ def place(task: Task) -> Placed:
 def _explain(error: OSError, task: Task) -> str:
     """Return what went wrong, and the way round it where a folder that images are moved out of is read-only."""
     reason = error.strerror or str(error)
-    if task.method is Method.MOVE and not os.access(task.source.parent, os.W_OK):
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if refused and task.method is Method.MOVE and not os.access(task.source.parent, os.W_OK):
         return f"{reason} ({task.source.parent} cannot be written to: change that, or leave out --move)"
     return reason
 
