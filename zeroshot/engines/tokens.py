@@ -58,6 +58,8 @@ def _whitespace(text: str) -> str:
 
 
 def _lower(text: str) -> str:
+    if _is_plain(text):
+        return " ".join(text.lower().split())
     return _whitespace(text).lower()
 
 
@@ -129,20 +131,24 @@ class BytePairTokenizer(Tokenizer):
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text before truncation, start and end of text included."""
-        return [len(self._encode(text)) for text in texts]
+        return [2 + sum(map(len, self._parts(text))) for text in texts]
 
     def _encode(self, text: str) -> list[int]:
+        return [self._start, *itertools.chain.from_iterable(self._parts(text)), self._end]
+
+    def _parts(self, text: str) -> list[list[int]]:
+        """Return the ids of a text's parts, from what is remembered of each where it was met before."""
         text = self._clean(text)
-        ids = [self._start]
         # No word reaches across a space, which is all the white space that cleaning leaves.
-        for part in text.split(" ") if text.isascii() else _unicode_words().findall(text):
-            known = self._known.get(part)
-            if known is None:
-                words = _ascii_words().findall(part) if text.isascii() else [part]
-                known = self._known[part] = [one for word in words for one in self._merged(word)]
-            ids += known
-        ids.append(self._end)
-        return ids
+        parts = text.split(" ") if text.isascii() else _unicode_words().findall(text)
+        try:
+            return list(map(self._known.__getitem__, parts))
+        except KeyError:
+            for part in parts:
+                if part not in self._known:
+                    words = _ascii_words().findall(part) if text.isascii() else [part]
+                    self._known[part] = [one for word in words for one in self._merged(word)]
+            return [self._known[part] for part in parts]
 
     def _merged(self, word: str) -> list[int]:
         return self._known[word] if word in _CONTROL else self._merge(word)

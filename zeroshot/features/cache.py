@@ -127,7 +127,8 @@ class FeatureCache(Database):
 
     def find_texts(self, model: bytes, contents: Sequence[bytes], dim: int) -> dict[bytes, Features]:
         """Return the rows of those labels that are known, many at once, as `find` does for one."""
-        rows: dict[bytes, Features] = {}
+        found: dict[bytes, bytes] = {}
+        today = _today()
         with self.guarded():
             connection = self.connection()
             aged: list[bytes] = []
@@ -139,10 +140,11 @@ class FeatureCache(Database):
                     (model, *part),
                 ):
                     if len(row) == 4 * dim and zlib.crc32(row, zlib.crc32(content)) == checksum:
-                        rows[content] = np.frombuffer(row, dtype="<f4").astype(np.float32)
-                        aged += [content] if day != _today() else []
+                        found[content] = row
+                        aged += [content] if day != today else []
             self._note_use(connection, model, aged, [])
-        return rows
+        rows = np.frombuffer(b"".join(found.values()), dtype="<f4").astype(np.float32).reshape(-1, dim)
+        return dict(zip(found, rows, strict=True))
 
     def find_many(self, model: bytes, states: Sequence[State], dim: int) -> tuple[list[int], Features]:
         """Look up files as `find_content` and `find` do, many at once.

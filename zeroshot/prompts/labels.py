@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ class LabelSet:
     def manifest(self) -> dict[str, Any]:
         """Return the labels as plain data for a manifest."""
         return {
-            "labels": [asdict(label) for label in self.labels],
+            "labels": [{name: getattr(label, name) for name in Label.__slots__} for label in self.labels],
             "groups": {name: [self.labels[index].name for index in members] for name, members in self.groups},
         }
 
@@ -291,11 +291,11 @@ def check_labels(labels: LabelSet) -> LabelSet:
     if not labels.answers:
         raise LabelError("every label is a background label", "name at least one label that can be the answer")
     cleaned = tuple(
-        replace(
-            label,
-            name=clean_word(label.name),
-            aliases=tuple(map(clean_word, label.aliases)),
-            prompts=tuple(map(clean_word, label.prompts)),
+        Label(
+            clean_word(label.name),
+            tuple(map(clean_word, label.aliases)),
+            tuple(map(clean_word, label.prompts)),
+            label.background,
         )
         for label in labels.labels
     )

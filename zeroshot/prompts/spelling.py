@@ -20,6 +20,8 @@ def clean_word(word: str) -> str:
         LabelError: It holds a control character, as text of another encoding does.
     """
     folded = " ".join(word.split())
+    if folded.isascii() and folded.isprintable():  # most are, and nothing of the rest is in them
+        return folded
     if control := next((character for character in folded if unicodedata.category(character) == "Cc"), ""):
         raise LabelError(
             f"{folded[:40]!r} holds the control character U+{ord(control):04X}",
@@ -35,6 +37,8 @@ def clean_word(word: str) -> str:
 
 def without_zero_width(text: str) -> str:
     """Return a text without any zero-width character, for comparing."""
+    if text.isascii():
+        return text
     return "".join(character for character in text if character not in _INVISIBLE and character not in _JOINERS)
 
 

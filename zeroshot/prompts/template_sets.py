@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +192,18 @@ def placeholder_fault(template: str) -> str:
 
 def fill(template: str, word: str) -> str:
     """Put a word in the placeholder's place, literally."""
+    before, after, has_place = _around_place(template)
+    return before + word + after if has_place else template
+
+
+@lru_cache(maxsize=4096)
+def _around_place(template: str) -> tuple[str, str, bool]:
+    """Return what stands before and after the placeholder, and whether there is one."""
     for placeholder in PLACEHOLDERS:
         if placeholder in template:
             before, after = template.split(placeholder, 1)
-            return before + word + after
-    return template
+            return before, after, True
+    return template, "", False
 
 
 def prompts_for(label: Label, templates: TemplateSet) -> tuple[str, ...]:

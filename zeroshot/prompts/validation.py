@@ -17,6 +17,10 @@ _SAME = 1 - 1e-6
 """Cosine from which two rows are of the same tokens: batches of other lengths round otherwise by less."""
 
 
+_COUNTED = 8192
+"""Prompts whose tokens are counted at once."""
+
+
 def check_encodable(prompts: Sequence[str]) -> None:
     """Refuse prompts that are not UTF-8: names of folders and arguments may hold other bytes.
 
@@ -24,6 +28,8 @@ def check_encodable(prompts: Sequence[str]) -> None:
         LabelError: Names the first one.
     """
     for prompt in prompts:
+        if prompt.isascii():
+            continue
         try:
             prompt.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -49,13 +55,20 @@ def check_control_tokens(spec: EncoderSpec, labels: Sequence[Label], kind: str =
 def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[int, int]:
     """Return the labels with a prompt beyond the context length: index and token count of the longest prompt."""
     limit = encoder.spec.context_length
+    # A token is at least one byte, and two positions are special: shorter prompts need no counting.
+    long = [
+        (index, prompt)
+        for index, group in enumerate(prompts)
+        for prompt in group
+        if (len(prompt) if prompt.isascii() else len(prompt.encode("utf-8", "replace"))) > limit - 2
+    ]
     truncated: dict[int, int] = {}
-    for index, group in enumerate(prompts):
-        # A token is at least one byte, and two positions are special: shorter prompts need no counting.
-        if long := [prompt for prompt in group if len(prompt.encode("utf-8", "replace")) > limit - 2]:
-            count = max(encoder.count_tokens(long))
+    for start in range(0, len(long), _COUNTED):
+        part = long[start : start + _COUNTED]
+        counts = encoder.count_tokens([prompt for _, prompt in part])
+        for (index, _), count in zip(part, counts, strict=True):
             if count > limit:
-                truncated[index] = count
+                truncated[index] = max(count, truncated.get(index, 0))
     return truncated
 
 
