@@ -59,10 +59,11 @@ def test_a_prefix_is_listed_and_read(address: str, fake_model: FakeModel) -> Non
     assert [key for key in keys if key.startswith("imgs/")] == sorted(
         [f"imgs/{n}.png" for n in range(9)] + ["imgs/a b/ü#%?.png", "imgs/bad.png", "imgs/x%20y.png"]
     )
-    for key in ("run/plan.json", "run/parts/part-00000.parquet", "data/parts/part-00000.parquet"):
+    part = "parts/part-00000-0123456789abcdef.parquet"
+    for key in ("run/plan.json", f"run/{part}", f"data/{part}"):
         client(address).put_object(Bucket="bucket", Key=key, Body=b"x")
     below = list(find_entries(["s3://bucket/run", "s3://bucket/data/"], archives=True))
-    assert below == ["s3://bucket/data/parts/part-00000.parquet"]
+    assert below == [f"s3://bucket/data/{part}"]
     assert keys[12:] == [f"arch/x.{kind}::{n}.png" for kind in ("tar", "zip") for n in range(9)]
     outcome = run("classify", *found, "s3://bucket/imgs/none.png", "s3://none/x.png", *LABELS)
     assert outcome.exit_code == 3
@@ -87,8 +88,10 @@ def test_a_run_in_a_store_is_one_here(address: str, fake_model: FakeModel, tmp_p
     assert (tmp_path / "m.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
     other = run("run", "plan", *inputs, *PLAN, "--into", "s3://bucket/run", "--top-k", 1, "--shard-size", 4)
     assert other.exit_code == 1 and "with other settings" in other.stderr
-    client(address).delete_object(Bucket="bucket", Key="run/parts/part-00001.jsonl")
-    assert "part-00001.jsonl is gone" in run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").stderr
+    (name,) = (name for name in open_folder("s3://bucket/run").names("parts") if name.startswith("part-00001"))
+    client(address).delete_object(Bucket="bucket", Key=f"run/parts/{name}")
+    assert f"{name} is gone" in run("run", "merge", "s3://bucket/run", "-o", tmp_path / "m.jsonl").stderr
+    client(address).put_object(Bucket="bucket", Key=f"run/parts/{name.replace('part', 'features', 1)}", Body=b"bad")
     assert run("run", "work", "s3://bucket/run", "--verify").exit_code in (0, 3)
     assert run("run", "merge", "s3://bucket/run", "-o", tmp_path / "n.jsonl").exit_code == 3
     assert (tmp_path / "n.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()

@@ -8,6 +8,9 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial, partialmethod
+from itertools import product
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -18,11 +21,12 @@ from support.commands import run
 from support.fakes import COLOURS, FakeModel
 from support.fixtures import SaveImage
 from unit.test_sources import make_tar, make_zip, png
-from zeroshot.distribute import commits, entries, on_ray
+from zeroshot.distribute import commits, entries, on_ray, parts
 from zeroshot.distribute.entries import Piece, cut, parse_entries
 from zeroshot.distribute.folder import LocalFolder, open_folder
 from zeroshot.distribute.merge import name_numbers
 from zeroshot.distribute.plan import load_plan, write_plan
+from zeroshot.distribute.recipe import parse_recipe
 from zeroshot.errors import InputError, OutputError, ResourceError
 
 LABELS = ("--labels", "red,green,blue", "--model", "tiny")
@@ -65,6 +69,33 @@ def merged(into: Path, name: str = "merged.jsonl") -> bytes:
     outcome = run("run", "merge", into, "-o", target)
     assert outcome.exit_code == 3, outcome.output
     return target.read_bytes()
+
+
+def part_of(into: Path, number: int, kind: str = "part") -> Path:
+    (found,) = (into / "parts").glob(f"{kind}-{number:05d}-*")
+    return found
+
+
+class FolderWithEvents(LocalFolder):
+    """A folder in which something happens before some of the writes; they are counted from 0."""
+
+    def __init__(self, place: str, events: dict[int, Callable[[], None]]) -> None:
+        super().__init__(place)
+        self._events, self._writes = events, 0
+
+    def create(self, name: str, content: bytes) -> bool:
+        self._happen()
+        return super().create(name, content)
+
+    def replace(self, name: str, content: bytes) -> None:
+        self._happen()
+        super().replace(name, content)
+
+    def _happen(self) -> None:
+        event = self._events.get(self._writes)
+        self._writes += 1
+        if event:
+            event()
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 32, 1000])
@@ -265,7 +296,8 @@ def test_killed_between_any_two_writes_it_ends_the_same(
             return outcome
 
         with monkeypatch.context() as patched:
-            patched.setattr(LocalFolder, "create", write)
+            for name in writes:
+                patched.setattr(LocalFolder, name, partialmethod(write, how=name))
             stopped = run("run", "work", into).exit_code == 130
         assert run("run", "work", into).exit_code in (0, 3)
         assert merged(into, "m.jsonl") == expected, moment
@@ -279,7 +311,6 @@ def test_two_workers_at_once_leave_one_result(inputs: list[str], whole: Callable
     into = tmp_path / "run"
     plan(inputs, into, size=3)
     from zeroshot.distribute.plan import numbers
-    from zeroshot.distribute.recipe import parse_recipe
     from zeroshot.distribute.work import Machine, build_worker
 
     folder = open_folder(str(into))
@@ -296,20 +327,103 @@ def test_two_workers_at_once_leave_one_result(inputs: list[str], whole: Callable
     assert len(list((into / "parts").iterdir())) == len(planned.shards)
 
 
-def test_a_part_without_its_done_object_is_kept_if_it_is_whole(inputs: list[str], tmp_path: Path) -> None:
-    """A part that another machine rounded otherwise stays, and is what is described; half a part is replaced."""
+def test_what_no_done_object_names_is_computed_again(inputs: list[str], tmp_path: Path) -> None:
+    """A part without its done object is never taken over, whatever it holds: the images decide."""
     into = tmp_path / "run"
     plan(inputs, into)
     run("run", "work", into)
-    part, done = into / "parts" / "part-00000.jsonl", into / "done" / "00000.done"
-    rounded = part.read_bytes().replace(b'"probability": 0.', b'"probability": 0.0', 1)
-    for content, stays in ((rounded, True), (rounded[:-20], False), (b"", False), (b"\xff\0", False), (b"{}\n", False)):
-        good = part.read_bytes() if not stays else b""
+    good = merged(into)
+    part = part_of(into, 0)
+    whole_part = part.read_bytes()
+    for content in (whole_part.replace(b'"probability": 0.', b'"probability": 0.0', 1), whole_part[:-20], b"", b"{}\n"):
         part.write_bytes(content)
-        done.unlink()
+        (into / "done" / "00000.done").unlink()
         assert run("run", "work", into).exit_code in (0, 3)
-        assert (part.read_bytes() == rounded) is stays or part.read_bytes() == good
-        assert run("run", "merge", into, "-o", tmp_path / "m.jsonl").exit_code == 3
+        assert merged(into, "m.jsonl") == good
+
+
+@pytest.mark.parametrize("options", [("--features",), ("--features", "--parts", "parquet")])
+def test_damaged_parts_are_named_and_computed_again(
+    options: tuple[str, ...], inputs: list[str], whole: Callable[..., bytes], tmp_path: Path
+) -> None:
+    """Records and features that changed since are refused by the merge, and made of the images by --verify."""
+    if "parquet" in options:
+        pytest.importorskip("pyarrow")
+    into = tmp_path / "run"
+    plan(inputs, into, *options)
+    run("run", "work", into)
+    expected = whole()
+    for path in sorted((into / "parts").iterdir())[:: 1 if "parquet" in options else 3]:
+        content = path.read_bytes()
+        middle = len(content) - 9
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :])
+        refused = run("run", "merge", into, "-o", tmp_path / "refused.jsonl")
+        assert refused.exit_code == 1 and not (tmp_path / "refused.jsonl").exists()
+        assert path.name in refused.stderr and f"zeroshot run work {into} --verify" in refused.stderr
+        assert run("run", "work", into, "--verify").exit_code in (0, 3)
+        assert path.read_bytes() == content
+        assert merged(into) == expected
+
+
+def test_a_damaged_done_object_leads_to_its_repair(inputs: list[str], tmp_path: Path) -> None:
+    """Status and merge tell it from one that is missing, and name what makes it anew; other names are none."""
+    into = tmp_path / "run"
+    plan(inputs, into, "--features")
+    run("run", "work", into)
+    expected = merged(into)
+    done = into / "done" / "00003.done"
+    done.write_bytes(b"")
+    status = json.loads(run("run", "status", into).stdout)
+    assert (status["committed"], status["missing"], status["damaged"]) == (6, [], [3])
+    for command in (("run", "merge", into, "-o", tmp_path / "m.jsonl"), ("search", into, "red")):
+        refused = run(*command)
+        assert refused.exit_code == 1 and f"zeroshot run work {into} --verify" in refused.stderr
+    (into / "done" / "00001.done").unlink()
+    (into / "done" / "000001.done").touch()
+    refused = run("run", "merge", into, "-o", tmp_path / "m.jsonl")
+    assert "shards are missing: 1\n" in refused.stderr and f"zeroshot run work {into} --verify" in refused.stderr
+    assert run("run", "work", into).exit_code in (0, 3)
+    assert json.loads(run("run", "status", into).stdout)["missing"] == []
+    assert run("run", "work", into, "--verify").exit_code in (0, 3)
+    assert merged(into) == expected
+
+
+def test_workers_that_round_otherwise_share_a_run(inputs: list[str], tmp_path: Path) -> None:
+    """Whatever two workers write in whatever order, each stopped at any write, a done object names what stands."""
+    folder = LocalFolder(str(tmp_path / "run"))
+    plan(inputs, tmp_path / "run", "--features", size=25)
+    planned = load_plan(folder)
+    run("run", "work", tmp_path / "run")
+    found = commits.find_done(folder, planned.id, 0)
+    assert found is not None
+    records = [folder.read(found.files[0].name)]
+    records.append(records[0].replace(b'"probability": 0.', b'"probability": 0.0', 1))
+    assert records[0] != records[1]
+    features = np.load(part_of(tmp_path / "run", 0, "features"))
+    recipe = parse_recipe(planned.recipe)
+
+    def write(worker: int, place: LocalFolder) -> None:
+        made = parts.build(0, records[worker], features + np.float32(worker), recipe)
+        files = tuple(commits.File.of(name, content) for name, content in made)
+        done = commits.Done(planned.id, 0, found.images, found.failures, files, {})
+        with suppress(KeyboardInterrupt):
+            commits.commit(place, done, tuple(content for _, content in made))
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    for begins, stopped, ended in product(range(4), repeat=3):  # before which of the 3 writes of each
+        for name in ("parts", "done"):
+            shutil.rmtree(tmp_path / "run" / name)
+            (tmp_path / "run" / name).mkdir()
+        inner = FolderWithEvents(folder.place, {stopped: stop})
+        write(0, FolderWithEvents(folder.place, {ended: stop, begins: partial(write, 1, inner)}))
+        there = commits.committed(folder, planned)
+        finished = ended in (3, begins) or (stopped == 3 and begins < ended)
+        assert bool(there) == finished
+        for number in there:
+            done = commits.find_done(folder, planned.id, number)
+            assert done is not None and len(commits.read_records(folder, planned, done)) == 25
 
 
 def test_a_half_deleted_run_is_refused_and_made_whole(
@@ -321,8 +435,8 @@ def test_a_half_deleted_run_is_refused_and_made_whole(
     run("run", "work", into)
     expected = whole()
     damages: list[Callable[[], object]] = [
-        lambda: (into / "parts" / "part-00001.jsonl").unlink(),
-        lambda: os.truncate(into / "parts" / "part-00002.jsonl", 100),
+        lambda: part_of(into, 1).unlink(),
+        lambda: os.truncate(part_of(into, 2), 100),
         lambda: (into / "done" / "00003.done").write_bytes(b""),
         lambda: shutil.copy(into / "done" / "00001.done", into / "done" / "00000.done"),
         lambda: (into / "done" / "00002.done").write_text('{"files": [], "plan": 1}'),

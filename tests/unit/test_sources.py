@@ -89,15 +89,22 @@ def test_archives_in_folders_are_opened_when_that_is_asked_for(tmp_path: Path) -
     assert check_inputs([str(tmp_path / "b.tar"), f"{tmp_path}/b.tar::m.png", "s3://bucket/key"]) == []
 
 
+PART = "part-00000-0123456789abcdef.parquet"
+
+
 def test_the_parts_of_a_run_among_its_inputs_are_no_images(tmp_path: Path) -> None:
     """Only where the plan lies beside them: files of another origin with such names are archives."""
     for folder in ("run", "data"):
         (tmp_path / folder / "parts").mkdir(parents=True)
+        (tmp_path / folder / "parts" / PART).write_bytes(b"x")
         (tmp_path / folder / "parts" / "part-00000.parquet").write_bytes(b"x")
         (tmp_path / folder / "parts" / "other.parquet").write_bytes(b"x")
     (tmp_path / "run" / "plan.json").write_text("{}")
     found = [name.removeprefix(f"{tmp_path}/") for name in find_entries([str(tmp_path)], archives=True)]
-    assert found == ["data/parts/other.parquet", "data/parts/part-00000.parquet", "run/parts/other.parquet"]
+    others = ["other.parquet", "part-00000.parquet"]
+    assert found == [f"data/parts/{name}" for name in (others[0], PART, others[1])] + [
+        f"run/parts/{name}" for name in others
+    ]
 
 
 def test_a_name_that_stands_twice_is_no_image(tmp_path: Path) -> None:

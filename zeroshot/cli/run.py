@@ -185,7 +185,7 @@ def work(
         with console.doing("reading what is committed"):
             problems = withdraw_damaged(folder, planned)
         for problem in problems:
-            console.say(f"zeroshot: computed again: {problem}")
+            console.say(f"zeroshot: is computed again: {problem}")
     waiting = find_waiting(folder, planned, share)
     if not waiting:
         console.say(f"zeroshot: nothing is left to do; `zeroshot run merge {run} -o FILE` writes the records")

@@ -1,19 +1,24 @@
 """How a shard's results come to stand in a run's folder: each file whole, and the ``.done`` object last.
 
-Whoever is first wins: results are equal bytes for equal inputs, and where another machine rounds otherwise the part
-that stands there is kept and the ``.done`` object describes that one. Running a shard twice is harmless so.
+What is kept at all times: a ``.done`` object names count and hash of exactly what stands. It holds because the name of
+a file has the hash of its content, so that a worker only ever writes what belongs under a name, over whatever stands
+there, and never over another worker's result. Several workers may compute a shard at once, on hardware that rounds
+otherwise: the first ``.done`` object decides whose files are the shard's. Files that no ``.done`` object names, of a
+worker that was later or was killed, or of another plan, are never read. What is damaged, or of another plan, is
+withdrawn by removing its ``.done`` object, and is computed again from the images.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InputError
 from .folder import Folder
+from .parts import count_failures, lines_of, read_features
 from .plan import Plan
 
 DONE = "done"
@@ -58,61 +63,30 @@ class Done:
         return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """A file that a worker made, and how to tell that another one is its equal.
-
-    Attributes:
-        name: In the run's folder.
-        content: What was made.
-        same_images: Whether another content is whole and about the same images in the same order.
-    """
-
-    name: str
-    content: bytes
-    same_images: Callable[[bytes], bool]
-
-
 def done_name(number: int) -> str:
     """Return what the object that commits a shard is called."""
     return f"{DONE}/{number:05d}.done"
 
 
-def commit(
-    folder: Folder, results: tuple[Result, ...], describe: Callable[[tuple[File, ...], bytes], Done], number: int
-) -> Done:
+def commit(folder: Folder, done: Done, contents: tuple[bytes, ...]) -> Done:
     """Write a shard's files, then the object that says so.
 
     Args:
         folder: Of the run.
-        results: The files, records first.
-        describe: Makes the object for the files that stand there, and the content of the first of them.
-        number: The shard's.
+        done: The object.
+        contents: Of the files that it names.
+
+    Returns:
+        The object that stands there now: another worker's, where that was first.
     """
-    standing = [_put(folder, result) for result in results]
-    files = tuple(File.of(result.name, content) for result, content in zip(results, standing, strict=True))
-    done = describe(files, standing[0])
-    if folder.create(done_name(number), done.content()):
-        return done
-    earlier = find_done(folder, done.plan, number)
-    if earlier is not None and earlier.files == done.files:
-        return earlier
-    folder.replace(done_name(number), done.content())  # damaged, or of files that are gone
+    for file, content in zip(done.files, contents, strict=True):
+        folder.replace(file.name, content)
+    name = done_name(done.shard)
+    if not folder.create(name, done.content()):
+        if earlier := find_done(folder, done.plan, done.shard):
+            return earlier
+        folder.replace(name, done.content())  # damaged, or of another plan
     return done
-
-
-def _put(folder: Folder, result: Result) -> bytes:
-    """Write a file, and return what stands there now: an equal one that was there before stays."""
-    if folder.create(result.name, result.content):
-        return result.content
-    try:
-        there = folder.read(result.name)
-    except FileNotFoundError:
-        there = b""
-    if there == result.content or (there and result.same_images(there)):
-        return there
-    folder.replace(result.name, result.content)
-    return result.content
 
 
 def find_done(folder: Folder, plan: str, number: int) -> Done | None:
@@ -133,7 +107,13 @@ def committed(folder: Folder, plan: Plan) -> set[int]:
 
 def _number(name: str) -> int | None:
     stem = name.removesuffix(".done")
-    return int(stem) if stem != name and stem.isascii() and stem.isdecimal() and len(stem) >= 5 else None
+    number = int(stem) if stem.isascii() and stem.isdecimal() else None
+    return number if number is not None and done_name(number) == f"{DONE}/{name}" else None
+
+
+def repair(folder: Folder) -> str:
+    """Return the command that computes again what is damaged."""
+    return f"`zeroshot run work {folder.place} --verify` computes it again"
 
 
 def read_checked(folder: Folder, file: File) -> bytes:
@@ -145,15 +125,38 @@ def read_checked(folder: Folder, file: File) -> bytes:
     try:
         content = folder.read(file.name)
     except FileNotFoundError:
-        raise InputError(
-            f"{folder.place}/{file.name} is gone", "`zeroshot run work RUN --verify` computes it again"
-        ) from None
+        raise InputError(f"{folder.place}/{file.name} is gone", repair(folder)) from None
     if File.of(file.name, content) != file:
-        raise InputError(
-            f"{folder.place}/{file.name} is not what was committed",
-            "`zeroshot run work RUN --verify` computes it again",
-        )
+        raise InputError(f"{folder.place}/{file.name} is not what was committed", repair(folder))
     return content
+
+
+def read_records(folder: Folder, plan: Plan, done: Done) -> list[bytes]:
+    """Return a shard's records as JSON lines, once every count and hash of its files is checked.
+
+    Raises:
+        InputError: One of them is not what was committed or planned.
+    """
+    name = done.files[0].name
+    contents = [read_checked(folder, file) for file in done.files]
+    try:
+        lines = lines_of(name, contents[0])
+        failures = count_failures(lines)
+        rows = [len(read_features(file.name, made)) for file, made in zip(done.files[1:], contents[1:], strict=True)]
+    except ValueError as error:
+        raise InputError(f"{folder.place}/{name} is damaged: {error}", repair(folder)) from error
+    planned = plan.shards[done.shard].images
+    if len(lines) != done.images or planned not in (None, len(lines)):
+        raise InputError(
+            f"shard {done.shard} of {folder.place} holds {len(lines)} records instead of {planned or done.images}",
+            repair(folder),
+        )
+    if failures != done.failures or any(count != len(lines) - failures for count in rows):
+        raise InputError(
+            f"shard {done.shard} of {folder.place} has other numbers of failures or features than were committed",
+            repair(folder),
+        )
+    return lines
 
 
 def verify(folder: Folder, plan: Plan) -> Iterator[tuple[int, str]]:
@@ -164,7 +167,6 @@ def verify(folder: Folder, plan: Plan) -> Iterator[tuple[int, str]]:
             yield number, f"{folder.place}/{done_name(number)} is damaged or of another plan"
             continue
         try:
-            for file in done.files:
-                read_checked(folder, file)
+            read_records(folder, plan, done)
         except InputError as error:
             yield number, error.message

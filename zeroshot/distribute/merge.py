@@ -15,9 +15,8 @@ from ..errors import InputError
 from ..output.destination import open_output
 from ..output.render.formats import make_writer
 from ..results import Failure, Manifest, Prediction, Ranked, Record
-from .commits import Done, committed, find_done, read_checked
+from .commits import committed, find_done, read_records, repair
 from .folder import Folder
-from .parts import lines_of
 from .plan import Plan
 from .recipe import RunRecipe
 
@@ -39,6 +38,7 @@ class Status:
         records: Of the shards that are committed.
         failures: Among those.
         missing: Numbers of the shards that are not.
+        damaged: Numbers of those whose ``.done`` object cannot be read, or is another plan's.
         made_by: What made the parts: engine, device, precision and versions, each with its number of shards.
     """
 
@@ -49,13 +49,17 @@ class Status:
     records: int
     failures: int
     missing: tuple[int, ...]
+    damaged: tuple[int, ...]
     made_by: tuple[tuple[str, int], ...]
 
 
 def find_status(folder: Folder, plan: Plan) -> Status:
     """Read what is committed."""
-    dones = _read_dones(folder, plan)
-    missing = tuple(number for number, done in enumerate(dones) if done is None)
+    listed = committed(folder, plan)
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = pool.map(lambda n: find_done(folder, plan.id, n) if n in listed else None, range(len(plan.shards)))
+        dones = list(found)
+    unread = [number for number, done in enumerate(dones) if done is None]
     there = [done for done in dones if done is not None]
     makers = Counter(describe_maker(done.made_by) for done in there)
     return Status(
@@ -65,7 +69,8 @@ def find_status(folder: Folder, plan: Plan) -> Status:
         plan.images,
         sum(done.images for done in there),
         sum(done.failures for done in there),
-        missing,
+        tuple(number for number in unread if number not in listed),
+        tuple(number for number in unread if number in listed),
         tuple(makers.most_common()),
     )
 
@@ -102,7 +107,13 @@ def merge(
     if status.missing:
         raise InputError(
             f"{len(status.missing)} of {status.shards} shards are missing: {name_numbers(status.missing)}",
-            f"zeroshot run work {folder.place}",
+            f"zeroshot run work {folder.place}" + " --verify" * bool(status.damaged),
+        )
+    if status.damaged:
+        raise InputError(
+            f"what commits {len(status.damaged)} of {status.shards} shards is damaged or of another plan:"
+            f" {name_numbers(status.damaged)}",
+            repair(folder),
         )
     with open_output(target) as stream:
         writer = make_writer(form, stream, recipe.layout)
@@ -120,19 +131,9 @@ def merge(
 def _checked_lines(folder: Folder, plan: Plan, number: int) -> list[bytes]:
     """Return a shard's records, if they are those that were committed and as many as were planned."""
     done = find_done(folder, plan.id, number)
-    hint = f"zeroshot run work {folder.place} --verify"
     if done is None:
-        raise InputError(f"shard {number} of {folder.place} is no longer committed", hint)
-    try:
-        lines = lines_of(done.files[0].name, read_checked(folder, done.files[0]))
-    except ValueError as error:
-        raise InputError(f"{folder.place}/{done.files[0].name} is damaged: {error}", hint) from error
-    planned = plan.shards[number].images
-    if len(lines) != done.images or planned not in (None, len(lines)):
-        raise InputError(
-            f"shard {number} of {folder.place} holds {len(lines)} records instead of {planned or done.images}", hint
-        )
-    return lines
+        raise InputError(f"shard {number} of {folder.place} is no longer committed", repair(folder))
+    return read_records(folder, plan, done)
 
 
 def _write(stream: BinaryIO, form: Format, recipe: RunRecipe, lines: Iterable[bytes]) -> None:
@@ -150,12 +151,6 @@ def _parse(plain: dict[str, Any]) -> Record:
         for entry in plain["top"]
     )
     return Prediction(plain["path"], plain["label"], top[0].probability, top)
-
-
-def _read_dones(folder: Folder, plan: Plan) -> list[Done | None]:
-    there = committed(folder, plan)
-    with ThreadPoolExecutor(_READERS) as pool:
-        return list(pool.map(lambda n: find_done(folder, plan.id, n) if n in there else None, range(len(plan.shards))))
 
 
 def name_numbers(numbers: Iterable[int]) -> str:

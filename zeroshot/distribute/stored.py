@@ -12,7 +12,7 @@ from ..images.decode import DecodeOptions
 from ..images.paths import may_be_run
 from ..images.sources.names import scheme_of
 from ..messages import some_of
-from .commits import find_done, read_checked
+from .commits import committed, find_done, read_checked, repair
 from .folder import Folder, open_folder
 from .merge import name_numbers
 from .parts import lines_of, paths_of, read_features
@@ -116,6 +116,11 @@ class StoredFeatures:
 
     def _read(self, number: int) -> list[tuple[str, Features | str]]:
         done = find_done(self._folder, self._plan.id, number)
+        if done is None and number in committed(self._folder, self._plan):
+            raise InputError(
+                f"what commits shard {number} of {self._folder.place} is damaged or of another plan",
+                repair(self._folder),
+            )
         if done is None:
             raise InputError(
                 f"shard {name_numbers([number])} of {self._folder.place} is missing",

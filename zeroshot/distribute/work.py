@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -132,8 +131,12 @@ class Worker:
             on_progress(len(batch))
         self._check(number, shard.images, images, troubled)
         features = np.stack(rows) if rows else np.zeros((0, self._recipe.facts["dim"]), dtype=np.float32)
-        results = parts.build(number, stream.getvalue(), features if self._recipe.features else None, self._recipe)
-        return commit(self._folder, results, partial(self._describe, number), number)
+        records = stream.getvalue()
+        made = parts.build(number, records, features if self._recipe.features else None, self._recipe)
+        failures = parts.count_failures(records.splitlines())
+        files = tuple(File.of(name, content) for name, content in made)
+        done = Done(self._plan.id, number, images, failures, files, self._made_by)
+        return commit(self._folder, done, tuple(content for _, content in made))
 
     def _refuse_silence(self, number: int, unanswered: int) -> None:
         if unanswered > _UNANSWERED and not self._accept_failures:
@@ -154,11 +157,6 @@ class Worker:
                 " store; it is not committed",
                 "look at the disk and the store and run it again; --accept-failures commits it as it is",
             )
-
-    def _describe(self, number: int, files: tuple[File, ...], content: bytes) -> Done:
-        lines = parts.lines_of(files[0].name, content)
-        failures = sum(b'"error"' in line and "error" in json.loads(line) for line in lines)
-        return Done(self._plan.id, number, len(lines), failures, files, self._made_by)
 
 
 def build_worker(

@@ -35,7 +35,7 @@ _SKIPPED_FOLDERS = frozenset(
 """Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
 
 _PLAN = "plan.json"  # as `distribute` writes it, which no listing needs otherwise
-_RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}\.parquet", re.DOTALL)
+_RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}-[0-9a-f]{16}\.parquet", re.DOTALL)
 
 
 def is_skipped(name: str) -> bool:

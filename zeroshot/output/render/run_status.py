@@ -30,6 +30,8 @@ class RunStatus(Protocol):
     @property
     def missing(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
+    def damaged(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
     def made_by(self) -> Sequence[tuple[str, int]]: ...  # noqa: D102
 
 
@@ -46,6 +48,7 @@ def write_status(status: RunStatus, form: ReportFormat, stream: BinaryIO) -> Non
             "records": status.records,
             "failures": status.failures,
             "missing": list(status.missing),
+            "damaged": list(status.damaged),
             "made_by": [{"by": maker, "shards": count} for maker, count in status.made_by],
         }
         stream.write(to_json(document, indent=1) + b"\n")
@@ -55,6 +58,7 @@ def write_status(status: RunStatus, form: ReportFormat, stream: BinaryIO) -> Non
         ("run", status.id[:12]),
         ("shards", f"{status.committed:,} of {status.shards:,} committed"),
         ("records", f"{status.records:,} of {images} images, {status.failures:,} of them failures"),
+        *([("damaged", f"{len(status.damaged):,}; `run work RUN --verify`")] if status.damaged else []),
         *(("made by", f"{maker}: {count:,} shards") for maker, count in status.made_by),
     ]
     for name, value in rows:
