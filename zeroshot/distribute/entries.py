@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import asdict, dataclass
+from itertools import chain, count, islice
 
-from ..errors import ImageError
+from ..errors import ImageError, InputError
 from ..images.paths import expand
 from ..images.sources.names import is_archive, scheme_of, split_member
 from ..images.sources.parquet import ParquetArchive
@@ -22,11 +23,28 @@ class Piece:
         archive: Its name.
         start: The first of them, counted from 0.
         stop: Behind the last; None for the archive's end.
+        sha256: Of their names as they were planned, hexadecimal; None where the archive was not opened for that.
     """
 
     archive: str
     start: int = 0
     stop: int | None = None
+    sha256: str | None = None
+
+    def images(self) -> list[str]:
+        """Return the names of the images.
+
+        Raises:
+            InputError: They are others, or stand in another order, than when they were planned.
+        """
+        names = [*islice(expand(self.archive), self.start, self.stop)]
+        if self.sha256 not in (None, _hash(names)):
+            raise InputError(
+                f"{self.archive} has changed since the run was planned: it holds other images, or holds them in another"
+                " order",
+                "restore it, or plan another run",
+            )
+        return names
 
 
 Entry = str | Piece
@@ -46,25 +64,26 @@ class Shard:
 
     def lines(self) -> bytes:
         """Return the list as JSON, an entry a line."""
-        plain = (
-            entry if isinstance(entry, str) else {"archive": entry.archive, "start": entry.start, "stop": entry.stop}
-            for entry in self.entries
-        )
+        plain = (entry if isinstance(entry, str) else asdict(entry) for entry in self.entries)
         return b"".join(json.dumps(entry).encode() + b"\n" for entry in plain)
 
     def images_in(self) -> Iterator[str]:
-        """Yield the name of every image."""
+        """Yield the name of every image.
+
+        Raises:
+            InputError: An archive has changed since it was planned.
+        """
         for entry in self.entries:
             if isinstance(entry, str):
                 yield entry
             else:
-                yield from islice(expand(entry.archive), entry.start, entry.stop)
+                yield from entry.images()
 
 
 def parse_entries(content: bytes) -> Iterator[Entry]:
     """Read a list as `Shard.lines` writes it."""
     for entry in json.loads(b"[%s]" % b",".join(content.splitlines())):
-        yield entry if isinstance(entry, str) else Piece(entry["archive"], entry["start"], entry["stop"])
+        yield entry if isinstance(entry, str) else Piece(**entry)
 
 
 def cut(entries: Iterable[str], size: int) -> Iterator[Shard]:
@@ -75,23 +94,23 @@ def cut(entries: Iterable[str], size: int) -> Iterator[Shard]:
         size: Images a shard.
     """
     waiting: list[Entry] = []
-    count = 0
+    held = 0
     for entry in entries:
         archive = is_archive(entry) and not split_member(entry)
         for part, images in _pieces(entry, size) if archive else ((entry, 1),):
-            if waiting and (images is None or count + images > size):
-                yield Shard(tuple(waiting), count)
-                waiting, count = [], 0
+            if waiting and (images is None or held + images > size):
+                yield Shard(tuple(waiting), held)
+                waiting, held = [], 0
             if images is None:
                 yield Shard((part,), None)
                 continue
             waiting.append(part)
-            count += images
-            if count >= size:
-                yield Shard(tuple(waiting), count)
-                waiting, count = [], 0
+            held += images
+            if held >= size:
+                yield Shard(tuple(waiting), held)
+                waiting, held = [], 0
     if waiting:
-        yield Shard(tuple(waiting), count)
+        yield Shard(tuple(waiting), held)
 
 
 def _pieces(archive: str, size: int) -> Iterator[tuple[Entry, int | None]]:
@@ -102,23 +121,36 @@ def _pieces(archive: str, size: int) -> Iterator[tuple[Entry, int | None]]:
     if scheme_of(archive) and archive.lower().endswith(".tar"):
         yield Piece(archive), None
         return
-    count = sum(1 for _ in expand(archive))
-    cuts = [*_ends(archive, count, size)]
-    for start, stop in zip([0, *cuts], [*cuts, None], strict=True):
-        yield Piece(archive, start, stop), (count if stop is None else stop) - start
-
-
-def _ends(archive: str, count: int, size: int) -> Iterator[int]:
-    """Yield where an archive is cut, its end aside."""
-    places: Iterable[int] = range(size, count, size)
-    if archive.lower().endswith(".parquet"):
-        try:
-            opened = open_archive(archive)
-        except ImageError:
+    names, start = expand(archive), 0
+    for stop in _cuts(archive, size):
+        some = [*islice(names, stop - start)]
+        following = next(names, None)
+        if following is None:
+            yield Piece(archive, start, None, _hash(some)), len(some)
             return
-        places = opened.group_starts[1:-1] if isinstance(opened, ParquetArchive) else ()
+        yield Piece(archive, start, stop, _hash(some)), len(some)
+        names, start = chain([following], names), stop
+    some = [*names]
+    yield Piece(archive, start, None, _hash(some)), len(some)
+
+
+def _cuts(archive: str, size: int) -> Iterator[int]:
+    """Yield where an archive is cut, its end aside; without end where any place will do."""
+    if not archive.lower().endswith(".parquet"):
+        yield from count(size, size)
+    try:
+        opened = open_archive(archive)
+    except ImageError:
+        return
     last = 0
-    for place in places:
+    for place in opened.group_starts[1:-1] if isinstance(opened, ParquetArchive) else ():
         if place - last >= size:
             yield place
             last = place
+
+
+def _hash(names: Iterable[str]) -> str:
+    hashed = hashlib.sha256()
+    for name in names:
+        hashed.update(name.encode("utf-8", "surrogatepass") + b"\0")
+    return hashed.hexdigest()
