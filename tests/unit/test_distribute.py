@@ -26,7 +26,7 @@ from zeroshot.distribute import commits, entries, on_ray, parts
 from zeroshot.distribute.entries import Piece, cut, parse_entries
 from zeroshot.distribute.folder import LocalFolder, open_folder
 from zeroshot.distribute.merge import name_numbers
-from zeroshot.distribute.plan import load_plan, write_plan
+from zeroshot.distribute.plan import load_plan, read_shard, write_plan
 from zeroshot.distribute.recipe import parse_recipe
 from zeroshot.errors import InputError, OutputError, ResourceError
 
@@ -261,9 +261,55 @@ def test_a_plan_or_list_that_was_tampered_with_is_refused(inputs: list[str], tmp
     (into / "plan.json").write_text(text.replace('"threshold": 0.0', '"threshold": 0.9'))
     assert "not as it was written" in run("run", "work", into).stderr
     (into / "plan.json").write_text(text)
-    (into / "inputs" / "00001.jsonl").write_text('"/etc/passwd"\n')
-    refused = run("run", "work", into)
-    assert refused.exit_code == 1 and "not the list that was planned" in refused.stderr
+    (lost,) = (into / "inputs").glob("00001-*")
+    (damaged,) = (into / "inputs").glob("00002-*")
+    before = [lost.read_bytes(), damaged.read_bytes()]
+    lost.unlink()
+    damaged.write_text('"/etc/passwd"\n')
+    for share in ("2/7", "3/7"):
+        refused = run("run", "work", into, "--shard", share)
+        assert refused.exit_code == 1 and "not the list that was planned" in refused.stderr
+        assert "the same `zeroshot run plan` command again" in refused.stderr
+    plan(inputs, into)
+    assert [lost.read_bytes(), damaged.read_bytes()] == before and (into / "plan.json").read_text() == text
+    assert run("run", "work", into).exit_code == 3
+
+
+def test_results_of_another_plan_are_not_taken_over(inputs: list[str], tmp_path: Path) -> None:
+    """Where only the plan is gone, the same plan goes on with its results; another one is refused, and reads none."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    run("run", "work", into)
+    good = merged(into)
+    other = ("run", "plan", *inputs, "--labels", "cyan,black", "--model", "tiny", "--into", into, "--shard-size", 5)
+    (into / "plan.json").unlink()
+    refused = run(*other)
+    assert refused.exit_code == 1 and "results of another plan" in refused.stderr and not (into / "plan.json").exists()
+    plan(inputs, into)
+    assert "nothing is left to do" in run("run", "work", into).stderr and merged(into) == good
+    shutil.rmtree(into / "done")
+    (into / "plan.json").unlink()
+    refused = run(*other)
+    assert refused.exit_code == 1 and "remove its folders done and parts" in refused.stderr
+    shutil.move(into / "parts", tmp_path / "parts")
+    assert run(*other).exit_code == 0
+    shutil.move(tmp_path / "parts", into / "parts")  # as a worker leaves them that was stopped
+    assert run("run", "work", into).exit_code == 3
+    assert b"red" not in merged(into)
+
+
+def test_two_plans_at_once_leave_one_whole_run(tmp_path: Path) -> None:
+    """Whoever is second is refused, and has written over none of the first one's lists, whenever it began."""
+    folder = LocalFolder(str(tmp_path / "run"))
+    names = [f"s3://bucket/{number}.png" for number in range(30)]
+    for moment in range(4):  # before each of the 3 lists, and before the plan
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        second = FolderWithEvents(folder.place, {moment: partial(write_plan, folder, {}, names, 10)})
+        with pytest.raises(OutputError, match="another plan meanwhile"):
+            write_plan(second, {"top_k": 1}, reversed(names), 10)
+        planned = load_plan(folder)
+        assert planned.recipe == {}
+        assert [name for number in range(3) for name in read_shard(folder, planned, number).entries] == names
 
 
 def test_another_model_is_refused(inputs: list[str], fake_model: FakeModel, tmp_path: Path) -> None:

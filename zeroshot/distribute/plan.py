@@ -2,12 +2,13 @@
 
 ::
 
-    RUN/plan.json            the recipe, the shards' hashes, the id
-    RUN/inputs/00000.jsonl   a shard's inputs: names of images, and parts of archives
-    RUN/parts/part-00000.jsonl, features-00000.npy
-    RUN/done/00000.done      that a shard is committed: counts, sizes, hashes, what made it
+    RUN/plan.json                 the recipe, the shards' hashes, the id
+    RUN/inputs/00000-HASH.jsonl   a shard's inputs: names of images, and parts of archives
+    RUN/parts/part-00000-HASH.jsonl, features-00000-HASH.npy
+    RUN/done/00000.done           that a shard is committed: counts, sizes, hashes, what made it
 
-Lists are written as inputs are found, and the plan last: without it there is no run.
+Lists are written as inputs are found, and the plan last: without it there is no run. Lists and parts have the hash of
+their content in their names, so that two who plan into one folder at once do not write over each other's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -27,6 +29,7 @@ FORMAT = "zeroshot-run"
 VERSION = 1
 
 PLAN = "plan.json"
+_WITHOUT_PLAN = "--into another folder, or remove its folders done and parts"
 SHARD_SIZE = 10_000
 
 
@@ -94,20 +97,22 @@ def write_plan(
         OutputError: Another plan stands there, or it cannot be written.
     """
     recipe = json.loads(json.dumps(recipe))
+    owner = _find_owner(folder)
     earlier = find_plan(folder)
+    if owner == "" and earlier is None:
+        raise OutputError(f"{folder.place} holds parts without the plan that they are of", _WITHOUT_PLAN)
     if earlier and (difference := first_difference(earlier.recipe, recipe)):
         raise OutputError(f"{folder.place} holds a run with other settings: {difference}", "--into another folder")
     planned: list[Planned] = []
     for shard in cut(entries, size):
-        content = shard.lines()
+        content, number = shard.lines(), len(planned)
         planned.append(Planned(shard.images, hashlib.sha256(content).hexdigest()))
-        if earlier is None:
-            folder.replace(list_name(len(planned) - 1), content)
-        elif len(planned) > len(earlier.shards) or planned[-1] != earlier.shards[len(planned) - 1]:
+        if earlier and planned[-1:] != list(earlier.shards[number : number + 1]):
             raise OutputError(
-                f"{folder.place} holds a run whose inputs differ from shard {len(planned) - 1} on",
+                f"{folder.place} holds a run whose inputs differ from shard {number} on",
                 "--into another folder, or `zeroshot run work` to go on with it",
             )
+        folder.replace(list_name(number, planned[-1].sha256), content)  # of an earlier plan too: it may be lost
         on_progress(len(shard.entries))
     if not planned:
         raise InputError("there are no images to plan", "name files, folders, archives or s3://BUCKET/PREFIX/")
@@ -116,11 +121,21 @@ def write_plan(
             raise OutputError(f"{folder.place} holds a run with more inputs", "--into another folder")
         return earlier
     document = Plan(recipe, tuple(planned)).document()
+    if owner not in (None, document["id"]):
+        raise OutputError(f"{folder.place} holds results of another plan, {owner[:12]}, without it", _WITHOUT_PLAN)
     if not folder.create(PLAN, (json.dumps(document, indent=1) + "\n").encode()):
         earlier = load_plan(folder)
         if earlier.id != document["id"]:
             raise OutputError(f"{folder.place} was given another plan meanwhile", "--into another folder")
     return Plan(recipe, tuple(planned), document["id"])
+
+
+def _find_owner(folder: Folder) -> str | None:
+    """Return the id of the plan that results in a folder are of: None without any, empty where none of them says so."""
+    for name in folder.names("done"):
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            return str(json.loads(folder.read(f"done/{name}"))["plan"])
+    return None if next(iter(folder.names("parts")), None) is None else ""
 
 
 def load_plan(folder: Folder) -> Plan:
@@ -160,9 +175,9 @@ def find_plan(folder: Folder) -> Plan | None:
     return plan
 
 
-def list_name(number: int) -> str:
-    """Return what a shard's list is called."""
-    return f"inputs/{number:05d}.jsonl"
+def list_name(number: int, sha256: str) -> str:
+    """Return what a shard's list is called, whose content has a hash."""
+    return f"inputs/{number:05d}-{sha256[:16]}.jsonl"
 
 
 def read_shard(folder: Folder, plan: Plan, number: int) -> Shard:
@@ -171,14 +186,16 @@ def read_shard(folder: Folder, plan: Plan, number: int) -> Shard:
     Raises:
         InputError: It is not there, or not the one that was planned.
     """
-    name = list_name(number)
+    sha256 = plan.shards[number].sha256
+    name = list_name(number, sha256)
     try:
         content = folder.read(name)
     except FileNotFoundError:
         content = b""
-    if hashlib.sha256(content).hexdigest() != plan.shards[number].sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise InputError(
-            f"{folder.place}/{name} is not the list that was planned", "restore it, or plan the run in another folder"
+            f"{folder.place}/{name} is gone, or not the list that was planned",
+            "the same `zeroshot run plan` command again restores it",
         )
     return Shard(tuple(parse_entries(content)), plan.shards[number].images)
 
