@@ -94,3 +94,11 @@ def test_a_process_is_shown_its_own_device(monkeypatch: pytest.MonkeyPatch, visi
     show_only(Device.CPU, 1)
     show_only(Device.CUDA, 1)
     assert devices.os.environ["CUDA_VISIBLE_DEVICES"] == shown
+
+
+@pytest.mark.parametrize("which", ["all", "", "0,0", "x"])
+def test_a_hint_on_processors_names_processors(which: str) -> None:
+    """What may stand behind `cpu:` is not what may stand behind `cuda:`."""
+    with pytest.raises(UsageError) as caught:
+        parse_devices(f"cpu:{which}")
+    assert "cpu:0,1" in caught.value.hint and "cuda" not in caught.value.hint

@@ -18,6 +18,7 @@ _DRIVERS = {"Linux": "libcuda.so.1", "Windows": "nvcuda.dll"}
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _EXAMPLE = "--device cuda, --device cuda:0,1 or --device cuda:all"
+_EXAMPLES = {Device.CUDA: _EXAMPLE, Device.CPU: "--device cpu, or --device cpu:0,1 for two processes on the processor"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def parse_devices(text: str) -> Devices:
         return Devices(kind, tuple(range(count_cuda())))
     numbers = which.split(",")
     if not all(number.isascii() and number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
-        raise UsageError(f"--device {text}: expected numbers from 0, each once", _EXAMPLE)
+        raise UsageError(f"--device {text}: expected numbers from 0, each once", _EXAMPLES[kind])
     indices = tuple(map(int, numbers))
     if kind is Device.CUDA and not missing_cuda() and max(indices) >= count_cuda():
         raise UsageError(f"--device {text}: there are {count_cuda()} CUDA devices here", "they are counted from 0")
