@@ -23,6 +23,10 @@ def main() -> None:
         from .cli.console import give_up_stdout
 
         sys.exit(give_up_stdout(error))
+    finally:
+        # The interpreter waits for threads that read images, and would show where a signal meets it there.
+        if signals := sys.modules.get("zeroshot.system.signals"):
+            signals.exit_at_once()
 
 
 def _open_what_is_closed() -> None:

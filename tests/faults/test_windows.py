@@ -142,7 +142,7 @@ def test_ctrl_break_stops_a_run_and_no_signal_is_missed_that_is_not_there(monkey
     monkeypatch.setattr(signal, "getsignal", lambda _number: signal.SIG_DFL)
     monkeypatch.setattr(signal, "signal", handlers.__setitem__)
     signals.handle_stops()
-    assert set(handlers) == {signal.SIGTERM, 21}
+    assert set(handlers) == {signal.SIGINT, signal.SIGTERM, 21}
     with pytest.raises(signals.Stopped) as stopped:
         handlers[21](21, None)
     assert signals.exit_code(stopped.value) == 149

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from zeroshot.errors import InputError, LabelError
+from zeroshot.errors import InputError, LabelError, UsageError
 from zeroshot.evaluation import datasets, label_names, tables
 from zeroshot.prompts.labels import Label
 
@@ -294,3 +294,14 @@ def test_a_table_given_as_a_folder_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(InputError) as refused:
         datasets.load_folder(str(tmp_path / "labels.csv"))
     assert "--targets" in str(refused.value.hint)
+
+
+@pytest.mark.parametrize("address", ["https://h.example/x.jpg?token=topsecret", " https://u:topsecret@h.example/x.jpg"])
+def test_an_address_with_a_secret_in_a_table_is_refused(address: str, tmp_path: Path) -> None:
+    """As among the inputs of any command, before it stands in a message."""
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,label\n{address},cat\n")
+    for load in (tables.load_targets, tables.load_several_targets):
+        with pytest.raises(UsageError) as caught:
+            load(str(table))
+        assert "topsecret" not in caught.value.message + caught.value.hint

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -43,3 +46,36 @@ def test_a_stop_while_a_path_is_waited_for_ends_the_run(monkeypatch: pytest.Monk
     monkeypatch.setattr(Incoming, "take", take)
     with pytest.raises(Stopped):
         next(iter(Ahead([], str, None, workers=1, most=8)))
+
+
+WAITING = """
+import signal, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from zeroshot.__main__ import main
+import zeroshot.system.signals
+
+def work():
+    while signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        time.sleep(0.01)
+    print("over", flush=True)
+    threading.Event().wait()
+
+ThreadPoolExecutor(1).submit(work)
+sys.argv = ["zeroshot", "--version"]
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
+def test_a_second_signal_ends_what_waits_for_its_threads() -> None:
+    """The command is over and the interpreter waits for a thread: the signal ends it, and shows no traceback."""
+    process = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    timer = threading.Timer(30, process.kill)
+    timer.start()
+    assert process.stdout is not None
+    while process.stdout.readline().strip() not in (b"over", b""):
+        pass
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    timer.cancel()
+    assert (process.returncode, err) == (130, b"")

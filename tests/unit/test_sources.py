@@ -23,10 +23,10 @@ from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.images.isolate import Isolation
 from zeroshot.images.paths import check_inputs, find_entries, find_images
 from zeroshot.images.sources import archives, names
+from zeroshot.images.sources.addresses import check_address
 from zeroshot.images.sources.blobs import Stamp
 from zeroshot.images.sources.names import container, scheme_of, split_member
 from zeroshot.images.sources.opening import open_file
-from zeroshot.images.sources.web import check_address
 
 
 def png(colour: str = "red") -> bytes:
@@ -326,15 +326,25 @@ def test_parquet_rows_are_images(tmp_path: Path) -> None:
     assert list(find_images([str(path)])) == [str(path)] and "no column" in problem(str(path))
 
 
+SECRET_KEYS = (
+    *("secret", "client_secret", "jwt", "auth", "hdnts", "hdnea", "authToken", "X-Amz-Credential", "AWSAccessKeyId"),
+    *("subscription-key", "apiKey", "sas", "PHPSESSID", "pwd", "%74oken"),
+)
+
+
 def test_addresses_with_secrets_are_refused() -> None:
     """An address stands in every record: one with a password or a signature is refused, and not repeated."""
     for address in (
         "https://u:s3cr3t@host/a.jpg",
         "https://host/a.jpg?X-Amz-Signature=s3cr3t",
         "http://h/?token=s3cr3t",
+        *(f"https://host/a.jpg?size=large&{key}=s3cr3t" for key in SECRET_KEYS),
+        "https://host/a.jpg#access_token=s3cr3t",
+        "https://u:s3cr3t@[broken/a.jpg",
     ):
         with pytest.raises(UsageError) as caught:
             check_address(address)
         assert "s3cr3t" not in caught.value.message + caught.value.hint
-    check_address("https://host/a.jpg?size=large")
+    for key in ("size", "author", "sort_key", "monkey", "compass", "design", "side"):
+        check_address(f"https://host/a.jpg?{key}=large")
     assert names.is_archive("A.TAR") and not names.is_archive("a.tar.gz")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,7 +19,7 @@ import pytest
 from support.commands import run
 from support.fakes import FakeModel
 from unit.test_sources import make_tar, png, problem, read
-from zeroshot.images.sources import stores, web
+from zeroshot.images.sources import connections, stores, web
 
 PRIVATE = "127.0.0.1 is an address of this machine or a private network (--allow-private-hosts)"
 
@@ -58,7 +63,7 @@ class Site:
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A web server on this machine; private addresses are not allowed yet."""
     monkeypatch.setattr(stores, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(web, "_private_allowed", False)
+    monkeypatch.setattr(connections, "_private_allowed", False)
     there = Site()
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,7 +84,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 @pytest.fixture
 def allowed(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The server, which may be read from."""
-    monkeypatch.setattr(web, "_private_allowed", True)
+    monkeypatch.setattr(connections, "_private_allowed", True)
     return site
 
 
@@ -102,7 +107,7 @@ def test_a_name_that_leads_to_a_private_address_is_refused(address: str, monkeyp
     """What counts is the address that is connected to, also where only one of several is private."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = [(socket.AF_INET, 1, 6, "", ("93.184.216.34", 80)), (family, 1, 6, "", (address, 80))]
-    monkeypatch.setattr(web, "_private_allowed", False)
+    monkeypatch.setattr(connections, "_private_allowed", False)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
     monkeypatch.setattr(socket, "create_connection", lambda *_: pytest.fail("it connected"))
     assert problem("http://example.org/a.png") == PRIVATE.replace("127.0.0.1", "example.org")
@@ -112,8 +117,8 @@ def test_a_name_that_leads_to_a_private_address_is_refused(address: str, monkeyp
 def test_a_redirect_into_a_private_network_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address after a redirect is checked as the first one is."""
     site.redirects["/a.png"] = "http://10.0.0.1/b.png"
-    checked = web._is_public
-    monkeypatch.setattr(web, "_is_public", lambda address: address == "127.0.0.1" or checked(address))
+    checked = connections._is_public
+    monkeypatch.setattr(connections, "_is_public", lambda address: address == "127.0.0.1" or checked(address))
     assert problem(f"{site.address}/a.png") == PRIVATE.replace("127.0.0.1", "10.0.0.1")
     assert site.seen == {"/a.png": 1}
 
@@ -153,7 +158,7 @@ def test_an_answer_is_bounded_in_time(allowed: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "2")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         name = f"http://127.0.0.1:{silent.getsockname()[1]}/a.png"
-        assert problem(name) == "the store gave no usable answer in 2 tries: no answer in time"
+        assert problem(name) == "the server gave no usable answer in 2 tries: no answer in time"
 
 
 def test_what_passes_is_asked_for_again(allowed: Site) -> None:
@@ -164,8 +169,8 @@ def test_what_passes_is_asked_for_again(allowed: Site) -> None:
     assert read(f"{allowed.address}/a.png") == png("green")
     assert allowed.seen["/a.png"] == 4
     assert problem(f"{allowed.address}/none.png") == "no such file on the server"
-    assert problem(f"{allowed.address}/denied.png") == "the store denies access to it (HTTP 403)"
-    assert problem(f"{allowed.address}/never.png") == "the store gave no usable answer in 5 tries: HTTP 500"
+    assert problem(f"{allowed.address}/denied.png") == "the server denies access to it (HTTP 403)"
+    assert problem(f"{allowed.address}/never.png") == "the server gave no usable answer in 5 tries: HTTP 500"
     assert (allowed.seen["/none.png"], allowed.seen["/denied.png"], allowed.seen["/never.png"]) == (1, 1, 5)
 
 
@@ -173,3 +178,77 @@ def test_an_archive_on_a_server_is_opened(allowed: Site, tmp_path: Any) -> None:
     """A tar's members are read by their names."""
     allowed.files["/x.tar"] = make_tar(tmp_path / "x.tar", [("a.png", png("red"))]).read_bytes()
     assert read(f"{allowed.address}/x.tar::a.png") == png("red")
+
+
+DRIPS = {
+    "a header": (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+    "nothing but 100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "a chunk's extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3", b"; "),
+    "trailers": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n", b"X-T: 1\r\n"),
+    "a body": (b"HTTP/1.1 200 OK\r\n\r\n", b"a"),
+    "the body of a redirect": (b"HTTP/1.1 302 F\r\nLocation: /b.png\r\n\r\n", b"a"),
+}
+
+
+@pytest.mark.parametrize("what", DRIPS)
+@pytest.mark.parametrize("ending", ["png", "tar"])
+def test_a_server_that_drips_gains_no_time(
+    what: str, ending: str, allowed: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps no request open: it ends with the time for it, while the server still sends."""
+    monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "0.3")
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "1")
+    first, drip = DRIPS[what]
+    ended: list[bool] = []
+    over = threading.Event()
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                with server.accept()[0] as there:
+                    there.recv(65536)
+                    with suppress(OSError):
+                        there.sendall(first)
+                        for _ in range(100):
+                            there.sendall(drip)
+                            over.wait(0.02)
+                        ended.append(True)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=(server,), daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.{ending}"
+        said = problem(f"{address}::a.png" if ending == "tar" else address)
+        over.set()
+        server.shutdown(socket.SHUT_RDWR)
+    if "redirect" not in what:  # which is followed without its body, to the same server
+        assert said.endswith("no answer in time") and not ended
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_what_waits_for_a_server(number: int, code: int) -> None:
+    """A connection that is open is closed, and none is made again: the run ends at once, not with its minute."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.png"
+        options = ("--allow-private-hosts", "--labels", "cat,dog", "--model", "tiny", "--no-cache")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zeroshot", "classify", address, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            with server.accept()[0] as there:
+                there.recv(65536)
+                process.send_signal(number)
+                out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, out) == (code, b"") and err.strip() == b"zeroshot: interrupted"
+
+
+def test_a_redirect_tells_no_secret(allowed: Site) -> None:
+    """A redirect to an address with a password is not followed, and the password is in no message."""
+    allowed.redirects["/a.png"] = "http://user:topsecret@127.0.0.1/a.png"
+    said = problem(f"{allowed.address}/a.png")
+    assert said == "the server redirects to an address with a user name or password in it"

@@ -101,7 +101,7 @@ class InputOptions:
             UsageError: There is a seed, and no sample.
         """
         if self.allow_private_hosts:
-            from ..images.sources.web import allow_private_hosts
+            from ..images.sources.connections import allow_private_hosts
 
             allow_private_hosts(True)
         if self.sample is None and self.sample_seed:

@@ -216,7 +216,7 @@ def _read(reading: _Reading, sources: list[Source]) -> ReadBatch:
     if reading.plan not in _readers:
         _enter(reading.base)
         if reading.recipe.private_hosts:
-            from ..images.sources.web import allow_private_hosts
+            from ..images.sources.connections import allow_private_hosts
 
             allow_private_hosts(True)
         pipeline = reading.machine.pipeline(reading.recipe)

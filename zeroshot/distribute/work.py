@@ -120,7 +120,7 @@ class Worker:
             block = as_block(batch, self._recipe.facts["dim"])
             writer.write_all(self._classifier.answer(block, self._recipe.decision))
             troubled += sum(
-                error == MISSING or error.startswith((NO_ANSWER, DENIED)) for error in block.errors.values()
+                error == MISSING or error.startswith((*NO_ANSWER, *DENIED)) for error in block.errors.values()
             )
             images += len(batch)
             for item in batch if block.errors else ():
@@ -181,7 +181,7 @@ def build_worker(
     """
     encoder, classifier = recipe.load(machine.device, on_progress, warn)
     if recipe.private_hosts:
-        from ..images.sources.web import allow_private_hosts
+        from ..images.sources.connections import allow_private_hosts
 
         allow_private_hosts(True)
     encode = encode_with(encoder) if encode_with else partial(_encode, encoder, pipeline=machine.pipeline(recipe))

@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..images.natural_order import natural_key
 from ..images.paths import identify
+from ..images.sources.addresses import check_address
 from ..images.sources.names import scheme_of
 from ..images.tables import parse_table
 from ..messages import count_of, some_of
@@ -77,8 +78,9 @@ def _read_table(source: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 def _locate(named: str, base: Path) -> str:
     """Return where an image lies that a table names: beside the table, unless its name is an address."""
-    if scheme_of(named):
-        return named
+    if scheme_of(named.strip()):
+        check_address(named.strip())
+        return named.strip()
     # Blanks around a name are hardly part of it, but may be.
     return str(base / (named if named == named.strip() or os.path.lexists(base / named) else named.strip()))
 

@@ -18,6 +18,7 @@ from .camera import NO_ENDING, describe_passed_over, passed_over, readable_suffi
 from .decode import SUFFIXES
 from .natural_order import in_natural_order
 from .overlooked import Looker
+from .sources.addresses import check_address
 from .sources.names import (
     ARCHIVE_SUFFIXES,
     STORE_SCHEMES,
@@ -65,8 +66,6 @@ def find_entries(
     """Yield as `find_images`, but archives as one entry each, unopened; `expand` gives their images."""
     for given in as_many(inputs):
         if scheme_of(given):
-            from .sources.web import check_address  # with http, which a run on files does without
-
             check_address(given)
             yield from _walk_store(given, skipped, archives=archives)
         elif names_folder(given):

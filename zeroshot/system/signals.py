@@ -5,16 +5,21 @@ On Windows SIGBREAK comes with Ctrl-Break and when the console is closed.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
 
 _NAMES = ("SIGTERM", "SIGHUP", "SIGBREAK")
+
+_at_stop: list[Callable[[], None]] = []
+_stopping = False
 
 
 class Stopped(KeyboardInterrupt):
@@ -35,17 +40,55 @@ def exit_code(stopped: KeyboardInterrupt) -> int:
 
 
 def handle_stops() -> None:
-    """Have them all but Ctrl-C raise `Stopped`, unless the user has had them ignored (``nohup``)."""
+    """Have them raise `Stopped`, and Ctrl-C KeyboardInterrupt, unless the user has had them ignored (``nohup``)."""
+    global _stopping
+    _stopping = False
     if threading.current_thread() is not threading.main_thread():
         return
-    for name in _NAMES:
+    for name in ("SIGINT", *_NAMES):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _stop)
 
 
+def at_stop(cut_short: Callable[[], None]) -> None:
+    """Have something called as a signal stops the run, before it is raised: what threads wait for ends then.
+
+    It interrupts whatever the main thread does, and must take no lock.
+    """
+    _at_stop.append(cut_short)
+
+
+def stopping() -> bool:
+    """Say whether a signal has stopped the run; what its threads still make is not wanted."""
+    return _stopping
+
+
+def exit_at_once() -> None:
+    """Have a signal end this process from now on: the command is over, and only waits for threads."""
+    for name in ("SIGINT", *_NAMES):
+        number = getattr(signal, name, None)
+        if number is not None and callable(signal.getsignal(number)):
+            signal.signal(number, _exit)
+
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(128 + number)
+
+
 def _stop(number: int, _frame: FrameType | None) -> None:
-    raise Stopped(number)
+    _raise(number)
+
+
+def _raise(number: int) -> NoReturn:
+    global _stopping
+    _stopping = True
+    for cut_short in _at_stop:
+        cut_short()
+    raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
 
 @contextmanager
@@ -67,7 +110,7 @@ def held_back() -> Iterator[None]:
             if callable(handler):
                 signal.signal(number, handler)
     if came:
-        raise KeyboardInterrupt if came[0] == signal.SIGINT else Stopped(came[0])
+        _raise(came[0])
 
 
 @contextmanager

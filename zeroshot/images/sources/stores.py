@@ -18,19 +18,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import ImageError, InputError, ZeroshotError
+from ...system.signals import stopping
 from .names import scheme_of
 
 T = TypeVar("T")
 
 EXTRA = "pip install 'zeroshot[cloud]'"
 
-NO_ANSWER = "the store gave no usable answer"
-DENIED = "the store denies access to it"
+STORE, SERVER = "the store", "the server"
+
+NO_ANSWER = tuple(f"{who} gave no usable answer" for who in (STORE, SERVER))
+DENIED = tuple(f"{who} denies access to it" for who in (STORE, SERVER))
 """What begins the reason of a failure that may be the store's and not the object's."""
+
+STOPPED = "the run was stopped"
+"""The reason of what is not asked for any more; no record is written of it."""
 
 _SECONDS = 60.0
 _TRIES = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0
+_LOOK_UP = 0.1
+"""Seconds after which a pause looks whether the run was stopped."""
 _STATUS = re.compile(r"(?:status|HTTP|Server returned)\D{0,20}([45]\d\d)")
 
 _VARIABLES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
@@ -170,8 +178,12 @@ class NoPartsError(ImageError):
     """The store gives whole objects alone."""
 
 
-def with_retries(request: Callable[[], T]) -> T:
+def with_retries(request: Callable[[], T], who: str = STORE) -> T:
     """Make a request, and again after a pause that doubles where the error may pass.
+
+    Args:
+        request: Makes it once.
+        who: Is asked, for messages.
 
     Raises:
         FileNotFoundError: There is no such object.
@@ -180,7 +192,9 @@ def with_retries(request: Callable[[], T]) -> T:
     reason, tries = "", request_tries()
     for attempt in range(tries):
         if attempt:
-            time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))
+            _pause(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt) * random.uniform(0.5, 1))
+        if stopping():
+            raise ImageError(STOPPED)
         try:
             return request()
         except TransientError as error:
@@ -189,7 +203,14 @@ def with_retries(request: Callable[[], T]) -> T:
             raise
         except Exception as error:
             reason = _explain(error)
-    raise ImageError(f"{NO_ANSWER} in {tries} tries: {reason}")
+    raise ImageError(f"{who} gave no usable answer in {tries} tries: {reason}")
+
+
+def _pause(seconds: float) -> None:
+    """Wait, but not on when a signal has stopped the run."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0 and not stopping():
+        time.sleep(min(left, _LOOK_UP))
 
 
 def _explain(error: Exception) -> str:
@@ -204,7 +225,7 @@ def _explain(error: Exception) -> str:
     if kind == "NotFoundError" or status in ("404", "410"):
         raise FileNotFoundError from None
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in ("401", "403"):
-        raise ImageError(f"{DENIED}{f' (HTTP {status})' if status else ''}") from None
+        raise ImageError(f"{STORE} denies access to it{f' (HTTP {status})' if status else ''}") from None
     if kind == "InvalidPathError":
         raise ImageError("obstore reads no keys with an empty part (`//`), or with `.` or `..` as a part") from None
     if "non-partial response" in str(error):
