@@ -28,7 +28,7 @@ from zeroshot.engines.export import graphs as export
 from zeroshot.engines.export.quantise import quantise
 from zeroshot.engines.torch_engine import TorchEncoder
 from zeroshot.errors import ModelError
-from zeroshot.features.cache import FILE_NAME
+from zeroshot.features.cache_upkeep import FILE_NAME
 
 
 def residual() -> TorchEncoder:

@@ -22,7 +22,7 @@ from support.fixtures import SaveImage
 from zeroshot.classifier import Classifier, Decision, build_classifier, classify_paths
 from zeroshot.encoder import Features
 from zeroshot.enums import Field, Format, Score
-from zeroshot.features import cache, lookup, pipeline
+from zeroshot.features import cache, cache_upkeep, lookup, pipeline
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, State
 from zeroshot.features.lookup import LookUp
@@ -210,9 +210,9 @@ def test_many_find_what_one_finds(store: FeatureCache) -> None:
 
 def test_the_day_of_use_is_noted(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was looked up among many is used, and not pruned as old."""
-    monkeypatch.setattr(cache, "_today", lambda: 100)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 100)
     fill(store, 3)
-    monkeypatch.setattr(cache, "_today", lambda: 140)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 140)
     assert store.find_many(MODEL, states(2), DIM)[0] == [0, 1]
     assert store.prune(days=30) == 1
     assert store.find_many(MODEL, states(3), DIM)[0] == [0, 1]
@@ -229,7 +229,7 @@ def test_a_read_only_cache_is_looked_up(tmp_path: Path, monkeypatch: pytest.Monk
     store = FeatureCache(store.path, warnings.append)
     assert_whole(store, 10)
     assert warnings == []
-    monkeypatch.setattr(cache, "_today", lambda: 100_000)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 100_000)
     for _ in range(2):
         assert_whole(store, 10)
     assert len(warnings) == 1
@@ -267,11 +267,11 @@ import itertools, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2].split(":")
 from test_bulk import MODEL, DIM, assert_whole, fill, states
-from zeroshot.features import cache
+from zeroshot.features import cache, cache_upkeep
 from zeroshot.features.cache import FeatureCache
 store = FeatureCache(Path(sys.argv[1]), lambda line: sys.exit(line))
 for day in itertools.count(1) if sys.argv[3] == "0" else range(int(sys.argv[3])):
-    cache._today = lambda: day  # each look-up writes
+    cache_upkeep.today = lambda: day  # each look-up writes
     fill(store, 300)
     assert_whole(store, 300)
     print("whole", flush=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from PIL import Image
 from support.fakes import FakeEncoder
 from zeroshot.encoder import Preprocessing
 from zeroshot.enums import ResizeMode
-from zeroshot.features import cache, decoder_fingerprint
+from zeroshot.features import cache, cache_upkeep, decoder_fingerprint
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
 from zeroshot.images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
@@ -197,7 +198,7 @@ def test_each_schema_has_a_file_of_its_own(warnings: list[str]) -> None:
     """Two versions use one folder without a word; clearing removes what both keep, and nothing else there."""
     store = FeatureCache(warn=warnings.append)
     store.add(MODEL, "tiny", [(b"a", row(1))])
-    assert store.path.name == f"features-{cache._SCHEMA}.sqlite"
+    assert store.path.name == f"features-{cache_upkeep.SCHEMA}.sqlite"
     names = ("features-99.sqlite", "features-99.sqlite-wal", "features-7.sqlite.damaged-1", "features-mine.sqlite")
     for name in names:
         store.path.with_name(name).write_bytes(b"of another version")
@@ -269,7 +270,7 @@ def test_a_day_that_cannot_be_noted_hides_no_row(
     """A row is found on a full disk too, though the day of its last use has to be written."""
     store.add(MODEL, "tiny", [(b"a", row(1)), (b"b", row(2))])
     store.connection().execute("PRAGMA query_only = 1")
-    monkeypatch.setattr(cache, "_today", lambda: 100_000)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 100_000)
     assert store.find(MODEL, b"a", DIM) is not None
     assert store.find(MODEL, b"b", DIM) is not None
     assert len(warnings) == 1
@@ -307,9 +308,9 @@ def test_many_threads_share_it(store: FeatureCache, warnings: list[str]) -> None
 
 def test_what_is_old_or_too_much_is_pruned(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Age counts from the last use."""
-    monkeypatch.setattr(cache, "_today", lambda: 100)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 100)
     store.add(MODEL, "tiny", [(b"old", row(1)), (b"used", row(2))])
-    monkeypatch.setattr(cache, "_today", lambda: 140)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 140)
     assert store.find(MODEL, b"used", DIM) is not None
     assert store.prune(days=30) == 1
     assert store.find(MODEL, b"old", DIM) is None
@@ -324,9 +325,9 @@ def add_wide(store: FeatureCache, prefix: str, count: int) -> None:
 
 def test_beyond_a_size_the_least_recently_used_go_first(store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of today stay, and of the older ones as many as there is room for."""
-    monkeypatch.setattr(cache, "_today", lambda: 100)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 100)
     add_wide(store, "o", 600)
-    monkeypatch.setattr(cache, "_today", lambda: 101)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 101)
     add_wide(store, "n", 600)
     removed = store.prune(max_bytes=2 * 10**6)
     assert 0 < removed < 600
@@ -482,3 +483,19 @@ def test_measuring_needs_no_cache_that_works(tmp_path: Path, warnings: list[str]
     store = FeatureCache(tmp_path / "file" / "features.sqlite", warnings.append)
     assert len(store.image_key(FakeEncoder().spec, HOW)) == 32
     assert len(warnings) == 1
+
+
+@pytest.mark.parametrize("table", ["features(a)", "strangers(a)"])
+def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path, table: str) -> None:
+    """One of the cache's name with other tables is named, neither filled nor moved, and done without."""
+    path, warnings = tmp_path / "features-2.sqlite", []
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE {table}")
+        connection.commit()
+    before = path.read_bytes()
+    store = FeatureCache(path, warnings.append)
+    store.add(MODEL, "tiny", [(b"a", row(1))])
+    assert store.find(MODEL, b"a", DIM) is None
+    store.close()
+    assert len(warnings) == 1 and "another program's tables" in warnings[0]
+    assert path.read_bytes() == before

@@ -12,7 +12,7 @@ import pytest
 from support.fakes import FakeEncoder
 from support.fixtures import SaveImage
 from zeroshot.encoder import Features
-from zeroshot.features import cache, listings
+from zeroshot.features import cache_upkeep, listings
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState
 from zeroshot.features.lookup import LookUp
@@ -128,7 +128,7 @@ def test_a_file_that_changed_or_came_is_not_found(paths: list[str], images: Save
 
 def test_pruning_drops_listings(paths: list[str], store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was pruned is found by no listing, and what stays is found again."""
-    monkeypatch.setattr(cache, "_today", lambda: 10**6)
+    monkeypatch.setattr(cache_upkeep, "today", lambda: 10**6)
     looked_up(store, paths[:20])
     assert store.prune(days=30) == 20
     assert store.connection().execute("SELECT COUNT(*) FROM listings").fetchone() == (0,)
@@ -202,3 +202,16 @@ def test_paths_are_taken_once_and_in_order() -> None:
                 taken += some
         assert taken == list(map(str, range(5000)))
         assert incoming.ended
+
+
+def test_looking_again_at_small_folders_writes_nothing(store: FeatureCache, images: SaveImage) -> None:
+    """Folders whose listing is not worth reading are not listed anew by each look, nor is a listing that led to all."""
+    for folder, count in (("few", 3), ("other", 5), ("many", 20)):
+        paths = [str(images(f"{folder}/{number}.png", "red")) for number in range(count)]
+        for _ in range(2):
+            list(encode_blocks(FakeEncoder(), paths, Pipeline(cache=store)))
+        connection = store.connection()
+        before = connection.total_changes, connection.execute("SELECT COUNT(*) FROM listings").fetchone()
+        for _ in range(3):
+            assert all(looked_up(store, paths)[0])
+        assert (connection.total_changes, connection.execute("SELECT COUNT(*) FROM listings").fetchone()) == before

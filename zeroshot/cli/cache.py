@@ -104,6 +104,8 @@ def prune(
         said = troubles[0].removesuffix("; going on without it")
         if "is full" in said:
             hint = "free some space, or `zeroshot cache clear`"
+        elif "another program" in said:
+            hint = "move it away; $ZEROSHOT_CACHE names another folder"
         elif any(words in said for words in ("another version", "damaged", "malformed", "locked")):
             hint = "`zeroshot cache clear` removes all features; runs that use them go on without"
         else:

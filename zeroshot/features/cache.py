@@ -8,14 +8,9 @@ The cache may always be lost: whatever goes wrong with it is a warning, and the 
 
 from __future__ import annotations
 
-import os
-import re
 import sqlite3
-import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,25 +19,13 @@ import numpy.typing as npt
 
 from ..encoder import EncoderSpec, Features
 from ..images.decode import DecodeOptions
-from ..system.folders import cache_folder
-from ..system.sizes import parse_size
-from . import listings
-from .database import Database, Warn
+from . import cache_upkeep, listings
+from .cache_upkeep import CacheUpkeep
+from .database import Warn
 from .decoder_fingerprint import measure, who_opens
 from .keys import FileState, State, image_key
 from .listings import Entry, Listing, Rows
 
-_SCHEMA = 2
-FILE_NAME = f"features-{_SCHEMA}.sqlite"
-"""Each schema has a file of its own, so that two versions of this program can use one folder."""
-
-_OURS = re.compile(r"features-\d+\.sqlite(-wal|-shm|\.damaged-\d+)?")
-_FIXED_PAGES = 13
-"""What the file takes without any row: the schema, a page for each table and index, and a branch of each."""
-LIMIT_VARIABLE = "ZEROSHOT_CACHE_MAX_SIZE"
-"""Environment variable that sets how much of the disk kept features may take, such as ``2GB``."""
-_KEPT_SHARE = 0.9  # of the limit, where it is exceeded: else every batch would have to remove some
-_DAY = 86_400
 _TABLES = """
 CREATE TABLE IF NOT EXISTS models (key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS features (
@@ -62,24 +45,7 @@ FROM files AS f JOIN features AS x ON x.model = ? AND x.content = f.content WHER
 _NOTHING = (b"", b"", 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class StoredModel:
-    """What the cache holds for one model.
-
-    Attributes:
-        model: The model's name when it was first used.
-        rows: Features of images and labels.
-        megabytes: Their size.
-        oldest: Days since the least recently used one was used.
-    """
-
-    model: str
-    rows: int
-    megabytes: float
-    oldest: int
-
-
-class FeatureCache(Database):
+class FeatureCache(CacheUpkeep):
     """The store.
 
     Args:
@@ -91,9 +57,7 @@ class FeatureCache(Database):
     """
 
     def __init__(self, path: Path | None = None, warn: Warn = lambda _: None) -> None:
-        super().__init__(path or cache_folder() / FILE_NAME, _SCHEMA, _TABLES + listings.TABLES, warn)
-        limit = os.environ.get(LIMIT_VARIABLE)
-        self._limit = parse_size(limit, f"${LIMIT_VARIABLE}") if limit else None
+        super().__init__(path, _TABLES + listings.TABLES, warn)
 
     def find_content(self, state: FileState) -> bytes | None:
         """Return the hash of a file that has not changed since it was read, or None."""
@@ -117,10 +81,11 @@ class FeatureCache(Database):
             if found is None or len(found[0]) != 4 * dim or zlib.crc32(content + found[0]) != found[1]:
                 return None
             # At most once a day: reading should not mean writing. A day to come is from a clock that was wrong.
-            if found[2] != _today() and self._writable:
+            if found[2] != cache_upkeep.today() and self._writable:
                 with self.writing(connection):
                     connection.execute(
-                        "UPDATE features SET day = ? WHERE model = ? AND content = ?", (_today(), model, content)
+                        "UPDATE features SET day = ? WHERE model = ? AND content = ?",
+                        (cache_upkeep.today(), model, content),
                     )
             return np.frombuffer(found[0], dtype="<f4").astype(np.float32)
         return None
@@ -128,7 +93,7 @@ class FeatureCache(Database):
     def find_texts(self, model: bytes, contents: Sequence[bytes], dim: int) -> dict[bytes, Features]:
         """Return the rows of those labels that are known, many at once, as `find` does for one."""
         found: dict[bytes, bytes] = {}
-        today = _today()
+        today = cache_upkeep.today()
         with self.guarded():
             connection = self.connection()
             aged: list[bytes] = []
@@ -146,15 +111,17 @@ class FeatureCache(Database):
         rows = np.frombuffer(b"".join(found.values()), dtype="<f4").astype(np.float32).reshape(-1, dim)
         return dict(zip(found, rows, strict=True))
 
-    def find_many(self, model: bytes, states: Sequence[State], dim: int) -> tuple[list[int], Features]:
+    def find_many(
+        self, model: bytes, states: Sequence[State], dim: int, listed: Container[bytes] = ()
+    ) -> tuple[list[int], Features]:
         """Look up files as `find_content` and `find` do, many at once.
 
         Args:
             model: The key that their features are kept under.
             states: Of the files.
             dim: Length of a row.
-
-        Those that are found are noted, so that `listing` leads to them the next time.
+            listed: Folders, with a slash at their end, whose listings do not lead to these files: those that are found
+                are noted there. Of others no listing is ever asked for, and reading must not mean writing.
 
         Returns:
             The places in `states` of those whose features are known, ascending; these, shape ``(n_found, dim)``.
@@ -165,7 +132,7 @@ class FeatureCache(Database):
         with self.guarded():
             connection = self.connection()
             aged: list[bytes] = []
-            today = _today()
+            today = cache_upkeep.today()
             for start in range(0, len(states), _ASKED):
                 part = states[start : start + _ASKED]
                 marks = ",".join("?" * len(part))
@@ -177,7 +144,8 @@ class FeatureCache(Database):
                     if len(row) == 4 * dim and zlib.crc32(row, zlib.crc32(content)) == checksum:
                         places.append(place)
                         rows.append(row)
-                        entries.append(Entry(state, content, number))
+                        if state[0][: state[0].rfind(b"/") + 1] in listed:
+                            entries.append(Entry(state, content, number))
                         if day != today:
                             aged.append(content)
             self._note_use(connection, model, aged, entries)
@@ -200,7 +168,7 @@ class FeatureCache(Database):
             with self.guarded():
                 connection = self.connection()
                 numbers, contents = listing.rows[places], listing.contents[places]
-                rows = listings.find_rows(connection, model, numbers, contents, dim, _today())
+                rows = listings.find_rows(connection, model, numbers, contents, dim, cache_upkeep.today())
                 self._note_use(connection, model, rows.aged, [])
                 return rows
         return Rows(np.zeros(len(places), dtype=np.bool_), np.zeros((0, dim), dtype=np.float32), [])
@@ -214,7 +182,7 @@ class FeatureCache(Database):
             with self.writing(connection):
                 connection.executemany(
                     "UPDATE features SET day = ? WHERE model = ? AND content = ?",
-                    [(_today(), model, content) for content in aged],
+                    [(cache_upkeep.today(), model, content) for content in aged],
                 )
                 listings.save(connection, model, entries)
 
@@ -235,7 +203,7 @@ class FeatureCache(Database):
                 connection.execute("INSERT OR IGNORE INTO models VALUES (?, ?)", (model, name))
                 connection.executemany(
                     "INSERT OR REPLACE INTO features VALUES (?, ?, ?, ?, ?)",
-                    [(model, content, row, zlib.crc32(content + row), _today()) for content, row in packed],
+                    [(model, content, row, zlib.crc32(content + row), cache_upkeep.today()) for content, row in packed],
                 )
                 noted = [((s.path, s.size, s.modified, s.changed, s.inode), content) for s, content in files]
                 connection.executemany(
@@ -244,7 +212,7 @@ class FeatureCache(Database):
                 numbers = listings.numbers_of(connection, model, [content for _, content in noted])
                 entries = [Entry(state, c, numbers[c]) for state, c in noted if c in numbers]
                 listings.save(connection, model, entries)
-            self._keep_within_limit(connection)
+            self.keep_within_limit(connection)
 
     def measured(self, name: bytes, measure: Callable[[], bytes]) -> bytes:
         """Return what was measured under a name, measuring it where it is not known yet."""
@@ -264,122 +232,3 @@ class FeatureCache(Database):
         """Return the key of a model with a way of opening images, as the libraries installed here open them."""
         made = self.measured(who_opens(spec.preprocessing), partial(measure, spec.preprocessing))
         return image_key(spec, how, made)
-
-    def stored(self) -> list[StoredModel]:
-        """Return what is stored for each model, largest first."""
-        with self.guarded():
-            connection = self.connection()
-            found = connection.execute(
-                "SELECT name, COUNT(*), SUM(LENGTH(row)), MIN(day) FROM features JOIN models ON key = model"
-                " GROUP BY name ORDER BY 3 DESC"
-            )
-            return [StoredModel(name, rows, size / 1e6, max(0, _today() - day)) for name, rows, size, day in found]
-        return []
-
-    def size(self) -> int:
-        """Return the bytes on disk: of the database, damaged ones set aside, and those of other versions."""
-        return sum(path.stat().st_size for path in self._files() if path.exists())
-
-    def clear(self) -> None:
-        """Remove the database, damaged ones set aside, and those of other versions.
-
-        Raises:
-            OSError: It cannot be removed.
-        """
-        self.close()
-        for path in self._files():
-            if path.exists():  # a folder that is read-only refuses to remove even what is not there
-                path.unlink(missing_ok=True)
-
-    def prune(self, *, days: int | None = None, max_bytes: int | None = None) -> int:
-        """Remove rows that were not used for some days, then the least recently used beyond a size on disk.
-
-        What was set aside, and what other versions keep, is removed whole once it was not written for so many days;
-        beyond a size it goes first, if it was not written today.
-
-        Returns:
-            How many rows were removed.
-        """
-        removed = 0
-        with self.guarded():
-            connection = self.connection()
-            too_much = max_bytes is not None and self.size() > max_bytes
-            for age in ([days] if days is not None else []) + ([1] if too_much else []):
-                for path in self._left(age):
-                    path.unlink(missing_ok=True)
-            with connection:
-                if days is not None:
-                    removed += connection.execute("DELETE FROM features WHERE day <= ?", (_today() - days,)).rowcount
-                if max_bytes is not None:
-                    removed += self._delete_beyond(connection, max_bytes - self._size_of_others())
-                connection.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM features)")
-                connection.execute("DELETE FROM models WHERE key NOT IN (SELECT model FROM features)")
-                connection.execute("DELETE FROM listings")  # VACUUM counts rows anew
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else the log keeps a second copy
-        return removed
-
-    def _keep_within_limit(self, connection: sqlite3.Connection) -> None:
-        """Remove the least recently used rows where more than the limit is in use; new ones take their pages.
-
-        The file itself shrinks only if it is far larger: rewriting it takes as long as a copy of it.
-        """
-        if self._limit is None:
-            return
-        pages, free, size = _page_counts(connection)
-        if (pages - free) * size <= self._limit:
-            return
-        with self.writing(connection):
-            connection.execute("DELETE FROM listings")
-            self._delete_beyond(connection, int(self._limit * _KEPT_SHARE))
-        if pages * size > 2 * self._limit:
-            with suppress(sqlite3.OperationalError):  # another process reads it, or the disk has no room for a copy
-                connection.execute("VACUUM")
-
-    def _delete_beyond(self, connection: sqlite3.Connection, max_bytes: int) -> int:
-        """Delete the least recently used rows until the others take at most so much of the file."""
-        pages, free, size = _page_counts(connection)
-        rows = connection.execute("SELECT SUM(LENGTH(row)) FROM features").fetchone()[0] or 0
-        overhead = max(1.0, (pages - free - _FIXED_PAGES) * size / max(rows, 1))  # bytes of the file for one of a row
-        limit = (max_bytes - _FIXED_PAGES * size) / overhead
-        return connection.execute(
-            "DELETE FROM features WHERE (model, content) IN (SELECT model, content FROM ("
-            "SELECT model, content, SUM(LENGTH(row)) OVER (ORDER BY day DESC, rowid DESC) AS kept"
-            " FROM features) WHERE kept > ?)",
-            (limit,),
-        ).rowcount
-
-    def _size_of_others(self) -> int:
-        """Return the bytes of what is not the store's own."""
-        return sum(path.stat().st_size for path in self._files() if path not in self.parts() and path.exists())
-
-    def _left(self, days: int) -> list[Path]:
-        """Return files of other versions or set aside that were not written for some days, with their logs."""
-        left = []
-        for path in self._files():
-            main = path.with_name(path.name.removesuffix("-wal").removesuffix("-shm"))
-            parts = (main, main.with_name(f"{main.name}-wal"))
-            written = max((part.stat().st_mtime for part in parts if part.exists()), default=0.0)
-            if main != self.path and written <= time.time() - days * _DAY:
-                left.append(path)
-        return left
-
-    def _files(self) -> list[Path]:
-        """Return all of this program's files; in the cache folder also those of other versions."""
-        beside = self.path.parent.glob(f"{self.path.name}.damaged-*")
-        if self.path.name == FILE_NAME:
-            beside = (path for path in self.path.parent.glob("features-*") if _OURS.fullmatch(path.name))
-        return list(dict.fromkeys([*self.parts(), *beside]))
-
-
-def _page_counts(connection: sqlite3.Connection) -> tuple[int, int, int]:
-    """Return a file's pages, those of them that are free, and the bytes of one."""
-    pages, free, size = (
-        int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-        for name in ("page_count", "freelist_count", "page_size")
-    )
-    return pages, free, size
-
-
-def _today() -> int:
-    return int(time.time() // _DAY)

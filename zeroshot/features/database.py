@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 _BUSY_SECONDS = 10.0
@@ -141,14 +141,25 @@ class Database:
         """Return whether the tables are there.
 
         Raises:
-            sqlite3.OperationalError: They are those of another version.
+            sqlite3.OperationalError: They are those of another version, or of another program.
         """
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, self._schema):
             raise sqlite3.OperationalError(
                 f"another version of zeroshot made it (schema {version}, not {self._schema}); it is left as it is"
             )
+        if not version and self._holds_others(connection):
+            raise sqlite3.OperationalError("another program's tables are in it; move it away")
         return bool(version)
+
+    def _holds_others(self, connection: sqlite3.Connection) -> bool:
+        """Whether the file has tables that are not these."""
+        ask = "SELECT name, sql FROM sqlite_master"
+        if not (there := connection.execute(ask).fetchall()):
+            return False
+        with closing(sqlite3.connect(":memory:")) as made:
+            made.executescript(self._tables)
+            return not set(there) <= set(made.execute(ask))
 
     def _identity(self) -> tuple[int, int] | None:
         """Return the file's identity (device and inode); None where there is no file."""

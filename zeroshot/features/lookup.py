@@ -58,10 +58,12 @@ class LookUp:
         self._key = key
         self._dim = dim
         self._folder: bytes | None = None
+        self._listed: set[bytes] = set()
         self._listing: Listing | None = None  # of the last folder alone: a million files take 200 MB
 
     def __call__(self, paths: Sequence[str]) -> Known:
         """Look up some images by their names."""
+        self._listed = set()  # of these, the folders whose listings were asked
         found = np.zeros(len(paths), dtype=np.bool_)
         features = np.empty((len(paths), self._dim), dtype=np.float32)
         start = 0
@@ -102,6 +104,7 @@ class LookUp:
             if count < _WORTH_A_LISTING:
                 return None
             self._folder, self._listing = folder, self._cache.listing(self._key, folder)
+        self._listed.add(folder)
         return self._listing
 
     def _find_one_by_one(self, paths: list[str]) -> tuple[Places, Features]:
@@ -114,7 +117,7 @@ class LookUp:
             if state is not None:
                 places.append(place)
                 states.append(state)
-        known, features = self._cache.find_many(self._key, states, self._dim)
+        known, features = self._cache.find_many(self._key, states, self._dim, self._listed)
         return np.array([places[index] for index in known], dtype=np.intp), features
 
 
