@@ -189,6 +189,34 @@ def test_what_stays_is_one_failed_record(address: str, fake_model: FakeModel, mo
     assert len(errors) == 4 and faults.seen["/imgs/1.png"] == faults.seen["/imgs/2.png"] == 1
 
 
+@pytest.mark.parametrize(
+    "endpoint", ["bad endpoint", "localhost:9000", "http://", "http://a b", "ftp://h", "http://[::1", "http://h:99999"]
+)
+def test_what_is_no_address_of_a_store_is_one_line(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before the store's client gets it, which would panic at the first request."""
+    use_store(monkeypatch, endpoint)
+    for command in (("classify", "s3://bucket/imgs", *LABELS), ("run", "status", "s3://bucket/run")):
+        refused = run(*command)
+        assert refused.exit_code == 1 and len(refused.stderr.splitlines()) <= 2
+        assert f"is no address of a store: '{endpoint}'" in refused.stderr
+    use_store(monkeypatch, "name:password@host")
+    assert "password" not in run("run", "status", "s3://bucket/run").output
+
+
+def test_a_panic_of_the_client_is_a_reason() -> None:
+    """A defect in Rust code is none of Python's exceptions; it becomes one, and is not asked for again."""
+    asked = []
+    panic = type("PanicException", (BaseException,), {})
+
+    def request() -> None:
+        asked.append(1)
+        raise panic("request valid: many lines")
+
+    with pytest.raises(ImageError, match="obstore, failed"):
+        stores.with_retries(request)
+    assert len(asked) == 1
+
+
 def test_a_store_that_is_down_commits_no_failures(
     address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ...errors import ImageError, InputError, ZeroshotError
 from ...system.signals import stopping
@@ -89,7 +90,11 @@ def open_store(name: str) -> tuple[Any, str]:
         if (scheme, bucket) not in _stores:
             try:
                 _stores[scheme, bucket] = _connect(scheme, bucket)
-            except Exception as error:  # obstore has a class for each store's mistakes; their text may hold secrets
+            except InputError:
+                raise
+            except BaseException as error:  # obstore has a class for each store's mistakes; their text may hold secrets
+                if not isinstance(error, Exception) and not _is_panic(error):
+                    raise
                 raise InputError(
                     f"{scheme}://{bucket} cannot be reached as the environment is set ({type(error).__name__})",
                     "set the store's own variables, such as AWS_REGION and AWS_ENDPOINT_URL",
@@ -128,10 +133,36 @@ def _connect(scheme: str, bucket: str) -> Any:
     config["endpoint"] = (
         os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or config.get("endpoint")
     )
+    if config["endpoint"]:
+        _check_endpoint(config["endpoint"])
     if str(config["endpoint"] or "").startswith("http://"):
         common["client_options"]["allow_http"] = True
     given: dict[str, Any] = {"region": "us-east-1"} | {key: value for key, value in config.items() if value}
     return store.S3Store(bucket, **given, **common)
+
+
+def _check_endpoint(endpoint: str) -> None:
+    """Refuse what is no address, which obstore would only find out, and panic, at its first request.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        parts = urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or not endpoint.isascii() or not endpoint.isprintable() or " " in endpoint:
+        shown = "" if "@" in endpoint else f": {endpoint!r}"  # a password may stand before it
+        raise InputError(
+            f"AWS_ENDPOINT_URL, or endpoint_url in AWS's files, is no address of a store{shown}",
+            "https://HOST, or http://HOST:PORT",
+        )
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Say whether Rust code ended in a defect, which is raised as no `Exception`."""
+    return type(error).__name__ == "PanicException"
 
 
 def _aws_files() -> dict[str, str | None]:
@@ -203,6 +234,10 @@ def with_retries(request: Callable[[], T], who: str = STORE) -> T:
             raise
         except Exception as error:
             reason = _explain(error)
+        except BaseException as error:
+            if not _is_panic(error):
+                raise
+            raise ImageError(f"{NO_ANSWER}: its client, obstore, failed; look at how the store is set up") from None
     raise ImageError(f"{who} gave no usable answer in {tries} tries: {reason}")
 
 
