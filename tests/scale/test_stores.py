@@ -217,6 +217,41 @@ def test_a_panic_of_the_client_is_a_reason() -> None:
     assert len(asked) == 1
 
 
+def test_a_prefix_with_nothing_below_is_a_folder_that_is_not_there(
+    address: str, fake_model: FakeModel, tmp_path: Path
+) -> None:
+    """It ends a command before a model is loaded; beside inputs that are there it is one failed record."""
+    client(address).put_object(Bucket="bucket", Key="text/a.txt", Body=b"x")
+    client(address).put_object(Bucket="bucket", Key="photo", Body=png("red"))
+    nothing = "s3://bucket/nothing/"
+    for command in (("classify", nothing, *LABELS), ("run", "plan", nothing, *PLAN, "--into", tmp_path / "run")):
+        refused = run(*command)
+        assert refused.exit_code == 1 and f"no such object, and none below it: {nothing}" in refused.stderr
+    refused = run("classify", nothing, tmp_path / "none", *LABELS)
+    assert refused.exit_code == 1 and "no such input" in refused.stderr and nothing in refused.stderr
+    refused = run("classify", "s3://bucket/text", *LABELS)
+    assert refused.exit_code == 1 and "no images in s3://bucket/text" in refused.stderr
+    assert not fake_model.calls
+    assert run("classify", "s3://bucket/photo", *LABELS).exit_code == 0
+    beside = run("classify", nothing, "s3://bucket/imgs/0.png", *LABELS)
+    assert beside.exit_code == 3 and records(beside.stdout)[nothing]["error"] == "no such object"
+
+
+def test_a_store_that_is_down_is_told_of_what_was_named(
+    address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look for a run at a place is no reason to tell of its plan."""
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "1")
+    for kind, hint in (("500", "run the command again"), ("403", "check address and credentials")):
+        with misbehaving(address, Faults([("bucket", kind, 999)])) as front:
+            use_store(monkeypatch, front)
+            for words in (("classify", "s3://bucket/imgs", *LABELS), ("search", "s3://bucket/imgs", "red")):
+                refused = run(*words)
+                assert refused.exit_code == 1 and "cannot read s3://bucket/imgs: the store" in refused.stderr
+                assert hint in refused.stderr and "plan.json" not in refused.output
+    assert not fake_model.calls
+
+
 def test_a_store_that_is_down_commits_no_failures(
     address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,13 +180,11 @@ class StoreFolder:
     def read(self, name: str) -> bytes:
         """Return an object's content, as `Folder.read`."""
         from ..images.sources.objects import get_object
-        from ..images.sources.stores import NO_ANSWER
 
         try:
             return get_object(self._store, self._prefix + name, limit=None)
         except ImageError as error:
-            hint = "run the command again" if error.message.startswith(NO_ANSWER) else "check address and credentials"
-            raise InputError(f"cannot read {self.place}/{name}: {error.message}", hint) from error
+            raise InputError(f"cannot read {self.place}/{name}: {error.message}", hint_of(error)) from error
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object that is not there yet, as `Folder.create`; the store holds it to that if it can."""
@@ -232,6 +230,13 @@ class StoreFolder:
         except (ImageError, FileNotFoundError) as error:
             reason = getattr(error, "message", "no such bucket")
             raise OutputError(f"cannot write {self.place}/{name}: {reason}", "run the command again") from error
+
+
+def hint_of(error: ImageError) -> str:
+    """Return what helps where a store gives no object."""
+    from ..images.sources.stores import NO_ANSWER
+
+    return "run the command again" if error.message.startswith(NO_ANSWER) else "check address and credentials"
 
 
 def _cannot_write(target: Path, error: OSError) -> OutputError:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..encoder import EncoderSpec, Features
-from ..errors import InputError
+from ..errors import ImageError, InputError
 from ..images.decode import DecodeOptions
 from ..images.paths import may_be_run
 from ..images.sources.names import scheme_of
 from ..messages import some_of
 from .commits import committed, find_done, read_checked, repair
-from .folder import Folder, open_folder
+from .folder import Folder, hint_of, open_folder
 from .merge import name_numbers
 from .parts import lines_of, paths_of, read_features
-from .plan import Plan, find_plan
+from .plan import PLAN, Plan, find_plan
 from .recipe import RunRecipe, facts_of, parse_recipe
 
 _KEPT = 20_000
@@ -32,8 +32,18 @@ def find_stored(place: str) -> StoredFeatures | None:
     if not may_be_run(place):
         return None
     folder = open_folder(place)
-    plan = find_plan(folder)
+    plan = find_plan(folder) if not scheme_of(place) or _has_plan(place) else None
     return None if plan is None else StoredFeatures(folder, plan, parse_recipe(plan.recipe))
+
+
+def _has_plan(place: str) -> bool:
+    """Look for a plan in a store, where most places are those of images: what fails is told of the place itself."""
+    from ..images.sources.objects import has_object
+
+    try:
+        return has_object(f"{place.rstrip('/')}/{PLAN}")
+    except ImageError as error:
+        raise InputError(f"cannot read {place}: {error.message}", hint_of(error)) from error
 
 
 class StoredFeatures:

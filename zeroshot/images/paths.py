@@ -118,7 +118,7 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
     """Yield the images below a prefix of a store, in the store's order; an object that is named is itself."""
     from .sources.objects import has_object, list_objects
 
-    if scheme_of(given) not in STORE_SCHEMES or _names_image(given) or is_archive(given) or split_member(given):
+    if not _names_prefix(given):
         yield given
         return
     suffixes = SUFFIXES | readable_suffixes()
@@ -137,6 +137,20 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
         yield given
 
 
+def _names_prefix(given: str) -> bool:
+    """Whether objects of a store are listed for it: no ending says that it is one itself."""
+    return scheme_of(given) in STORE_SCHEMES and not (_names_image(given) or is_archive(given) or split_member(given))
+
+
+def _is_object(name: str) -> bool:
+    from .sources.objects import has_object
+
+    try:
+        return not name.endswith("/") and has_object(name)
+    except ImageError as error:
+        raise InputError(f"cannot read {name}: {error.message}", "check the address and credentials") from error
+
+
 def names_folder(path: str) -> bool:
     """Whether a path is a folder; a path that cannot be looked up (too long, a NUL) is not."""
     try:
@@ -153,19 +167,29 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
         other inputs are not lost.
 
     Raises:
-        InputError: Not one of the inputs can give an image.
+        InputError: Not one of the inputs can give an image, or a store does not say what is in it.
     """
     missing = [path for path in inputs if not scheme_of(path) and not os.path.lexists(container(path))]
+    prefixes = [path for path in inputs if _names_prefix(path)]
     skipped: Counter[str] = Counter()
     empty = [
         path
         for path in inputs
         if names_folder(path) and not _holds_image(path) and next(walk(path, skipped, archives=archives), None) is None
     ]
+    if prefixes and len(missing) + len(empty) + len(prefixes) == len(inputs):  # else no store is asked
+        for path in prefixes:
+            first = next(_walk_store(path, skipped, archives=archives), None)
+            if first is None:
+                empty.append(path)
+            elif first == path and not _is_object(path):
+                missing.append(path)
+            else:
+                break
     if inputs and len(missing) == len(inputs):
-        raise InputError(
-            f"no such file or folder: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin"
-        )
+        of_stores = "object, and none below it" if len(prefixes) == len(inputs) else "input"
+        what = of_stores if prefixes else "file or folder"
+        raise InputError(f"no such {what}: {', '.join(missing[:5])}", "check the spelling; `-` reads paths from stdin")
     if inputs and len(missing) + len(empty) == len(inputs):
         raise InputError(
             f"no images in {', '.join(empty[:5])}"
