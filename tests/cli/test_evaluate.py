@@ -270,14 +270,6 @@ def test_groups_and_background_are_measured_as_classify_answers(fake_model, fold
     assert "warm" in page.read_text()
 
 
-def test_an_archive_is_to_be_unpacked(fake_model, tmp_path: Path) -> None:
-    """A file of the kind that other commands open is named as what it is."""
-    (tmp_path / "val.zip").touch()
-    refused = runner.invoke(app, ["eval", str(tmp_path / "val.zip")])
-    assert (refused.exit_code, fake_model.calls) == (1, [])
-    assert "unpack it" in refused.stderr
-
-
 def test_what_would_go_unused_or_lost_is_refused_before_the_model_is_loaded(
     fake_model, folder: str, tmp_path: Path
 ) -> None:

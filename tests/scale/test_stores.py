@@ -97,6 +97,21 @@ def test_a_run_in_a_store_is_one_here(address: str, fake_model: FakeModel, tmp_p
     assert (tmp_path / "n.jsonl").read_bytes() == (tmp_path / "w.jsonl").read_bytes()
 
 
+def test_labelled_images_below_a_prefix(address: str, fake_model: FakeModel) -> None:
+    """The first folder below the prefix is the label, in a bucket as on a disk, and of an archive in one."""
+    for colour in ("red", "green", "blue"):
+        client(address).put_object(Bucket="bucket", Key=f"val/{colour}/deep/1.png", Body=png(colour))
+    client(address).put_object(Bucket="bucket", Key="val/loose.png", Body=png())
+    for place in ("s3://bucket/val", "s3://bucket/val/"):
+        outcome = run("eval", place, "--model", "tiny", "--no-cache", "--format", "json")
+        assert outcome.exit_code == 0, outcome.output
+        document = json.loads(outcome.stdout)
+        assert document["metrics"]["top1"]["value"] == 1 and "loose.png" in outcome.stderr
+        names = [entry["path"] for entry in document["predictions"]]
+        assert names == [f"s3://bucket/val/{colour}/deep/1.png" for colour in ("blue", "green", "red")]
+    assert "no images in s3://bucket/none" in run("eval", "s3://bucket/none", "--model", "tiny").stderr
+
+
 def test_an_object_is_created_once(address: str) -> None:
     """The second to create an object is told so, and changes nothing."""
     folder = open_folder("s3://bucket/some/run/")

@@ -164,7 +164,13 @@ def _check_token(host: str | None, token: str | None) -> None:
 
 def _check_folder(folder: str) -> None:
     from ..images.paths import names_folder
+    from ..images.sources.names import is_archive, scheme_of
 
+    if scheme_of(folder) or (is_archive(folder) and not names_folder(folder)):
+        raise InputError(
+            f"{folder}: explore opens folders of this machine alone, no archives and stores",
+            "unpack or fetch it; or `zeroshot classify` it with --report page.html",
+        )
     if not names_folder(folder):
         raise InputError(f"{folder} is not a folder", "name a folder of images")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,8 +14,6 @@ from ..errors import InputError, LabelError, UsageError
 from . import console, options
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..distribute.stored import StoredFeatures
     from ..encoder import Encoder
     from ..evaluation.datasets import Dataset
@@ -85,7 +84,11 @@ class LabelledOptions:
 
     folder: Annotated[
         str | None,
-        typer.Argument(help="A folder with one subfolder a label, or a run.", metavar="DIR", show_default=False),
+        typer.Argument(
+            help="A folder with one subfolder a label, such an archive or prefix of a store, or a run.",
+            metavar="DIR",
+            show_default=False,
+        ),
         options.Use.READ,
     ] = None
     targets: Annotated[
@@ -151,6 +154,7 @@ class LabelledOptions:
             raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")
         from ..evaluation.datasets import as_several, group_by_folder, load_folder
         from ..evaluation.label_names import load_label_names
+        from ..evaluation.sources import is_source, load_source
         from ..evaluation.tables import load_several_targets, load_targets
         from ..evaluation.webdataset import is_webdataset, open_webdataset
 
@@ -167,6 +171,7 @@ class LabelledOptions:
                 f"--split {self.split}: {self.named} is not in CLIP_benchmark's webdataset layout, which has splits",
                 "leave out --split",
             )
+        in_source = self.folder is not None and not stored and is_source(self.folder) and not Path(self.folder).is_dir()
         names = load_label_names(self.label_names) if self.label_names else None
         if self.targets:
             load = load_several_targets if several else load_targets
@@ -175,10 +180,12 @@ class LabelledOptions:
             dataset = group_by_folder(stored.images(), names, all_labels=self.all_labels)
             dataset = as_several(dataset) if several else dataset
         else:
-            dataset = load_folder(self.folder or "", names, all_labels=self.all_labels)
+            folder = self.folder or ""
+            load_images = load_source if in_source else load_folder
+            dataset = load_images(folder, names, all_labels=self.all_labels)
             dataset = as_several(dataset) if several else dataset
         _tell(dataset)
-        yield LabelledImages(dataset, None, {}, stored=stored)
+        yield LabelledImages(dataset, None, {}, (self.folder,) if self.folder and in_source else (), stored)
 
     def _open_run(self) -> StoredFeatures | None:
         """Return the features of a finished run that is named instead of a folder; None where it is none."""

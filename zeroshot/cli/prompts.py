@@ -67,7 +67,7 @@ def check(
     name: Annotated[
         str,
         typer.Argument(
-            help="A set's name, a YAML file, or a folder of images to compare all sets on.",
+            help="A set's name, a YAML file, or images to compare all sets on: a folder, archive or store.",
             metavar="NAME|FILE|DIR",
             autocompletion=complete_prompts,
         ),
@@ -105,11 +105,12 @@ def check(
     Truncation and nearness are properties of a model: they are checked where labels are given. With a folder of images,
     which need no labels of their own: how far the sets agree on them and how sure they are, beside random words.
     """
+    from ..images.sources.names import is_archive, scheme_of
     from ..prompts import checks as checks
     from ..prompts.template_sets import list_names, load_unchecked
 
     label_set = read_labels(labels, labels_file) if labels or labels_file else None
-    if name not in list_names() and Path(name).is_dir():
+    if name not in list_names() and (Path(name).is_dir() or is_archive(name) or scheme_of(name)):
         form = choose_report_format(format_, output) if output else format_ or ReportFormat.TABLE
         return _compare_on(name, _check_choice(label_set), candidates, _Written(form, output), model, images)
     for option, given in (("--candidates", candidates), ("--format", format_), ("--output", output)):

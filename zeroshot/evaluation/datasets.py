@@ -22,7 +22,6 @@ from ..images.camera import describe_passed_over, readable_suffixes
 from ..images.decode import SUFFIXES
 from ..images.natural_order import natural_key
 from ..images.paths import identify, is_folder, is_skipped, walk
-from ..images.sources.names import is_archive
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet, normalise
 from .label_names import gather, join_keys
@@ -79,7 +78,6 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
             loose = [entry.path for entry in entries if Path(entry.name).suffix.lower() in suffixes and entry.is_file()]
     except OSError as error:
         hint = "a table of images and labels is named with --targets" if Path(folder).is_file() else "check the path"
-        hint = "unpack it: each label is a subfolder" if is_archive(folder) else hint
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
         raise InputError(f"{folder} has no subfolders", "one subfolder a label is expected, or --targets FILE.csv")
@@ -172,12 +170,31 @@ def group_by_folder(
         InputError: An image is in no folder.
         LabelError: A folder has no entry in ``names``.
     """
-    groups: dict[str, list[str]] = {}
-    for path in dict.fromkeys(paths):
+    labelled: dict[str, str] = {}
+    for path in paths:
         folders = re.split(r"::|[/\\]" if os.sep == "\\" else "::|/", path)[:-1]
         if not folders or not folders[-1]:
             raise InputError(f"{path} is in no folder that could name its label", "give labels with --targets FILE.csv")
-        groups.setdefault(folders[-1], []).append(path)
+        labelled[path] = folders[-1]
+    return group_labelled(labelled, names, all_labels=all_labels)
+
+
+def group_labelled(
+    labelled: Mapping[str, str], names: Mapping[str, Label] | None = None, *, all_labels: bool = False
+) -> Dataset:
+    """Make a data set of images whose labels are known by the name of a folder, or as they are spelled.
+
+    Args:
+        labelled: The label of each image.
+        names: Words for them.
+        all_labels: As in `load_folder`.
+
+    Raises:
+        LabelError: One has no entry in ``names``.
+    """
+    groups: dict[str, list[str]] = {}
+    for path, key in labelled.items():
+        groups.setdefault(key, []).append(path)
     return _from_groups(groups, names, [], all_labels=all_labels)
 
 

@@ -5,10 +5,11 @@ A row is called ``x.parquet::12/cat.jpg``: its number in the file, then the path
 
 from __future__ import annotations
 
+import json
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 from typing import Any
 
@@ -102,6 +103,27 @@ class ParquetArchive:
         check_size(buffer.size)
         return bytes(buffer)
 
+    def labels(self, column: str) -> Iterator[str]:
+        """Yield each row's label; a number by its name, where Hugging Face's description of the columns has names.
+
+        Raises:
+            ImageError: There is no such column, or it holds something else; a row without a label.
+        """
+        schema = self._file.schema_arrow
+        if column not in schema.names:
+            raise ImageError(f"no column `{column}`")
+        types, kind = _load()[0].types, schema.field(column).type
+        if not (types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)):
+            raise ImageError(f"the column `{column}` holds {kind}, not numbers or names")
+        names = _class_names(schema.metadata or {}, column)
+        row = 0
+        for batch in self._file.iter_batches(columns=[column], batch_size=4096):
+            for value in batch.column(0).to_pylist():
+                if value is None or (names and not 0 <= int(value) < len(names)):
+                    raise ImageError(f"row {row} has no label" if value is None else f"row {row} has no label {value}")
+                yield names[value] if names else str(value).strip()
+                row += 1
+
     def _batch(self, group: int, number: int) -> Any:
         """Return a batch of a group's rows, unpacking up to it."""
         with self._lock:
@@ -129,6 +151,16 @@ class ParquetArchive:
 def _row_name(row: int, entry: Any) -> str:
     path = entry.get("path") if isinstance(entry, dict) else None
     return f"{row}/{path}" if path else str(row)
+
+
+def _class_names(metadata: Mapping[bytes, bytes], column: str) -> list[str]:
+    """Return the names of a ``ClassLabel`` as `datasets` describes it; none where it does not."""
+    try:
+        feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        names = feature["names"] if feature["_type"] == "ClassLabel" else []
+    except (KeyError, TypeError, ValueError):
+        return []
+    return [str(name) for name in names]
 
 
 def _choose_column(pyarrow: Any, schema: Any) -> tuple[str, bool]:
