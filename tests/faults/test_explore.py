@@ -244,6 +244,29 @@ class TestIds:
         assert status == 400, body
         assert sort(page)["status"] == 200
 
+    def test_half_a_character_is_refused(self, page: Explorer, tmp_path: Path) -> None:
+        """What JSON can spell and UTF-8 cannot is named in one line, wherever it stands."""
+        view = sort(page)["view"]
+        half = "\ud800"
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("plan", {"into": half}), ("correct", {"images": [0], "label": half}), ("sort", {"labels": half}),
+            ("sort", {"labels": "a", "templates": [half]}), ("search", {"text": half}),
+        ]  # fmt: skip
+        for name, more in asked:
+            answer = page.post(name, view=view, **more)
+            assert answer["status"] == 400 and "\\ud800 is not text" in answer["error"]
+        assert page.session.corrections.all() == {}
+
+    def test_an_error_may_name_what_is_no_text(self, page: Explorer, tmp_path: Path) -> None:
+        """A link leads to a folder whose name is not UTF-8: what goes wrong there is still one line."""
+        real = tmp_path / os.fsdecode(b"\xff")
+        real.mkdir()
+        (tmp_path / "link").symlink_to(real)
+        plan = page.post("plan", view=sort(page)["view"], into=str(tmp_path / "link/x"))
+        (real / "x").write_bytes(b"")
+        answer = page.post("carry-out", plan=plan["plan"])
+        assert answer["status"] == 400 and "\\udcff" in answer["error"]
+
     def test_rows_and_views_that_are_not_there(self, page: Explorer) -> None:
         """They give an error or nothing; a view that is too old is to be made anew."""
         view = sort(page)["view"]

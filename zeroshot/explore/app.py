@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ..errors import ImageError, ResourceError, ZeroshotError
+from ..messages import printable
 from ..output.report.markup import read_resource
 from .actions import Actions
 from .answers import Answer, Answers, Beginning
@@ -192,7 +193,8 @@ async def _answer(work: Callable[[], Awaitable[Any]]) -> Response:
         return JSONResponse({"error": "what the page shows is too old"}, 410)
     except ZeroshotError as error:
         field = {"field": "templates"} if isinstance(error, TemplatesError) else {}
-        return JSONResponse({"error": error.message, "hint": error.hint, **field}, 400)
+        # A message may name a file whose name is no text, which JSON cannot hold.
+        return JSONResponse({"error": printable(error.message), "hint": printable(error.hint), **field}, 400)
     except (LookupError, TypeError, ValueError, OverflowError):
         return JSONResponse({"error": "the page asked for something that does not exist"}, 400)
 

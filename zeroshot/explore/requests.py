@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from ..errors import InputError
+from ..messages import printable
 
 MOST_JSON = 1_000_000
 MOST_DROP = 64_000_000
@@ -46,11 +47,12 @@ def value_of(asked: Mapping[str, Any], key: str, kind: type, otherwise: Any) -> 
     """Return a value that is of exactly one type; `otherwise` where it is not given.
 
     Raises:
-        InputError: It is of another type.
+        InputError: It is of another type, or a text that no file can hold.
     """
     value = asked.get(key, otherwise)
     if type(value) is not kind:
         raise InputError(f"{key}: expected {kind.__name__}")
+    _check_text(key, value)
     return value
 
 
@@ -63,7 +65,20 @@ def list_of(asked: Mapping[str, Any], key: str, kind: type) -> list[Any]:
     values = asked.get(key, [])
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
         raise InputError(f"{key}: expected a list")
+    for value in values:
+        _check_text(key, value)
     return values
+
+
+def _check_text(key: str, value: Any) -> None:
+    """Refuse half of a character, which JSON can spell and UTF-8 cannot.
+
+    Raises:
+        InputError: The value is a text that holds one.
+    """
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        what = printable(value[:200])
+        raise InputError(f"{key}: {what} is not text: a part of a character is missing", "type it anew")
 
 
 def threshold_of(asked: Mapping[str, Any]) -> float:
