@@ -542,6 +542,18 @@ class TestTrouble:
         assert (tmp_path / "corrections.csv").read_bytes() == kept
         assert page.post("correct", view=view, row="all", ranges=[[1, 3]], label="green")["images"] == 2
 
+    def test_names_that_are_no_text_do_not_keep_others_from_a_label(self, images: Path, tmp_path: Path) -> None:
+        """A selection is labelled but for the images whose names are not UTF-8, which the error names."""
+        shutil.copy(images / "0.png", images / os.fsdecode(b"z\xff.png"))
+        with explore(FakeEncoder(), images, tmp_path / "c.csv") as page:
+            view = sort(page)["view"]
+            answer = page.post("correct", view=view, row="all", ranges=[[0, 7]], label="red")
+            assert answer["status"] == 400 and "z\\udcff.png; kept for the other 6" in answer["error"]
+            assert len(page.session.corrections.all()) == 6
+            answer = page.post("correct", view=view, images=[6], label="red")
+            assert answer["status"] == 400 and "kept for" not in answer["error"]
+            assert page.post("uncorrect")["images"] == 6 and page.session.corrections.all() == {}
+
     def test_two_at_once_correct_one_after_the_other(self, page: Explorer, tmp_path: Path) -> None:
         """Tabs that correct at the same moment lose nothing, and see each other's."""
         view = sort(page)["view"]

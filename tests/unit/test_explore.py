@@ -250,13 +250,17 @@ class TestCorrections:
         assert kept.all() == {} and kept.version == 0
         kept.close()
 
-    def test_a_name_that_is_no_text_is_refused(self, tmp_path: Path) -> None:
-        """Bytes that are not UTF-8 cannot stand in the table; nothing of the same step is kept."""
+    def test_a_name_that_is_no_text_is_left_out(self, tmp_path: Path) -> None:
+        """Bytes that are not UTF-8 cannot stand in the table; the others of the same step are kept."""
         kept = Corrections(tmp_path / "c.csv")
-        with pytest.raises(InputError, match="UTF-8"):
-            kept.say({"/1.png": Said("cat"), "/\udcff.png": Said("cat")})
-        assert kept.all() == {}
-        assert (tmp_path / "c.csv").read_bytes() in (b"", f"{HEADER}\n".encode())
+        assert kept.say({"/\udcff.png": Said("cat"), "/1.png": Said("cat")}) == {"/1.png": Said()}
+        assert kept.all() == {"/1.png": Said("cat")}
+        assert (tmp_path / "c.csv").read_text() == f"{HEADER}\n/1.png,cat,\n"
+        assert kept.say({"/\udcff.png": Said("cat")}) == {} and kept.version == 1
+        for said in (Said("c\udcff"), Said("", ("c\udcff",))):
+            with pytest.raises(InputError, match=r"the label c\\udcff is not UTF-8"):
+                kept.say({"/1.png": Said(), "/2.png": said})
+        assert kept.all() == {"/1.png": Said("cat")}
         kept.close()
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..messages import printable
 from ..system.disk import BusyError, lock
 
 HEADER = "path,label,not"
@@ -99,13 +100,23 @@ class Corrections:
     def say(self, changes: Mapping[str, Said]) -> dict[str, Said]:
         """Keep what is now said about some images; the disk holds it when this returns.
 
+        Images whose paths are not UTF-8, which a table of text cannot hold, are left out.
+
         Returns:
-            What was said about them before.
+            What was said before about those that it is kept for.
 
         Raises:
-            InputError: A path cannot be written as text.
+            InputError: A label cannot be written as text; nothing has changed.
             OutputError: The disk is full or fails; the table is as it was.
         """
+        for name in {name for said in changes.values() for name in (said.label, *said.refused)}:
+            if not _is_text(name):
+                raise InputError(
+                    f"the label {printable(name)} is not UTF-8, which a table of text cannot hold", "type it anew"
+                )
+        changes = {path: said for path, said in changes.items() if _is_text(path)}
+        if not changes:
+            return {}
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         with self._lock:
@@ -133,10 +144,7 @@ class Corrections:
         return earlier
 
     def _append(self, text: str) -> None:
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError("an image's name is not UTF-8, which a table of text cannot hold", "rename it") from error
+        data = text.encode()
         size = os.fstat(self._descriptor).st_size
         if size == 0:
             data = f"{HEADER}\n".encode() + data
@@ -150,6 +158,14 @@ class Corrections:
             raise OutputError(
                 f"the correction was not kept: {self.path}: {error.strerror}", "free some space, then repeat it"
             ) from error
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[dict[str, Said], int]:

@@ -17,6 +17,7 @@ from ..errors import InputError, ZeroshotError
 from ..evaluation.calibration_file import load_calibration
 from ..evaluation.learned_file import LearnedFile
 from ..features.pipeline import Pipeline
+from ..messages import printable, some_of
 from ..prompts.labels import LabelSet
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..scoring import Classifier
@@ -217,7 +218,7 @@ class Session:
             How many images it changed something for.
 
         Raises:
-            ZeroshotError: It cannot be kept; nothing has changed.
+            ZeroshotError: It cannot be kept: of all images, or of those that the message names.
         """
         with self._lock:
             changes: dict[str, Said] = {}
@@ -226,9 +227,15 @@ class Session:
                 before = self.corrections.of(path)
                 if (now := change(image, before)) != before:
                     changes[path] = now
-            if changes:
-                self._undo.append(self.corrections.say(changes))
-            return len(changes)
+            earlier = self.corrections.say(changes)
+            if earlier:
+                self._undo.append(earlier)
+        if left := [printable(path) for path in changes if path not in earlier]:
+            kept = f"; kept for the other {len(earlier):,}" if earlier else ""
+            raise InputError(
+                f"cannot be kept, for the name is not UTF-8: {some_of(left, 3)}{kept}", "rename what is named"
+            )
+        return len(changes)
 
     def uncorrect(self) -> int:
         """Take back what was said last, whichever tab said it; return for how many images."""
@@ -250,10 +257,9 @@ class Session:
             self.collection.move(places)
             self._undo.clear()  # it names the old places
             said = {source: what for source in places if (what := self.corrections.of(source))}
-            if said:
-                self.corrections.say(
-                    {source: Said() for source in said} | {places[source]: what for source, what in said.items()}
-                )
+            kept = self.corrections.say({places[source]: what for source, what in said.items()})
+            # What a place whose name is no text cannot be said of stays where it was, for an undo.
+            self.corrections.say({source: Said() for source in said if places[source] in kept})
 
     def _next(self) -> str:
         self._number += 1
