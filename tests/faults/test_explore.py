@@ -25,6 +25,7 @@ from support.fakes import COLOURS, FakeEncoder
 from zeroshot.explore import exports, payload, server
 from zeroshot.explore.collection import Encoding
 from zeroshot.explore.security import Guard, Token, allowed_hosts
+from zeroshot.prompts.labels import parse_labels
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
 
@@ -636,6 +637,45 @@ def test_a_relative_folder_has_its_name_and_its_paths(
         page.post("undo")
         wait_for_job(page)
         assert [page.session.collection.path(image) for image in range(6)] == before
+
+
+@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize("into", ["inside/sorted", "beside"])
+def test_a_link_to_the_folder_names_what_is_moved(images: Path, tmp_path: Path, above: bool, into: str) -> None:
+    """A move into a folder that a link leads to doubles no image, and what was said is found at the next start."""
+    link = tmp_path / "link"
+    link.symlink_to(images.parent if above else images, target_is_directory=True)
+    folder = link / "images" if above else link
+    target = folder / "sorted" if into.startswith("inside") else folder.parent / "beside"
+    with explore(FakeEncoder(), folder, tmp_path / "c.csv") as page:
+        page.session.encoding = Encoding(page.session.collection, page.session.encoder, page.session.pipeline)
+        page.post("correct", view=sort(page)["view"], images=[0], label="blue")
+        plan = page.post("plan", view=sort(page)["view"], into=str(target), placement="move")
+        page.post("carry-out", plan=plan["plan"])
+        assert wait_for_job(page)["done"] == 6
+        assert page.session.collection.path(0) == str(target / "blue/0.png")
+        page.post("start")
+        page.session.encoding.begin().join()
+        assert (sort(page)["images"], sort(page)["accuracy"]["of"]) == (6, 1)
+    with explore(FakeEncoder(), target, tmp_path / "c.csv") as page:
+        assert [page.session.collection.path(image) for image in page.session.marks(parse_labels("blue")).labels] == [
+            str(target / "blue/0.png")
+        ]
+
+
+def test_an_undo_below_a_link_leads_back(images: Path, tmp_path: Path) -> None:
+    """Images, and what was said about them, have the names under which they were found."""
+    link = tmp_path / "link"
+    link.symlink_to(images, target_is_directory=True)
+    with explore(FakeEncoder(), link, tmp_path / "c.csv") as page:
+        page.post("correct", view=sort(page)["view"], images=[0], label="blue")
+        plan = page.post("plan", view=sort(page)["view"], into=str(link / "sorted"), placement="move")
+        page.post("carry-out", plan=plan["plan"])
+        wait_for_job(page)
+        page.post("undo")
+        assert wait_for_job(page)["done"] == 6
+        assert page.session.collection.path(0) == str(link / "0.png")
+        assert list(page.session.corrections.all()) == [str(link / "0.png")]
 
 
 def test_what_came_into_the_folder_is_there_when_the_page_is_loaded_again(page: Explorer, images: Path) -> None:

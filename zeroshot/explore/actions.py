@@ -183,7 +183,8 @@ class Actions:
                     else:
                         job.done += 1
                         if outcome.step.placement is Placement.MOVE:
-                            moved[absolute(outcome.step.path)] = str(outcome.step.target)
+                            source = absolute(outcome.step.path)
+                            moved[source] = self._session.collection.name_of(outcome.step.target)
                     if self._stopped.is_set():
                         break
         finally:
@@ -201,7 +202,7 @@ class Actions:
                         job.fail(str(outcome.task.target), outcome.reason)
                     else:
                         job.done += 1
-                        if (target := str(outcome.task.target)) in came_from:
+                        if (target := self._session.collection.name_of(outcome.task.target)) in came_from:
                             back[target] = came_from[target]
                     if self._stopped.is_set():
                         break

@@ -51,6 +51,7 @@ class Collection:
 
     def __init__(self, folder: str, dim: int) -> None:
         self.folder = folder
+        self._named = [(os.path.realpath(place), place) for place in _with_parents(absolute(folder))]
         self._lock = threading.Lock()
         self._paths: list[str] = []
         self._ids: dict[str, int] = {}
@@ -100,6 +101,13 @@ class Collection:
     def find(self, path: str) -> int | None:
         """Return the id of an image by its absolute path, or None."""
         return self._ids.get(path)
+
+    def name_of(self, place: Path) -> str:
+        """Return what an image is known by whose folders are resolved: links to the folder, or above it, as named."""
+        for real, named in self._named:
+            if place.is_relative_to(real):
+                return os.path.join(named, place.relative_to(real))  # noqa: PTH118
+        return str(place)
 
     def add(self, block: Block) -> None:
         """Add images that were encoded."""
@@ -195,6 +203,10 @@ class Encoding:
 def absolute(path: str) -> str:
     """Return what an image is known by: its absolute path, links as they are named."""
     return os.path.abspath(path)  # noqa: PTH100 - links stay as they are named
+
+
+def _with_parents(path: str) -> list[str]:
+    return [path, *map(str, Path(path).parents)]
 
 
 def _absolute(path: str, folders: dict[str, str]) -> str:
