@@ -237,7 +237,8 @@ def with_retries(request: Callable[[], T], who: str = STORE) -> T:
         except BaseException as error:
             if not _is_panic(error):
                 raise
-            raise ImageError(f"{NO_ANSWER}: its client, obstore, failed; look at how the store is set up") from None
+            problem = "its client, obstore, failed; look at how the store is set up"
+            raise ImageError(f"{who} gave no usable answer: {problem}") from None
     raise ImageError(f"{who} gave no usable answer in {tries} tries: {reason}")
 
 
