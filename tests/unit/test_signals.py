@@ -69,7 +69,9 @@ main()
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 def test_a_second_signal_ends_what_waits_for_its_threads() -> None:
     """The command is over and the interpreter waits for a thread: the signal ends it, and shows no traceback."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has it ignored
     process = subprocess.Popen([sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    signal.signal(signal.SIGINT, before)
     timer = threading.Timer(30, process.kill)
     timer.start()
     assert process.stdout is not None
