@@ -586,6 +586,18 @@ class TestPage:
             browser.wait("document.getElementById('map-status').textContent === 'There are no images on the map yet'")
             assert browser.run("document.getElementById('folder').textContent") == "empty"
 
+    def test_what_is_gone_is_not_on_the_map(self, page: Page, explorer: Explorer) -> None:
+        """Neither counted nor enclosed; the rest keep their numbers, and the page sorts anew by itself."""
+        sort_nine(page)
+        Path(explorer.session.collection.path(0)).unlink()
+        explorer.session.collection.encode(explorer.session.encoder, explorer.session.pipeline, threading.Event())
+        page.wait(f"{COUNTS}.join() === 'red: 2,green: 3,blue: 3'")
+        page.press("v")
+        page.wait("document.getElementById('map-status').textContent.startsWith('8 images, 1.0 times')")
+        name_all(page, "it", "label")
+        page.wait(f"{COUNTS}.join().startsWith('red: 0')")
+        assert said(explorer) == dict.fromkeys(range(1, 9), "it")
+
     def test_says_what_is_left_out(self, page: Page, explorer: Explorer) -> None:
         """Unreadable images with their reasons, those not encoded, labels that cannot be used, a changed form."""
         type_labels(page, "red\ngreen")

@@ -31,12 +31,22 @@ def features(count: int, seed: int = 0) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def sort(labels: str | LabelSet, rows: np.ndarray, marks: Marks | None = None, **options: object) -> Sorting:
+def sort(
+    labels: str | LabelSet,
+    rows: np.ndarray,
+    marks: Marks | None = None,
+    here: np.ndarray | None = None,
+    **options: object,
+) -> Sorting:
     label_set = read_label_text(labels) if isinstance(labels, str) else labels
     assert label_set is not None
     classifier = build_classifier(FakeEncoder(**options), label_set, from_templates(["{}"]))
     return Sorting(
-        classifier, score(classifier, Columns().similarities(rows, classifier.weights)), marks or Marks(), rows
+        classifier,
+        score(classifier, Columns().similarities(rows, classifier.weights)),
+        marks or Marks(),
+        rows,
+        np.ones(len(rows), np.bool_) if here is None else here,
     )
 
 
@@ -135,6 +145,24 @@ class TestSorting:
             margins = (sorting.scored.probability - sorting.scored.runner_up)[ids]
             assert len(ids) == pair.count
             assert (np.diff(margins) >= 0).all() and margins.max() < 0.2
+
+    def test_what_is_gone_is_in_no_row_and_no_count(self) -> None:
+        """Rows, pairs, the histogram and the precision are those of the other images alone."""
+        rows, here = features(900), np.arange(900) % 3 > 0
+        whole = sort("red, green, blue", rows, logit_scale=2.0)
+        some = sort("red, green, blue", rows, here=here, logit_scale=2.0)
+        only = sort("red, green, blue", rows[here], logit_scale=2.0)
+        kept = set(np.flatnonzero(here).tolist())
+        for threshold in (0.0, 0.5):
+            for row in range(3):
+                ids = whole.row(row, threshold).ids
+                assert some.row(row, threshold).ids.tolist() == [image for image in ids.tolist() if image in kept]
+            assert some.counts(threshold) == only.counts(threshold)
+            assert set(some.unknown(threshold).ids.tolist()) <= kept
+            assert some.expected_precision(threshold) == pytest.approx(only.expected_precision(threshold), rel=1e-6)
+        assert set(some.everything().ids.tolist()) == kept and len(some.everything()) == 600
+        assert some.pairs() == only.pairs() and some.histogram() == only.histogram()
+        assert some.shown(0, 0.0) is None and whole.shown(0, 0.0) is not None
 
     def test_columns_grow_with_the_images(self) -> None:
         """Cosines of images that came later, and of labels typed later, are those of one product."""

@@ -114,7 +114,7 @@ class Actions:
                 [printable(why), count] for why, count in Counter(stay.reason for stay in stays).most_common(5)
             ],
             "inside": len(records) - len(paths),
-            "waiting": self._session.collection.waiting(view.n),
+            "waiting": self._session.collection.waiting(view.count),
             "lines": [printable(f"{step.placement}  {step.path} -> {step.target}") for step in moving[:_SHOWN]],
             "staying": [printable(f"stay  {stay.path}: {stay.reason}") for stay in stays[:_SHOWN]],
         }

@@ -123,14 +123,14 @@ class Answers:
         return {
             "run": self._session.run,
             "progress": asdict(self._session.collection.progress),
-            "version": self._session.corrections.version,
+            "version": self._session.version,
             "there": folder_is_there(self._session.collection.folder),
             "job": asdict(job) if job else None,
         }
 
     def _sort(self, asked: dict[str, Any]) -> dict[str, Any]:
         templates = list_of(asked, "templates", str)[:200]
-        version = self._session.corrections.version
+        version = self._session.version
         set_name = value_of(asked, "set", str, "general")
         if set_name not in (*list_names(), self._beginning.set_name):  # a name, never a file of the page's choice
             raise InputError(f"no template set {set_name!r}")
@@ -178,7 +178,8 @@ class Answers:
 
         Returns:
             Bytes of little-endian 16-bit numbers: all images' x, then y, from 0 to 65,535, then the index of the
-            answer, 65,535 for none. Of more than `payload.MOST_DOTS` images the first ones.
+            answer, 65,535 for none, 65,534 for an image that is gone. Of more than `payload.MOST_DOTS` images the
+            first ones.
         """
         view = self._view(asked)
         features = self._session.collection.features[: min(view.n, payload.MOST_DOTS)]

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..encoder import Encoder, Features
 from ..errors import ZeroshotError
@@ -27,7 +28,7 @@ class Progress:
     """How far encoding is.
 
     Attributes:
-        encoded: Images that have features.
+        encoded: Images that have features, and whose files are there.
         failed: Images that could not be read.
         found: Images found so far.
         finished: Nothing is left to encode.
@@ -44,19 +45,28 @@ class Progress:
 class Collection:
     """Images by id: the running number in which they were encoded. Safe to use from many threads.
 
+    The id of an image whose file is gone is never another's; if the file comes back, it has a new one.
+
     Args:
         folder: Where the images are.
         dim: Length of a feature row.
+
+    Attributes:
+        folder: As given.
+        version: Grows whenever an image is no longer there.
     """
 
     def __init__(self, folder: str, dim: int) -> None:
         self.folder = folder
+        self.version = 0
         self._named = [(os.path.realpath(place), place) for place in _with_parents(absolute(folder))]
         self._lock = threading.Lock()
         self._paths: list[str] = []
         self._ids: dict[str, int] = {}
         self._spelled: dict[str, str] = {}  # how an image was found, by the place that it has left
         self._features = np.empty((_FIRST_CAPACITY, dim), dtype=np.float32)
+        self._here = np.zeros(_FIRST_CAPACITY, dtype=np.bool_)
+        self._n_here = 0
         self._failures: list[Failure] = []
         self._found = 0
         self._finished = False
@@ -72,6 +82,13 @@ class Collection:
             return self._features[: len(self._paths)]
 
     @property
+    def shown(self) -> tuple[Features, npt.NDArray[np.bool_]]:
+        """`features`, and which of these images are there, shape ``(n_images,)``."""
+        with self._lock:
+            n = len(self._paths)
+            return self._features[:n], self._here[:n].copy()
+
+    @property
     def failures(self) -> list[Failure]:
         """The images that could not be read."""
         with self._lock:
@@ -81,10 +98,10 @@ class Collection:
     def progress(self) -> Progress:
         """How far encoding is."""
         with self._lock:
-            return Progress(len(self._paths), len(self._failures), self._found, self._finished, self._note)
+            return Progress(self._n_here, len(self._failures), self._found, self._finished, self._note)
 
     def waiting(self, n: int) -> int:
-        """Return how many images that were found so far are neither among the first `n` nor failed."""
+        """Return how many images that were found so far are neither among `n` that are shown nor failed."""
         with self._lock:
             return max(0, self._found - len(self._failures) - n)
 
@@ -99,8 +116,13 @@ class Collection:
         return self._paths[image]
 
     def find(self, path: str) -> int | None:
-        """Return the id of an image by its absolute path, or None."""
-        return self._ids.get(path)
+        """Return the id of an image that is there by its absolute path, or None."""
+        image = self._ids.get(path)
+        return image if image is not None and self._here[image] else None
+
+    def is_here(self, image: int) -> bool:
+        """Say whether an image's file was there when it was looked for last."""
+        return bool(self._here[image])
 
     def name_of(self, place: Path) -> str:
         """Return what an image is known by whose folders are resolved: links to the folder, or above it, as named."""
@@ -122,7 +144,11 @@ class Collection:
                 grown = np.empty((max(2 * n, end), self._features.shape[1]), dtype=np.float32)
                 grown[:n] = self._features[:n]
                 self._features = grown  # views of the old one stay as they are
-            self._features[n:end] = block.features
+                self._here = np.concatenate([self._here[:n], np.zeros(len(grown) - n, np.bool_)])
+            self._features[n:end], self._here[n:end] = block.features, True
+            self._n_here += len(read)
+            for name in names:
+                self._drop(self._ids.get(name))
             self._ids.update(zip(names, range(n, end), strict=True))
             self._paths += read
 
@@ -132,25 +158,50 @@ class Collection:
             for source, target in places.items():
                 image = self._ids.pop(source, None)
                 if image is not None:
+                    self._drop(self._ids.get(target))  # it was found there while the sort was in work
                     self._ids[target] = image
+                    if not self._here[image]:
+                        self._here[image] = True
+                        self._n_here += 1
+                        self._found += 1
                     self._spelled[source] = self._paths[image]
                     self._paths[image] = self._spelled.pop(target, target)
+
+    def _drop(self, image: int | None) -> None:
+        """Note that an image is not there any longer; the lock is held."""
+        if image is not None and self._here[image]:
+            self._here[image] = False
+            self._n_here -= 1
+            self._found -= 1
+            self.version += 1
+
+    def _look_again(self, stopped: threading.Event) -> None:
+        """Drop the images whose files are gone."""
+        with self._lock:
+            paths, here = list(self._paths), np.flatnonzero(self._here[: len(self._paths)]).tolist()
+        gone = [image for image in here if not stopped.is_set() and not _is_there(paths[image])]
+        with self._lock:
+            for image in gone:
+                if self._paths[image] is paths[image]:  # else it was moved meanwhile
+                    self._drop(image)
 
     def encode(self, encoder: Encoder, pipeline: Pipeline, stopped: threading.Event) -> None:
         """Find and encode the folder's images, until all are done or it is told to stop.
 
-        Those that have features are left out, and those that could not be read are tried again.
+        Those that have features are left out, and those that could not be read are tried again. Images whose files are
+        gone are there no longer.
         """
         skipped: Counter[str] = Counter()
         folders: dict[str, str] = {}
         with self._lock:
-            self._found, self._failures, self._finished, self._note = len(self._paths), [], False, ""
+            self._found, self._failures, self._finished, self._note = self._n_here, [], False, ""
 
         def paths() -> Iterator[str]:
+            self._look_again(stopped)
             for path in walk(self.folder, skipped):
                 if stopped.is_set():
                     return
-                if _absolute(path, folders) in self._ids:
+                if self.find(_absolute(path, folders)) is not None:
                     continue
                 with self._lock:
                     self._found += 1
@@ -215,6 +266,17 @@ def _absolute(path: str, folders: dict[str, str]) -> str:
     if folder not in folders:
         folders[folder] = absolute(folder)
     return os.path.join(folders[folder], name)  # noqa: PTH118
+
+
+def _is_there(path: str) -> bool:
+    """Say whether a file is there; one that cannot be looked up for another reason may be."""
+    try:
+        os.stat(path)  # noqa: PTH116 - a Path for each takes longer than the rest
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def folder_is_there(folder: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..errors import InputError
 from ..output.render.json_lines import to_json
 from ..prompts.labels import LabelSet
@@ -25,7 +27,7 @@ def records_of(session: Session, view: View, threshold: float) -> Iterator[Recor
         return
     names = [name for name, _ in sorting.classifier.labels.answers]
     unknown = set(sorting.unknown(threshold).ids.tolist())
-    for image in range(view.n):
+    for image in np.flatnonzero(view.here).tolist():
         label = None if image in unknown else names[sorting.answer[image]]
         yield Prediction(session.collection.path(image), label, float(sorting.probability[image]), ())
     yield from session.collection.failures
@@ -44,9 +46,9 @@ def export_jsonl(session: Session, view: View, threshold: float) -> Iterator[byt
     def lines() -> Iterator[bytes]:
         features = session.collection.features
         effective = records_of(session, view, threshold)
-        for start in range(0, view.n, _BLOCK):
-            rows = features[start : min(start + _BLOCK, view.n)]
-            decided = sorting.classifier.decide(rows, Decision(5, threshold))
+        ids = np.flatnonzero(view.here)
+        for start in range(0, len(ids), _BLOCK):
+            decided = sorting.classifier.decide(features[ids[start : start + _BLOCK]], Decision(5, threshold))
             block = []
             for (_, top, background), record in zip(decided, effective, strict=False):
                 assert isinstance(record, Prediction)

@@ -25,7 +25,7 @@ MOST_ITEMS = 600
 MOST_DOTS = 200_000
 """Images on a map: a window has no more dots that can be told apart."""
 
-_NO_ANSWER = 65_535
+_NO_ANSWER, _GONE = 65_535, 65_534
 _MOST_PROMPTS = 12
 
 
@@ -48,7 +48,7 @@ def describe(view: View, threshold: float) -> dict[str, Any]:
     """Return what the page shows of a view beside its images."""
     shown: dict[str, Any] = {
         "view": view.key,
-        "images": view.n,
+        "images": view.count,
         "notes": list(view.notes),
         "calibrated": view.calibrated,
     }
@@ -61,7 +61,7 @@ def describe(view: View, threshold: float) -> dict[str, Any]:
     return shown | {
         "answers": [name for name, _ in labels.answers],
         "counts": counts,
-        "unknown": view.n - sum(counts),
+        "unknown": view.count - sum(counts),
         "warnings": list(sorting.classifier.warnings),
         "pairs": [[pair.first, pair.second, pair.count] for pair in sorting.pairs()],
         "histogram": sorting.histogram(),
@@ -120,6 +120,8 @@ def windows(
 def map_points(view: View, threshold: float, placed: Floats) -> bytes:
     """Return places and answers of images as 16-bit numbers, little-endian: x, then y, then answers.
 
+    An image whose file is gone has an answer of its own, so that the others' places among them are their ids.
+
     Args:
         view: What the answers are of.
         threshold: Below it there is none.
@@ -130,6 +132,7 @@ def map_points(view: View, threshold: float, placed: Floats) -> bytes:
         answers = view.sorting.answer[: len(placed)].astype(np.int64)
         unknown = view.sorting.unknown(threshold).ids
         answers[unknown[unknown < len(placed)]] = _NO_ANSWER
+    answers[~view.here[: len(placed)]] = _GONE
     columns = np.concatenate([np.round(placed.T * 65_535), answers[None]])
     return bytes(np.minimum(columns, _NO_ANSWER).astype("<u2").tobytes())
 

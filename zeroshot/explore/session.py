@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ..classifier import build_classifier
 from ..encoder import Encoder, Features
@@ -84,6 +85,11 @@ class Session:
         self._number = 0
         self.run = secrets.token_hex(4)
 
+    @property
+    def version(self) -> int:
+        """A number that is another whenever a sort may give other rows of the same number of images."""
+        return self.corrections.version + self.collection.version
+
     def view(self, key: str) -> View:
         """Return a view that was made before.
 
@@ -104,28 +110,27 @@ class Session:
         """
         labels = read_label_text(asked.text)
         if labels is None:
-            n = len(self.collection)
-            everything = Ranking(np.arange(n, dtype=np.int32), np.zeros(n, np.float32))
+            _, here = self.collection.shown
+            ids = np.flatnonzero(here).astype(np.int32)
+            everything = Ranking(ids, np.zeros(len(ids), np.float32))
             with self._lock:
-                return self._keep(View(self._next(), n, hits=everything, asked=asked))
+                return self._keep(View(self._next(), here, hits=everything, asked=asked))
         with self._texts:  # many new labels take seconds, in which images and other requests are answered
             classifier, notes = self._classifier(labels, asked)
         with self._lock:
-            features = self.collection.features
+            features, here = self.collection.shown
             classifier, calibrated, refused = self._calibrate(classifier)
-            sorting = self._sorting(classifier, features)
+            sorting = self._sorting(classifier, features, here)
             learned = bool(classifier.learned)
-            return self._keep(
-                View(self._next(), len(features), sorting, None, asked, (*notes, *refused), calibrated, learned)
-            )
+            return self._keep(View(self._next(), here, sorting, None, asked, (*notes, *refused), calibrated, learned))
 
-    def _sorting(self, classifier: Classifier, features: Features) -> Sorting:
+    def _sorting(self, classifier: Classifier, features: Features, here: npt.NDArray[np.bool_]) -> Sorting:
         columns = self._columns.similarities(features, classifier.weights)
         # A correction changes rows, not scores: the last ones are at hand.
         key = (classifier.weights.tobytes(), classifier.logit_scale, classifier.labels, len(features))
         if self._scored is None or self._scored[0] != key:
             self._scored = (key, classifier, score(classifier, columns))
-        return Sorting(classifier, self._scored[2], self.marks(classifier.labels), features)
+        return Sorting(classifier, self._scored[2], self.marks(classifier.labels, here), features, here)
 
     def _classifier(self, labels: LabelSet, asked: Asked) -> tuple[Classifier, tuple[str, ...]]:
         """Return the classifier of learned weights where they fit, else that of the texts, and what to say of it."""
@@ -161,14 +166,14 @@ class Session:
         except ZeroshotError:  # the page says so when it sorts
             return 0.0
 
-    def marks(self, labels: LabelSet) -> Marks:
+    def marks(self, labels: LabelSet, here: npt.NDArray[np.bool_]) -> Marks:
         """Return what was said about the images that are here, in terms of the answers of a label list."""
         index = {name: answer for answer, (name, _) in enumerate(labels.answers)}
         given: dict[int, int] = {}
         refused: dict[int, frozenset[int]] = {}
         for path, said in self.corrections.all().items():
             image = self.collection.find(path)
-            if image is None:
+            if image is None or image >= len(here) or not here[image]:
                 continue
             if said.label in index:
                 given[image] = index[said.label]
@@ -184,16 +189,16 @@ class Session:
             LookupError: There is no such image.
         """
         terms = parse_terms(text)
-        features = self.collection.features
+        features, here = self.collection.shown
         with self._lock:
             parts = [(weight, features[image]) for weight, image in images if 0 <= image < len(features)]
             if len(parts) < len(images):
                 raise LookupError("no such image")
             parts += [(weight, self._drops[key]) for weight, key in drops]
         query = add_up(parts, self._encode_words, terms)
-        hits = rank(features, query)
+        hits = rank(features, query).among(here)
         with self._lock:
-            return self._keep(View(self._next(), len(features), hits=hits))
+            return self._keep(View(self._next(), here, hits=hits))
 
     def _encode_words(self, words: str) -> Features:
         return build_query(self.encoder, [words], [], self.pipeline, known=self._known)
@@ -223,6 +228,8 @@ class Session:
         with self._lock:
             changes: dict[str, Said] = {}
             for image in images:
+                if not self.collection.is_here(image):
+                    continue
                 path = absolute(self.collection.path(image))
                 before = self.corrections.of(path)
                 if (now := change(image, before)) != before:

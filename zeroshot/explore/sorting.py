@@ -36,6 +36,11 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def among(self, chosen: npt.NDArray[np.bool_]) -> Ranking:
+        """Return the images that are chosen, shape ``(n_images,)`` by id."""
+        kept = chosen[self.ids]
+        return Ranking(self.ids[kept], self.values[kept])
+
     def reaching(self, least: float) -> Ranking:
         """Return the images whose value, descending, is not below a number."""
         end = _reaching(self.values, least)
@@ -78,22 +83,32 @@ class Sorting:
         scored: The best answers.
         marks: What a user has said.
         features: Unit rows, shape ``(n_images, dim)``; only those of images with refused answers are looked at.
+        here: Which images are there, shape ``(n_images,)``; the others stand in no row, and are not counted.
     """
 
-    def __init__(self, classifier: Classifier, scored: Scored, marks: Marks, features: Features) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        scored: Scored,
+        marks: Marks,
+        features: Features,
+        here: npt.NDArray[np.bool_],
+    ) -> None:
         self.classifier = classifier
         self.scored = scored
         self.marks = marks
         self.n_answers = len(classifier.labels.answers)
         self.answer = scored.best.copy()
         self.probability = scored.probability.copy()
-        self.answer[scored.outdone] = self.n_answers
+        self.answer[scored.outdone | ~here] = self.n_answers
+        self._here = here
         confidence = self.probability.copy()
         self._apply_refusals(confidence, features)
         self._apply_labels(confidence, features)
         confidence[self.answer == self.n_answers] -= 2 * _CORRECTED  # below everything
         # Stable: images of equal confidence stay in the order in which they were found.
-        self._by_confidence = np.argsort(-confidence, kind="stable").astype(np.int32)
+        ids = np.flatnonzero(here).astype(np.int32)
+        self._by_confidence = ids[np.argsort(-confidence[ids], kind="stable")]
         self._confidence = confidence[self._by_confidence]
         order = np.argsort(self.answer[self._by_confidence], kind="stable")
         self._rows = self._by_confidence[order]
@@ -181,7 +196,7 @@ class Sorting:
 
     def _competing(self) -> npt.NDArray[np.bool_]:
         near = (self.scored.probability - self.scored.runner_up < _NEAR) & (self.scored.best != self.scored.second)
-        near &= ~self.scored.outdone
+        near &= ~self.scored.outdone & self._here
         near[list(self.marks.labels)] = False
         for image, refused in self.marks.refused.items():
             near[image] &= refused.isdisjoint((int(self.scored.best[image]), int(self.scored.second[image])))
@@ -189,12 +204,12 @@ class Sorting:
 
     def histogram(self) -> list[int]:
         """Return how many images have their best probability in each of 50 bins from 0 to 1."""
-        counts, _ = np.histogram(self.scored.probability, bins=_BINS, range=(0.0, 1.0))
+        counts, _ = np.histogram(self.scored.probability[self._here], bins=_BINS, range=(0.0, 1.0))
         return [int(count) for count in counts]
 
     def expected_precision(self, threshold: float) -> float | None:
         """Return the mean probability of what is answered: with calibrated probabilities, the precision to expect."""
-        answered = (self.scored.probability >= threshold) & ~self.scored.outdone
+        answered = (self.scored.probability >= threshold) & ~self.scored.outdone & self._here
         return float(self.scored.probability[answered].mean()) if answered.any() else None
 
     def right(self) -> list[tuple[bool, float]]:

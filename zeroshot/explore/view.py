@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError
 from .sorting import Ranking, Sorting
@@ -42,7 +43,7 @@ class View:
 
     Attributes:
         key: What the page calls it by.
-        n: Images that there were.
+        here: Which images there were, by id, shape ``(n,)``: the files of the others are gone.
         sorting: Them in rows; None where no labels are typed, or this is a search.
         hits: A search's images, nearest first, or all images where there are no labels.
         asked: What it was made of.
@@ -52,13 +53,23 @@ class View:
     """
 
     key: str
-    n: int
+    here: npt.NDArray[np.bool_]
     sorting: Sorting | None = None
     hits: Ranking | None = None
     asked: Asked = field(default_factory=Asked)
     notes: tuple[str, ...] = ()
     calibrated: bool = False
     learned: bool = False
+
+    @property
+    def n(self) -> int:
+        """Ids that there were."""
+        return len(self.here)
+
+    @property
+    def count(self) -> int:
+        """Images that there were."""
+        return int(np.count_nonzero(self.here))
 
     def row(self, name: str, threshold: float) -> Ranking:
         """Return a row by its name: an answer's index, ``unknown``, ``all``, ``hits`` or ``pair-0-1``.

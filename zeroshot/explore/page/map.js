@@ -2,7 +2,7 @@
 import { post, postForNumbers } from "./api.js";
 import { images, number } from "./format.js";
 import { MapCanvas } from "./map_canvas.js";
-import { NONE, WHOLE, inside, moved, nearest, toCss, zoomed } from "./map_geometry.js";
+import { NONE, WHOLE, inside, moved, nearest, setAside, toCss, zoomed } from "./map_geometry.js";
 
 const $ = (id) => document.getElementById(id);
 const AGAIN = 400; // milliseconds, until a map that is in work is asked for again
@@ -78,8 +78,10 @@ export class FolderMap {
       this.timer = setTimeout(() => this.refresh(), answer ? AGAIN : LATER);
       return;
     }
-    this.canvas.show(points, this.page.answers());
-    this.showLegend(points);
+    const placed = setAside(points);
+    this.count = placed.count;
+    this.canvas.show(placed.points, this.page.answers());
+    this.showLegend(placed.points);
     this.describe();
   }
 
@@ -100,8 +102,8 @@ export class FolderMap {
 
   describe() {
     if (this.problem) { this.say(this.problem); return; }
-    const { points, view } = this.canvas, shown = images(points.length / 3);
-    this.say(!points.length ? "There are no images on the map yet" : this.selected.length ? `${number(this.selected.length)} of ${shown} selected` : `${shown}, ${view.zoom.toFixed(1)} times enlarged`);
+    const { points, view } = this.canvas, shown = images(this.count ?? 0);
+    this.say(!this.count ? "There are no images on the map yet" : this.selected.length ? `${number(this.selected.length)} of ${shown} selected` : `${shown}, ${view.zoom.toFixed(1)} times enlarged`);
   }
 
   async thumbs(list) {

@@ -1,7 +1,16 @@
 // The map's arithmetic: where dots stand in the window, which are inside an outline, and their colours.
 export const NONE = 65535;
 export const FULL = 65535;
+const GONE = 65534, NOWHERE = -1000 * FULL;
 const MOST_ZOOM = 200;
+
+// Images that are gone keep their numbers, and stand outside of every window; `count` is that of the others.
+export const setAside = (sent) => {
+  const points = Int32Array.from(sent), n = points.length / 3;
+  let count = n;
+  for (let dot = 0; dot < n; dot += 1) if (points[2 * n + dot] === GONE) { points[dot] = NOWHERE; points[2 * n + dot] = NONE; count -= 1; }
+  return { points, count };
+};
 
 // Part of the map that is in the window: its middle, from 0 to 1 on either axis, and how many times enlarged.
 export const WHOLE = { x: 0.5, y: 0.5, zoom: 1 };
