@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from support.models import SENTENCES, vit
-from zeroshot.encoder import Precision
+from zeroshot.encoder import BatchingEncoder, Precision
 from zeroshot.engines import onnx_engine, onnx_manifest
 from zeroshot.engines.export import graphs, reference_inputs
 from zeroshot.engines.export.quantise import quantise
@@ -107,3 +107,21 @@ def test_rows_run_alone_and_at_once(folder: Path, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_array_equal(watched.encode_texts(SENTENCES), expected[1])
     assert sizes == [1] * (len(images) + len(SENTENCES))
     assert threads == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("threads", "alone", "batch"),
+    [(2, True, 32), (3, True, 33), (24, True, 48), (64, True, 64), (100, True, 100), (3, False, 32), (64, False, 32)],
+)
+def test_each_thread_has_as_many_images_as_another(threads: int, alone: bool, batch: int) -> None:
+    """Where images are run one by one: with 32 of them, 24 threads would wait for 8, and 32 of 64 have none."""
+    assert onnx_engine.best_batch(threads, alone=alone) == batch
+
+
+def test_the_batch_in_int8_follows_the_threads(folder: Path) -> None:
+    """As the pipeline asks for it; in float32 all threads share each batch."""
+    if onnx_manifest.read_manifest(folder).int8 is None:
+        quantise(folder)
+    small, encoder = onnx_engine.load(folder, int8=True, threads=24), onnx_engine.load(folder, threads=24)
+    assert isinstance(small, BatchingEncoder)
+    assert (small.best_batch, encoder.best_batch) == (48, 32)

@@ -186,7 +186,8 @@ BatchSize = Annotated[
         "--batch-size",
         min=1,
         max=4096,
-        help="Images encoded together; no answer depends on it. [default: 32; on CUDA by the memory that is free]",
+        help="Images encoded together; no answer depends on it. [default: 32; on CUDA by the memory that is free; in "
+        "int8 the next multiple of the cores]",
         metavar="N",
         rich_help_panel=Panel.ADVANCED,
     ),

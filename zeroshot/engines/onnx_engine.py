@@ -38,7 +38,20 @@ from .tokens import BytePairTokenizer, HuggingFaceTokenizer, TokenIds, Tokenizer
 # Token positions in one run of the text tower, on one thread: what fills matrix products and stays in its cache.
 _POSITIONS = 1024
 
+_IMAGES = 32
+"""Images in one run of the image tower; more gain nothing."""
+
 _Part = TypeVar("_Part")
+
+
+def best_batch(threads: int, *, alone: bool) -> int:
+    """Return how many images to encode together: 32, or the next multiple of the threads that run images one by one.
+
+    Args:
+        threads: Of the engine.
+        alone: Each image is run by itself, on one thread: of 64 threads half would have nothing to do with 32 images.
+    """
+    return -(-_IMAGES // threads) * threads if alone else _IMAGES
 
 
 def load(
@@ -128,6 +141,11 @@ class OnnxEncoder:
     def spec(self) -> EncoderSpec:
         """The facts about the loaded model."""
         return self._manifest.spec
+
+    @property
+    def best_batch(self) -> int:
+        """How many images to encode together, by the threads."""
+        return best_batch(self._threads, alone=self._int8)
 
     def encode_images(self, pixels: Pixels) -> Features:
         """Encode ``(n_images, height, width, 3)`` pixels to unit rows ``(n_images, dim)``."""
