@@ -759,3 +759,54 @@ def test_a_folder_listed_while_it_is_sorted_doubles_nothing(page: Explorer, imag
     page.session.moved({str(source): str(target)})
     assert (sort(page)["images"], page.session.collection.path(0)) == (6, str(target))
     assert page.post("changes")["progress"]["found"] == 7
+
+
+def test_a_file_that_changed_is_read_anew(page: Explorer, images: Path) -> None:
+    """Its features, small and large image are those of its new content; what was said of it stays; others do too."""
+    page.post("correct", view=sort(page)["view"], images=[1], label="green")
+    thumb, large = (page.ask("GET", f"/{kind}/0?s={page.token.sign(f'{kind}/0')}")[1] for kind in ("thumb", "large"))
+    before = page.session.collection.features
+    version = page.post("changes")["version"]
+    load_again(page)
+    assert page.post("changes")["version"] == version
+    Image.new("RGB", (40, 30), COLOURS["blue"]).save(images / "0.png")
+    Image.new("RGB", (40, 30), COLOURS["red"]).save(images / "1.png")
+    status = (images / "2.png").stat()
+    os.utime(images / "2.png", ns=(status.st_atime_ns, status.st_mtime_ns + 1))  # and the same content
+    load_again(page)
+    changes = page.post("changes")
+    assert (changes["progress"]["encoded"], changes["progress"]["found"], changes["version"]) == (6, 7, version + 3)
+    found = sort(page)
+    assert (found["images"], found["counts"]) == (6, [1, 2, 3])
+    assert (found["accuracy"]["right"], found["accuracy"]["of"]) == (0, 1)  # labelled green, and red now
+    blue = page.session.collection.find(str(images / "0.png"))
+    assert page.session.collection.features[blue] == pytest.approx(before[2])
+    assert [item[0] for item in found["rows"][1]["items"]].count(0) == 0
+    for kind, old in (("thumb", thumb), ("large", large)):
+        status_code, new, _ = page.ask("GET", f"/{kind}/{blue}?s={page.token.sign(f'{kind}/{blue}')}")
+        assert status_code == 200 and new != old
+
+
+def test_a_file_that_changed_and_cannot_be_read(page: Explorer, images: Path) -> None:
+    """It is an image no longer, but one that failed, once; whole again it is there again."""
+    data = (images / "0.png").read_bytes()
+    (images / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    load_again(page)
+    assert sort(page)["images"] == 5
+    progress = page.post("changes")["progress"]
+    assert (progress["encoded"], progress["failed"], progress["found"]) == (5, 2, 7)
+    (images / "0.png").write_bytes(data)
+    load_again(page)
+    assert sort(page)["images"] == 6 and page.post("failures")["total"] == 1
+
+
+def test_a_moved_file_that_changed_is_read_anew(page: Explorer, images: Path, tmp_path: Path) -> None:
+    """Outside of the folder, where no listing finds it."""
+    plan = page.post("plan", view=sort(page)["view"], into=str(tmp_path / "out"), placement="move")
+    page.post("carry-out", plan=plan["plan"])
+    wait_for_job(page)
+    load_again(page)
+    assert sort(page)["counts"] == [2, 2, 2] and len(page.session.collection) == 6
+    Image.new("RGB", (40, 30), COLOURS["blue"]).save(tmp_path / "out/red/0.png")
+    load_again(page)
+    assert sort(page)["counts"] == [1, 2, 3]

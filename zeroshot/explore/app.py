@@ -88,20 +88,20 @@ class Application:
     # Images: an <img> cannot send the token, so their addresses are signed with it.
 
     async def _thumb(self, request: Request) -> Response:
-        path = self._signed_path(request, "thumb")
-        data = await self._made(self._made_thumbnails().small(path, still_wanted(request)))
+        image, path = self._signed(request, "thumb")
+        data = await self._made(self._made_thumbnails().small(image, path, still_wanted(request)))
         return Response(data, media_type="image/webp", headers=_PRIVATE)
 
     async def _large(self, request: Request) -> Response:
-        path = self._signed_path(request, "large")
-        large = await self._made(self._made_thumbnails().large(path, still_wanted(request)))
+        image, path = self._signed(request, "large")
+        large = await self._made(self._made_thumbnails().large(image, path, still_wanted(request)))
         return Response(large.data, media_type="image/webp", headers=_PRIVATE)
 
-    def _signed_path(self, request: Request, kind: str) -> str:
-        image = request.path_params["image"]
+    def _signed(self, request: Request, kind: str) -> tuple[int, str]:
+        image: int = request.path_params["image"]
         if not self._token.signed(f"{kind}/{image}", request.query_params.get("s", "")):
             raise HTTPException(401)
-        return self._path(image)
+        return image, self._path(image)
 
     def _path(self, image: int) -> str:
         try:
@@ -154,7 +154,7 @@ class Application:
             facts: dict[str, str] = {}
             problem = ""
             try:
-                facts = (await self._made_thumbnails().large(path, still_wanted(request))).facts
+                facts = (await self._made_thumbnails().large(image, path, still_wanted(request))).facts
             except (ImageError, ResourceError) as error:
                 problem = error.message
             return await run_in_threadpool(self._answers.describe_image, asked, image, facts) | {"problem": problem}

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ import numpy.typing as npt
 
 from ..encoder import Encoder, Features
 from ..errors import ZeroshotError
+from ..features.keys import signed
 from ..features.pipeline import Block, Pipeline, encode_blocks
 from ..images.camera import describe_passed_over
 from ..images.paths import walk
 from ..results import Failure
 
 _FIRST_CAPACITY = 1024
+_UNKNOWN = (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Progress:
 class Collection:
     """Images by id: the running number in which they were encoded. Safe to use from many threads.
 
-    The id of an image whose file is gone is never another's; if the file comes back, it has a new one.
+    The id of an image whose file is gone is never another's. If the file comes back, or has changed, it has a new one:
+    what an id stands for, its small image too, never changes.
 
     Args:
         folder: Where the images are.
@@ -67,6 +71,8 @@ class Collection:
         self._features = np.empty((_FIRST_CAPACITY, dim), dtype=np.float32)
         self._here = np.zeros(_FIRST_CAPACITY, dtype=np.bool_)
         self._n_here = 0
+        self._stamps = np.full((_FIRST_CAPACITY, 2), _UNKNOWN, dtype=np.int64)
+        self._asked: dict[str, tuple[int, int]] = {}  # stamps of images that are being read, taken before
         self._failures: list[Failure] = []
         self._found = 0
         self._finished = False
@@ -136,7 +142,9 @@ class Collection:
         folders: dict[str, str] = {}
         read = [path for place, path in enumerate(block.paths) if place not in block.errors]
         names = [_absolute(path, folders) for path in read]
+        failed = [_absolute(block.paths[place], folders) for place in block.errors]
         with self._lock:
+            stamps = {path: self._asked.pop(path, _UNKNOWN) for path in block.paths}
             self._failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
             n = len(self._paths)
             end = n + len(read)
@@ -145,9 +153,12 @@ class Collection:
                 grown[:n] = self._features[:n]
                 self._features = grown  # views of the old one stay as they are
                 self._here = np.concatenate([self._here[:n], np.zeros(len(grown) - n, np.bool_)])
+                self._stamps = np.concatenate([self._stamps[:n], np.full((len(grown) - n, 2), _UNKNOWN, np.int64)])
             self._features[n:end], self._here[n:end] = block.features, True
+            for image, path in enumerate(read, n):
+                self._stamps[image] = stamps[path]
             self._n_here += len(read)
-            for name in names:
+            for name in (*names, *failed):  # as it was before it changed
                 self._drop(self._ids.get(name))
             self._ids.update(zip(names, range(n, end), strict=True))
             self._paths += read
@@ -175,21 +186,30 @@ class Collection:
             self._found -= 1
             self.version += 1
 
-    def _look_again(self, stopped: threading.Event) -> None:
-        """Drop the images whose files are gone."""
+    def _look_again(self, stopped: threading.Event) -> list[str]:
+        """Drop the images whose files are gone; return those whose files have changed since they were read."""
         with self._lock:
             paths, here = list(self._paths), np.flatnonzero(self._here[: len(self._paths)]).tolist()
-        gone = [image for image in here if not stopped.is_set() and not _is_there(paths[image])]
+        found = {image: _stamp_of(paths[image]) for image in here if not stopped.is_set()}
+        changed = []
         with self._lock:
-            for image in gone:
-                if self._paths[image] is paths[image]:  # else it was moved meanwhile
+            for image, stamp in found.items():
+                known = tuple(self._stamps[image].tolist())
+                if stamp in (known, _UNKNOWN) or self._paths[image] is not paths[image]:  # moved meanwhile
+                    continue
+                if stamp is None:
                     self._drop(image)
+                elif known == _UNKNOWN:
+                    self._stamps[image] = stamp
+                else:
+                    changed.append(paths[image])
+        return changed
 
     def encode(self, encoder: Encoder, pipeline: Pipeline, stopped: threading.Event) -> None:
         """Find and encode the folder's images, until all are done or it is told to stop.
 
-        Those that have features are left out, and those that could not be read are tried again. Images whose files are
-        gone are there no longer.
+        Those that have features are left out, unless their files have changed, and those that could not be read are
+        tried again. Images whose files are gone are there no longer.
         """
         skipped: Counter[str] = Counter()
         folders: dict[str, str] = {}
@@ -197,14 +217,19 @@ class Collection:
             self._found, self._failures, self._finished, self._note = self._n_here, [], False, ""
 
         def paths() -> Iterator[str]:
-            self._look_again(stopped)
-            for path in walk(self.folder, skipped):
+            changed = self._look_again(stopped)
+            again = {_absolute(path, folders) for path in changed}
+            new = (
+                path
+                for path in walk(self.folder, skipped)
+                if (name := _absolute(path, folders)) not in again and self.find(name) is None
+            )
+            for path in chain(changed, new):
                 if stopped.is_set():
                     return
-                if self.find(_absolute(path, folders)) is not None:
-                    continue
                 with self._lock:
                     self._found += 1
+                    self._asked[path] = _stamp_of(path) or _UNKNOWN
                 yield path
 
         note = ""
@@ -268,15 +293,15 @@ def _absolute(path: str, folders: dict[str, str]) -> str:
     return os.path.join(folders[folder], name)  # noqa: PTH118
 
 
-def _is_there(path: str) -> bool:
-    """Say whether a file is there; one that cannot be looked up for another reason may be."""
+def _stamp_of(path: str) -> tuple[int, int] | None:
+    """Return what tells whether a file has changed, size and time; None where it is gone."""
     try:
-        os.stat(path)  # noqa: PTH116 - a Path for each takes longer than the rest
+        status = os.stat(path)  # noqa: PTH116 - a Path for each takes longer than the rest
     except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
+        return None
+    except OSError:  # it may be there
+        return _UNKNOWN
+    return signed(status.st_size), signed(status.st_mtime_ns)
 
 
 def folder_is_there(folder: str) -> bool:

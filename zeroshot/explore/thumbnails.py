@@ -61,9 +61,9 @@ class Thumbnails:
         enter = self._stack.enter_context
         self._shrink = enter(isolated(partial(_shrink, decode_options=how), pipeline.isolation))
         self._enlarge = enter(isolated(partial(_open_large, decode_options=how), pipeline.isolation))
-        self._small: OrderedDict[str, bytes] = OrderedDict()
+        self._small: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
-        self._large: OrderedDict[str, Large] = OrderedDict()
+        self._large: OrderedDict[int, Large] = OrderedDict()
         self._gate = asyncio.Semaphore(2 * max(1, pipeline.workers))
         self._waiting = 0
 
@@ -72,10 +72,11 @@ class Thumbnails:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._stack.close()
 
-    async def small(self, path: str, wanted: Callable[[], Any]) -> bytes:
+    async def small(self, image: int, path: str, wanted: Callable[[], Any]) -> bytes:
         """Return an image as WebP of at most `SMALL` pixels a side.
 
         Args:
+            image: Its id, which is another once the file has changed.
             path: The file.
             wanted: Awaited before any work: false once nobody waits any longer.
 
@@ -83,24 +84,24 @@ class Thumbnails:
             ImageError: It cannot be read, or nobody waits any longer.
             ResourceError: Too many wait already.
         """
-        if path in self._small:
-            self._small.move_to_end(path)
-            return self._small[path]
+        if image in self._small:
+            self._small.move_to_end(image)
+            return self._small[image]
         data: bytes = await self._make(self._shrink, path, wanted)
-        self._bytes += len(data) - len(self._small.pop(path, b""))
-        self._small[path] = data
+        self._bytes += len(data) - len(self._small.pop(image, b""))
+        self._small[image] = data
         while self._bytes > _KEPT_BYTES:
             self._bytes -= len(self._small.popitem(last=False)[1])
         return data
 
-    async def large(self, path: str, wanted: Callable[[], Any]) -> Large:
+    async def large(self, image: int, path: str, wanted: Callable[[], Any]) -> Large:
         """Return an image of at most `LARGE` pixels a side, and what is known of its file; raises as `small`."""
-        if path not in self._large:
-            self._large[path] = await self._make(self._enlarge, path, wanted)
-        self._large.move_to_end(path)
+        if image not in self._large:
+            self._large[image] = await self._make(self._enlarge, path, wanted)
+        self._large.move_to_end(image)
         while len(self._large) > _KEPT_LARGE:
             self._large.popitem(last=False)
-        return self._large[path]
+        return self._large[image]
 
     async def _make(self, read: Callable[[IO[bytes]], Any], path: str, wanted: Callable[[], Any]) -> Any:
         if self._waiting >= _MOST_WAITING:
