@@ -33,6 +33,15 @@ PICKED = "[...document.querySelectorAll('.tile.picked')].map((one) => one.tile.i
 STATUS = "document.getElementById('status').textContent"
 TITLE = "document.getElementById('title').textContent"
 COUNTS = "[...document.querySelectorAll('.row')].map((row) => row.getAttribute('aria-label'))"
+IN_SIGHT = """(() => {
+    const tile = document.querySelector('.picked');
+    return [tile, tile.closest('.row').firstChild].map((one) => {
+        const { left, right, top, bottom } = one.getBoundingClientRect();
+        return [left + 4, right - 4].every((x) => [top + 4, bottom - 4].every((y) =>
+            one.contains(document.elementFromPoint(x, y))));
+    });
+})()"""
+"""Whether the image that is selected is wholly in sight, and its row's header, with nothing above them."""
 
 
 @pytest.fixture(scope="module")
@@ -664,6 +673,25 @@ class TestPage:
             one.checkVisibility() && !(one.labels?.length || one.getAttribute('aria-label') || one.textContent.trim()))
             .map((one) => one.outerHTML.slice(0, 90))""")
         assert unnamed == []
+
+    @pytest.mark.parametrize(
+        ("width", "height"), [(844, 390), (640, 450), (640, 360), (320, 480), (390, 400), (390, 620), (1000, 400)]
+    )
+    def test_a_low_window_holds_a_row(self, browser: Page, explorer: Explorer, width: int, height: int) -> None:
+        """On a phone held sideways and at large zoom, an arrow key or a click leaves an image and its row in sight."""
+        browser.open(explorer.url, width=width, height=height)
+        browser.wait("document.querySelectorAll('.tile').length > 0")
+        type_labels(browser, "red\ngreen\nblue\nyellow\ncyan\nmagenta")
+        browser.wait(f"{TITLE} === '9 images in 6 labels'")
+        browser.run("document.activeElement.blur()")
+        for key, row in (("ArrowRight", "red"), ("ArrowDown", "green"), ("ArrowDown", "blue"), ("ArrowUp", "green")):
+            browser.press(key)
+            browser.wait(f"document.querySelector('.picked')?.closest('.row').ariaLabel === '{row}: 3'", 20)
+            assert browser.run(IN_SIGHT) == [True, True], (key, row)
+        browser.press("Escape")
+        browser.click(".row[aria-label='blue: 3'] .tile")
+        assert browser.run(f"{IN_SIGHT}[0]")
+        assert browser.run("document.documentElement.scrollWidth") <= width
 
     def test_without_the_token_says_what_to_do(self, browser: Page, explorer: Explorer) -> None:
         """A page opened without its token, or with another one, shows nothing and says where to look."""

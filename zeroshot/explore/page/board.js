@@ -1,6 +1,6 @@
 // The images in rows, or one row as a grid. Only what is in sight is in the page.
 import { CHUNK, GAP, HEADER, MOST_IN_STRIP, chunks, columns, gridRange, rowRange, rowTops, stripRange } from "./geometry.js";
-import { neighbour, reveal } from "./navigation.js";
+import { neighbour, reveal, showWhole } from "./navigation.js";
 import { fillRow, makeRow } from "./rows.js";
 import { Selection } from "./selection.js";
 import { fillTile, makeTile, placeTile } from "./tiles.js";
@@ -286,9 +286,10 @@ export class Board {
     const last = Math.min(rows[row].total, this.source.single ? Infinity : MOST_IN_STRIP) - 1;
     this.selection.go({ row, index: Math.max(0, Math.min(last, index)) }, rows[row].name, this.items.get(rows[row].name), extend);
     this.grab = true;
+    this.ask.picked(); // first: the bar that it shows takes room from the board
     reveal(this);
     this.render();
-    this.ask.picked();
+    showWhole(this);
   }
 
   // Give the focus back to the image that has it on the board.

@@ -44,3 +44,11 @@ export const reveal = (board) => {
   else if (x + size > entry.strip.scrollLeft + width) entry.strip.scrollLeft = x + size - width;
   entry.left = entry.strip.scrollLeft;
 };
+
+// In a low window the page scrolls too: bring the image that has the focus into it.
+export const showWhole = (board) => {
+  const page = document.documentElement;
+  if (page.scrollHeight <= page.clientHeight) return;
+  const tile = [...board.tiles.values()].find((one) => board.selection.isFocus(one));
+  tile?.element.scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+};
