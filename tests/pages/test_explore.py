@@ -382,6 +382,18 @@ class TestPage:
         page.wait(f"document.getElementById('viewer-path').textContent !== {json.dumps(first)}")
         page.press("Escape")
 
+    def test_the_large_view_has_names_for_its_parts(self, page: Page) -> None:
+        """What a screen reader is told of the probabilities: a table, its columns, no bar beside its number."""
+        open_the_first(page)
+        told: dict[str, list[str]] = {}
+        for node in page.send("Accessibility.getFullAXTree")["nodes"]:
+            if not node["ignored"]:
+                told.setdefault(node["role"]["value"], []).append(node.get("name", {}).get("value", ""))
+        assert told["table"] == ["Labels of this image"]
+        assert told["columnheader"] == ["label", "probability", "cosine"]
+        assert "meter" not in told
+        page.press("Escape")
+
     def test_sorts_into_folders_and_takes_back(self, page: Page, explorer: Explorer, tmp_path: Path) -> None:
         """The plan first, then the sort, then its undo, all by buttons."""
         type_labels(page, "red\ngreen\nblue")

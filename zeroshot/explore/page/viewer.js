@@ -84,7 +84,7 @@ export class Viewer {
       const head = document.createElement("th"), bar = document.createElement("td");
       head.scope = "row";
       head.append(this.sayer(name));
-      bar.append(Object.assign(document.createElement("meter"), { max: 1, value: probability }));
+      bar.append(Object.assign(document.createElement("meter"), { max: 1, value: probability, ariaHidden: "true" })); // its number stands beside it
       row.append(head, Object.assign(cell("td", percent(probability)), { className: "number" }), bar, Object.assign(cell("td", cosine(similarity)), { className: "number" }));
       return row;
     }));
