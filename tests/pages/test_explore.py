@@ -641,6 +641,29 @@ class TestPage:
         assert page.run("document.getElementById('plan').hidden")
         page.press("Escape")
 
+    @pytest.mark.parametrize(
+        ("note", "short"),
+        [
+            ("encoding has stopped: there is not enough memory", "encoding has stopped"),
+            ("3 files were passed over: 2 .mov, 1 .heic (rename them)", "3 files were passed over"),
+        ],
+    )
+    def test_a_note_is_seen_and_read_whole(self, page: Page, explorer: Explorer, note: str, short: str) -> None:
+        """Its beginning stands beside the status and is told to screen readers; Enter on it shows the rest."""
+        assert not page.run("document.getElementById('open-note').checkVisibility()")
+        explorer.session.collection._note = note
+        page.wait("document.getElementById('open-note').checkVisibility()")
+        assert page.run("document.querySelector('[role=status] #open-note').textContent") == short
+        page.run("document.getElementById('open-note').focus()")
+        page.press("Enter")
+        page.wait("document.getElementById('noted').open")
+        assert page.run("document.getElementById('noted').innerText").startswith(note)
+        page.press("Escape")
+        page.wait("!document.getElementById('noted').open")
+        assert page.run("document.activeElement.id") == "open-note"
+        explorer.session.collection._note = ""
+        page.wait("!document.getElementById('open-note').checkVisibility()")
+
     def test_an_image_too_large_is_named(self, page: Page) -> None:
         """It is not sent at all, and the page says how large it may be."""
         page.run("""(() => {

@@ -17,7 +17,8 @@ export class Status {
       $("failed-list").replaceChildren(...lines.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
       $("failed").showModal();
     });
-    $("failed").addEventListener("click", (event) => { if (event.target === $("failed") || "close" in event.target.dataset) $("failed").close(); });
+    $("open-note").addEventListener("click", () => $("noted").showModal());
+    for (const dialog of [$("failed"), $("noted")]) dialog.addEventListener("click", (event) => { if (event.target === dialog || "close" in event.target.dataset) dialog.close(); });
   }
 
   set(changes) { Object.assign(this, changes); this.show(); }
@@ -28,7 +29,11 @@ export class Status {
     this.waiting = Math.max(0, found - failed - encoded);
     this.line = !there ? "the folder is gone; what was encoded stays" : finished ? images(encoded) : `${number(encoded)} of ${number(found)} encoded`;
     this.silent = false;
-    $("status").title = note;
+    if ($("noted-text").textContent !== note) {
+      $("noted-text").textContent = note;
+      $("open-note").textContent = note.split(": ")[0]; // "3 files were passed over", "encoding has stopped": the rest is in the dialog
+      $("open-note").hidden = !note;
+    }
     $("open-failed").hidden = !failed;
     $("open-failed").textContent = `${number(failed)} cannot be read`;
     this.show();
