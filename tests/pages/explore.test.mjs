@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 const folder = new URL("../../zeroshot/explore/page/", import.meta.url);
 const { chunks, columns, gridRange, rowRange, rowTops, stripRange, CHUNK, GAP, HEADER, MOST_IN_STRIP } = await import(new URL("geometry.js", folder));
-const { KEYS, accuracy, images, keyOf, labelOf, percent, typedAs } = await import(new URL("format.js", folder));
+const { KEYS, accuracy, corrected, images, keyOf, labelOf, percent, typedAs } = await import(new URL("format.js", folder));
 const { NONE, WHOLE, colours, inside, isInside, moved, nearest, spaced, toCss, toWindow, zoomed } = await import(new URL("map_geometry.js", folder));
 const { layout, rowNow } = await import(new URL("arrangement.js", folder));
 const { Selection } = await import(new URL("selection.js", folder));
@@ -162,4 +162,14 @@ test("a selection is of images: a sort moves them, and what was not shown is ask
   chosen.move(() => null);
   assert.ok(chosen.focus.gone);
   assert.deepEqual(await chosen.settled(), [9]);
+});
+
+test("a correction says what it did, and why it did nothing", () => {
+  assert.equal(corrected({ label: "red" }, 2, 3), "2 images labelled red");
+  assert.equal(corrected({ label: "red" }, 0, 1), "nothing is changed: the image is labelled red already");
+  assert.equal(corrected({ clear: true }, 1, 1), "forgot what was said about 1 image");
+  assert.equal(corrected({ clear: true }, 0, 2), "nothing is changed: nothing was said about the images");
+  assert.equal(corrected({}, 3, 3), "3 images: not this");
+  assert.equal(corrected({}, 2, 3), "2 images: not this; 1 had no answer that could be refused");
+  assert.equal(corrected({}, 0, 2), "nothing is changed: the images have no answer that could be refused");
 });

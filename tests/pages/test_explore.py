@@ -789,6 +789,30 @@ class TestSelection:
         assert page.run("document.getElementById('picked').hidden")
         assert said(explorer) == {last: "green"}
 
+    def test_a_key_that_changes_nothing_says_why(self, page: Page, explorer: Explorer) -> None:
+        """`x` on an image whose only label was refused, `c` where nothing was said."""
+        type_labels(page, "red")
+        page.wait(f"{COUNTS}.join() === 'red: 9'")
+        page.run("document.activeElement.blur()")
+        page.run(f"{in_row(0, 0)}.click()")
+        page.press("x")
+        page.wait(f"{COUNTS}.join() === 'unknown: 1,red: 8'")
+        page.run(f"{in_row(0, 0)}.click()")
+        page.press("x")
+        page.wait(
+            "document.getElementById('toast').textContent"
+            ".startsWith('nothing is changed: the image has no answer that could be refused')",
+            20,
+        )
+        page.run(f"{in_row(1, 0)}.click()")
+        page.press("c")
+        page.wait(
+            "document.getElementById('toast').textContent"
+            ".startsWith('nothing is changed: nothing was said about the image')",
+            20,
+        )
+        assert len(said(explorer)) == 1
+
     def test_only_enter_says_a_typed_label(self, page: Page, explorer: Explorer) -> None:
         """Escape gives up what is half typed and clears it, leaving the field says nothing."""
         sort_nine(page)

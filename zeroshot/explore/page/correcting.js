@@ -1,6 +1,6 @@
 // What a user says about the selected images, its undo, and the bar on which that is said by a click.
 import { post } from "./api.js";
-import { images, keyOf, labelOf } from "./format.js";
+import { corrected, images, keyOf, labelOf } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -72,8 +72,8 @@ export class Correcting {
   async send(chosen, asked, more = "") {
     const answer = await this.page.trying(() => post("correct", { ...this.page.asked(), images: chosen, ...asked }));
     if (!answer) return false;
-    const row = this.page.answers().includes(asked.label) ? "" : ", which has no row: it is not among the labels";
-    const said = asked.label ? `${images(answer.images)} labelled ${asked.label}${row}` : asked.clear ? `forgot what was said about ${images(answer.images)}` : `${images(answer.images)}: not this`;
+    const row = !asked.label || this.page.answers().includes(asked.label) ? "" : ", which has no row: it is not among the labels";
+    const said = corrected(asked, answer.images, chosen.length) + row;
     this.page.toast(said + more, answer.images > 0);
     return true;
   }

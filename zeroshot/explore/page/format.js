@@ -9,6 +9,19 @@ export const cosine = (value) => value.toFixed(3);
 export const number = (value) => value.toLocaleString("en");
 export const images = (count) => `${number(count)} image${count === 1 ? "" : "s"}`;
 
+// What a correction did: { label }, { clear: true } or {} for "not this", of which some or all images had no need.
+export const corrected = ({ label, clear }, changed, of) => {
+  const these = of === 1 ? "the image" : "the images";
+  if (!changed) {
+    if (label) return `nothing is changed: ${these} ${of === 1 ? "is" : "are"} labelled ${label} already`;
+    if (clear) return `nothing is changed: nothing was said about ${these}`;
+    return `nothing is changed: ${these} ${of === 1 ? "has" : "have"} no answer that could be refused`;
+  }
+  if (label) return `${images(changed)} labelled ${label}`;
+  if (clear) return `forgot what was said about ${images(changed)}`;
+  return `${images(changed)}: not this${changed < of ? `; ${number(of - changed)} had no answer that could be refused` : ""}`;
+};
+
 const RESERVED = "xucmlgv";
 export const KEYS = [..."123456789", ..."qwertyiopasdfhjkzvbn"].filter((key) => !RESERVED.includes(key));
 // A key for each label, in order; labels beyond them have none.
