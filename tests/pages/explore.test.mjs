@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 const folder = new URL("../../zeroshot/explore/page/", import.meta.url);
 const { chunks, columns, gridRange, rowRange, rowTops, stripRange, CHUNK, GAP, HEADER, MOST_IN_STRIP } = await import(new URL("geometry.js", folder));
-const { KEYS, accuracy, corrected, images, keyOf, labelOf, percent, typedAs } = await import(new URL("format.js", folder));
+const { KEYS, accuracy, corrected, images, keyOf, labelOf, percent, spread, typedAs } = await import(new URL("format.js", folder));
 const { NONE, WHOLE, colours, inside, isInside, moved, nearest, spaced, toCss, toWindow, zoomed } = await import(new URL("map_geometry.js", folder));
 const { layout, rowNow } = await import(new URL("arrangement.js", folder));
 const { Selection } = await import(new URL("selection.js", folder));
@@ -172,4 +172,9 @@ test("a correction says what it did, and why it did nothing", () => {
   assert.equal(corrected({}, 3, 3), "3 images: not this");
   assert.equal(corrected({}, 2, 3), "2 images: not this; 1 had no answer that could be refused");
   assert.equal(corrected({}, 0, 2), "nothing is changed: the images have no answer that could be refused");
+});
+
+test("a histogram is told in a line", () => {
+  assert.equal(spread([0, 1, 4, 0, 5]), "Histogram of the best probabilities: a tenth of the images up to 40 %, half up to 60 %, nine tenths up to 100 %");
+  assert.equal(spread([0, 0]), "Histogram of the best probabilities: no images");
 });

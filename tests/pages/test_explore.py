@@ -287,6 +287,20 @@ class TestPage:
         page.wait(f"{COUNTS}[0] === 'unknown: 9'")
         assert "0 of 9 images answered" in page.run("document.getElementById('at-threshold').textContent")
 
+    def test_the_histogram_is_told_too(self, page: Page) -> None:
+        """A screen reader is told where the probabilities lie: with one label, all at 100 %."""
+        type_labels(page, "red")
+        page.wait(f"{COUNTS}.join() === 'red: 9'")
+        told = [
+            node["name"]["value"]
+            for node in page.send("Accessibility.getFullAXTree")["nodes"]
+            if not node["ignored"] and "Histogram" in node.get("name", {}).get("value", "")
+        ]
+        assert told == [
+            "Histogram of the best probabilities: a tenth of the images up to 100 %, half up to 100 %, "
+            "nine tenths up to 100 %"
+        ]
+
     def test_searches_by_text_and_more_like_this(self, page: Page) -> None:
         """A sum of texts ranks all images with their cosines, a cut-off narrows them, Escape ends it."""
         page.run("document.activeElement.blur()")

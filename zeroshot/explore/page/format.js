@@ -9,6 +9,17 @@ export const cosine = (value) => value.toFixed(3);
 export const number = (value) => value.toLocaleString("en");
 export const images = (count) => `${number(count)} image${count === 1 ? "" : "s"}`;
 
+// A histogram of probabilities as a line: below which of them a tenth, half and nine tenths of the images are.
+export const spread = (counts) => {
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  if (!total) return "Histogram of the best probabilities: no images";
+  const below = (share) => {
+    let sum = 0;
+    return short((counts.findIndex((count) => (sum += count) >= share * total) + 1) / counts.length);
+  };
+  return `Histogram of the best probabilities: a tenth of the images up to ${below(0.1)}, half up to ${below(0.5)}, nine tenths up to ${below(0.9)}`;
+};
+
 // What a correction did: { label }, { clear: true } or {} for "not this", of which some or all images had no need.
 export const corrected = ({ label, clear }, changed, of) => {
   const these = of === 1 ? "the image" : "the images";

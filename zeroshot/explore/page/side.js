@@ -1,5 +1,5 @@
 // Labels, templates, threshold: what is typed on the left, and the numbers that belong to it.
-import { accuracy, images, number, percent, typedAs } from "./format.js";
+import { accuracy, images, number, percent, spread, typedAs } from "./format.js";
 
 const TYPED = "zeroshot-typed", FIELDS = ["labels", "set", "templates", "threshold"];
 const $ = (id) => document.getElementById(id);
@@ -133,6 +133,7 @@ export class Side {
       line.append(button);
       return line;
     }));
+    $("histogram").ariaLabel = spread(this.histogram);
     this.draw();
   }
 
