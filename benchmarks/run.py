@@ -16,24 +16,36 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from cores import cores
 from material import Material
 from measure import Row
-from ours import again, cached, encoders, gpu, images, int8, labels, memory, resizing, startup, terminal, text
+from ours import again, cached, encoders, gpu, images, int8, memory, resizing, startup, terminal, tiny
 from peers import peers
+from texts import beginnings, labels, text
+from without_torch import pull
 
 ROWS = {
     row.__name__: row
-    for row in (startup, text, labels, encoders, int8, images, resizing, cached, again, terminal, memory, peers, gpu)
+    for row in (
+        *(startup, pull, text, beginnings, labels),
+        *(encoders, int8, images, tiny, resizing, cores, gpu),
+        *(cached, again, terminal, memory, peers),
+    )
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="all, if none is named")
+    listed = "\n".join(f"  {name:11} {row.__doc__}" for name, row in ROWS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=f"rows:\n{listed}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help="of those below; all if none is named"
+    )
     parser.add_argument("--photos", type=Path, required=True, help="folder of photographs, repeated as needed")
     parser.add_argument("--work", type=Path, help="keep what is made here, for another run")
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    parser.add_argument("--quick", action="store_true", help="5 labels instead of 100 against open_clip's builder")
+    parser.add_argument("--quick", action="store_true", help="fewer labels, cached images and simulated cores")
     options = parser.parse_args()
     made = tempfile.mkdtemp(prefix="zeroshot-bench-")
     work = (options.work or Path(made)).resolve()
