@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,5 +117,22 @@ def test_a_list_with_folders_and_their_files_names_each_once(folder: Path) -> No
     result = run("classify", "-", "--labels", "red,blue", stdin="\n".join(map(str, listed)).encode())
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 3)
     assert result.stderr.count("each is read once") == 1
+    (folder / "sub").mkdir()
+    for number in range(3):
+        (folder / "sub" / f"{number}.MOV").touch()
+    counted = run("classify", "-", "--labels", "red,blue", stdin=f"{folder}\n{folder / 'sub'}\n".encode())
+    assert "3 files were passed over: 3 .mov" in counted.stderr
     repeated = run("classify", "-", "--labels", "red,blue", stdin=f"{listed[1]}\n{listed[1]}\n".encode())
     assert len(repeated.stdout.splitlines()) == 2
+
+
+def test_the_file_behind_stdin_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    """A shell that reads a list from a file names it to nobody: it is told by what it is."""
+    listed = tmp_path / "list.csv"
+    listed.write_text("".join(f"{path}\n" for path in folder.iterdir()))
+    before = listed.read_bytes()
+    command = [sys.executable, "-m", "zeroshot", "classify", "-", "--labels", "red,blue", "--model", "tiny", "-o"]
+    with listed.open("rb") as stdin:
+        result = subprocess.run([*command, str(listed)], stdin=stdin, capture_output=True, text=True)
+    assert (result.returncode, "is a file that this run reads" in result.stderr) == (1, True)
+    assert listed.read_bytes() == before

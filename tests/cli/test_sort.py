@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -420,3 +424,19 @@ def test_a_disk_that_fills_is_counted(src: Path, tmp_path: Path, monkeypatch: py
     assert said is not None, line
     whole, left = map(int, said.groups())
     assert whole == 1 + left + result.stderr.count(" stays: ")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists() or not shutil.which("bash"), reason="needs bash and /dev/full")
+def test_a_stdout_that_is_full_or_gone_hides_nothing(src: Path, tmp_path: Path) -> None:
+    """What is for people is said first: what stays, the counts, the way back; the exit code is that of the sort."""
+    (src / "bad.jpg").write_text("no image")
+    for redirect, code in (("| true", 3), (">/dev/full", 1)):
+        into = shlex.quote(str(tmp_path / f"out{code}"))
+        command = (
+            f"{shlex.quote(sys.executable)} -m zeroshot sort {shlex.quote(str(src))} --labels red,blue --model tiny"
+        )
+        script = f"{command} --into {into} {redirect}; exit ${{PIPESTATUS[0]}}"
+        result = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert result.returncode == code, result.stderr
+        assert "bad.jpg stays: cannot be read" in result.stderr
+        assert " sorted: " in result.stderr and "to take it back: zeroshot undo" in result.stderr

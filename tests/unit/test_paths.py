@@ -172,6 +172,9 @@ def test_nul_list_read_as_lines() -> None:
     with pytest.raises(InputError, match="NUL") as caught:
         list(lists.read_list(io.BytesIO(b"a.jpg\0b.jpg\0")))
     assert "--from0" in caught.value.hint
+    with pytest.raises(InputError, match="lines, and no NUL") as caught:
+        list(lists.read_list(io.BytesIO(b"a.jpg\nb.jpg\n"), nul=True))
+    assert caught.value.hint == "leave out --from0"
 
 
 def test_list_streams() -> None:

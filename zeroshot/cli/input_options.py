@@ -221,7 +221,7 @@ class InputOptions:
                     if image:
                         yield image, image
                         continue
-                for path, origin in _expand(read_list(lines, nul=self.from0), search, quiet=skipped is None):
+                for path, origin in _expand(read_list(lines, nul=self.from0), search, skipped):
                     if existing:
                         check_apart(existing, [path])
                     yield path, origin
@@ -264,17 +264,17 @@ def _itself(item: tuple[str, str]) -> tuple[str, str]:
 
 
 def _expand(
-    entries: Iterable[str], search: Callable[[list[str]], Iterator[str]], *, quiet: bool
+    entries: Iterable[str], search: Callable[[list[str]], Iterator[str]], skipped: Counter[str] | None
 ) -> Iterator[tuple[str, str]]:
     """Yield the images that a list names, each with its entry; those below a folder of the list only once.
 
-    Says, unless it is to be quiet, that this was so, and which folders hold no image.
+    Says, unless nothing is counted, that this was so, and which folders hold no image.
     """
     from ..images.paths import names_folder
 
     below: set[str] = set()
     folders: set[str] = set()
-    told = quiet
+    told = skipped is None
     empty: list[str] = []
     for entry in entries:
         folder = names_folder(entry)
@@ -284,6 +284,7 @@ def _expand(
             if os.path.islink(entry) and not folders.isdisjoint(map(str, Path(entry).parents)):  # noqa: PTH114
                 continue
         count = 0
+        counted = None if skipped is None or folders.isdisjoint(map(str, Path(entry).parents)) else skipped.copy()
         for path in search([entry]):
             count += 1
             if path not in below:
@@ -293,7 +294,10 @@ def _expand(
                 console.note(f"the list names folders and also what is in them, such as {path}: each is read once")
             if folder:
                 below.add(path)
+        if skipped is not None and counted is not None:  # what is passed over there was counted with the folder around
+            skipped.clear()
+            skipped.update(counted)
         if not count:
             empty.append(entry)
-    if empty and not quiet:
+    if empty and skipped is not None:
         console.warn(f"no images in {some_of(empty)}")

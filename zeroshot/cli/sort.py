@@ -221,8 +221,7 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
                         done[outcome.step.target.parent.name] += 1
                         methods[outcome.method] += 1
         finally:
-            typer.echo(printable(str(journal.path)) if sys.stdout.isatty() else os.fsencode(journal.path))
-            say_stays(stays)
+            code = say_stays(stays)
             folders = ", ".join(f"{count} in {name}" for name, count in done.items())
             folders = folders if len(done) <= _MOST_FOLDERS else f"into {len(done)} folders"
             left = len(plan) - sum(done.values()) - len(stays)  # a full disk or a signal ended it
@@ -234,7 +233,17 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
                 console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
             if done:  # else `undo` would take back the run before
                 console.say(f"zeroshot: to take it back: zeroshot undo {shell_word(str(into))}")
-    return ExitCode.INCOMPLETE if any(stay.failed for stay in stays) else ExitCode.OK
+            broken = _print_journal(journal.path)  # last: whoever reads stdout may have gone
+    return broken or code
+
+
+def _print_journal(path: Path) -> ExitCode:
+    """Print a journal's path to stdout, and return the exit code for what could not be printed."""
+    try:
+        typer.echo(printable(str(path)) if sys.stdout.isatty() else os.fsencode(path))
+    except OSError as error:
+        return console.give_up_stdout(error)
+    return ExitCode.OK
 
 
 def say_stays(stays: list[Stay]) -> ExitCode:

@@ -27,11 +27,14 @@ def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
     separator = b"\0" if nul else b"\n"
     rest = b""
     read = getattr(stream, "read1", stream.read)
-    first = True
+    first, some = True, False
     while chunk := read(65536):
         chunk, first = chunk.removeprefix(codecs.BOM_UTF8) if first else chunk, False  # as Windows' editors write it
         *whole, rest = (rest + chunk).split(separator)
+        some = some or bool(whole)
         yield from _decode(whole, nul)
+    if nul and not some and b"\n" in rest and not os.path.lexists(rest):
+        raise InputError("the list of paths holds lines, and no NUL characters", "leave out --from0")
     yield from _decode([rest], nul)
 
 

@@ -96,8 +96,16 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
         places[final] = name
         if final.suffix.lower() in SUFFIXES | HEIF_SUFFIXES | RAW_SUFFIXES and final.is_file():
             raise OutputError(f"{name} {target} is an image, which would be lost", "name another file")
-        if final.exists() and any(_is_same(final, source) for source in sources):
+        if final.exists() and (_is_stdin(final) or any(_is_same(final, source) for source in sources)):
             raise OutputError(f"{name} {target} is a file that this run reads", "name another file")
+
+
+def _is_stdin(final: Path) -> bool:
+    """Whether it is the file that a shell has put behind stdin: ``classify - -o list < list``."""
+    try:
+        return os.path.samestat(os.fstat(0), final.stat())
+    except OSError:  # stdin is closed
+        return False
 
 
 def _is_same(final: Path, source: Path) -> bool:

@@ -76,7 +76,9 @@ class Resumed:
                         raise InputError(
                             f"input {number} is another than when this run began: {now}, and the record is"
                             f" {record[:80].decode('utf-8', 'replace').strip()} ...",
-                            "give the same inputs in the same order, or start over without the partial file",
+                            "--append adds other inputs; else give the same ones in the same order, or another --output"
+                            if self.complete
+                            else "give the same inputs in the same order, or start over without the partial file",
                         )
         if self.complete and (more := next(paths, None)) is not None:
             raise InputError(
