@@ -440,3 +440,11 @@ def test_a_stdout_that_is_full_or_gone_hides_nothing(src: Path, tmp_path: Path) 
         assert result.returncode == code, result.stderr
         assert "bad.jpg stays: cannot be read" in result.stderr
         assert " sorted: " in result.stderr and "to take it back: zeroshot undo" in result.stderr
+
+
+def test_a_link_that_leads_to_itself_stays(src: Path, tmp_path: Path) -> None:
+    """Named outright it is one image that cannot be read, and the others are sorted."""
+    (tmp_path / "ring.png").symlink_to("ring.png")
+    result = run("sort", tmp_path / "ring.png", src / "1.png", *LABELS, "--into", tmp_path / "out")
+    assert result.exit_code == 3 and "ring.png stays: cannot be read" in result.stderr
+    assert files(tmp_path / "out") == ["red/1.png"]

@@ -571,6 +571,8 @@ class TestPage:
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         assert explorer.session.corrections.all() == {}
         page.press("Escape")
+        page.wait("!document.getElementById('viewer').open")
+        page.wait("document.getElementById('board').contains(document.activeElement)")  # given back, once it is closed
         page.run("document.getElementById('picked-label').focus()")
         page.type("owl")
         page.press("Enter")
@@ -605,7 +607,11 @@ class TestPage:
         page.wait(f"{COUNTS}.join() === 'red: 3,green: 3,blue: 3'")
         page.run("document.querySelector('.row header button').click()")
         page.wait(f"{TITLE} === 'red 3 images'")
-        type_labels(page, "blue\ngreen\nred")
+        # At once, as a paste: typed slowly, the row's label is gone for a moment, which closes the row.
+        page.run(
+            "const box = document.getElementById('labels'); box.value = 'blue\\ngreen\\nred';"
+            "box.dispatchEvent(new Event('input', { bubbles: true }))"
+        )
         first = "document.querySelector('.tile')?.getAttribute('aria-label') ?? ''"
         page.wait(f"{TITLE} === 'red 3 images' && /^[036]\\D/.test({first})")
         type_labels(page, "blue\ngreen")

@@ -497,5 +497,7 @@ def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path, table: str) 
     store.add(MODEL, "tiny", [(b"a", row(1))])
     assert store.find(MODEL, b"a", DIM) is None
     store.close()
+    with pytest.raises(OSError, match="another program's tables"):
+        store.clear()
     assert len(warnings) == 1 and "another program's tables" in warnings[0]
     assert path.read_bytes() == before

@@ -213,15 +213,18 @@ def test_a_file_that_takes_the_place_of_another_is_refused(tmp_path: Path) -> No
     read.touch()
     image.touch()
     (tmp_path / "link").symlink_to("list")
+    (tmp_path / "a.partial").touch()
     check_apart({"--output": out, "--report": None, "--plots": tmp_path / "b.jpg"}, [read, None, tmp_path, "no\0name"])
     check_apart({"--output": Path(os.devnull), "--report": Path(os.devnull)}, [os.devnull])
     for written, message in (
         ({"--output": out, "--report": tmp_path / "sub" / ".." / "out"}, "--output and --report name the same file"),
         ({"--output": tmp_path / "link"}, "--output .*link is a file that this run reads"),
+        ({"--output": tmp_path / "a"}, "--output .*a is written to .*a.partial first, a file that this run reads"),
+        ({"--output": out, "--report": tmp_path / "out.partial"}, "--output and --report name the same file"),
         ({"--report": image}, "--report .*a.JPG is an image, which would be lost"),
     ):
         with pytest.raises(OutputError, match=message):
-            check_apart(written, [str(read)])
+            check_apart(written, [str(read), tmp_path / "a.partial"])
 
 
 def test_no_file_is_called_as_stdout_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

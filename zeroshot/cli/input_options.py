@@ -205,9 +205,9 @@ class InputOptions:
     ) -> Iterator[tuple[str, str]]:
         from ..images.lists import STDIN, open_list, read_list
         from ..images.paths import find_entries, find_images
-        from ..output.destination import check_apart
+        from ..output.destination import check_apart, may_replace
 
-        existing = {name: target for name, target in (outputs or {}).items() if target and target.exists()}
+        existing = {name: target for name, target in (outputs or {}).items() if target and may_replace(target)}
         search = partial(find_images if expanded else find_entries, skipped=skipped, archives=self.archives)
         named = [(source, source == STDIN) for source in self.paths or []]
         for source, is_list in [*named, *([(self.files_from, True)] if self.files_from else [])]:

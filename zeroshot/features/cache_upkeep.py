@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -80,9 +81,11 @@ class CacheUpkeep(Database):
         """Remove the database, damaged ones set aside, and those of other versions.
 
         Raises:
-            OSError: It cannot be removed.
+            OSError: It cannot be removed, or is another program's.
         """
         self.close()
+        if self.is_foreign():
+            raise OSError(errno.EPERM, "another program's tables are in it", str(self.path))
         for path in self._files():
             if path.exists():  # a folder that is read-only refuses to remove even what is not there
                 path.unlink(missing_ok=True)

@@ -152,6 +152,17 @@ class Database:
             raise sqlite3.OperationalError("another program's tables are in it; move it away")
         return bool(version)
 
+    def is_foreign(self) -> bool:
+        """Whether the file is a database of another program."""
+        if not self.path.is_file():
+            return False
+        try:
+            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                return not version and self._holds_others(connection)
+        except sqlite3.Error:  # damaged, or of no program
+            return False
+
     def _holds_others(self, connection: sqlite3.Connection) -> bool:
         """Whether the file has tables that are not these."""
         ask = "SELECT name, sql FROM sqlite_master"

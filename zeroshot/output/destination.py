@@ -91,13 +91,21 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
         if target is None or is_device(target):
             continue
         final = final_path(target)
-        if final in places:
-            raise OutputError(f"{places[final]} and {name} name the same file, {target}", "name two files")
-        places[final] = name
+        made = (final, partial_path(final))  # it is written beside its place, and may be left there
+        if taken := next((place for place in made if place in places), None):
+            raise OutputError(f"{places[taken]} and {name} name the same file, {target}", "name two files")
+        places |= dict.fromkeys(made, name)
         if final.suffix.lower() in SUFFIXES | HEIF_SUFFIXES | RAW_SUFFIXES and final.is_file():
             raise OutputError(f"{name} {target} is an image, which would be lost", "name another file")
-        if final.exists() and (_is_stdin(final) or any(_is_same(final, source) for source in sources)):
-            raise OutputError(f"{name} {target} is a file that this run reads", "name another file")
+        for place in made:
+            if place.exists() and (_is_stdin(place) or any(_is_same(place, source) for source in sources)):
+                where = "is a file" if place == final else f"is written to {place} first, a file"
+                raise OutputError(f"{name} {target} {where} that this run reads", "name another file")
+
+
+def may_replace(target: Path) -> bool:
+    """Whether anything stands where a file will, or where it is written first."""
+    return target.exists() or partial_path(final_path(target)).exists()
 
 
 def _is_stdin(final: Path) -> bool:

@@ -268,9 +268,13 @@ def select_inputs(
     roots: dict[str, Path] = {}
     parents: dict[Path, Path] = {}
     for path, given in inputs:
-        root = roots.get(given) or roots.setdefault(given, Path(given).resolve())
         parent = Path(path).parent
-        place = parents.get(parent) or parents.setdefault(parent, parent.resolve())
+        try:
+            root = roots.get(given) or roots.setdefault(given, Path(given).resolve())
+            place = parents.get(parent) or parents.setdefault(parent, parent.resolve())
+        except (OSError, RuntimeError):  # a link that leads to itself: whoever opens it says so
+            yield path
+            continue
         if into.is_relative_to(root) and place.is_relative_to(into):
             below = place.relative_to(into).parts
             if root != into or (below and fold(below[0]) in own):
