@@ -118,11 +118,12 @@ def test_a_driver_that_is_stopped_is_continued(planned: tuple[Path, bytes], clus
 def test_what_a_user_can_fix_is_one_line(planned: tuple[Path, bytes], cluster: dict[str, str]) -> None:
     """An error in an actor is told as it is on one machine; so is a cluster that refuses the token."""
     into, _ = planned
-    (into / "inputs" / "00004.jsonl").write_text('"other.png"\n')
+    (listed,) = (into / "inputs").glob("00004-*.jsonl")
+    listed.write_text('"other.png"\n')
     process = start(into, cluster)
     _, complaints = process.communicate()
     assert process.returncode == 1
-    assert "00004.jsonl is not the list that was planned" in complaints and "Traceback" not in complaints
+    assert f"{listed.name} is not the list that was planned" in complaints and "Traceback" not in complaints
     process = start(into, cluster | {"RAY_AUTH_TOKEN": "0" * 32})
     _, complaints = process.communicate()
     assert process.returncode == 1
