@@ -871,7 +871,7 @@ class TestSelection:
             for place in (390, 391, 392):
                 browser.press("1")
                 browser.wait(f"{PICKED}.length === 1 && document.querySelector('.picked').tile.index === {place + 1}")
-                browser.wait(f"document.querySelectorAll('.given').length === {place - 389}")
+            browser.wait("document.querySelectorAll('.given').length === 3")
             assert set(said(explorer)) <= set(ids) and len(said(explorer)) == 3
 
     def test_the_focus_stays_where_keys_act(self, page: Page, explorer: Explorer) -> None:

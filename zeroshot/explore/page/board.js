@@ -9,6 +9,7 @@ const FAST = 2.5; // pixels a millisecond, above which images are not asked for 
 const SETTLED = 110; // milliseconds
 const MOST_KEPT = 30000;
 const POOL = 160;
+const PATIENCE = 3000; // milliseconds, for the sort that tells where an image stands
 
 export class Board {
   constructor(root, space, ask) {
@@ -28,6 +29,8 @@ export class Board {
     this.frame = 0;
     this.last = { time: 0, top: 0 };
     this.late = false;
+    this.sought = null; // what was selected where its place was not known, until a sort tells that
+    this.finders = [];
     root.addEventListener("scroll", () => this.scrolled(root.scrollTop), { passive: true });
     new ResizeObserver(() => this.resized()).observe(root);
     root.addEventListener("click", (event) => this.clicked(event));
@@ -44,6 +47,7 @@ export class Board {
     for (const window of windows) this.keep(window);
     this.layRows();
     this.selection.move((id) => this.place(id, windows, found.get(id)));
+    if (this.sought?.row >= 0) { this.sought = null; this.finders.splice(0).forEach((done) => done()); }
     this.render();
   }
 
@@ -276,9 +280,13 @@ export class Board {
     const index = this.indexOf(name, id), row = this.source.rows.findIndex((one) => one.name === name);
     if (index < (this.source.single ? Infinity : MOST_IN_STRIP)) { this.go(row, index); return; }
     this.selection.only(id);
+    this.sought = this.selection.focus;
     this.mark();
     this.ask.picked();
   }
+
+  // Wait until the place of what is sought is known; not for ever, since a sort may fail.
+  placed() { return new Promise((resolve) => { this.finders.push(resolve); setTimeout(resolve, PATIENCE); }); }
 
   go(row, index, extend = false) {
     const rows = this.source.rows;

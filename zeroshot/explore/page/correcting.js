@@ -31,14 +31,16 @@ export class Correcting {
     if (!focus) return;
     const chosen = this.leaving?.focus === focus ? this.leaving.next : this.choose();
     const next = this.inTurn(async () => this.saySelected(await chosen, what));
-    const leaving = (this.leaving = focus.row < 0 ? null : { focus, next });
+    const leaving = (this.leaving = focus.row < 0 && this.page.board.sought !== focus ? null : { focus, next });
     next.finally(() => { if (this.leaving === leaving) this.leaving = null; });
   }
 
   // What is selected now, and the image that follows.
   async choose() {
-    const { board } = this.page, { focus } = board.selection, row = board.source.rows[focus.row];
-    const [ids, next] = await Promise.all([board.selection.chosen(), row ? board.following() : null]);
+    const { board } = this.page, { focus } = board.selection, chosen = board.selection.chosen();
+    if (board.sought === focus) await board.placed();
+    const row = board.source.rows[focus.row];
+    const [ids, next] = await Promise.all([chosen, row && board.selection.focus === focus ? board.following() : null]);
     return { ids, next, focus, name: row?.name };
   }
 
