@@ -120,8 +120,19 @@ def test_a_list_with_folders_and_their_files_names_each_once(folder: Path) -> No
     (folder / "sub").mkdir()
     for number in range(3):
         (folder / "sub" / f"{number}.MOV").touch()
-    counted = run("classify", "-", "--labels", "red,blue", stdin=f"{folder}\n{folder / 'sub'}\n".encode())
-    assert "3 files were passed over: 3 .mov" in counted.stderr
+    inner, film = folder / "sub", folder / "sub" / "0.MOV"
+    for names, passed in (
+        ([folder, inner], 3),
+        ([inner, folder], 3),
+        ([folder, folder], 3),
+        ([f"{folder}/", f"{inner}/"], 3),
+        ([folder, film], 2),
+        ([film, folder], 2),
+    ):
+        counted = run("classify", "-", "--labels", "red,blue", stdin="\n".join(map(str, names)).encode())
+        assert f"{passed} files were passed over: {passed} .mov" in counted.stderr, names
+    inside_first = run("classify", "-", "--labels", "red,blue", stdin="\n".join(map(str, reversed(listed))).encode())
+    assert (len(inside_first.stdout.splitlines()), inside_first.stderr.count("each is read once")) == (3, 1)
     repeated = run("classify", "-", "--labels", "red,blue", stdin=f"{listed[1]}\n{listed[1]}\n".encode())
     assert len(repeated.stdout.splitlines()) == 2
 

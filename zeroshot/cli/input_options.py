@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -15,9 +15,9 @@ from queue import Queue
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import InputError, UsageError
-from ..messages import some_of
 from . import console, options
 from .input_choice import Item, Name, leave_out, take
+from .listed_inputs import ListedInputs
 from .stdin_image import look_for_image
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ class InputOptions:
                     if image:
                         yield image, image
                         continue
-                for path, origin in _expand(read_list(lines, nul=self.from0), search, skipped):
+                for path, origin in ListedInputs(search, skipped).expand(read_list(lines, nul=self.from0)):
                     if existing:
                         check_apart(existing, [path])
                     yield path, origin
@@ -261,43 +261,3 @@ def _list_ahead(found: Iterator[str], bar: console.Bar) -> Iterator[str]:
 
 def _itself(item: tuple[str, str]) -> tuple[str, str]:
     return item
-
-
-def _expand(
-    entries: Iterable[str], search: Callable[[list[str]], Iterator[str]], skipped: Counter[str] | None
-) -> Iterator[tuple[str, str]]:
-    """Yield the images that a list names, each with its entry; those below a folder of the list only once.
-
-    Says, unless nothing is counted, that this was so, and which folders hold no image.
-    """
-    from ..images.paths import names_folder
-
-    below: set[str] = set()
-    folders: set[str] = set()
-    told = skipped is None
-    empty: list[str] = []
-    for entry in entries:
-        folder = names_folder(entry)
-        if folder:
-            folders.add(entry)
-            # What a link leads to was read with the folder that it lies in, or is a folder around it.
-            if os.path.islink(entry) and not folders.isdisjoint(map(str, Path(entry).parents)):  # noqa: PTH114
-                continue
-        count = 0
-        counted = None if skipped is None or folders.isdisjoint(map(str, Path(entry).parents)) else skipped.copy()
-        for path in search([entry]):
-            count += 1
-            if path not in below:
-                yield path, entry
-            elif not told:
-                told = True
-                console.note(f"the list names folders and also what is in them, such as {path}: each is read once")
-            if folder:
-                below.add(path)
-        if skipped is not None and counted is not None:  # what is passed over there was counted with the folder around
-            skipped.clear()
-            skipped.update(counted)
-        if not count:
-            empty.append(entry)
-    if empty and skipped is not None:
-        console.warn(f"no images in {some_of(empty)}")
