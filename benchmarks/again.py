@@ -72,7 +72,7 @@ def made_up(work: Path, count: int) -> Path:
     from zeroshot.features.cache import FeatureCache
     from zeroshot.features.keys import FileState
     from zeroshot.images.decode import DecodeOptions
-    from zeroshot.images.sources.blobs import Stamp
+    from zeroshot.images.sources.byte_ranges import Stamp
 
     images = work / f"images-{count}"
     os.environ["ZEROSHOT_CACHE"] = str(work / f"cache-{count}")

@@ -29,9 +29,9 @@ import numpy as np
 from zeroshot import load_encoder, load_templates, parse_labels
 from zeroshot.distribute import on_ray
 from zeroshot.distribute.executors import Local, find_waiting
-from zeroshot.distribute.folder import open_folder
 from zeroshot.distribute.plan import load_plan, write_plan
 from zeroshot.distribute.recipe import RunRecipe, facts_of, parse_recipe
+from zeroshot.distribute.run_folder import open_folder
 from zeroshot.distribute.work import Encode, Machine, build_worker
 from zeroshot.encoder import Encoder, Features, Pixels
 from zeroshot.features.pipeline import Encoded, encode_batches

@@ -25,11 +25,11 @@ from zeroshot.classifier import build_classifier
 from zeroshot.evaluation.compare import pair
 from zeroshot.evaluation.evaluate import EncodedDataset, encode_dataset
 from zeroshot.evaluation.few_shot import METHODS, trace_curve
-from zeroshot.evaluation.neighbours import propagate
-from zeroshot.evaluation.priors import estimate_shares, with_shares
 from zeroshot.evaluation.statistics import calibration_error, log_softmax, reliability
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline
+from zeroshot.learn.label_propagation import propagate
+from zeroshot.learn.label_shares import estimate_shares, with_shares
 from zeroshot.prompts.labels import LabelSet
 from zeroshot.scoring import Classifier
 

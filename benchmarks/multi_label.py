@@ -18,9 +18,9 @@ from PIL import Image
 
 from zeroshot import load_encoder, load_folder, load_templates
 from zeroshot.evaluation import multi_label as measuring
-from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import encode_dataset
 from zeroshot.evaluation.holdout import split_rows
+from zeroshot.evaluation.labelled_folders import Dataset
 from zeroshot.evaluation.statistics import log_sigmoid, log_softmax
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline

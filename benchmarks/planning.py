@@ -23,8 +23,8 @@ from measure import compiled
 
 from zeroshot.distribute.commits import done_name
 from zeroshot.distribute.executors import find_waiting
-from zeroshot.distribute.folder import LocalFolder
 from zeroshot.distribute.plan import SHARD_SIZE, load_plan, read_shard, write_plan
+from zeroshot.distribute.run_folder import LocalFolder
 from zeroshot.images.paths import find_entries
 
 _RESTART = """

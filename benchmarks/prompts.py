@@ -19,7 +19,7 @@ import yaml
 
 from zeroshot import load_encoder, load_folder, load_templates
 from zeroshot.classifier import build_classifier
-from zeroshot.evaluation import prompt_fit
+from zeroshot.evaluation import template_agreement
 from zeroshot.evaluation.evaluate import encode_dataset
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline
@@ -57,7 +57,7 @@ def main() -> None:
         dataset = load_folder(str(folder))
         data = encode_dataset(encoder, dataset, pipeline)
         names = [load_templates(name) for name in list_names()]
-        scores = prompt_fit.score_sets(encoder, dataset.labels, names, data.features, pipeline.cache)
+        scores = template_agreement.score_sets(encoder, dataset.labels, names, data.features, pipeline.cache)
         accuracy = {score.name: float((score.answers == data.targets).mean()) for score in scores}
         shipped = [score for score in scores if not score.random]
         right = [accuracy[score.name] for score in shipped]
@@ -84,7 +84,7 @@ def main() -> None:
 
             measure("name", dataset.labels)
             measure("descriptions", with_words(dataset.labels, endings))
-            for index, random in enumerate(prompt_fit.random_sets(10)):
+            for index, random in enumerate(template_agreement.random_sets(10)):
                 words = [template.partition(", ")[2].rstrip(".") for template in random.templates[:2]]
                 measure(f"random {index}", with_words(dataset.labels, [words] * len(endings)))
             drawn = [value for name, value in tried.items() if name.startswith("random")]

@@ -29,8 +29,8 @@ from zeroshot.encoder import Encoder
 from zeroshot.engines import choose, torch_loading
 from zeroshot.enums import Device, Engine, Precision
 from zeroshot.errors import ZeroshotError
-from zeroshot.evaluation.datasets import load_folder
 from zeroshot.evaluation.evaluate import encode_dataset, evaluate
+from zeroshot.evaluation.labelled_folders import load_folder
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.images.decode import DecodeOptions
 from zeroshot.models import resolvers

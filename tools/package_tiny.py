@@ -11,7 +11,7 @@ from pathlib import Path
 
 from graphs_over_safetensors import write_graphs_over_safetensors
 
-from zeroshot.engines import choose, self_test, torch_loading
+from zeroshot.engines import choose, installation_checks, torch_loading
 from zeroshot.models import resolvers
 
 
@@ -22,7 +22,9 @@ def main() -> None:
     encoder = torch_loading.load(resolvers.obtain(resolvers.resolve(str(folder))))
     manifest = write_graphs_over_safetensors(encoder, folder)
     print(f"agreement with PyTorch: {manifest.agreement}")
-    (folder / self_test.REFERENCE_FEATURES).write_text(json.dumps(self_test.reference_features(encoder)) + "\n")
+    (folder / installation_checks.REFERENCE_FEATURES).write_text(
+        json.dumps(installation_checks.reference_features(encoder)) + "\n"
+    )
     graphs = choose.load_encoder(str(folder))
     print(f"{graphs.spec.engine} loads it; {sum(p.stat().st_size for p in folder.iterdir()) / 1e6:.2f} MB in all")
 

@@ -14,7 +14,7 @@ def main() -> None:
         # Files and pipes hold UTF-8, whatever the encoding of the system.
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     try:
-        from .cli import app
+        from .cli.main import app
 
         app()
     except KeyboardInterrupt:  # before a command handles it

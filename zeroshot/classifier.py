@@ -19,7 +19,7 @@ from .features.keys import hash_prompts, text_key
 from .features.pipeline import Encoded, Pipeline, as_block, encode_blocks
 from .prompts.labels import Label, LabelSet, as_labels
 from .prompts.template_sets import DEFAULT, TemplateSet, as_templates, prompts_for
-from .prompts.validation import check_control_tokens, check_encodable, check_prompts
+from .prompts.tokenizer_checks import check_control_tokens, check_encodable, check_prompts
 from .results import Manifest, Record
 from .scoring import Classifier, Decision, choose_score
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from .errors import ImageError
 from .features.pipeline import Pipeline
-from .images.camera import RAW_SUFFIXES, is_raw, is_raw_tiff, raw_size
+from .images.camera_formats import RAW_SUFFIXES, is_raw, is_raw_tiff, raw_size
 from .images.decode import HEAD_BYTES, DecodeOptions, decode
 from .images.sources.opening import open_file
 from .results import Failure

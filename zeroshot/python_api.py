@@ -14,7 +14,7 @@ from .enums import Placement, Score
 from .errors import UsageError, nearest
 from .evaluation.calibration_file import load_calibration
 from .evaluation.evaluate import evaluate
-from .features.inputs import ImageLike, encode_images
+from .features.encode_images import ImageLike, encode_images
 from .features.pipeline import Pipeline
 from .prompts.labels import Label, LabelSet, as_labels
 from .prompts.template_sets import DEFAULT, TemplateSet, as_templates
@@ -22,9 +22,9 @@ from .results import Record
 from .scoring import Decision
 from .search import search
 from .sort.journal import Journal, find_journals, find_open_journals
-from .sort.mover import Outcome, Undone, carry_out, is_stuck, settle_earlier, undo
 from .sort.names import folder_names
 from .sort.plan import Stay, Step, make_plan
+from .sort.run_plan import Outcome, Undone, carry_out, is_stuck, settle_earlier, undo
 
 # Under `zeroshot` their names have to say what is evaluated and searched; `zeroshot.search` is a module.
 evaluate_dataset = evaluate

@@ -16,7 +16,7 @@ from .errors import InputError, LabelError, ModelError
 from .features.pipeline import Pipeline, encode_batches, encode_blocks
 from .messages import as_many
 from .prompts.labels import Label, normalise
-from .prompts.validation import check_control_tokens, check_encodable, find_truncated, validation_warnings
+from .prompts.tokenizer_checks import check_control_tokens, check_encodable, find_truncated, validation_warnings
 from .results import Failure
 from .scoring import Classifier
 

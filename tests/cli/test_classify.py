@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from support.fakes import FakeEncoder, FakeModel
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 
 SaveImage = Callable[..., Path]
 

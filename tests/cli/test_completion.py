@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 
 
 def completed(*words: str) -> list[str]:

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from support import ROOT
 from support.fakes import FakeEncoder
-from zeroshot import cli
-from zeroshot.cli import app, export_hint, model_options
+from zeroshot.cli import export_after_run, main, model_options
+from zeroshot.cli.main import app
 from zeroshot.engines import choose
 from zeroshot.enums import Engine, Precision
 from zeroshot.errors import ModelError
@@ -65,7 +65,7 @@ def test_each_command_that_the_help_lists_is_there() -> None:
     runner = CliRunner()
     listed = runner.invoke(app, ["--help"]).stdout.partition("Commands:\n")[2].partition("\n\n")[0]
     names = [line.split()[0] for line in listed.splitlines()]
-    assert names == list(cli._COMMANDS)
+    assert names == list(main._COMMANDS)
     for name in names:
         shown = runner.invoke(app, [name, "--help"])
         assert (shown.exit_code, shown.stdout.splitlines()[0].split()[2]) == (0, name)
@@ -90,7 +90,7 @@ def test_a_user_who_waits_for_pytorch_is_told_what_spares_it(
     run = ["classify", str(tmp_path / "a.png"), "--labels", "red,blue", "--model", "ViT-B-32", "--pretrained", "openai"]
     told = "`zeroshot models pull ViT-B-32 --pretrained openai`"
     assert told not in CliRunner().invoke(app, run).stderr
-    monkeypatch.setattr(export_hint, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(export_after_run, "sys", SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True)))
     shown = CliRunner().invoke(app, run).output
     assert 0 < shown.index("a.png") < shown.index(told)
     assert re.search(r"importing PyTorch and loading fake took \d+\.\d s of this run", shown)
@@ -111,10 +111,10 @@ def test_a_slow_run_on_a_cpu_names_the_quicker_precision(
     terminal = SimpleNamespace(stderr=SimpleNamespace(isatty=lambda: True))
     lacking = [True]
     monkeypatch.setattr(choose, "lacks_int8", lambda source: lacking[0] and source.arguments.endswith("openai"))
-    monkeypatch.setattr(export_hint, "sys", terminal)
+    monkeypatch.setattr(export_after_run, "sys", terminal)
     monkeypatch.setattr(model_options, "sys", terminal)
     assert told not in CliRunner().invoke(app, run).stderr
-    monkeypatch.setattr(export_hint, "_SLOW", -1.0)
+    monkeypatch.setattr(export_after_run, "_SLOW", -1.0)
     shown = CliRunner().invoke(app, run).output
     assert 0 < shown.index("a.png") < shown.index("--precision int8 is about twice as fast") < shown.index(told)
     assert told not in CliRunner().invoke(app, [*run, "--precision", "fp32"]).stderr

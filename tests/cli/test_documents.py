@@ -16,7 +16,7 @@ import yaml
 from typer.main import get_command
 
 from support import ROOT
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
 OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from support.fakes import FakeEncoder
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.enums import Precision
 from zeroshot.evaluation import compare, run_file
 from zeroshot.output.report import eval_page

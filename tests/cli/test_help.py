@@ -11,8 +11,8 @@ from typer.main import get_command
 
 from support.commands import every_command, run
 from support.fakes import FakeModel
-from zeroshot.cli import app
-from zeroshot.cli.help import _Plain
+from zeroshot.cli.command_classes import _Plain
+from zeroshot.cli.main import app
 from zeroshot.cli.options import Panel
 
 

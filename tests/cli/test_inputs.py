@@ -241,11 +241,11 @@ def test_the_doctor_names_the_hub_folder_that_the_loader_uses(monkeypatch: pytes
     """Whatever variable decides it: huggingface_hub's own answer is taken."""
     from huggingface_hub import constants
 
-    from zeroshot.engines import self_test
+    from zeroshot.engines import installation_checks
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", "/somewhere/else/hub")
-    monkeypatch.setattr(self_test, "_PACKAGES", ())
-    checks = self_test.examine()
+    monkeypatch.setattr(installation_checks, "_PACKAGES", ())
+    checks = installation_checks.examine()
     assert next(check for check in checks if check.name == "model cache").detail == "/somewhere/else/hub"
 
 

@@ -19,7 +19,7 @@ from support.fixtures import SaveModelFolder
 from support.hub_server import serve
 from support.models import CONFIG as SMALL
 from support.models import PREPROCESS, flip_a_bit
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.encoder import Preprocessing
 from zeroshot.engines import choose
 from zeroshot.enums import Interpolation, ResizeMode

@@ -93,7 +93,7 @@ def test_nothing_quick_imports_torch(tmp_path: Path) -> None:
 def test_what_only_prints_imports_little_beyond_typer(tmp_path: Path, arguments: list[str]) -> None:
     """These take less than twice the time of `import typer`: nothing of other commands, nor what typer can spare."""
     heavy = {"numpy", "PIL", "onnxruntime", "tokenizers", "sqlite3", "asyncio", "hashlib", "pydantic", "rich"}
-    assert imported(arguments, heavy | {"zeroshot.cli.classify", "zeroshot.sort.placing"}, tmp_path) == set()
+    assert imported(arguments, heavy | {"zeroshot.cli.classify", "zeroshot.sort.place_image"}, tmp_path) == set()
 
 
 def test_a_run_imports_nothing_of_what_it_does_not_use(tmp_path: Path) -> None:

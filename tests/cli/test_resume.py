@@ -15,13 +15,13 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from support.fakes import FakeEncoder, FakeModel
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.enums import Format
 from zeroshot.errors import InputError, OutputError, UsageError
 from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.output.destination import open_output
 from zeroshot.output.partial_records import Recipe
-from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.choose_writer import make_writer
 from zeroshot.output.render.records import Layout
 from zeroshot.output.resume import open_resumable
 from zeroshot.output.resume_manifest import first_difference, resume_manifest_path

@@ -16,12 +16,12 @@ from typer.testing import CliRunner, Result
 
 from support.fakes import FakeModel
 from unit.test_sources import make_tar, make_zip, png
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.errors import OutputError
-from zeroshot.sort import placing, safe_copies
+from zeroshot.sort import place_image, safe_copies
 from zeroshot.sort.journal import Journal
 from zeroshot.sort.names import safe_file_name
-from zeroshot.sort.steps import Placed, Task
+from zeroshot.sort.step import Placed, Task
 
 SaveImage = Callable[..., Path]
 LABELS = ["--labels", "red,green,blue", "--no-cache"]
@@ -121,12 +121,12 @@ def test_sorting_inside_the_source(src: Path, into: str, tmp_path: Path) -> None
 
 def test_a_run_that_sorted_nothing_offers_no_undo(src: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`undo DIR` would take back the run before it."""
-    from zeroshot.sort import mover
+    from zeroshot.sort import run_plan
 
     first = run("sort", src, *LABELS, "--into", tmp_path / "out", "--copy")
     assert "to take it back: zeroshot undo" in first.stderr
     monkeypatch.setattr(
-        mover, "carry_out", lambda steps, _journal: (mover.Outcome(step, None, "read-only") for step in steps)
+        run_plan, "carry_out", lambda steps, _journal: (run_plan.Outcome(step, None, "read-only") for step in steps)
     )
     images = sorted((tmp_path / "out" / "red").iterdir())
     nothing = run("sort", *images, *LABELS, "--into", tmp_path / "out", "--move", "--threshold", 1)
@@ -329,14 +329,14 @@ def test_an_archive_that_changes_meanwhile_gives_nothing(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was classified is what is copied, or nothing is; nothing is taken back that the archive holds no longer."""
-    place = placing.place
+    place = place_image.place
 
     def late(task: Task) -> Placed:
         if task.number == 2:
             make_tar(archive, [("a/1.png", png("red")), ("b/1.png", png("grey"))])
         return place(task)
 
-    monkeypatch.setattr("zeroshot.sort.mover.place", late)
+    monkeypatch.setattr("zeroshot.sort.run_plan.place", late)
     result = run("sort", archive, *LABELS, "--into", tmp_path / "out")
     assert result.exit_code == 3 and "changed while the run was going on" in result.stderr
     assert files(tmp_path / "out") == ["red/1.png"]

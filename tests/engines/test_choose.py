@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from support.fixtures import SaveModelFolder
 from support.models import CONFIG, PREPROCESS, flip_a_bit
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.encoder import Device, Encoder, Engine, Precision
 from zeroshot.engines import choose as engines
 from zeroshot.engines import onnx_manifest

@@ -20,7 +20,7 @@ from graphs_over_safetensors import write_graphs_over_safetensors
 from typer.testing import CliRunner
 
 from support.models import SENTENCES, TEXT, VISION, make_encoder, vit
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.encoder import Engine, Precision
 from zeroshot.engines import onnx_engine, onnx_manifest
 from zeroshot.engines.export import export_cache

@@ -20,7 +20,7 @@ from support.commands import run
 from support.fakes import FakeEncoder, load_in_process
 from support.fixtures import SaveImage
 from zeroshot.encoder import ParallelEncoder
-from zeroshot.engines.several import SeveralDevices
+from zeroshot.engines.multi_device import SeveralDevices
 from zeroshot.errors import ModelError, ResourceError
 from zeroshot.features.pipeline import Encoded, Pipeline, encode_batches
 

@@ -18,12 +18,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from support.models import SENTENCES
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.encoder import Device, Precision, Preprocessing, Score
 from zeroshot.engines import torch_engine, torch_loading
 from zeroshot.errors import ModelError, UsageError
 from zeroshot.images.preprocess import fit, normalise
-from zeroshot.models import checkpoint, resolvers, weights_file
+from zeroshot.models import checkpoint, resolvers, weights_hash
 from zeroshot.models.configuration import read_config
 
 LABELS = ["cat", "a rather long name of a dog", "bus"]
@@ -206,7 +206,7 @@ def test_a_loaded_model_knows_itself(
     assert spec.score is family.score
     assert (spec.logit_bias is None) == (family.score is Score.SOFTMAX)
     assert spec.logit_scale == pytest.approx(1 / 0.07, rel=1e-4)  # open_clip's initial value
-    assert spec.weights_sha256 == weights_file.hash_file(folder / "open_clip_model.safetensors")
+    assert spec.weights_sha256 == weights_hash.hash_file(folder / "open_clip_model.safetensors")
 
 
 def load(folder: Path, **options: Any) -> torch_engine.TorchEncoder:

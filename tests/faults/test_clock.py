@@ -16,7 +16,7 @@ from support.campaigns import LABELS, YEAR, journals, read_tree, workplace
 from support.fakes import FakeEncoder, FakeModel
 from support.fault_injection import set_clock
 from support.fixtures import SaveImage
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.sort import journal as journal_module

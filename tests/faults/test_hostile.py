@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 from support.campaigns import Tally
 from support.corpus import open_all
 from support.fakes import FakeEncoder, FakeModel
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.encoder import Pixels
 from zeroshot.enums import Format
 from zeroshot.errors import LabelError, ModelError, PromptError
-from zeroshot.images.lists import read_list
+from zeroshot.images.path_lists import read_list
 from zeroshot.models.checkpoint_files import CONFIG_NAME
 from zeroshot.models.configuration import read_config
-from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.choose_writer import make_writer
 from zeroshot.output.render.records import Layout
 from zeroshot.prompts.labels import LabelSet, normalise, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import fill, parse_template_yaml

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from support import decoders
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.errors import ImageError, ZeroshotError
 from zeroshot.features import pipeline
 from zeroshot.features.pipeline import Pipeline, encode_batches

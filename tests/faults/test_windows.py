@@ -18,15 +18,15 @@ from zeroshot.enums import Format, Placement
 from zeroshot.errors import OutputError
 from zeroshot.output.destination import check_output, open_output
 from zeroshot.output.partial_records import Recipe
-from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.choose_writer import make_writer
 from zeroshot.output.render.records import Layout
 from zeroshot.output.resume import open_resumable
 from zeroshot.results import Failure, Manifest, Prediction, Ranked
 from zeroshot.sort.journal import Journal
-from zeroshot.sort.mover import carry_out, undo
 from zeroshot.sort.names import folder_names
 from zeroshot.sort.plan import Step, make_plan
-from zeroshot.system import disk, signals
+from zeroshot.sort.run_plan import carry_out, undo
+from zeroshot.system import durable_files, signals
 
 DESCRIPTORS = Path("/proc/self/fd")
 
@@ -69,7 +69,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "unlink", strict_unlink)
     monkeypatch.setattr(os, "fsync", strict_sync)
     monkeypatch.delattr(os, "O_DIRECTORY")
-    monkeypatch.setattr(disk, "fcntl", None)
+    monkeypatch.setattr(durable_files, "fcntl", None)
 
 
 @pytest.mark.usefixtures("windows")
@@ -127,8 +127,8 @@ def test_an_export_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / onnx_manifest.MANIFEST_NAME).write_text(name)
-    disk.sync_file(tmp_path / "new" / onnx_manifest.MANIFEST_NAME)
-    disk.sync_folder(tmp_path)
+    durable_files.sync_file(tmp_path / "new" / onnx_manifest.MANIFEST_NAME)
+    durable_files.sync_folder(tmp_path)
     export_cache.put_in_place(tmp_path / "new", tmp_path / "old")
     assert [path.name for path in tmp_path.iterdir()] == ["old"]
     assert (tmp_path / "old" / onnx_manifest.MANIFEST_NAME).read_text() == "new"

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 const folder = new URL("../../zeroshot/explore/page/", import.meta.url);
-const { chunks, columns, gridRange, rowRange, rowTops, stripRange, CHUNK, GAP, HEADER, MOST_IN_STRIP } = await import(new URL("geometry.js", folder));
+const { chunks, columns, gridRange, rowRange, rowTops, stripRange, CHUNK, GAP, HEADER, MOST_IN_STRIP } = await import(new URL("board_geometry.js", folder));
 const { KEYS, accuracy, corrected, images, keyOf, labelOf, percent, spread, typedAs } = await import(new URL("format.js", folder));
 const { NONE, WHOLE, colours, inside, isInside, moved, nearest, spaced, toCss, toWindow, zoomed } = await import(new URL("map_geometry.js", folder));
-const { layout, rowNow } = await import(new URL("arrangement.js", folder));
+const { layout, rowNow } = await import(new URL("row_list.js", folder));
 const { Selection } = await import(new URL("selection.js", folder));
 const { latest } = await import(new URL("api.js", folder));
 

@@ -23,15 +23,15 @@ from support.browser import Page, find_chromium, open_browser
 from support.fakes import FakeEncoder
 from zeroshot.classifier import build_classifier, build_manifest, classify_paths
 from zeroshot.evaluation import statistics
-from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import Run, encode_dataset, evaluate
+from zeroshot.evaluation.labelled_folders import Dataset
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.output.report import ClassifyReport, eval_report, plots
 from zeroshot.output.report.confusion import _heat, describe_mistakes
 from zeroshot.output.report.embedded_images import make_thumbnails
 from zeroshot.output.report.gallery import Sample
 from zeroshot.output.report.markup import escape, tag
-from zeroshot.output.report.matrix import build_matrix
+from zeroshot.output.report.similarity_matrix import build_matrix
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.results import Failure, Prediction, Ranked

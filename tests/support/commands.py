@@ -7,8 +7,8 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from zeroshot import cli
-from zeroshot.cli import app
+from zeroshot.cli import main
+from zeroshot.cli.main import app
 
 
 def run(*arguments: object, stdin: bytes | None = None) -> Result:
@@ -18,8 +18,8 @@ def run(*arguments: object, stdin: bytes | None = None) -> Result:
 
 def every_command() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield each command's words and what Typer makes of it."""
-    for name in cli._COMMANDS:
-        command = cli._load(name)
+    for name in main._COMMANDS:
+        command = main._load(name)
         if hasattr(command, "commands"):
             yield from (((name, sub), found) for sub, found in command.commands.items())
         else:

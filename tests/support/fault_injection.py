@@ -291,7 +291,7 @@ def _serve() -> None:
     from zeroshot.cli import undo  # noqa: F401
     from zeroshot.engines import choose
     from zeroshot.output import resume  # noqa: F401
-    from zeroshot.sort import journal, mover  # noqa: F401
+    from zeroshot.sort import journal, run_plan  # noqa: F401
 
     "".encode("unicode_escape")  # another user may not be let near the codec later
     choose.load_encoder = lambda *_, **__: _sensitive_encoder()  # type: ignore[assignment]

@@ -20,7 +20,7 @@ from support.killed_store import KilledStore, RandomFaults
 from support.object_store import misbehaving
 from support.ray_cluster import processes
 from unit.test_sources import make_tar, make_zip
-from zeroshot.images.sources.names import scheme_of
+from zeroshot.images.sources.image_names import scheme_of
 
 _BATCH, _SHARD = 4, 8
 _DRIVER_SECONDS = 600

@@ -22,13 +22,13 @@ from support.fixtures import SaveImage
 from zeroshot.classifier import Classifier, Decision, build_classifier, classify_paths
 from zeroshot.encoder import Features
 from zeroshot.enums import Field, Format, Score
-from zeroshot.features import cache, cache_upkeep, lookup, pipeline
+from zeroshot.features import bulk_lookup, cache, cache_upkeep, pipeline
+from zeroshot.features.bulk_lookup import LookUp
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, State
-from zeroshot.features.lookup import LookUp
 from zeroshot.features.pipeline import Block, Pipeline, encode_blocks
-from zeroshot.images.sources.blobs import Stamp
-from zeroshot.output.render.formats import make_writer
+from zeroshot.images.sources.byte_ranges import Stamp
+from zeroshot.output.render.choose_writer import make_writer
 from zeroshot.output.render.records import Layout
 from zeroshot.prompts.labels import parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
@@ -130,11 +130,11 @@ def test_what_is_known_is_not_opened(folder: list[str], store: FeatureCache, mon
 def test_each_name_is_looked_up_as_it_was_kept(folder: list[str], store: FeatureCache) -> None:
     """The state that is looked up is `FileState.of`'s, however the path is spelled."""
     for path in folder:
-        state = lookup._state_of(path, {})
+        state = bulk_lookup._state_of(path, {})
         if state is not None:
             assert FileState(*state) == FileState.of(path, Stamp.of(os.stat(path)))  # noqa: PTH116
-    assert [path for path in folder if lookup._state_of(path, {}) is None] == UNREADABLE[:2] + UNREADABLE[3:]
-    assert lookup._state_of("//" + folder[0].lstrip("/"), {}) is not None
+    assert [path for path in folder if bulk_lookup._state_of(path, {}) is None] == UNREADABLE[:2] + UNREADABLE[3:]
+    assert bulk_lookup._state_of("//" + folder[0].lstrip("/"), {}) is not None
 
 
 def test_a_file_that_changed_is_read_again(images: SaveImage, tmp_path: Path, store: FeatureCache) -> None:
@@ -165,7 +165,7 @@ def test_a_file_that_changes_after_it_was_looked_up_is_what_it_is_then(
     path = str(images("a.png", "red"))
 
     class Changing(LookUp):
-        def __call__(self, paths: Sequence[str]) -> lookup.Known:
+        def __call__(self, paths: Sequence[str]) -> bulk_lookup.Known:
             known = super().__call__(paths)
             images("a.png", "blue")
             return known

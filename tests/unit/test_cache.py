@@ -24,7 +24,7 @@ from zeroshot.features import cache, cache_upkeep, decoder_fingerprint
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState, hash_prompts, image_key, text_key
 from zeroshot.images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
-from zeroshot.images.sources.blobs import Stamp
+from zeroshot.images.sources.byte_ranges import Stamp
 from zeroshot.system.sizes import parse_size
 
 MODEL, DIM = b"m" * 32, 8

@@ -21,8 +21,8 @@ from support.commands import run
 from support.fixtures import SaveImage
 from support.images import open_image
 from zeroshot.errors import ImageError, InputError
-from zeroshot.evaluation.datasets import load_folder
-from zeroshot.images import camera, overlooked, paths
+from zeroshot.evaluation.labelled_folders import load_folder
+from zeroshot.images import camera_formats, misnamed_images, paths
 from zeroshot.images.decode import DecodeOptions
 from zeroshot.images.rgb import is_tiff
 
@@ -33,8 +33,8 @@ RED, GREEN = (200, 30, 30), (30, 160, 30)
 @pytest.fixture
 def without_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither package of the extra is installed."""
-    monkeypatch.setattr(camera, "_has", lambda package: False)
-    camera.register_heif.cache_clear()
+    monkeypatch.setattr(camera_formats, "_has", lambda package: False)
+    camera_formats.register_heif.cache_clear()
     for package in ("pillow_heif", "rawpy"):
         monkeypatch.setitem(sys.modules, package, None)
 
@@ -136,7 +136,7 @@ def test_with_the_extra_only_videos_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "a.heic").touch()
     skipped: Counter[str] = Counter()
     assert list(paths.walk(str(tmp_path), skipped)) == [str(tmp_path / "a.heic")]
-    assert camera.describe_passed_over(skipped) == "1 file was passed over: 1 .mov"
+    assert camera_formats.describe_passed_over(skipped) == "1 file was passed over: 1 .mov"
 
 
 @pytest.mark.usefixtures("fake_model")
@@ -185,8 +185,8 @@ def test_few_files_of_an_unknown_ending_are_looked_into(tmp_path: Path, monkeypa
         (tmp_path / f"{number}.sidecar").write_text("x")
         (tmp_path / f"{number}.ending{number}").write_text("x")
     looks: list[bytes] = []
-    monkeypatch.setattr(overlooked, "looks_like_image", lambda head: bool(looks.append(head)))
-    monkeypatch.setattr(overlooked, "_MOST_ENDINGS", 10)
+    monkeypatch.setattr(misnamed_images, "looks_like_image", lambda head: bool(looks.append(head)))
+    monkeypatch.setattr(misnamed_images, "_MOST_ENDINGS", 10)
     assert list(paths.walk(str(tmp_path), Counter())) == []
     assert len(looks) <= 16 + 11
 

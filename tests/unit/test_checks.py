@@ -6,7 +6,7 @@ import pytest
 
 from support.fakes import FakeEncoder
 from zeroshot.errors import LabelError
-from zeroshot.prompts.checks import Severity, check_templates, check_with_model
+from zeroshot.prompts.check_report import Severity, check_templates, check_with_model
 from zeroshot.prompts.labels import parse_labels
 from zeroshot.prompts.template_sets import TemplateSet
 

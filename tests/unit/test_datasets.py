@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from zeroshot.errors import InputError, LabelError, UsageError
-from zeroshot.evaluation import datasets, label_names, tables
+from zeroshot.evaluation import label_names, labelled_folders, labelled_tables
 from zeroshot.prompts.labels import Label
 
 
@@ -25,7 +25,7 @@ def test_folder(tmp_path: Path) -> None:
     root = tree(
         tmp_path, "class_10/1.jpg", "class_9/b/2.jpg", "class_9/1.jpg", "stray.jpg", "@eaDir/x/t.jpg", ".git/a.jpg"
     )
-    found = datasets.load_folder(root)
+    found = labelled_folders.load_folder(root)
     assert found.keys == ("class_9", "class_10")
     assert found.labels.names == ("class 9", "class 10")
     assert [str(Path(path).relative_to(tmp_path)) for path in found.paths] == [
@@ -41,47 +41,47 @@ def test_folder_with_names(tmp_path: Path) -> None:
     """Names are matched by folder: one that is absent shifts no other, and is named; order is the names'."""
     root = tree(tmp_path, "n3/a.jpg", "n1/b.jpg")
     names = {"n1": Label("cat"), "n2": Label("dog"), "n3": Label("fox", ("vixen",))}
-    found = datasets.load_folder(root, names)
+    found = labelled_folders.load_folder(root, names)
     assert found.labels.labels == (Label("cat"), Label("fox", ("vixen",)))
     assert found.targets.tolist() == [0, 1]
     assert "n2" in found.notes[0]
-    kept = datasets.load_folder(root, names, all_labels=True)
+    kept = labelled_folders.load_folder(root, names, all_labels=True)
     assert kept.labels.names == ("cat", "dog", "fox")
     assert kept.targets.tolist() == [0, 2]
     with pytest.raises(LabelError, match="no name for 1 folder: n3"):
-        datasets.load_folder(root, {"n1": Label("cat")})
+        labelled_folders.load_folder(root, {"n1": Label("cat")})
 
 
 def test_folder_notes(tmp_path: Path) -> None:
     """Folders without images and labels with the same words are pointed out."""
     root = tree(tmp_path, "ice_cream/a.jpg", "ice cream/b.jpg", "empty/notes.txt")
-    notes = datasets.load_folder(root).notes
+    notes = labelled_folders.load_folder(root).notes
     assert "no images in 1 folder, left out (--all-labels keeps them as labels): empty" in notes
     assert any("ice cream" in note and "cannot tell apart" in note for note in notes)
-    assert datasets.load_folder(root).labels.names == ("ice cream", "ice cream")
-    assert datasets.load_folder(root, all_labels=True).labels.names == ("empty", "ice cream", "ice cream")
+    assert labelled_folders.load_folder(root).labels.names == ("ice cream", "ice cream")
+    assert labelled_folders.load_folder(root, all_labels=True).labels.names == ("empty", "ice cream", "ice cream")
 
 
 def test_folder_refused(tmp_path: Path) -> None:
     """A folder that is absent, has no subfolders, no images, or a subfolder without words says so."""
     with pytest.raises(InputError, match="No such file"):
-        datasets.load_folder(str(tmp_path / "gone"))
+        labelled_folders.load_folder(str(tmp_path / "gone"))
     with pytest.raises(InputError, match="no subfolders"):
-        datasets.load_folder(tree(tmp_path, "a.jpg"))
+        labelled_folders.load_folder(tree(tmp_path, "a.jpg"))
     with pytest.raises(InputError, match="no images in the subfolders"):
-        datasets.load_folder(tree(tmp_path, "cat/a.txt"))
+        labelled_folders.load_folder(tree(tmp_path, "cat/a.txt"))
     with pytest.raises(LabelError, match="'__' gives an empty label"):
-        datasets.load_folder(tree(tmp_path, "cat/a.jpg", "__/b.jpg"))
+        labelled_folders.load_folder(tree(tmp_path, "cat/a.jpg", "__/b.jpg"))
 
 
 def test_names_that_are_no_labels(tmp_path: Path) -> None:
     """A folder's name in another encoding or with a control character is named as what it is."""
     root = tree(tmp_path, "cat/a.jpg", os.fsdecode(b"b\xfd") + "/b.jpg")
     with pytest.raises(LabelError, match=r"is not UTF-8") as raised:
-        datasets.load_folder(root)
+        labelled_folders.load_folder(root)
     assert "rename it" in str(raised.value.hint)
     with pytest.raises(LabelError, match=r"the label .* holds the control character U\+001B") as raised:
-        datasets.load_folder(tree(tmp_path / "more", "a\x1b[1m/a.jpg"))
+        labelled_folders.load_folder(tree(tmp_path / "more", "a\x1b[1m/a.jpg"))
     assert raised.value.hint == "rename the folder or the table's label"
 
 
@@ -92,7 +92,7 @@ def test_links_beside_the_subfolders(tmp_path: Path) -> None:
     (tmp_path / "root" / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root" / "self").symlink_to("self")
     (tmp_path / "root" / "dangling").symlink_to("nowhere")
-    found = datasets.load_folder(root)
+    found = labelled_folders.load_folder(root)
     assert found.keys == ("cat", "dog")
     assert f"2 links in {root} to nothing: dangling, self" in found.notes
 
@@ -102,7 +102,7 @@ def test_table_with_an_open_quote(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text('path,label\na.jpg,cat\n"b.jpg,dog\nc.jpg,cat\n')
     with pytest.raises(InputError, match=r"line 3: .*a quote that is not closed"):
-        tables.load_targets(str(table))
+        labelled_tables.load_targets(str(table))
 
 
 def test_table_with_names(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_table_with_names(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("path,label\na.jpg,n1\nb.jpg,n3\n")
     names = {name: Label(word) for name, word in (("n1", "cat"), ("n2", "dog"), ("n3", "fox"))}
-    for load in (tables.load_targets, tables.load_several_targets):
+    for load in (labelled_tables.load_targets, labelled_tables.load_several_targets):
         few, whole = load(str(table), names), load(str(table), names, all_labels=True)
         assert (few.labels.names, whole.labels.names) == (("cat", "fox"), ("cat", "fox", "dog"))
         assert any("no image for 1 name, left out" in note and "n2" in note for note in few.notes)
@@ -123,7 +123,7 @@ def test_targets(tmp_path: Path) -> None:
     table.write_text(
         '\ufeffsplit,Label, path\nval,b_2,x.jpg\n\nval,a,/abs/y.jpg\r\nval,b_2,"odd,\n\u2028z.jpg"\n', "utf-8"
     )
-    found = tables.load_targets(str(table))
+    found = labelled_tables.load_targets(str(table))
     assert found.paths == (str(tmp_path / "x.jpg"), "/abs/y.jpg", str(tmp_path / "odd,\n\u2028z.jpg"))
     assert found.labels.names == ("a", "b 2")
     assert found.keys == ("a", "b_2")
@@ -152,7 +152,7 @@ def test_targets_refused(tmp_path: Path, text: str, what: str) -> None:
     """Each mistake in a table is one line with its line's number."""
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(InputError) as caught:
-        tables.load_targets(str(tmp_path / "t.csv"))
+        labelled_tables.load_targets(str(tmp_path / "t.csv"))
     assert what in caught.value.message
 
 
@@ -161,7 +161,7 @@ def test_targets_of_a_spreadsheet(tmp_path: Path, mark: str) -> None:
     """Semicolons and tabs separate columns too; blank lines and blanks around a path are nothing."""
     table = tmp_path / "t.csv"
     table.write_text(f"label{mark}path\ncat{mark}x.jpg \n \ncat,dog{mark}y.jpg\n")
-    found = tables.load_targets(str(table))
+    found = labelled_tables.load_targets(str(table))
     assert found.paths == (str(tmp_path / "x.jpg"), str(tmp_path / "y.jpg"))
     assert found.keys == ("cat", "cat,dog")
 
@@ -169,7 +169,7 @@ def test_targets_of_a_spreadsheet(tmp_path: Path, mark: str) -> None:
 def test_an_image_named_again_counts_once(tmp_path: Path) -> None:
     """Two lines of one image would narrow the interval; it is said."""
     (tmp_path / "t.csv").write_text("path,label\nx.jpg,cat\n./x.jpg,cat\ny.jpg,dog\n")
-    found = tables.load_targets(str(tmp_path / "t.csv"))
+    found = labelled_tables.load_targets(str(tmp_path / "t.csv"))
     assert found.targets.tolist() == [0, 1]
     assert found.notes == (f"1 image named more than once, counted once: {tmp_path / 'x.jpg'}",)
 
@@ -178,18 +178,20 @@ def test_folders_with_the_same_words_are_one_label(tmp_path: Path) -> None:
     """A file that gives several folders one name unites them; ImageNet's two missiles stay two classes."""
     root = tree(tmp_path / "root", "car/1.jpg", "dog/1.jpg", "ship/1.jpg", "ship/2.jpg")
     (tmp_path / "names.yaml").write_text("car: vehicle\ndog: animal\nship: Vehicle\n")
-    found = datasets.load_folder(root, label_names.load_label_names(str(tmp_path / "names.yaml")))
+    found = labelled_folders.load_folder(root, label_names.load_label_names(str(tmp_path / "names.yaml")))
     assert (found.labels.names, found.keys) == (("vehicle", "animal"), ("car + ship", "dog"))
     assert [Path(path).parent.name for path in found.paths] == ["car", "ship", "ship", "dog"]
     assert found.targets.tolist() == [0, 0, 0, 1]
     assert found.notes == ("several of them have the same words and count as one label: vehicle (car + ship)",)
     (tmp_path / "t.csv").write_text("path,label\nx.jpg,ship\ny.jpg,car\n")
-    named = tables.load_targets(str(tmp_path / "t.csv"), label_names.load_label_names(str(tmp_path / "names.yaml")))
+    named = labelled_tables.load_targets(
+        str(tmp_path / "t.csv"), label_names.load_label_names(str(tmp_path / "names.yaml"))
+    )
     assert (named.keys, named.targets.tolist()) == (("car + ship",), [0, 0])
     imagenet = label_names.load_label_names("imagenet")
     names = [label.name for label in imagenet.values()]
     alike = [synset for synset, label in imagenet.items() if names.count(label.name) > 1]
-    two = datasets.load_folder(tree(tmp_path / "in", *(f"{synset}/1.jpg" for synset in alike)), imagenet)
+    two = labelled_folders.load_folder(tree(tmp_path / "in", *(f"{synset}/1.jpg" for synset in alike)), imagenet)
     assert 0 < len(set(two.labels.names)) < len(two.keys) == len(alike)
 
 
@@ -200,7 +202,7 @@ def test_a_link_to_another_label_adds_nothing(tmp_path: Path) -> None:
     (tmp_path / "root" / "cat" / "friends").symlink_to("../dog")
     tree(tmp_path / "beside", "private.jpg")
     (tmp_path / "root" / "dog" / "up").symlink_to(tmp_path)  # what holds the folder holds other things too
-    assert [str(Path(path).relative_to(root)) for path in datasets.load_folder(root).paths] == [
+    assert [str(Path(path).relative_to(root)) for path in labelled_folders.load_folder(root).paths] == [
         "cat/1.jpg",
         "dog/1.jpg",
     ]
@@ -212,32 +214,32 @@ def test_a_linked_image_counts_once_where_it_is(tmp_path: Path) -> None:
     (tmp_path / "root" / "cat" / "x.jpg").symlink_to("../dog/1.jpg")
     (tmp_path / "root" / "cat" / "again.jpg").symlink_to("1.jpg")
     (tmp_path / "root" / "albums").symlink_to("dog")
-    found = datasets.load_folder(root)
+    found = labelled_folders.load_folder(root)
     assert found.keys == ("cat", "dog")  # what is only links is no label that competes
     assert [str(Path(path).relative_to(root)) for path in found.paths] == ["cat/1.jpg", "dog/1.jpg", "dog/2.jpg"]
     assert any(note.startswith("4 links to images that count once: ") for note in found.notes)
     links = {"cat/x.jpg", "cat/again.jpg", "albums/1.jpg", "albums/2.jpg"}
     assert {str(Path(path).relative_to(root)) for path in found.links} == links
-    assert datasets.match_labels(found, found.labels, "the same").links == found.links
+    assert labelled_folders.match_labels(found, found.labels, "the same").links == found.links
     (tmp_path / "root" / "all").symlink_to(".")
     (tmp_path / "elsewhere").symlink_to("root")
     for name in ("root", "elsewhere"):  # the folder itself may be a link
-        assert len(datasets.load_folder(str(tmp_path / name)).paths) == 3
+        assert len(labelled_folders.load_folder(str(tmp_path / name)).paths) == 3
     os.link(tmp_path / "root" / "dog" / "1.jpg", tmp_path / "root" / "cat" / "hard.jpg")
-    hard = datasets.load_folder(root)
+    hard = labelled_folders.load_folder(root)
     assert len(hard.paths) == 4  # two names of equal right
     assert "1 image the same file as another by a hard link, and counted all the same" in hard.notes
     (tmp_path / "t.csv").write_text("path,label\nroot/dog/1.jpg,dog\nroot/cat/x.jpg,cat\n")
     with pytest.raises(InputError, match="'cat' here and 'dog' before"):
-        tables.load_targets(str(tmp_path / "t.csv"))
+        labelled_tables.load_targets(str(tmp_path / "t.csv"))
 
 
 def test_targets_with_names(tmp_path: Path) -> None:
     """A table's labels can be keys of names; an unknown one is named."""
     (tmp_path / "t.csv").write_text("path,label\nx.jpg,n1\n")
-    assert tables.load_targets(str(tmp_path / "t.csv"), {"n1": Label("cat")}).labels.names == ("cat",)
+    assert labelled_tables.load_targets(str(tmp_path / "t.csv"), {"n1": Label("cat")}).labels.names == ("cat",)
     with pytest.raises(LabelError, match="no name for 1 label: n1"):
-        tables.load_targets(str(tmp_path / "t.csv"), {"n2": Label("cat")})
+        labelled_tables.load_targets(str(tmp_path / "t.csv"), {"n2": Label("cat")})
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def test_a_table_given_as_a_folder_names_the_option(tmp_path: Path) -> None:
     """A file is no folder of labels: what takes it is named."""
     (tmp_path / "labels.csv").write_text("path,label\n")
     with pytest.raises(InputError) as refused:
-        datasets.load_folder(str(tmp_path / "labels.csv"))
+        labelled_folders.load_folder(str(tmp_path / "labels.csv"))
     assert "--targets" in str(refused.value.hint)
 
 
@@ -301,7 +303,7 @@ def test_an_address_with_a_secret_in_a_table_is_refused(address: str, tmp_path: 
     """As among the inputs of any command, before it stands in a message."""
     table = tmp_path / "table.csv"
     table.write_text(f"path,label\n{address},cat\n")
-    for load in (tables.load_targets, tables.load_several_targets):
+    for load in (labelled_tables.load_targets, labelled_tables.load_several_targets):
         with pytest.raises(UsageError) as caught:
             load(str(table))
         assert "topsecret" not in caught.value.message + caught.value.hint

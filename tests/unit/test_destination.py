@@ -13,7 +13,7 @@ import pytest
 
 from zeroshot.errors import OutputError
 from zeroshot.output.destination import check_apart, check_output, open_output, partial_path
-from zeroshot.system.disk import BusyError, open_locked
+from zeroshot.system.durable_files import BusyError, open_locked
 
 
 def names(folder: Path) -> list[str]:

@@ -22,12 +22,12 @@ from support.commands import run
 from support.fakes import COLOURS, FakeModel
 from support.fixtures import SaveImage
 from unit.test_sources import make_tar, make_zip, png
-from zeroshot.distribute import commits, entries, on_ray, parts
-from zeroshot.distribute.entries import Piece, cut, parse_entries
-from zeroshot.distribute.folder import LocalFolder, open_folder
+from zeroshot.distribute import commits, on_ray, part_files, shard_entries
 from zeroshot.distribute.merge import name_numbers
 from zeroshot.distribute.plan import load_plan, read_shard, write_plan
 from zeroshot.distribute.recipe import parse_recipe
+from zeroshot.distribute.run_folder import LocalFolder, open_folder
+from zeroshot.distribute.shard_entries import Piece, cut, parse_entries
 from zeroshot.errors import InputError, OutputError, ResourceError
 
 LABELS = ("--labels", "red,green,blue", "--model", "tiny")
@@ -450,7 +450,7 @@ def test_workers_that_round_otherwise_share_a_run(inputs: list[str], tmp_path: P
     recipe = parse_recipe(planned.recipe)
 
     def write(worker: int, place: LocalFolder) -> None:
-        made = parts.build(0, records[worker], features + np.float32(worker), recipe)
+        made = part_files.build(0, records[worker], features + np.float32(worker), recipe)
         files = tuple(commits.File.of(name, content) for name, content in made)
         done = commits.Done(planned.id, 0, found.images, found.failures, files, {})
         with suppress(KeyboardInterrupt):
@@ -549,7 +549,7 @@ def test_lists_keep_every_name_and_archives_are_cut(tmp_path: Path, monkeypatch:
     ]
     for shard in shards:
         assert tuple(parse_entries(shard.lines())) == shard.entries
-    assert [name for shard in shards[1:4] for name in shard.images_in()] == list(entries.expand(tar))
+    assert [name for shard in shards[1:4] for name in shard.images_in()] == list(shard_entries.expand(tar))
 
 
 def test_a_plan_is_made_of_a_stream(tmp_path: Path) -> None:
@@ -675,7 +675,7 @@ def test_a_finished_run_is_evaluated_without_its_images(
 
 def test_images_of_a_run_are_labelled_by_their_folders() -> None:
     """The folder that holds an image, wherever that is, is its label; without one there is none."""
-    from zeroshot.evaluation.datasets import group_by_folder
+    from zeroshot.evaluation.labelled_folders import group_by_folder
 
     paths = ["a/dog/1.png", "x.tar::cat/2.png", "s3://bucket/dog/3.png", "b/cat/n/cat/4.png", "a/dog/1.png"]
     found = group_by_folder(paths)

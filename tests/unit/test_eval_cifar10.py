@@ -15,9 +15,9 @@ from support import ROOT
 from zeroshot.classifier import build_classifier
 from zeroshot.engines.choose import load_encoder
 from zeroshot.evaluation.calibrate import calibrate
-from zeroshot.evaluation.datasets import load_folder
 from zeroshot.evaluation.evaluate import EncodedDataset, Evaluation, encode_dataset, evaluate
 from zeroshot.evaluation.holdout import halve
+from zeroshot.evaluation.labelled_folders import load_folder
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.models.resolvers import builtin_folder
 from zeroshot.prompts.template_sets import load_templates

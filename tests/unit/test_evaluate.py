@@ -11,8 +11,8 @@ from support.fakes import FakeEncoder
 from zeroshot.enums import Score
 from zeroshot.errors import InputError
 from zeroshot.evaluation import label_issues
-from zeroshot.evaluation.datasets import load_folder
 from zeroshot.evaluation.evaluate import EncodedDataset, Run, encode_dataset, evaluate, losses
+from zeroshot.evaluation.labelled_folders import load_folder
 from zeroshot.features.pipeline import Pipeline
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet

@@ -11,12 +11,12 @@ from support.fakes import FakeEncoder
 from zeroshot.classifier import build_classifier
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, LabelError, OutputError
-from zeroshot.evaluation.tables import load_targets
-from zeroshot.explore.best_answers import Columns, score
+from zeroshot.evaluation.labelled_tables import load_targets
 from zeroshot.explore.corrections import HEADER, Corrections, Said
+from zeroshot.explore.label_scores import Columns, score
 from zeroshot.explore.label_text import read_label_text, to_option, to_typed, to_yaml
-from zeroshot.explore.queries import add_up, parse_terms
-from zeroshot.explore.sorting import Marks, Sorting, rank
+from zeroshot.explore.ranked_rows import Marks, Sorting, rank
+from zeroshot.explore.search_terms import add_up, parse_terms
 from zeroshot.prompts.labels import Label, LabelSet, parse_label_yaml
 from zeroshot.prompts.template_sets import from_templates
 from zeroshot.scoring import Decision

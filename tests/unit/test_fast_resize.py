@@ -83,7 +83,7 @@ def test_published_protocols_refuse_it() -> None:
 
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One line and a hint, before the model is loaded; exact resizing does not look for it."""
-    from zeroshot.cli import app
+    from zeroshot.cli.main import app
 
     monkeypatch.setitem(sys.modules, "cykooz_resizer", None)
     fast_resize.version_of.cache_clear()

@@ -13,7 +13,7 @@ from support.fakes import FakeModel
 from support.fixtures import SaveImage
 from zeroshot.enums import Score
 from zeroshot.errors import InputError
-from zeroshot.evaluation import adapters
+from zeroshot.evaluation import few_shot_baselines
 from zeroshot.evaluation.evaluate import EncodedDataset
 from zeroshot.evaluation.few_shot import METHODS, draw, trace_curve
 from zeroshot.learn.regression import Problem
@@ -58,7 +58,9 @@ class TestMethods:
         cosines = [0.8, 0.96, 0.6]
         cached = [np.exp(-5.5 * 0.2) + np.exp(-5.5 * 0.04), np.exp(-5.5 * 0.4)]
         assert cosines == pytest.approx((self.problem.features @ self.image[0]).tolist())
-        assert adapters.tip_adapter(self.problem, self.image)[0] == pytest.approx([10 + cached[0], 9.6 + cached[1]])
+        assert few_shot_baselines.tip_adapter(self.problem, self.image)[0] == pytest.approx(
+            [10 + cached[0], 9.6 + cached[1]]
+        )
 
     def test_gaussian_is_sklearns_discriminant(self) -> None:
         """With many images and equal numbers, the Gaussian part orders labels as scikit-learn's LDA does."""
@@ -68,7 +70,7 @@ class TestMethods:
         targets = np.arange(3000) % 3
         rows = centres[targets] + generator.normal(size=(3000, 4)) * [1, 2, 0.5, 1]
         theirs = lda.LinearDiscriminantAnalysis(solver="lsqr").fit(rows, targets).decision_function(rows)
-        ours = adapters._gaussian_logits(Problem(rows, targets, np.zeros((3, 4)), 1.0), rows) / 4
+        ours = few_shot_baselines._gaussian_logits(Problem(rows, targets, np.zeros((3, 4)), 1.0), rows) / 4
         gap = (ours - ours.mean(axis=1, keepdims=True)) * len(rows) - (theirs - theirs.mean(axis=1, keepdims=True))
         assert np.abs(gap).max() < 0.02 * np.abs(theirs).max()
 
@@ -82,7 +84,7 @@ class TestMethods:
         scatter = (rows - means[targets]).T @ (rows - means[targets])
         covariance = (scatter + np.trace(scatter) / 29 * np.eye(4)) / 4  # the inverse is d ((n - 1) S + tr(S) I)^-1
         theirs = np.stack([stats.multivariate_normal(mean, covariance).logpdf(rows) for mean in means], axis=1)
-        ours = adapters._gaussian_logits(Problem(rows, targets, np.zeros((3, 4)), 1.0), rows)
+        ours = few_shot_baselines._gaussian_logits(Problem(rows, targets, np.zeros((3, 4)), 1.0), rows)
         assert ours - ours[:, :1] == pytest.approx(theirs - theirs[:, :1], abs=1e-6)
 
     def test_probe_is_sklearns_regression(self) -> None:
@@ -93,14 +95,14 @@ class TestMethods:
         pull = learn(problem, strengths=tuple(one for one in STRENGTHS if np.isfinite(one))).strength
         theirs = linear.LogisticRegression(C=10.0 / (2 * pull), fit_intercept=False, tol=1e-10, max_iter=10_000)
         theirs.fit(data.features.astype(np.float64), data.targets)
-        ours = adapters.linear_probe(Problem(data.features, data.targets, texts.weights, 10.0), np.eye(16))
+        ours = few_shot_baselines.linear_probe(Problem(data.features, data.targets, texts.weights, 10.0), np.eye(16))
         weights = ours.T / 10.0
         assert weights == pytest.approx(theirs.coef_ / 10.0, abs=1e-6)
 
     def test_gaussian_of_one_example_a_label(self) -> None:
         """One example a label leaves a sphere: the nearer mean wins, a label without examples gets the mean."""
         problem = Problem(np.eye(2), np.array([0, 1]), np.zeros((3, 2)), 1.0)
-        assert adapters.gaussian(problem, np.array([[0.6, 0.8]]))[0] == pytest.approx([0.1, 0.3, 0.2])
+        assert few_shot_baselines.gaussian(problem, np.array([[0.6, 0.8]]))[0] == pytest.approx([0.1, 0.3, 0.2])
 
     def test_gaussian_that_misleads_is_weighted_down(self) -> None:
         """Where labels were dealt at random beside true texts, the folds choose a small weight."""
@@ -110,14 +112,14 @@ class TestMethods:
         texts = generator.normal(size=(3, 30))
         targets = (20 * rows @ texts.T).argmax(axis=1)
         problem = Problem(rows, targets, texts, 20.0)
-        logits = adapters.gaussian(problem, rows)
+        logits = few_shot_baselines.gaussian(problem, rows)
         assert (logits.argmax(axis=1) == targets).mean() > 0.95
 
     def test_probe_ignores_texts(self) -> None:
         """Other texts give the same probe."""
         other = Problem(self.problem.features, self.problem.targets, np.ones((2, 2)), 10.0)
-        assert adapters.linear_probe(other, self.image) == pytest.approx(
-            adapters.linear_probe(self.problem, self.image)
+        assert few_shot_baselines.linear_probe(other, self.image) == pytest.approx(
+            few_shot_baselines.linear_probe(self.problem, self.image)
         )
 
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from support import ROOT
 from zeroshot import build_classifier, load_encoder, load_templates, parse_labels
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.encoder import Encoder, EncoderSpec
 from zeroshot.errors import InputError
 from zeroshot.evaluation.calibration_file import CALIBRATION_FORMAT, VERSION, identify, load_calibration

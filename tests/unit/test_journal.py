@@ -12,13 +12,13 @@ import pytest
 from zeroshot.enums import Placement
 from zeroshot.errors import InputError, OutputError
 from zeroshot.results import Prediction, Ranked
-from zeroshot.sort import journal, mover, safe_copies
+from zeroshot.sort import journal, run_plan, safe_copies
 from zeroshot.sort.journal import FOLDER, Journal, find_open_journals
-from zeroshot.sort.mover import Outcome, Undone, carry_out, settle_earlier, undo
 from zeroshot.sort.names import folder_names
 from zeroshot.sort.plan import Step, make_plan
-from zeroshot.sort.steps import Method
-from zeroshot.system.disk import lock
+from zeroshot.sort.run_plan import Outcome, Undone, carry_out, settle_earlier, undo
+from zeroshot.sort.step import Method
+from zeroshot.system.durable_files import lock
 
 OLD = 1_500_000_000_123_456_789
 """A time with a nanosecond part, so that rounding would show."""
@@ -371,7 +371,7 @@ def test_the_next_run_settles_what_a_killed_one_left(src: Path) -> None:
 def test_new_folders_are_on_the_disk_before_images_are(src: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power cut takes no folder that an image was moved to: its name is on the disk before, at every depth."""
     synced: list[tuple[Path, list[Path]]] = []
-    for module in (journal, mover):
+    for module in (journal, run_plan):
         monkeypatch.setattr(module, "sync_folder", lambda at: synced.append((at, sorted(at.glob("[!.]*")))))
     into = src.parent / "new/er"
     with Journal.create(into) as begun:

@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from zeroshot.errors import LabelError
-from zeroshot.evaluation import datasets, label_names
+from zeroshot.evaluation import label_names, labelled_folders
 from zeroshot.prompts import labels
 from zeroshot.prompts.labels import Label, LabelSet
 
@@ -183,7 +183,7 @@ def test_one_spelling(tmp_path: Path) -> None:
     for name in ("cafe\u0301", "do\u200bg"):
         (tmp_path / "set" / name).mkdir(parents=True)
         (tmp_path / "set" / name / "1.png").touch()
-    assert datasets.load_folder(str(tmp_path / "set")).labels.names == ("caf\u00e9", "dog")
+    assert labelled_folders.load_folder(str(tmp_path / "set")).labels.names == ("caf\u00e9", "dog")
 
 
 def test_utf16_without_a_mark(tmp_path: Path) -> None:

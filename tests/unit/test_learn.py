@@ -18,8 +18,8 @@ from zeroshot.classifier import build_classifier
 from zeroshot.enums import Precision, Score
 from zeroshot.errors import InputError, LabelError
 from zeroshot.evaluation import learning
-from zeroshot.evaluation.datasets import Dataset, match_labels
 from zeroshot.evaluation.evaluate import EncodedDataset
+from zeroshot.evaluation.labelled_folders import Dataset, match_labels
 from zeroshot.evaluation.learned_file import load_learned
 from zeroshot.learn import strength
 from zeroshot.learn.folds import group_copies, split_folds

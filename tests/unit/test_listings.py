@@ -12,11 +12,11 @@ import pytest
 from support.fakes import FakeEncoder
 from support.fixtures import SaveImage
 from zeroshot.encoder import Features
-from zeroshot.features import cache_upkeep, listings
+from zeroshot.features import cache_upkeep, folder_listings
+from zeroshot.features.bulk_lookup import LookUp
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState
-from zeroshot.features.lookup import LookUp
-from zeroshot.features.path_thread import Incoming
+from zeroshot.features.path_reader import Incoming
 from zeroshot.features.pipeline import Pipeline, encode_blocks
 from zeroshot.images.natural_order import in_natural_order, natural_key
 
@@ -153,8 +153,8 @@ def test_an_older_cache_that_cannot_be_written_is_read(
 
 def test_many_parts_are_put_in_order(paths: list[str], store: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listing of many small parts becomes one of few, with the same files; the newest note of a file counts."""
-    monkeypatch.setattr(listings, "_MOST_PARTS", 2)
-    monkeypatch.setattr(listings, "_PART", 16)
+    monkeypatch.setattr(folder_listings, "_MOST_PARTS", 2)
+    monkeypatch.setattr(folder_listings, "_PART", 16)
     before = looked_up(store, paths)
     count = "SELECT COUNT(*) FROM listings"
     assert store.connection().execute(count).fetchone() == (3,)

@@ -15,7 +15,7 @@ from support import decoders
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
 from support.images import open_image
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.errors import ImageError
 from zeroshot.images.decode import DecodeOptions, _bytes_per_pixel, to_rgb
 from zeroshot.images.isolate import Isolation, isolated

@@ -18,8 +18,8 @@ from zeroshot.enums import Score
 from zeroshot.errors import InputError, UsageError
 from zeroshot.evaluation import multi_label as measuring
 from zeroshot.evaluation.evaluate import EncodedDataset
+from zeroshot.evaluation.labelled_tables import load_several_targets, split_labels
 from zeroshot.evaluation.statistics import wilson
-from zeroshot.evaluation.tables import load_several_targets, split_labels
 from zeroshot.multi_label import EVERYDAY, build_judge
 from zeroshot.output.render.multi_label import fit_to_text
 from zeroshot.output.render.records import join_labels

@@ -14,10 +14,10 @@ from support.fakes import FakeModel
 from support.fixtures import SaveImage
 from zeroshot.enums import Score
 from zeroshot.errors import InputError, UsageError
-from zeroshot.evaluation import neighbours
 from zeroshot.evaluation.calibrate import cool
-from zeroshot.evaluation.priors import with_shares
 from zeroshot.features.pipeline import Block
+from zeroshot.learn import label_propagation
+from zeroshot.learn.label_shares import with_shares
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.scoring import Classifier, Decision, softmax
@@ -40,17 +40,17 @@ class TestNearest:
         search = pytest.importorskip("sklearn.neighbors", reason="scikit-learn comes with the dev extra")
         features, kept = scatter(n_images), min(n_nearest, n_images - 1)
         theirs = search.NearestNeighbors(n_neighbors=kept, metric="cosine").fit(features).kneighbors()[1]
-        assert (np.sort(neighbours.find_nearest(features, n_nearest), axis=1) == np.sort(theirs, axis=1)).all()
-        monkeypatch.setattr(neighbours, "_CELLS", 2000)
-        assert (np.sort(neighbours.find_nearest(features, n_nearest), axis=1) == np.sort(theirs, axis=1)).all()
+        assert (np.sort(label_propagation.find_nearest(features, n_nearest), axis=1) == np.sort(theirs, axis=1)).all()
+        monkeypatch.setattr(label_propagation, "_CELLS", 2000)
+        assert (np.sort(label_propagation.find_nearest(features, n_nearest), axis=1) == np.sort(theirs, axis=1)).all()
 
     def test_copies_are_neighbours_but_no_image_is_its_own(self) -> None:
         """Of three copies and one other image each copy has the two others."""
         features = np.eye(2, dtype=np.float32)[[0, 0, 0, 1]]
-        found = neighbours.find_nearest(features, 2)
+        found = label_propagation.find_nearest(features, 2)
         assert [set(row) for row in found[:3].tolist()] == [{1, 2}, {0, 2}, {0, 1}]
-        assert neighbours.find_nearest(features[:1]).shape == (1, 0)
-        assert neighbours.find_nearest(features[:0]).shape == (0, 0)
+        assert label_propagation.find_nearest(features[:1]).shape == (1, 0)
+        assert label_propagation.find_nearest(features[:0]).shape == (0, 0)
 
 
 class TestSpread:
@@ -59,7 +59,7 @@ class TestSpread:
     def test_two_images_by_hand(self) -> None:
         """Two images that are each other's neighbours, at a share of a half: two thirds are one's own."""
         nearest = np.array([[1], [0]], dtype=np.int32)
-        mixed = neighbours.spread(np.array([[1.0, 0.0], [0.4, 0.6]]), nearest, 0.5)
+        mixed = label_propagation.spread(np.array([[1.0, 0.0], [0.4, 0.6]]), nearest, 0.5)
         assert mixed == pytest.approx(np.array([[0.8, 0.2], [0.6, 0.4]]), abs=1e-6)
 
     def test_is_scipys_solution(self) -> None:
@@ -68,20 +68,20 @@ class TestSpread:
         from scipy.sparse.linalg import spsolve
 
         n_images = 300
-        nearest = neighbours.find_nearest(scatter(n_images))
+        nearest = label_propagation.find_nearest(scatter(n_images))
         own = np.random.default_rng(1).dirichlet(np.ones(4), size=n_images)
         rows = np.repeat(np.arange(n_images), nearest.shape[1])
         graph = sparse.csr_matrix((np.full(nearest.size, 0.1), (rows, nearest.ravel())), shape=(n_images, n_images))
         for share in (0.5, 0.8):
             theirs = spsolve(sparse.csc_matrix(sparse.eye(n_images) - share * graph), (1 - share) * own)
-            ours = neighbours.spread(own, nearest, share)
+            ours = label_propagation.spread(own, nearest, share)
             assert ours == pytest.approx(theirs, abs=1e-6)
             assert ours.sum(axis=1) == pytest.approx(1, abs=1e-6)
 
     def test_nobody_beside(self) -> None:
         """An image alone keeps what it has."""
         own = np.array([[0.3, 0.7]])
-        assert neighbours.spread(own, np.empty((1, 0), dtype=np.int32)) == pytest.approx(own)
+        assert label_propagation.spread(own, np.empty((1, 0), dtype=np.int32)) == pytest.approx(own)
 
 
 def make_classifier(n_labels: int = 3) -> Classifier:
@@ -97,22 +97,22 @@ class TestPropagate:
         """With the scale of each image's own logits, however labels and images are cut into parts."""
         features, classifier = scatter(120), make_classifier(5)
         scores = classifier.scores(features)
-        mixed = neighbours.spread(scores.probabilities, neighbours.find_nearest(features))
+        mixed = label_propagation.spread(scores.probabilities, label_propagation.find_nearest(features))
         for columns in (16, 2):
-            monkeypatch.setattr(neighbours, "_COLUMNS", columns)
-            monkeypatch.setattr(neighbours, "_CELLS", 7000 if columns == 16 else 300)
-            logits = neighbours.propagate(classifier, features)
+            monkeypatch.setattr(label_propagation, "_COLUMNS", columns)
+            monkeypatch.setattr(label_propagation, "_CELLS", 7000 if columns == 16 else 300)
+            logits = label_propagation.propagate(classifier, features)
             assert softmax(logits) == pytest.approx(mixed, abs=1e-6)
             sums = np.logaddexp.reduce(scores.logits, axis=1)
             assert np.logaddexp.reduce(logits, axis=1) == pytest.approx(sums, abs=1e-4)
 
     def test_too_many_are_refused_before_any_work(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A matrix of more than half of the memory at hand is refused; sigmoids too."""
-        monkeypatch.setattr(neighbours, "available_memory", lambda: 1000)
+        monkeypatch.setattr(label_propagation, "available_memory", lambda: 1000)
         with pytest.raises(InputError, match="half of the memory"):
-            neighbours.propagate(make_classifier(), scatter(50))
+            label_propagation.propagate(make_classifier(), scatter(50))
         with pytest.raises(UsageError, match="sum to 1"):
-            neighbours.propagate(replace(make_classifier(), score=Score.SIGMOID), scatter(50))
+            label_propagation.propagate(replace(make_classifier(), score=Score.SIGMOID), scatter(50))
 
 
 def test_order_learned_calibrated_prior_neighbours_background_groups_threshold() -> None:
@@ -126,7 +126,7 @@ def test_order_learned_calibrated_prior_neighbours_background_groups_threshold()
     own = shares * np.exp(4.0 / 2.0 * features @ rows.T)
     own /= own.sum(axis=1, keepdims=True)
     mixed = np.stack([(2 * own[0] + own[1]) / 3, (own[0] + 2 * own[1]) / 3])
-    logits = neighbours.propagate(classifier, features)
+    logits = label_propagation.propagate(classifier, features)
     block, expected = Block(["1", "2"], features, {}, (2,)), mixed[0, 0] + mixed[0, 1]
     for threshold, label in ((expected - 0.01, "ab"), (expected + 0.01, None)):
         first, second = classifier.answer(block, Decision(threshold=float(threshold)), logits).records()

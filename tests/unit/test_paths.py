@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import InputError
-from zeroshot.images import lists, natural_order, paths
+from zeroshot.images import natural_order, path_lists, paths
 
 
 def tree(root: Path, *names: str) -> str:
@@ -156,13 +156,16 @@ class Trickle(io.RawIOBase):
 def test_list_of_lines() -> None:
     """LF and CRLF end lines; empty lines are skipped; the last line needs no end; spaces belong to names."""
     listing = io.BytesIO(b"a.jpg\r\n\n b .jpg\n\r\nc\rd.jpg\nlast.jpg")
-    assert list(lists.read_list(listing)) == ["a.jpg", " b .jpg", "c\rd.jpg", "last.jpg"]
+    assert list(path_lists.read_list(listing)) == ["a.jpg", " b .jpg", "c\rd.jpg", "last.jpg"]
 
 
 def test_list_of_nul() -> None:
     """Between NULs everything is a name: newlines, carriage returns at its end, bytes that are not UTF-8."""
-    assert list(lists.read_list(io.BytesIO(b"\xef\xbb\xbfa.jpg\nb.jpg"))) == ["a.jpg", "b.jpg"]  # of a Windows editor
-    names = list(lists.read_list(io.BytesIO(b"a\nb.jpg\0c\r\0\xff\xfe.jpg\0\0"), nul=True))
+    assert list(path_lists.read_list(io.BytesIO(b"\xef\xbb\xbfa.jpg\nb.jpg"))) == [
+        "a.jpg",
+        "b.jpg",
+    ]  # of a Windows editor
+    names = list(path_lists.read_list(io.BytesIO(b"a\nb.jpg\0c\r\0\xff\xfe.jpg\0\0"), nul=True))
     assert names == ["a\nb.jpg", "c\r", "\udcff\udcfe.jpg"]
     assert os.fsencode(names[2]) == b"\xff\xfe.jpg"
 
@@ -170,16 +173,16 @@ def test_list_of_nul() -> None:
 def test_nul_list_read_as_lines() -> None:
     """A NUL-separated list without --from0 is an error that names the option, not one path of a thousand names."""
     with pytest.raises(InputError, match="NUL") as caught:
-        list(lists.read_list(io.BytesIO(b"a.jpg\0b.jpg\0")))
+        list(path_lists.read_list(io.BytesIO(b"a.jpg\0b.jpg\0")))
     assert "--from0" in caught.value.hint
     with pytest.raises(InputError, match="lines, and no NUL") as caught:
-        list(lists.read_list(io.BytesIO(b"a.jpg\nb.jpg\n"), nul=True))
+        list(path_lists.read_list(io.BytesIO(b"a.jpg\nb.jpg\n"), nul=True))
     assert caught.value.hint == "leave out --from0"
 
 
 def test_list_streams() -> None:
     """A path is given out as soon as its line has ended, before more is read, even in the middle of a character."""
-    found = lists.read_list(Trickle(b"one.jpg\ntw", b"o-\xc3", b"\xa4.jpg\n"))  # type: ignore[arg-type]
+    found = path_lists.read_list(Trickle(b"one.jpg\ntw", b"o-\xc3", b"\xa4.jpg\n"))  # type: ignore[arg-type]
     assert next(found) == "one.jpg"
     assert next(found) == "two-ä.jpg"
     with pytest.raises(IndexError):
@@ -190,7 +193,7 @@ def test_open_list(tmp_path: Path) -> None:
     """A list that is a folder or does not exist is an error that says so."""
     for path, word in ((tmp_path, "folder"), (tmp_path / "gone", "No such file"), (Path("a\0b"), "null")):
         with pytest.raises(InputError, match=word):
-            lists.open_list(str(path))
+            path_lists.open_list(str(path))
 
 
 def test_check_inputs(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from support.fakes import FakeModel
 from support.fixtures import SaveImage
 from zeroshot.enums import Score
 from zeroshot.errors import LabelError, UsageError
-from zeroshot.evaluation import priors
 from zeroshot.evaluation.calibrate import cool
+from zeroshot.learn import label_shares
 from zeroshot.prompts.labels import Label, LabelSet
 from zeroshot.prompts.template_sets import TemplateSet
 from zeroshot.scoring import Classifier, Decision
@@ -27,7 +27,7 @@ class TestEstimate:
     def test_sure_probabilities_are_counted(self) -> None:
         """Where every image is certain, the shares are the counts."""
         probabilities = np.eye(3)[[0, 0, 0, 2]]
-        assert priors.estimate_shares(probabilities) == pytest.approx([0.75, 0, 0.25])
+        assert label_shares.estimate_shares(probabilities) == pytest.approx([0.75, 0, 0.25])
 
     def test_is_the_textbook_iteration(self) -> None:
         """The rounds of Saerens et al., written out for each image, give the same shares to 1e-6."""
@@ -35,11 +35,11 @@ class TestEstimate:
         given = generator.dirichlet([0.3, 0.6, 1.0], size=50)
         shares = np.full(3, 1 / 3)
         moved = 1.0
-        while moved >= priors._ENOUGH:
+        while moved >= label_shares._ENOUGH:
             weighted = given * shares / (1 / 3)
             following = (weighted / weighted.sum(axis=1, keepdims=True)).mean(axis=0)
             moved, shares = float(np.abs(following - shares).sum()), following
-        assert priors.estimate_shares(given) == pytest.approx(shares, abs=1e-6)
+        assert label_shares.estimate_shares(given) == pytest.approx(shares, abs=1e-6)
 
     def test_is_scipys_maximum(self) -> None:
         """No shares make the probabilities likelier, by scipy's minimiser: the mean log-likelihood agrees to 1e-6."""
@@ -48,7 +48,7 @@ class TestEstimate:
         theirs = optimize.minimize(
             lambda free: -np.log(given @ (np.exp(free) / np.exp(free).sum())).mean(), np.zeros(3), tol=1e-12
         )
-        ours = priors.estimate_shares(given)
+        ours = label_shares.estimate_shares(given)
         assert -np.log(given @ ours).mean() == pytest.approx(theirs.fun, abs=1e-6)
 
     def test_honest_probabilities_give_true_shares(self) -> None:
@@ -58,7 +58,7 @@ class TestEstimate:
         logits = generator.normal(size=(2000, 10)) + 2.0 * np.eye(10)[targets]
         exact = np.exp(2.0 * logits)  # log of the density of normals one apart is 2 * logit
         given = exact / exact.sum(axis=1, keepdims=True)
-        shares = priors.estimate_shares(given)
+        shares = label_shares.estimate_shares(given)
         assert shares[[1, 4]] == pytest.approx([0.8, 0.2], abs=0.05)
         before = (given.argmax(axis=1) == targets).mean()
         after = ((given * shares).argmax(axis=1) == targets).mean()
@@ -66,9 +66,9 @@ class TestEstimate:
 
     def test_many_images_are_sampled(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Beyond the cells that are held at a time, evenly spaced images are looked at."""
-        monkeypatch.setattr(priors, "_MOST_CELLS", 20)
+        monkeypatch.setattr(label_shares, "_MOST_CELLS", 20)
         rows = np.eye(2, dtype=np.float32)[np.arange(40) % 2]
-        assert priors.estimate_from(make_classifier(), rows).images == 10
+        assert label_shares.estimate_from(make_classifier(), rows).images == 10
 
 
 def make_classifier() -> Classifier:
@@ -83,7 +83,7 @@ class TestOrder:
 
     def test_calibration_then_prior_by_hand(self) -> None:
         """The temperature divides the logits, and the shares are added after it, undivided."""
-        classifier = priors.with_shares(cool(make_classifier(), 2.0), np.array([0.1, 0.9]))
+        classifier = label_shares.with_shares(cool(make_classifier(), 2.0), np.array([0.1, 0.9]))
         logits = classifier.scores(self.row).logits[0]
         assert logits == pytest.approx([0.8 * 4 / 2 + np.log(0.2), 0.6 * 4 / 2 + np.log(1.8)])
         odds = np.exp(1.6) * 0.1 / (np.exp(1.2) * 0.9)
@@ -95,7 +95,7 @@ class TestOrder:
         rows = np.array([[2, 0], [0, 2], [1, 1], [0, 0]], dtype=np.float32)  # not of unit length: learned
         base = Classifier(rows, labels, TemplateSet("p", ("{}",)), 4.0, 0.0, Score.SOFTMAX, learned="x")
         shares = np.array([0.2, 0.2, 0.4, 0.2])
-        classifier = priors.with_shares(cool(base, 2.0), shares)
+        classifier = label_shares.with_shares(cool(base, 2.0), shares)
         weights = shares * np.exp(2 * np.array([1.6, 1.2, 1.4, 0.0]))
         expected = weights / weights.sum()
         answers = classifier.answers(classifier.scores(self.row)).probabilities[0]
@@ -107,14 +107,14 @@ class TestOrder:
 
     def test_no_share_is_still_a_number(self) -> None:
         """A label whose share is 0 gets a small probability and a finite logit."""
-        scores = priors.with_shares(make_classifier(), np.array([0.0, 1.0])).scores(self.row)
+        scores = label_shares.with_shares(make_classifier(), np.array([0.0, 1.0])).scores(self.row)
         assert np.isfinite(scores.logits).all()
         assert scores.probabilities[0, 0] < 1e-4
 
     def test_sigmoid_is_refused(self) -> None:
         """Sigmoid probabilities are no shares."""
         with pytest.raises(UsageError, match="sigmoid"):
-            priors.with_shares(replace(make_classifier(), score=Score.SIGMOID), np.array([0.5, 0.5]))
+            label_shares.with_shares(replace(make_classifier(), score=Score.SIGMOID), np.array([0.5, 0.5]))
 
 
 class TestFile:
@@ -124,9 +124,9 @@ class TestFile:
         """Counts are divided by their sum; labels are matched whatever their case."""
         source = tmp_path / "shares.yaml"
         source.write_text("Dog: 3\ncat: 1\n")
-        assert priors.load_shares(str(source), ("cat", "dog")).values.tolist() == [0.25, 0.75]
+        assert label_shares.load_shares(str(source), ("cat", "dog")).values.tolist() == [0.25, 0.75]
         source.write_text("dog: 1.5e308\ncat: 1.5e308\n")
-        assert priors.load_shares(str(source), ("cat", "dog")).values.tolist() == [0.5, 0.5]
+        assert label_shares.load_shares(str(source), ("cat", "dog")).values.tolist() == [0.5, 0.5]
 
     @pytest.mark.parametrize(
         "text, message",
@@ -145,7 +145,7 @@ class TestFile:
         source = tmp_path / "shares.yaml"
         source.write_text(text)
         with pytest.raises(LabelError, match=message):
-            priors.load_shares(str(source), ("cat", "dog"))
+            label_shares.load_shares(str(source), ("cat", "dog"))
 
 
 class TestCommand:

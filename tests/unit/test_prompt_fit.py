@@ -10,17 +10,17 @@ import pytest
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
 from support.fixtures import SaveImage
-from zeroshot.evaluation import prompt_fit
+from zeroshot.evaluation import template_agreement
 from zeroshot.prompts.labels import LabelSet, parse_label_yaml, parse_labels
 from zeroshot.prompts.template_sets import TemplateSet, load_templates, prompts_for
 
 
 def test_sureness_by_hand() -> None:
     """The gap of the two best probabilities, and the entropy over that of equal ones."""
-    margin, entropy = prompt_fit.sureness(np.log(np.array([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]])))
+    margin, entropy = template_agreement.sureness(np.log(np.array([[0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]])))
     assert margin == pytest.approx([0.25, 0.0])
     assert entropy == pytest.approx([1.5 * np.log(2) / np.log(3), 1.0])
-    assert [column.tolist() for column in prompt_fit.sureness(np.zeros((2, 1)))] == [[1, 1], [0, 0]]
+    assert [column.tolist() for column in template_agreement.sureness(np.zeros((2, 1)))] == [[1, 1], [0, 0]]
 
 
 def test_agreement_by_hand() -> None:
@@ -28,12 +28,12 @@ def test_agreement_by_hand() -> None:
     sets = [TemplateSet("a", ("{}",)), TemplateSet("b", ("a {}",)), TemplateSet("c", ("{} green green green",))]
     encoder = FakeEncoder()
     features = encoder.encode_texts(["red", "red", "blue", "green"])
-    scores = prompt_fit.score_sets(encoder, parse_labels("red,blue,green"), sets, features)
+    scores = template_agreement.score_sets(encoder, parse_labels("red,blue,green"), sets, features)
     by_name = {score.name: score for score in scores}
     assert by_name["a"].answers.tolist() == [0, 0, 1, 2]
     expected = np.mean(by_name["c"].answers == by_name["a"].answers)
     assert by_name["c"].agreement == pytest.approx(expected)
-    assert [score.random for score in scores] == [False] * 3 + [True] * prompt_fit.RANDOM_SETS
+    assert [score.random for score in scores] == [False] * 3 + [True] * template_agreement.RANDOM_SETS
     assert by_name["a"].margin > by_name["c"].margin
 
 
@@ -43,14 +43,18 @@ def test_background_is_no_answer_and_a_group_is_one() -> None:
     labels = parse_label_yaml("labels: [red, blue, green]\nbackground: [white]\ngroups: {cold: [blue, green]}\n", "l")
     encoder = FakeEncoder()
     features = encoder.encode_texts(["white", "red", "blue", "green"])
-    first, *_ = prompt_fit.score_sets(encoder, labels, sets, features)
+    first, *_ = template_agreement.score_sets(encoder, labels, sets, features)
     assert first.answers.tolist()[1:] == [0, 1, 1]
     assert set(first.answers.tolist()) <= {0, 1}
 
 
 def test_random_words_are_the_same_each_time() -> None:
     """One seed gives one choice; half of the templates are words, and each has one place for the label."""
-    first, again, other = prompt_fit.random_sets(2), prompt_fit.random_sets(2), prompt_fit.random_sets(2, seed=1)
+    first, again, other = (
+        template_agreement.random_sets(2),
+        template_agreement.random_sets(2),
+        template_agreement.random_sets(2, seed=1),
+    )
     assert first == again != other
     assert first[0] != first[1]
     assert all(template.count("{}") == 1 for found in first for template in found.templates)

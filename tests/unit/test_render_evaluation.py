@@ -10,8 +10,8 @@ import pytest
 from support.fakes import FakeEncoder
 from zeroshot.classifier import build_manifest
 from zeroshot.enums import Score
-from zeroshot.evaluation.datasets import Dataset
 from zeroshot.evaluation.evaluate import EncodedDataset, Run, evaluate
+from zeroshot.evaluation.labelled_folders import Dataset
 from zeroshot.evaluation.statistics import Estimate
 from zeroshot.output.render import evaluation as render_eval
 from zeroshot.prompts.labels import Label, LabelSet

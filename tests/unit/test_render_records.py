@@ -13,7 +13,7 @@ import pytest
 from rich.cells import cell_len
 
 from zeroshot.enums import Field, Format
-from zeroshot.output.render.formats import make_writer
+from zeroshot.output.render.choose_writer import make_writer
 from zeroshot.output.render.records import Layout, printable, to_json
 from zeroshot.results import Failure, Manifest, Prediction, Ranked, Record, significant
 

@@ -20,7 +20,7 @@ from zeroshot.errors import InputError, LabelError
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState
 from zeroshot.features.pipeline import Pipeline, encode_batches
-from zeroshot.images.sources.blobs import Stamp
+from zeroshot.images.sources.byte_ranges import Stamp
 from zeroshot.output.features_file import FeatureTable, write_features
 from zeroshot.results import Failure
 from zeroshot.search import build_query, search

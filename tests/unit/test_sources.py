@@ -22,10 +22,10 @@ from zeroshot.features.keys import FileState
 from zeroshot.features.pipeline import Pipeline, encode_batches
 from zeroshot.images.isolate import Isolation
 from zeroshot.images.paths import check_inputs, find_entries, find_images
-from zeroshot.images.sources import archives, names
-from zeroshot.images.sources.addresses import check_address
-from zeroshot.images.sources.blobs import Stamp
-from zeroshot.images.sources.names import container, scheme_of, split_member
+from zeroshot.images.sources import archives, image_names
+from zeroshot.images.sources.address_secrets import check_address
+from zeroshot.images.sources.byte_ranges import Stamp
+from zeroshot.images.sources.image_names import container, scheme_of, split_member
 from zeroshot.images.sources.opening import open_file
 
 
@@ -347,4 +347,4 @@ def test_addresses_with_secrets_are_refused() -> None:
         assert "s3cr3t" not in caught.value.message + caught.value.hint
     for key in ("size", "author", "sort_key", "monkey", "compass", "design", "side"):
         check_address(f"https://host/a.jpg?{key}=large")
-    assert names.is_archive("A.TAR") and not names.is_archive("a.tar.gz")
+    assert image_names.is_archive("A.TAR") and not image_names.is_archive("a.tar.gz")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from support.fakes import FakeEncoder
 from zeroshot.classifier import build_classifier
-from zeroshot.cli.tune import tune as tune_command
+from zeroshot.cli.prompts_tune import tune as tune_command
 from zeroshot.encoder import Features
 from zeroshot.errors import PromptError
 from zeroshot.evaluation import tune
@@ -183,7 +183,7 @@ class TestCommand:
 
 def test_is_registered() -> None:
     """`zeroshot prompts tune` is there, and explains itself."""
-    from zeroshot.cli import app as whole
+    from zeroshot.cli.main import app as whole
 
     result = runner.invoke(whole, ["prompts", "tune", "--help"])
     assert result.exit_code == 0

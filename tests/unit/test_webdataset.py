@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from support.fakes import COLOURS
-from zeroshot.cli import app
+from zeroshot.cli.main import app
 from zeroshot.errors import InputError, PromptError, ZeroshotError
 from zeroshot.evaluation.webdataset import is_webdataset, open_webdataset
 

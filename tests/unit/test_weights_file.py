@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from zeroshot.engines.weights_check import check_weights
+from zeroshot.engines.safe_weights import check_weights
 from zeroshot.errors import ModelError
-from zeroshot.models import weights_file
+from zeroshot.models import weights_hash
 
 
 def test_a_cached_file_lends_its_name_as_hash(tmp_path: Path) -> None:
@@ -18,15 +18,15 @@ def test_a_cached_file_lends_its_name_as_hash(tmp_path: Path) -> None:
     blob.parent.mkdir()
     blob.write_bytes(b"x")
     (tmp_path / "link").symlink_to(blob)
-    assert weights_file.hash_file(tmp_path / "link") == "ab" * 32
+    assert weights_hash.hash_file(tmp_path / "link") == "ab" * 32
     (tmp_path / "plain").write_bytes(b"")
-    assert weights_file.hash_file(tmp_path / "plain").startswith("e3b0c44298fc1c14")
+    assert weights_hash.hash_file(tmp_path / "plain").startswith("e3b0c44298fc1c14")
 
 
 def test_weights_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     """What the disk or its rights refuse is an error with the file's name, not a traceback."""
     with pytest.raises(ModelError, match=r"weights\.pt cannot be read"):
-        weights_file.hash_file(tmp_path / "weights.pt")
+        weights_hash.hash_file(tmp_path / "weights.pt")
 
 
 @pytest.fixture
@@ -44,10 +44,10 @@ def link(tmp_path: Path) -> Path:
 def test_a_download_that_was_damaged_later_is_noticed(link: Path) -> None:
     """Pulling compares its content with its name; what has to be removed first is the blob behind the link."""
     blob = link.resolve()
-    weights_file.check_download(link)
+    weights_hash.check_download(link)
     blob.write_bytes(b"Weights" + blob.read_bytes()[7:])
     with pytest.raises(ModelError, match="no longer what was downloaded") as raised:
-        weights_file.check_download(link)
+        weights_hash.check_download(link)
     assert raised.value.hint == f"remove {blob}, then `zeroshot models pull` downloads it again"
 
 
@@ -55,8 +55,8 @@ def test_a_file_of_ones_own_has_nothing_to_be_compared_with(tmp_path: Path) -> N
     """Only the hub's cache says what a file should be."""
     own = tmp_path / "mine.safetensors"
     own.write_bytes(b"weights")
-    weights_file.check_download(own)
-    assert weights_file.how_to_replace(own) == "replace it by a good copy, or give another file"
+    weights_hash.check_download(own)
+    assert weights_hash.how_to_replace(own) == "replace it by a good copy, or give another file"
 
 
 def test_the_hint_for_damaged_weights_says_what_to_remove(link: Path) -> None:

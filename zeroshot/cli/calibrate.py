@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
-from . import console, labelled, option_groups, options
-from .classifiers import prepare_classifier
-from .fitted_files import write_fitted
+from . import console, labelled_options, option_groups, options
+from .fitted_output import write_fitted
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
-from .multi_label import MultiLabel, calibrate_several, check_multi_label
+from .multi_label_option import MultiLabel, calibrate_several, check_multi_label
 from .option_values import check_document
 from .pipeline_options import ImageOptions
+from .prepare_classifier import prepare_classifier
 
 if TYPE_CHECKING:
     pass
@@ -39,7 +39,7 @@ def calibrate(
     score: options.ScoreOption = None,
     learned: options.Learned = None,
     multi_label: MultiLabel = False,
-    seed: labelled.Seed = 0,
+    seed: labelled_options.Seed = 0,
     output: Annotated[
         Path,
         typer.Option(
@@ -57,7 +57,7 @@ def calibrate(
     ] = False,
     format_: options.ReportFormatOption = None,
     *,
-    data: labelled.LabelledOptions,
+    data: labelled_options.LabelledOptions,
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -78,12 +78,12 @@ def calibrate(
     from ..classifier import build_manifest
     from ..evaluation import calibration_file
     from ..evaluation.calibrate import calibrate as fit_both
+    from ..evaluation.fitted_identity import identify
     from ..evaluation.holdout import halve
-    from ..evaluation.identity import identify
     from ..output.render.calibration import to_text
 
     with data.open(several=multi_label) as source:
-        source = labelled.with_learned_labels(source, weights)
+        source = labelled_options.with_learned_labels(source, weights)
         dataset = source.dataset
         if source.templates and not prompts and not template and not weights:
             template_set = source.templates
@@ -94,8 +94,8 @@ def calibrate(
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load_for(source.stored)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache, weights)
-        encoded = labelled.encode(encoder, source, pipeline)
-        labelled.warn_of_examples(encoded, weights)
+        encoded = labelled_options.encode(encoder, source, pipeline)
+        labelled_options.warn_of_examples(encoded, weights)
         fit = fit_both(*halve(encoded, seed), classifier, dataset.keys, target_precision)
         choices = images.choices(pipeline) | {"data": data.named, "seed": seed}
         choices |= {"learned": weights.manifest()} if weights else {}

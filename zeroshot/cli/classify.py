@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExitCode
 from . import console, option_groups, options
-from .classify_answers import Asked, make_ready
+from .answer_method import Asked, make_ready
 from .folder_statistics import FolderStatistics
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
-from .multi_label import MultiLabel, check_multi_label
+from .multi_label_option import MultiLabel, check_multi_label
 from .pipeline_options import ImageOptions
 from .record_options import RecordOptions
 from .record_tally import Tally
@@ -25,8 +25,8 @@ from .record_tally import Tally
 if TYPE_CHECKING:
     from ..encoder import Encoder
     from ..features.pipeline import Block, Pipeline
+    from ..output.record_sinks import RecordFile
     from ..output.report import ClassifyReport
-    from ..output.sinks import RecordFile
     from ..results import Manifest
 
 
@@ -67,7 +67,7 @@ def classify(
 
     from ..features.pipeline import encode_blocks
     from ..output.partial_records import Recipe
-    from ..output.sinks import Renamed, open_records, write_records
+    from ..output.record_sinks import Renamed, open_records, write_records
     from ..scoring import Decision
 
     pipeline = images.pipeline()

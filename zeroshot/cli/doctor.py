@@ -11,7 +11,7 @@ from . import console
 @console.reports_errors
 def doctor() -> ExitCode:
     """Check versions, devices, the cache, and the answers of the built-in checkpoint; exit 1 if something is wrong."""
-    from ..engines import self_test as examination
+    from ..engines import installation_checks as examination
 
     sound = True
     for check in examination.examine():

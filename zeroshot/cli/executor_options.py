@@ -12,9 +12,9 @@ from . import console
 
 if TYPE_CHECKING:
     from ..distribute.executors import Executor
-    from ..distribute.folder import Folder
     from ..distribute.plan import Plan
     from ..distribute.recipe import RunRecipe
+    from ..distribute.run_folder import Folder
     from ..distribute.work import Machine
 
 

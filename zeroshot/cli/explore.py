@@ -20,7 +20,7 @@ from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
-    from ..explore.answers import Beginning
+    from ..explore.responses import Beginning
 
 _EXTRA = "pip install 'zeroshot[explore]'"
 
@@ -97,10 +97,10 @@ def explore(
     from ..explore.app import Application
     from ..explore.collection import Collection, Encoding
     from ..explore.corrections import Corrections
-    from ..explore.instance import Instance, state_folder
     from ..explore.security import Token
     from ..explore.server import bind, serving
     from ..explore.session import Session
+    from ..explore.single_instance import Instance, state_folder
 
     with ExitStack() as stack:
         instance = Instance(folder)
@@ -164,7 +164,7 @@ def _check_token(host: str | None, token: str | None) -> None:
 
 def _check_folder(folder: str) -> None:
     from ..images.paths import names_folder
-    from ..images.sources.names import is_archive, scheme_of
+    from ..images.sources.image_names import is_archive, scheme_of
 
     if scheme_of(folder) or (is_archive(folder) and not names_folder(folder)):
         raise InputError(
@@ -186,8 +186,8 @@ def _begin(
         threshold: Below it an image is unknown; None for that of the calibration, or 0.
         given: Options of the model and of opening images, as they would be typed.
     """
-    from ..explore.answers import Beginning
     from ..explore.label_text import to_typed
+    from ..explore.responses import Beginning
     from ..prompts.template_sets import DEFAULT
 
     named = labels.labels is not None or labels.labels_file is not None or learned is not None

@@ -102,7 +102,7 @@ class FolderStatistics:
         """Read known shares before a model is loaded; None where there are none to read."""
         if self.prior in (None, AUTO):
             return None
-        from ..evaluation.priors import load_shares
+        from ..learn.label_shares import load_shares
 
         return load_shares(str(self.prior), labels.names)
 
@@ -122,7 +122,7 @@ class FolderStatistics:
             )
         if not self.neighbours or features is None:
             return Judged(classifier, None, stated)
-        from ..evaluation.neighbours import NEAREST, SHARE, propagate
+        from ..learn.label_propagation import NEAREST, SHARE, propagate
 
         if len(features) < NEAREST * len(classifier.weights):
             console.warn(
@@ -145,7 +145,7 @@ class FolderStatistics:
         """Estimate or read the shares, print and apply them."""
         if self.prior is None:
             return classifier, {}
-        from ..evaluation.priors import estimate_from, with_shares
+        from ..learn.label_shares import estimate_from, with_shares
 
         known = self.load_prior(classifier.labels)
         if known is None:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -14,16 +14,17 @@ from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING, BinaryIO
 
-from ..errors import InputError, UsageError
+from ..errors import ExitCode, InputError, UsageError
 from . import console, options
-from .input_choice import Item, Name, leave_out, take
+from .input_sampling import Item, Name, leave_out, take
 from .listed_inputs import ListedInputs
 from .stdin_image import look_for_image
 
 if TYPE_CHECKING:
-    from ..distribute.stored import StoredFeatures
+    from ..distribute.finished_features import StoredFeatures
     from ..encoder import EncoderSpec
     from ..features.pipeline import Pipeline
+    from ..results import Failure
 
 
 def check_readable(path: str | Path | None, hint: str) -> None:
@@ -73,7 +74,7 @@ class InputOptions:
             InputError: Not one of them can give an image, or the list cannot be read.
             UsageError: There are none, or they contradict each other.
         """
-        from ..images.lists import STDIN, open_list
+        from ..images.path_lists import STDIN, open_list
         from ..images.paths import check_inputs, names_run
 
         paths = self.paths or []
@@ -132,8 +133,8 @@ class InputOptions:
         self, outputs: Mapping[str, Path | None] | None = None, spooled: dict[str, str] | None = None
     ) -> Iterator[tuple[str, str]]:
         """Yield as `find`, each path with the file or folder under which it was found; say what was passed over."""
-        from ..images.camera import describe_passed_over
-        from ..images.sources.names import ARCHIVE_SUFFIXES
+        from ..images.camera_formats import describe_passed_over
+        from ..images.sources.image_names import ARCHIVE_SUFFIXES
 
         skipped: Counter[str] = Counter()
         yield from self.choose(self._find(outputs, skipped, spooled), _itself)
@@ -155,7 +156,7 @@ class InputOptions:
         (place,) = self.paths or [""]
         if not may_be_run(place):
             return None
-        from ..distribute.stored import find_stored
+        from ..distribute.finished_features import find_stored
 
         return find_stored(place)
 
@@ -203,7 +204,7 @@ class InputOptions:
         *,
         expanded: bool = True,
     ) -> Iterator[tuple[str, str]]:
-        from ..images.lists import STDIN, open_list, read_list
+        from ..images.path_lists import STDIN, open_list, read_list
         from ..images.paths import find_entries, find_images
         from ..output.destination import check_apart, may_replace
 
@@ -228,8 +229,8 @@ class InputOptions:
 
     def _is_streamed(self) -> bool:
         """Whether paths come as somebody writes them, or from a server, which is not read ahead of what is used."""
-        from ..images.lists import STDIN
-        from ..images.sources.names import scheme_of
+        from ..images.path_lists import STDIN
+        from ..images.sources.image_names import scheme_of
 
         if STDIN in (self.paths or []) or any(scheme_of(path) for path in self.paths or []):
             return True
@@ -261,3 +262,10 @@ def _list_ahead(found: Iterator[str], bar: console.Bar) -> Iterator[str]:
 
 def _itself(item: tuple[str, str]) -> tuple[str, str]:
     return item
+
+
+def summarise_failures(failures: Sequence[Failure], n_read: int) -> ExitCode:
+    """Name the images that could not be read, or say that there was none, and return the exit code."""
+    if not failures and not n_read:
+        console.warn("no paths were given, so there are no images")
+    return console.name_failures(failures, n_read + len(failures))

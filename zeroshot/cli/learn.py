@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError, nearest
-from . import console, labelled, option_groups, options
-from .classifiers import prepare_classifier
-from .fitted_files import write_fitted
+from . import console, labelled_options, option_groups, options
+from .fitted_output import write_fitted
 from .label_options import read_labels, read_templates
 from .model_options import ModelOptions
 from .option_values import check_document
 from .pipeline_options import ImageOptions
+from .prepare_classifier import prepare_classifier
 
 if TYPE_CHECKING:
-    from ..evaluation.datasets import Dataset
+    from ..evaluation.labelled_folders import Dataset
 
 
 @console.reports_errors
@@ -38,7 +38,7 @@ def learn(
     ] = None,
     prompts: options.Prompts = None,
     template: options.Template = None,
-    seed: labelled.Seed = 0,
+    seed: labelled_options.Seed = 0,
     output: Annotated[
         Path,
         typer.Option(
@@ -54,7 +54,7 @@ def learn(
     ] = False,
     format_: options.ReportFormatOption = None,
     *,
-    data: labelled.LabelledOptions,
+    data: labelled_options.LabelledOptions,
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -70,7 +70,7 @@ def learn(
 
     from ..classifier import build_manifest
     from ..evaluation import learned_file
-    from ..evaluation.datasets import match_labels
+    from ..evaluation.labelled_folders import match_labels
     from ..evaluation.learning import learn_from
     from ..learn.strength import count_fits
     from ..output.render import learning as render_learning
@@ -86,7 +86,7 @@ def learn(
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load_for(source.stored)
         texts = prepare_classifier(encoder, dataset.labels, template_set, None, pipeline.cache)
-        encoded = labelled.encode(encoder, source, pipeline)
+        encoded = labelled_options.encode(encoder, source, pipeline)
         with console.Bar("fits", count_fits(encoded.targets)) as bar:
             result = learn_from(encoded, texts, dataset.keys, wordless, seed, bar.advance)
         choices = images.choices(pipeline) | {"data": data.named, "seed": seed}

@@ -86,7 +86,7 @@ class ListedInputs:
 
     def _count(self) -> None:
         """Count what was passed over in each folder that no other one is around, less what the list names itself."""
-        from ..images.camera import passed_over
+        from ..images.camera_formats import passed_over
 
         if self._skipped is None:
             return

@@ -13,7 +13,7 @@ from ..errors import UsageError, nearest
 from . import options
 
 if TYPE_CHECKING:
-    from ..distribute.stored import StoredFeatures
+    from ..distribute.finished_features import StoredFeatures
     from ..encoder import Encoder
     from ..models.checkpoint import Source
     from ..models.hub.download import Progress as Download
@@ -62,7 +62,7 @@ class ModelOptions:
         how |= {"model": self.model, "pretrained": self.pretrained}
         with loading(self.model) as on_progress:
             if len(devices.indices) > 1:
-                from ..engines.several import load_on_several
+                from ..engines.multi_device import load_on_several
                 from ..models.resolvers import obtain
 
                 obtain(self.source(), on_progress)  # once, before many look for it
@@ -71,7 +71,7 @@ class ModelOptions:
                 show_only(devices.kind, devices.indices[0])
             encoder = load_encoder(device=devices.kind, on_progress=downloading, warn=warn, **how)
         if encoder.spec.engine is Engine.TORCH or sys.stderr.isatty():
-            from .export_hint import follow_up
+            from .export_after_run import follow_up
 
             follow_up(encoder, self, time.monotonic() - begin)
         return encoder

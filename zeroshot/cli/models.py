@@ -9,7 +9,7 @@ import typer
 
 from ..enums import ReportFormat
 from . import console, option_groups, options
-from .completion import complete_model
+from .completion_values import complete_model
 from .model_options import ModelOptions, read_preprocess
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def list_(
     format_: options.PrintedFormatOption = None,
 ) -> None:
     """List the short names, with size, licence and accuracy."""
-    from ..models.catalogue import ALIASES
+    from ..models.aliases import ALIASES
 
     if format_ is ReportFormat.JSON:
         typer.echo(_list_as_json(every))
@@ -66,7 +66,7 @@ def _list_as_json(every: bool) -> str:
     """Return the table as a document: sizes in MB, accuracies in percent, null where the table has a dash."""
     import json
 
-    from ..models.catalogue import ALIASES
+    from ..models.aliases import ALIASES
 
     models = [
         {
@@ -105,7 +105,7 @@ def pull(
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from ..models import resolvers
-    from ..models.weights_file import hash_file
+    from ..models.weights_hash import hash_file
 
     source = resolvers.resolve(model, pretrained, read_preprocess(preprocess))
     if source.folder == resolvers.builtin_folder():

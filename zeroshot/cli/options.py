@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..enums import Device, Engine, Format, Precision, ReportFormat, Resampler, Score
-from . import completion
+from . import completion_values
 
 
 class Panel(StrEnum):
@@ -50,7 +50,7 @@ LabelsFile = Annotated[
         "--labels-file",
         help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
         metavar="FILE",
-        autocompletion=completion.complete_labels_file,
+        autocompletion=completion_values.complete_labels_file,
         rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
@@ -61,7 +61,7 @@ Prompts = Annotated[
         "--prompts",
         help="A template set by name, or a YAML file. [default: general]",
         metavar="NAME|FILE",
-        autocompletion=completion.complete_prompts,
+        autocompletion=completion_values.complete_prompts,
         rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
@@ -72,7 +72,7 @@ SeveralPrompts = Annotated[
         "--prompts",
         help="A template set by name, or a YAML file; repeatable, to compare. [default: general]",
         metavar="NAME|FILE",
-        autocompletion=completion.complete_prompts,
+        autocompletion=completion_values.complete_prompts,
         rich_help_panel=Panel.LABELS,
     ),
     Use.READ,
@@ -94,7 +94,7 @@ Model = Annotated[
         help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. "
         "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
-        autocompletion=completion.complete_model,
+        autocompletion=completion_values.complete_model,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ_FOLDER,
@@ -105,7 +105,7 @@ Pretrained = Annotated[
         "--pretrained",
         help="With an architecture: open_clip's weight tag, or a weights file.",
         metavar="TAG|FILE",
-        autocompletion=completion.complete_pretrained,
+        autocompletion=completion_values.complete_pretrained,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ,
@@ -118,7 +118,7 @@ Models = Annotated[
         help="An alias, an architecture, hf-hub:ORG/REPO or a folder; repeatable, to compare. "
         "[default: $ZEROSHOT_MODEL or base]",
         metavar="MODEL",
-        autocompletion=completion.complete_model,
+        autocompletion=completion_values.complete_model,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ_FOLDER,
@@ -130,7 +130,7 @@ Pretraineds = Annotated[
         help="With an architecture: open_clip's weight tag, or a weights file. "
         "With several --model: one for each, in order; '' for an alias.",
         metavar="TAG|FILE",
-        autocompletion=completion.complete_pretrained,
+        autocompletion=completion_values.complete_pretrained,
         rich_help_panel=Panel.MODEL,
     ),
     Use.READ,
@@ -148,7 +148,7 @@ DevicesOption = Annotated[
         help="Where to run: cuda, mps or cpu; auto takes the first there is. cuda:1 is one GPU of several, cuda:0,1 or "
         "cuda:all runs on each of them.",
         metavar="DEVICE",
-        autocompletion=completion.complete_device,
+        autocompletion=completion_values.complete_device,
         rich_help_panel=Panel.MODEL,
     ),
 ]

@@ -10,8 +10,8 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode, InputError, UsageError
-from . import console, option_groups, options, tune
-from .completion import complete_prompts
+from . import console, option_groups, options, prompts_tune
+from .completion_values import complete_prompts
 from .folder_statistics import stack
 from .input_options import InputOptions
 from .label_options import read_labels
@@ -105,8 +105,8 @@ def check(
     Truncation and nearness are properties of a model: they are checked where labels are given. With a folder of images,
     which need no labels of their own: how far the sets agree on them and how sure they are, beside random words.
     """
-    from ..images.sources.names import is_archive, scheme_of
-    from ..prompts import checks as checks
+    from ..images.sources.image_names import is_archive, scheme_of
+    from ..prompts import check_report
     from ..prompts.template_sets import list_names, load_unchecked
 
     label_set = read_labels(labels, labels_file) if labels or labels_file else None
@@ -117,10 +117,10 @@ def check(
         if given:
             raise UsageError(f"{option} is of a comparison on images", "zeroshot prompts check DIR --labels A,B")
     templates = load_unchecked(name)
-    findings = checks.check_templates(templates)
-    broken = any(finding.severity is checks.Severity.ERROR for finding in findings)
+    findings = check_report.check_templates(templates)
+    broken = any(finding.severity is check_report.Severity.ERROR for finding in findings)
     if label_set and not broken:
-        findings += checks.check_with_model(model.load(), label_set, templates)
+        findings += check_report.check_with_model(model.load(), label_set, templates)
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.message}")
     if not findings:
@@ -184,10 +184,10 @@ def _compare_on(
     inputs = InputOptions(paths=[folder])
     inputs.check()
 
-    from ..evaluation.prompt_fit import RANDOM_SETS, score_sets
+    from ..evaluation.template_agreement import RANDOM_SETS, score_sets
     from ..features.pipeline import encode_blocks
     from ..output.destination import check_output, open_output
-    from ..output.render import prompt_fit as render_prompt_fit
+    from ..output.render import template_agreement as render_prompt_fit
     from ..output.render.evaluation import encode
     from ..results import Failure
 
@@ -217,4 +217,4 @@ def _compare_on(
     return ExitCode.INCOMPLETE if failures else ExitCode.OK
 
 
-app.command("tune", short_help="Choose templates that fit your images.")(tune.tune)
+app.command("tune", short_help="Choose templates that fit your images.")(prompts_tune.tune)

@@ -101,7 +101,7 @@ class RecordOptions:
             UsageError: Options contradict each other, or name a label that is no answer.
         """
         from ..output.destination import check_output
-        from ..output.sinks import check_target
+        from ..output.record_sinks import check_target
 
         parse_fields(self.fields)
         check_page(self.report)

@@ -14,8 +14,8 @@ from . import console
 from .record_options import RecordOptions
 
 if TYPE_CHECKING:
+    from ..output.record_sinks import RecordFile
     from ..output.render.records import Layout
-    from ..output.sinks import RecordFile
     from ..result_columns import Answers
 
 
@@ -54,7 +54,7 @@ class Tally:
         self._bar.advance(len(answers))
 
     def _name(self, failure: Failure) -> None:
-        from ..output.render.formats import shows_whole
+        from ..output.render.choose_writer import shows_whole
 
         message = f"{failure.path}: {failure.error}"
         if not self._output.to_terminal:

@@ -12,19 +12,19 @@ from ..enums import Device, Format, PartFormat, ReportFormat
 from ..errors import ExitCode, UsageError
 from ..messages import count_of
 from . import console, option_groups, options
-from .classifiers import apply_calibration, prepare_classifier
 from .executor_options import ExecutorOptions
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions, read_preprocess
 from .option_values import choose_record_format, parse_fields
+from .prepare_classifier import apply_calibration, prepare_classifier
 
 if TYPE_CHECKING:
     from ..distribute.executors import Executor
-    from ..distribute.folder import Folder
     from ..distribute.merge import Status
     from ..distribute.plan import Plan
     from ..distribute.recipe import RunRecipe
+    from ..distribute.run_folder import Folder
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -101,9 +101,9 @@ def plan(
     inputs.check()
     check_readable(calibration, "`zeroshot calibrate DIR` writes one")
 
-    from ..distribute.folder import open_folder
     from ..distribute.plan import write_plan
     from ..distribute.recipe import RunRecipe, facts_of
+    from ..distribute.run_folder import open_folder
     from ..evaluation.learned_file import read_learned_document
     from ..features.pipeline import DEFAULT_BATCH
 
@@ -271,9 +271,9 @@ def _tell_makers(made: Status) -> None:
 
 
 def _open(run: str) -> tuple[Folder, Plan, RunRecipe]:
-    from ..distribute.folder import open_folder
     from ..distribute.plan import load_plan
     from ..distribute.recipe import parse_recipe
+    from ..distribute.run_folder import open_folder
 
     folder = open_folder(run)
     planned = load_plan(folder)

@@ -1,4 +1,4 @@
-"""``zeroshot search`` and ``zeroshot features``: search by a text or an image, and write features."""
+"""``zeroshot search``: lists the images nearest to a text, to an image or to a sum of both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +13,7 @@ import typer
 from ..errors import ExitCode, UsageError, nearest
 from ..messages import shell_word, some_of
 from . import console, option_groups, options
-from .input_options import InputOptions, check_readable
+from .input_options import InputOptions, check_readable, summarise_failures
 from .label_options import read_learned
 from .model_options import ModelOptions
 from .option_values import choose_record_format
@@ -23,7 +22,6 @@ from .pipeline_options import ImageOptions
 if TYPE_CHECKING:
     from ..encoder import Features
     from ..evaluation.learned_file import LearnedFile
-    from ..results import Failure
     from ..search import Term
 
 
@@ -129,7 +127,7 @@ def search(
         write_hits(found, form, stream, encoder.spec, query_shown, choices, terminal=terminal)
     if found.searched and not found.hits:
         console.note(f"none of {found.searched} images reaches --min-score {min_score:g}")
-    return _summarise(found.failures, found.searched)
+    return summarise_failures(found.failures, found.searched)
 
 
 def _read_terms(text: str) -> tuple[Term, ...]:
@@ -163,7 +161,7 @@ def _check_examples(images: Sequence[str]) -> None:
     Raises:
         InputError: Names it.
     """
-    from ..images.sources.names import container, scheme_of
+    from ..images.sources.image_names import container, scheme_of
 
     for image in images:
         if not scheme_of(image):
@@ -176,7 +174,7 @@ def _check_text(text: str, *, alone: bool) -> None:
     Raises:
         UsageError: It is blank, the sign for stdin, or the only argument.
     """
-    from ..images.lists import STDIN
+    from ..images.path_lists import STDIN
     from ..prompts.labels import normalise
 
     example = "zeroshot search ./imgs 'a dog on a beach'"
@@ -222,53 +220,3 @@ def _check_words(paths: Sequence[str], text: str) -> None:
             f"no such file or folder: {', '.join(words)}; a text of several words needs quotes",
             f"zeroshot search {places} {whole}",
         )
-
-
-@console.reports_errors
-@option_groups.expand_option_groups
-def features(
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The file to write.", metavar="FILE.npz|FILE.parquet"),
-        options.Use.WRITTEN,
-    ],
-    *,
-    inputs: InputOptions,
-    model: ModelOptions,
-    images: ImageOptions,
-) -> ExitCode:
-    """Write the features of images to a file, for programs of your own."""
-    import numpy as np
-
-    from ..features.pipeline import encode_blocks
-    from ..output.destination import check_output, open_output
-    from ..output.features_file import FeatureTable, check_target, write_features
-    from ..results import Failure
-
-    check_target(output)
-    inputs.check(runs=True)
-    check_output(output)
-    pipeline = images.pipeline()
-    encoder = model.load_for(inputs.open_run())
-    read: list[str] = []
-    failures: list[Failure] = []
-    parts: list[Features] = []
-    with console.Bar("images") as bar:
-        sources, fed = inputs.find_or_reuse(encoder.spec, pipeline, {"--output": output}, bar=bar)
-        for block in encode_blocks(encoder, sources, fed):
-            failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
-            read += [path for place, path in enumerate(block.paths) if place not in block.errors]
-            parts.append(block.features)
-            bar.advance(len(block.paths))
-    rows = np.concatenate(parts) if parts else np.zeros((0, encoder.spec.dim), dtype=np.float32)
-    table = FeatureTable(tuple(read), rows, tuple(failures), encoder.spec, images.choices(pipeline))
-    with open_output(output) as stream:
-        write_features(table, stream, output.suffix)
-    return _summarise(failures, len(read))
-
-
-def _summarise(failures: Sequence[Failure], n_read: int) -> ExitCode:
-    """Name the images that could not be read, or say that there was none, and return the exit code."""
-    if not failures and not n_read:
-        console.warn("no paths were given, so there are no images")
-    return console.name_failures(failures, n_read + len(failures))

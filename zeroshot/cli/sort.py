@@ -19,12 +19,12 @@ from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..system.signals import finish_each
 from . import console, option_groups, options
-from .classifiers import apply_calibration, prepare_classifier
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
 from .option_values import parse_folder
 from .pipeline_options import ImageOptions
+from .prepare_classifier import apply_calibration, prepare_classifier
 from .sort_reviewed import read_reviewed, refuse_unused
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def check_target(into: Path | None) -> Path:
 def settle(target: Path) -> None:
     """Refuse a folder that cannot be written to, and finish what an interrupted `sort` left in it."""
     from ..output.destination import check_folder
-    from ..sort.mover import settle_earlier
+    from ..sort.run_plan import settle_earlier
 
     check_folder(target)
     for note in settle_earlier(target):
@@ -199,8 +199,8 @@ def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:
 def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted") -> ExitCode:
     """Carry out a plan, and tell what was done and how to take it back."""
     from ..sort.journal import Journal
-    from ..sort.mover import carry_out
-    from ..sort.steps import Method
+    from ..sort.run_plan import carry_out
+    from ..sort.step import Method
 
     steps = [item for item in plan if isinstance(item, Step)]
     stays = [item for item in plan if isinstance(item, Stay)]
@@ -265,7 +265,7 @@ def print_plan(plan: list[Step | Stay], form: PlanFormat, kept: Mapping[str, str
         kept: Of duplicates, the best copy of each, which stays, by the path that goes.
     """
     from ..output.destination import open_output
-    from ..output.render.plan import write_plan
+    from ..output.render.sort_plan import write_plan
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     with open_output(None) as stream:

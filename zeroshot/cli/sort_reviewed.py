@@ -54,7 +54,7 @@ def read_reviewed(file: Path, threshold: float, inputs: InputOptions) -> list[Re
         threshold: In [0, 1].
         inputs: Which of the images are taken.
     """
-    from ..images.sources.names import container, scheme_of
+    from ..images.sources.image_names import container, scheme_of
     from ..output.records_file import read_records
 
     inputs.check_choice()

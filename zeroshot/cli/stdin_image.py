@@ -28,7 +28,7 @@ def look_for_image(stream: BinaryIO, spooled: dict[str, str] | None) -> tuple[Bi
     import tempfile
 
     from ..images.decode import looks_like_image
-    from ..images.lists import STDIN
+    from ..images.path_lists import STDIN
 
     head = getattr(stream, "read1", stream.read)(65536)
     if head.startswith((b"PK\3\4", b"\x1f\x8b")) or head[257:262] == b"ustar":

@@ -76,8 +76,8 @@ class _Found:
 def _undo_run(path: Path, *, dry_run: bool, named: bool = False) -> _Found:
     """Take back one run, or print what would be taken back, and what cannot be and why."""
     from ..sort.journal import Journal
-    from ..sort.mover import is_stuck
-    from ..sort.mover import undo as take_back
+    from ..sort.run_plan import is_stuck
+    from ..sort.run_plan import undo as take_back
 
     kept = done = 0
     lines: list[str] = []

@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InputError
-from .folder import Folder
-from .parts import count_failures, lines_of, read_features
+from .part_files import count_failures, lines_of, read_features
 from .plan import Plan
+from .run_folder import Folder
 
 DONE = "done"
 

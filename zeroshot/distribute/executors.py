@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from .commits import Done, committed, done_name, find_done, verify
-from .folder import Folder
 from .plan import Plan, numbers
+from .run_folder import Folder
 from .work import Worker
 
 

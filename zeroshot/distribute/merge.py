@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 from ..enums import Format
 from ..errors import InputError
 from ..output.destination import open_output
-from ..output.render.formats import make_writer
+from ..output.render.choose_writer import make_writer
 from ..results import Failure, Manifest, Prediction, Ranked, Record
 from .commits import committed, find_done, read_records, repair
-from .folder import Folder
 from .plan import Plan
 from .recipe import RunRecipe
+from .run_folder import Folder
 
 _READERS = 16
 """Objects of a store that are read at once; each is a small one and far away."""

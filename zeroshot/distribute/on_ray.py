@@ -22,14 +22,14 @@ from typing import IO, Any
 from ..encoder import Encoder, Pixels, Preprocessing
 from ..enums import Device
 from ..errors import InputError, ResourceError, UsageError, ZeroshotError
-from ..features.handover import ReadBatch, Source, encode_read, find_sources, read_batch
 from ..features.pipeline import Encoded, read_pixels
+from ..features.pixel_batches import ReadBatch, Source, encode_read, find_sources, read_batch
 from ..images.isolate import isolated
-from ..images.sources.names import scheme_of
+from ..images.sources.image_names import scheme_of
 from .commits import Done, find_done
-from .folder import Folder, open_folder
 from .plan import Plan, load_plan
 from .recipe import RunRecipe, parse_recipe
+from .run_folder import Folder, open_folder
 from .work import Encode, Machine, build_worker
 
 _READ_TRIES = 10

@@ -22,8 +22,8 @@ from typing import Any
 
 from ..errors import InputError, OutputError
 from ..output.resume_manifest import first_difference
-from .entries import Shard, cut, parse_entries
-from .folder import Folder
+from .run_folder import Folder
+from .shard_entries import Shard, cut, parse_entries
 
 FORMAT = "zeroshot-run"
 VERSION = 1

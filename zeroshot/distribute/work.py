@@ -18,15 +18,15 @@ from ..images.decode import MOST_BYTES
 from ..images.isolate import Isolation
 from ..images.sources.opening import MISSING
 from ..images.sources.stores import DENIED, NO_ANSWER
-from ..output.render.formats import make_writer
+from ..output.render.choose_writer import make_writer
 from ..scoring import Classifier
 from ..system.installed import available_cores
 from ..system.memory import available_memory
-from . import parts
+from . import part_files
 from .commits import Done, File, commit
-from .folder import Folder
 from .plan import Plan, read_shard
 from .recipe import RunRecipe
+from .run_folder import Folder
 
 Encode = Callable[[Iterable[str]], Iterator[list[Encoded]]]
 
@@ -132,8 +132,8 @@ class Worker:
         self._check(number, shard.images, images, troubled)
         features = np.stack(rows) if rows else np.zeros((0, self._recipe.facts["dim"]), dtype=np.float32)
         records = stream.getvalue()
-        made = parts.build(number, records, features if self._recipe.features else None, self._recipe)
-        failures = parts.count_failures(records.splitlines())
+        made = part_files.build(number, records, features if self._recipe.features else None, self._recipe)
+        failures = part_files.count_failures(records.splitlines())
         files = tuple(File.of(name, content) for name, content in made)
         done = Done(self._plan.id, number, images, failures, files, self._made_by)
         return commit(self._folder, done, tuple(content for _, content in made))

@@ -25,7 +25,7 @@ from ..errors import ModelError, UsageError
 from ..models import resolvers
 from ..models.checkpoint import Files, Source
 from ..models.hub import download
-from ..models.weights_file import hash_file
+from ..models.weights_hash import hash_file
 from ..system.folders import exports_folder
 from . import onnx_engine, onnx_manifest
 

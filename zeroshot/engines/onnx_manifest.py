@@ -15,7 +15,7 @@ from typing import Any
 
 from ..encoder import EncoderSpec
 from ..errors import ModelError
-from ..system.disk import hash_content
+from ..system.durable_files import hash_content
 from . import onnx_manifest_fields as fields
 
 MANIFEST_NAME = "zeroshot.json"

@@ -13,13 +13,13 @@ from ..errors import ModelError, UsageError
 from ..models.checkpoint import Files
 from ..models.configuration import count_parameters
 from ..models.transformers_folder import is_transformers_folder
-from ..models.weights_file import hash_file
+from ..models.weights_hash import hash_file
 from ..system.installed import versions
 from .cuda_engine import CudaEncoder
 from .load_errors import explain_loading
+from .safe_weights import check_weights
 from .torch_engine import TorchEncoder
 from .transformers_weights import as_open_clip_folder, to_open_clip
-from .weights_check import check_weights
 
 _FIX_TORCH = "pip install --upgrade --force-reinstall torch torchvision open_clip_torch"
 

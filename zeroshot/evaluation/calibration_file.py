@@ -16,7 +16,7 @@ from ..errors import InputError
 from ..results import Manifest
 from ..scoring import Classifier
 from .calibrate import MAX_TEMPERATURE, MIN_TEMPERATURE, Fit, cool
-from .identity import Identity, describe_difference, identify, read_identity, read_number
+from .fitted_identity import Identity, describe_difference, identify, read_identity, read_number
 
 CALIBRATION_FORMAT = "zeroshot-calibration"
 VERSION = 1

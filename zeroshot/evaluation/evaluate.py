@@ -18,8 +18,8 @@ from ..features.pipeline import Pipeline, encode_blocks
 from ..results import Failure, Manifest
 from ..scoring import Classifier
 from . import metrics, statistics
-from .answer_columns import AnswerColumns
-from .datasets import Dataset
+from .grouped_answers import AnswerColumns
+from .labelled_folders import Dataset
 from .metrics import Indices
 from .statistics import Doubles, Estimate
 

@@ -12,8 +12,8 @@ from ..learn.folds import group_copies
 from ..learn.regression import Problem
 from ..scoring import Classifier
 from . import compare, statistics
-from .adapters import Floats, anchored, gaussian, linear_probe, tip_adapter
 from .evaluate import EncodedDataset
+from .few_shot_baselines import Floats, anchored, gaussian, linear_probe, tip_adapter
 from .metrics import Indices
 from .statistics import Booleans
 

@@ -11,7 +11,7 @@ from ..errors import LabelError, nearest
 from ..messages import count_of, printable, some_of
 from ..models import open_clip_tables
 from ..prompts.labels import IMAGENET, Label, normalise
-from ..prompts.spelling import clean_word
+from ..prompts.unicode_text import clean_word
 from ..prompts.yaml_files import SUFFIXES, parse_yaml, read_text
 
 

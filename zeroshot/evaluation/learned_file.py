@@ -18,7 +18,7 @@ from ..prompts.labels import Label, LabelSet
 from ..prompts.template_sets import TemplateSet
 from ..results import Manifest
 from ..scoring import Classifier, choose_score
-from .identity import Identity, describe_difference, identify, read_identity, read_number
+from .fitted_identity import Identity, describe_difference, identify, read_identity, read_number
 from .learning import Learning, hash_examples
 
 LEARNED_FORMAT = "zeroshot-learned"

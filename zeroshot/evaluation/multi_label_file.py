@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..multi_label import Judge
 from ..results import Manifest
 from .calibration_file import describe_damage, read_document
-from .identity import Identity, describe_difference, identify, read_identity, read_number
+from .fitted_identity import Identity, describe_difference, identify, read_identity, read_number
 from .multi_label import MultiLabelFit, MultiLabelResult
 
 MULTI_LABEL_FORMAT = "zeroshot-multi-label-calibration"

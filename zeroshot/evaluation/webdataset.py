@@ -28,7 +28,7 @@ from ..images.natural_order import natural_key
 from ..prompts.labels import Label, LabelSet
 from ..prompts.template_sets import TemplateSet, placeholder_fault
 from ..prompts.yaml_files import read_text
-from .datasets import Dataset
+from .labelled_folders import Dataset
 
 CLASSNAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"

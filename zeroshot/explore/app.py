@@ -1,4 +1,4 @@
-"""The addresses of the page: who may ask, for what, and how much. `answers` says what the answer is."""
+"""The addresses of the page: who may ask, for what, and how much. `responses` says what the answer is."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from starlette.routing import Route
 from ..errors import ImageError, ResourceError, ZeroshotError
 from ..messages import printable
 from ..output.report.markup import read_resource
-from .actions import Actions
-from .answers import Answer, Answers, Beginning
-from .requests import MOST_DROP, MOST_JSON, read_body, still_wanted, value_of
+from .folder_sort import Actions
+from .request_values import MOST_DROP, MOST_JSON, read_body, still_wanted, value_of
+from .responses import Answer, Answers, Beginning
 from .security import Token, new_nonce, page_policy
 from .session import Session
+from .tab_view import GoneError, TemplatesError
 from .thumbnails import Thumbnails
-from .view import GoneError, TemplatesError
 
 _PRIVATE = {"cache-control": "private, max-age=600"}
 _NEVER = {"cache-control": "no-store"}

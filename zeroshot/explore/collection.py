@@ -18,7 +18,7 @@ from ..encoder import Encoder, Features
 from ..errors import ZeroshotError
 from ..features.keys import signed
 from ..features.pipeline import Block, Pipeline, encode_blocks
-from ..images.camera import describe_passed_over
+from ..images.camera_formats import describe_passed_over
 from ..images.paths import walk
 from ..results import Failure
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..messages import printable
-from ..system.disk import BusyError, lock
+from ..system.durable_files import BusyError, lock
 
 HEADER = "path,label,not"
 

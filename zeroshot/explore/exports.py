@@ -15,7 +15,7 @@ from ..results import Failure, Prediction, Record, significant
 from ..scoring import Decision
 from .label_text import to_option, to_yaml
 from .session import Session, read_templates
-from .view import Asked, View
+from .tab_view import Asked, View
 
 _BLOCK = 2048
 

@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from ..encoder import Features
-from .best_answers import Floats
+from .label_scores import Floats
 
 _MOST_LAID_OUT = 600
 _MOST_FOR_AXES = 20_000

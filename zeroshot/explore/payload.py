@@ -12,12 +12,12 @@ import numpy as np
 from ..evaluation.statistics import wilson
 from ..messages import printable
 from ..prompts.template_sets import prompts_for
-from .best_answers import Floats
 from .collection import absolute
+from .label_scores import Floats
+from .ranked_rows import Sorting
 from .security import Token
 from .session import Session
-from .sorting import Sorting
-from .view import View
+from .tab_view import View
 
 MOST_ITEMS = 600
 """Images of one window; a page shows at most some hundreds at once."""

@@ -23,15 +23,15 @@ from ..prompts.labels import LabelSet
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..scoring import Classifier
 from ..search import build_query, rows_by_name
-from .best_answers import Columns, Scored, score
 from .collection import Collection, Encoding, absolute
 from .corrections import Corrections, Said
 from .folder_map import FolderMap
+from .label_features import RowMemory
+from .label_scores import Columns, Scored, score
 from .label_text import read_label_text
-from .queries import add_up, parse_terms
-from .sorting import Marks, Ranking, Sorting, rank
-from .text_rows import RowMemory
-from .view import Asked, GoneError, TemplatesError, View
+from .ranked_rows import Marks, Ranking, Sorting, rank
+from .search_terms import add_up, parse_terms
+from .tab_view import Asked, GoneError, TemplatesError, View
 
 _MOST_VIEWS = 12
 _MOST_DROPS = 32

@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from ..encoder import EncoderSpec, Features
 from ..images.decode import DecodeOptions
-from . import cache_upkeep, listings
+from . import cache_upkeep, folder_listings
 from .cache_upkeep import CacheUpkeep
 from .database import Warn
 from .decoder_fingerprint import measure, who_opens
+from .folder_listings import Entry, Listing, Rows
 from .keys import FileState, State, image_key
-from .listings import Entry, Listing, Rows
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS models (key BLOB PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
@@ -57,7 +57,7 @@ class FeatureCache(CacheUpkeep):
     """
 
     def __init__(self, path: Path | None = None, warn: Warn = lambda _: None) -> None:
-        super().__init__(path, _TABLES + listings.TABLES, warn)
+        super().__init__(path, _TABLES + folder_listings.TABLES, warn)
 
     def find_content(self, state: FileState) -> bytes | None:
         """Return the hash of a file that has not changed since it was read, or None."""
@@ -155,10 +155,10 @@ class FeatureCache(CacheUpkeep):
         """Return what is known of a folder's files, by the folder's absolute path with a slash at its end; or None."""
         with self.guarded():
             connection = self.connection()
-            found, newest = listings.load(connection, model, folder)
+            found, newest = folder_listings.load(connection, model, folder)
             if found is not None and newest and self._writable and not self._frozen:
                 with self.writing(connection):
-                    listings.put_in_order(connection, model, folder, found, newest)
+                    folder_listings.put_in_order(connection, model, folder, found, newest)
             return found
         return None
 
@@ -168,7 +168,7 @@ class FeatureCache(CacheUpkeep):
             with self.guarded():
                 connection = self.connection()
                 numbers, contents = listing.rows[places], listing.contents[places]
-                rows = listings.find_rows(connection, model, numbers, contents, dim, cache_upkeep.today())
+                rows = folder_listings.find_rows(connection, model, numbers, contents, dim, cache_upkeep.today())
                 self._note_use(connection, model, rows.aged, [])
                 return rows
         return Rows(np.zeros(len(places), dtype=np.bool_), np.zeros((0, dim), dtype=np.float32), [])
@@ -184,7 +184,7 @@ class FeatureCache(CacheUpkeep):
                     "UPDATE features SET day = ? WHERE model = ? AND content = ?",
                     [(cache_upkeep.today(), model, content) for content in aged],
                 )
-                listings.save(connection, model, entries)
+                folder_listings.save(connection, model, entries)
 
     def add(
         self,
@@ -209,9 +209,9 @@ class FeatureCache(CacheUpkeep):
                 connection.executemany(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", [(*state, c) for state, c in noted]
                 )
-                numbers = listings.numbers_of(connection, model, [content for _, content in noted])
+                numbers = folder_listings.numbers_of(connection, model, [content for _, content in noted])
                 entries = [Entry(state, c, numbers[c]) for state, c in noted if c in numbers]
-                listings.save(connection, model, entries)
+                folder_listings.save(connection, model, entries)
             self.keep_within_limit(connection)
 
     def measured(self, name: bytes, measure: Callable[[], bytes]) -> bytes:

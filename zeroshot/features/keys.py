@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ..encoder import EncoderSpec
 from ..enums import Resampler
 from ..images.decode import DEFAULT_MAX_PIXELS, DecodeOptions
-from ..images.sources.blobs import Stamp
-from ..images.sources.names import join_member, split_member
+from ..images.sources.byte_ranges import Stamp
+from ..images.sources.image_names import join_member, split_member
 
 _TICK = 2_000_000_000  # nanoseconds
 State = tuple[bytes, int, int, int, int]

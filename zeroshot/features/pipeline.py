@@ -31,8 +31,8 @@ from ..images.sources.opening import open_file, stamp_of
 from ..messages import as_many
 from ..system.descriptors import affordable_workers, check_descriptors
 from ..system.installed import available_cores
+from .bulk_lookup import LookUp
 from .keys import FileState
-from .lookup import LookUp
 from .read_ahead import Ahead, Run
 
 if TYPE_CHECKING:

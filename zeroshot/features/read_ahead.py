@@ -13,8 +13,8 @@ import numpy as np
 
 from ..encoder import Features
 from ..system.signals import kept
-from .lookup import Known
-from .path_thread import Incoming
+from .bulk_lookup import Known
+from .path_reader import Incoming
 
 IDLE_SECONDS = 0.02
 """How long a batch that is not full waits for the next path before it is encoded."""

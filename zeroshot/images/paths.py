@@ -14,12 +14,12 @@ from pathlib import Path, PurePath
 
 from ..errors import ImageError, InputError
 from ..messages import as_many
-from .camera import NO_ENDING, describe_passed_over, passed_over, readable_suffixes
+from .camera_formats import NO_ENDING, describe_passed_over, passed_over, readable_suffixes
 from .decode import SUFFIXES
+from .misnamed_images import Looker
 from .natural_order import in_natural_order
-from .overlooked import Looker
-from .sources.addresses import check_address
-from .sources.names import (
+from .sources.address_secrets import check_address
+from .sources.image_names import (
     ARCHIVE_SUFFIXES,
     STORE_SCHEMES,
     container,
@@ -28,7 +28,7 @@ from .sources.names import (
     scheme_of,
     split_member,
 )
-from .sources.pool import open_archive
+from .sources.open_archives import open_archive
 
 _SKIPPED_FOLDERS = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}

@@ -1,1 +1,1 @@
-"""Refine a text classifier's weights by labelled examples: arithmetic on features, without a network."""
+"""Adapts a classifier to its images: weights refined by labelled examples, shares of labels, neighbours' answers."""

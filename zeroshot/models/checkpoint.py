@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..encoder import Preprocessing
-from .catalogue import ALIASES
+from .aliases import ALIASES
 from .checkpoint_files import TOKENIZER_PATTERNS
-from .weights_file import hash_file
+from .weights_hash import hash_file
 
 HUB_PREFIX = "hf-hub:"
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from ..errors import ModelError, UsageError, ZeroshotError, nearest
 from . import open_clip_tables
-from .catalogue import ALIASES, Alias
+from .aliases import ALIASES, Alias
 from .checkpoint import HUB_PREFIX, Files, Source
 from .checkpoint_files import CONFIG_NAME, CONFIGS, WEIGHT_SUFFIXES, WEIGHTS
 from .configuration import read_config, read_preprocessing
 from .hub import download
 from .transformers_folder import is_transformers_folder, read_transformers_config
-from .weights_file import check_download
+from .weights_hash import check_download
 
 DEFAULT_ALIAS = "base"
 ENVIRONMENT = "ZEROSHOT_MODEL"

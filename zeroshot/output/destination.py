@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import OutputError
-from ..images.camera import HEIF_SUFFIXES, RAW_SUFFIXES
+from ..images.camera_formats import HEIF_SUFFIXES, RAW_SUFFIXES
 from ..images.decode import SUFFIXES
-from ..system.disk import BusyError, kept_locked, open_locked
+from ..system.durable_files import BusyError, kept_locked, open_locked
 from ..system.signals import held_back
 from .resume_manifest import read_resume_manifest, remove_resume_manifest
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from ..enums import Format
 from ..results import Failure, Manifest
-from .render.formats import make_writer
+from .render.choose_writer import make_writer
 from .render.records import Layout, format_row
 from .resume_manifest import FORMAT, VERSION
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..images.image_tables import check_columns, columns_of, parse_table
 from ..images.paths import identify
-from ..images.tables import check_columns, columns_of, parse_table
 from ..messages import some_of
 from ..results import Failure, Prediction, Record
 from ..sort.names import REVIEW

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 
 from ..enums import Format
 from ..errors import InputError, OutputError, UsageError
-from ..system.disk import BusyError, kept_locked, open_locked, sync_folder
+from ..system.durable_files import BusyError, kept_locked, open_locked, sync_folder
 from .destination import check_not_continued, check_writable, final_path, partial_path
 from .partial_records import FORMATS, Recipe, beginning, beginning_of, count_records, whole_records
 from .resume_manifest import (

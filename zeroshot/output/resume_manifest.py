@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..system.disk import sync_folder
+from ..system.durable_files import sync_folder
 
 FORMAT = "zeroshot-resume"
 VERSION = 1

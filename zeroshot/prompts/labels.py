@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import LabelError, nearest
 from ..messages import as_many
 from ..models import open_clip_tables
-from .spelling import clean_word, show_spellings, without_zero_width
+from .unicode_text import clean_word, show_spellings, without_zero_width
 from .yaml_files import SUFFIXES, parse_yaml, read_text
 
 IMAGENET = "imagenet"

@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from ..enums import Placement
-from ..images.sources.names import scheme_of, split_member
+from ..images.sources.image_names import scheme_of, split_member
 from .names import fold, numbered_file
 from .plan import Stay, Step, locate
 

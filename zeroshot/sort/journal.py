@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, OutputError
-from ..system.disk import BINARY, BusyError, lock, sync_folder
-from .history import FOLDER, FORMAT, VERSION, Entry, History, read_history
-from .steps import Placed, Task
+from ..system.durable_files import BINARY, BusyError, lock, sync_folder
+from .journal_reader import FOLDER, FORMAT, VERSION, Entry, History, read_history
+from .step import Placed, Task
 
 _NAME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ)(?:-(\d+))?\.jsonl")
 """A journal's name: when its run began, and a number where that alone does not tell it from others."""

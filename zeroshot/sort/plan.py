@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..enums import Placement
 from ..errors import ImageError
-from ..images.sources.names import join_member, scheme_of, split_member
+from ..images.sources.image_names import join_member, scheme_of, split_member
 from ..images.sources.opening import open_file
 from ..results import Failure, Prediction, Record
 from .names import REVIEW, fold, numbered_file, safe_file_name

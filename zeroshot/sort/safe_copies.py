@@ -16,8 +16,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..system.disk import hash_content, sync_folder
-from .steps import Placed, PlacingError, Task
+from ..system.durable_files import hash_content, sync_folder
+from .step import Placed, PlacingError, Task
 
 _CHUNK = 1 << 20
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...system import disk
+from ...system import durable_files
 from ...system.folders import exports_folder
 from ..onnx_manifest import FORMAT, IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, is_export
 
@@ -99,8 +99,8 @@ def marked_busy(folder: Path) -> Iterator[None]:
     descriptor = _open(folder)
     try:
         if descriptor is not None:
-            with suppress(disk.BusyError):  # marked by another process that writes the same
-                disk.lock(descriptor)
+            with suppress(durable_files.BusyError):  # marked by another process that writes the same
+                durable_files.lock(descriptor)
         yield
     finally:
         if descriptor is not None:
@@ -125,8 +125,8 @@ def _is_busy(folder: Path) -> bool:
     if descriptor is None:
         return False
     try:
-        disk.lock(descriptor)
-    except disk.BusyError:
+        durable_files.lock(descriptor)
+    except durable_files.BusyError:
         return True
     finally:
         os.close(descriptor)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ...encoder import Encoder, EncoderSpec
 from ...enums import Precision
 from ...errors import ModelError
-from ...system.disk import sync_file
+from ...system.durable_files import sync_file
 from ...system.installed import available_cores
 from ..onnx_engine import OnnxEncoder, open_tokenizer
 from ..onnx_manifest import (

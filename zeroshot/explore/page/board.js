@@ -1,5 +1,5 @@
 // The images in rows, or one row as a grid. Only what is in sight is in the page.
-import { CHUNK, GAP, HEADER, MOST_IN_STRIP, chunks, columns, gridRange, rowRange, rowTops, stripRange } from "./geometry.js";
+import { CHUNK, GAP, HEADER, MOST_IN_STRIP, chunks, columns, gridRange, rowRange, rowTops, stripRange } from "./board_geometry.js";
 import { neighbour, reveal, showWhole } from "./navigation.js";
 import { fillRow, makeRow } from "./rows.js";
 import { Selection } from "./selection.js";

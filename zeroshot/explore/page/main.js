@@ -1,15 +1,15 @@
 // The page: what is typed, shown and pressed comes together here.
 import { debounce, latest, post, takeToken } from "./api.js";
-import { Acting } from "./acting.js";
+import { Acting } from "./sort_and_export.js";
 import { Board } from "./board.js";
 import { Correcting } from "./correcting.js";
 import { cosine, keyOf, percent } from "./format.js";
-import { heading, layout, rowNow } from "./arrangement.js";
-import { fly, positions } from "./flight.js";
+import { heading, layout, rowNow } from "./row_list.js";
+import { fly, positions } from "./move_animation.js";
 import { listenForKeys } from "./keyboard.js";
 import { FolderMap } from "./map.js";
 import { Search } from "./search.js";
-import { Side } from "./side.js";
+import { Side } from "./label_panel.js";
 import { Status } from "./status.js";
 import { toast } from "./toast.js";
 import { Viewer } from "./viewer.js";

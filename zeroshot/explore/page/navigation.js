@@ -1,5 +1,5 @@
 // From image to image by arrow keys, and the image that has the focus brought into sight.
-import { GAP, columns } from "./geometry.js";
+import { GAP, columns } from "./board_geometry.js";
 
 // Where an arrow key leads: left and right along a row, up and down to the next row that holds something.
 export const neighbour = (board, key) => {

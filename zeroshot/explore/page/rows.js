@@ -1,5 +1,5 @@
 // One row of the board: its key, its name and count, and the strip that holds its images.
-import { GAP, MOST_IN_STRIP } from "./geometry.js";
+import { GAP, MOST_IN_STRIP } from "./board_geometry.js";
 import { number } from "./format.js";
 
 export const makeRow = (does) => { // { all(), scrolled(left) }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...errors import ImageError
-from .blobs import MAX_IMAGE_BYTES, Blob, BlobFile
+from .byte_ranges import MAX_IMAGE_BYTES, Blob, BlobFile
 
 _BLOCK = 512
 _MAX_HEADER = 1 << 20

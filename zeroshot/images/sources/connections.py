@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ...errors import ImageError
 from ...system.signals import at_stop, stopping
-from .addresses import find_secret
+from .address_secrets import find_secret
 from .stores import STOPPED
 
 _CONNECT_SECONDS = 10.0

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from ...errors import ImageError, InputError, OutputError
 from .archives import check_size
-from .blobs import MAX_IMAGE_BYTES, Blob, LocalBlob, Stamp
-from .names import STORE_SCHEMES, scheme_of
+from .byte_ranges import MAX_IMAGE_BYTES, Blob, LocalBlob, Stamp
+from .image_names import STORE_SCHEMES, scheme_of
 from .stores import NoPartsError, TransientError, obstore, open_store, with_retries
 
 T = TypeVar("T")

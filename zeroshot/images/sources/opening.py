@@ -12,9 +12,9 @@ from typing import IO
 
 from ...errors import ImageError, ZeroshotError
 from ...system.descriptors import check_descriptors
-from .blobs import Stamp
-from .names import is_archive, is_compressed_archive, scheme_of, split_member
-from .pool import open_archive
+from .byte_ranges import Stamp
+from .image_names import is_archive, is_compressed_archive, scheme_of, split_member
+from .open_archives import open_archive
 
 MISSING = "no such file"
 """The error of a file that is not there."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import ImageError, InputError
 from .archives import check_size
-from .blobs import Blob, BlobFile
+from .byte_ranges import Blob, BlobFile
 
 EXTRA = "pip install 'zeroshot[parquet]'"
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from ...errors import ImageError, InputError, ZeroshotError
 from ...system.signals import stopping
-from .names import scheme_of
+from .image_names import scheme_of
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ...errors import ImageError
 from .archives import check_size
-from .blobs import MAX_IMAGE_BYTES
+from .byte_ranges import MAX_IMAGE_BYTES
 from .connections import Deadline, open_address
 from .stores import SERVER, TransientError, request_seconds, with_retries
 

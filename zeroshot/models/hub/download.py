@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
-from ...system.disk import hash_content
+from ...system.durable_files import hash_content
 from ...system.sizes import in_bytes
 from ..checkpoint_files import CONFIGS, PREPROCESSOR_NAMES, TOKENIZER_PATTERNS, WEIGHTS, largest
 from . import metadata

@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ...evaluation.compare import PrecisionChange
-from ...evaluation.datasets import Dataset
 from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
+from ...evaluation.labelled_folders import Dataset
 from ...evaluation.metrics import confused_pairs
 from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
 from ...evaluation.statistics import Estimate, thin

@@ -13,8 +13,8 @@ from ...result_columns import Answers
 from ...results import Failure, Manifest, Prediction, Record
 from .embedded_images import make_thumbnails
 from .gallery import MAX_IMAGES, MAX_RANKED, Card, Gallery, Sample, View
-from .matrix import build_matrix
 from .page import Cell, Section, Table, Tile, build_page, count, failures_section, manifest_section
+from .similarity_matrix import build_matrix
 
 Named = TypeVar("Named", Prediction, Failure)
 

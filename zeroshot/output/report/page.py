@@ -14,7 +14,7 @@ from .markup import Content, Safe, read_resource, render
 from .plots import STYLE
 
 _STYLES = ("report.css", "gallery.css", "matrix.css")
-_SCRIPTS = ("tables.js", "gallery.js", "viewer.js", "ticks.js", "curve.js")
+_SCRIPTS = ("tables.js", "gallery.js", "viewer.js", "ticked_images.js", "curve.js")
 
 
 @dataclass(frozen=True, slots=True)
