@@ -1,4 +1,4 @@
-"""``python -m zeroshot`` and the ``zeroshot`` command."""
+"""Entry point of ``zeroshot`` and ``python -m zeroshot``: prepares the standard streams and calls `cli.main`."""
 
 from __future__ import annotations
 

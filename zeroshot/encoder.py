@@ -1,4 +1,4 @@
-"""The interface of every engine, in numpy.
+"""The interface that every engine implements; numpy arrays go in and come out.
 
 An engine is anything that turns images and texts into unit rows of the same space. PyTorch stands behind one
 implementation, ONNX Runtime behind another, and a few lines of colour arithmetic behind the tests' own.

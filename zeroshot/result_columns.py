@@ -1,4 +1,4 @@
-"""What a classifier says of many images at once, in columns; records are made of it where objects are wanted."""
+"""Holds the results of many images as arrays; records are made of them only where objects are wanted."""
 
 from __future__ import annotations
 

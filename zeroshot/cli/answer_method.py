@@ -1,4 +1,4 @@
-"""What answers for the images of a `classify`: labels that compete, or labels that are judged one by one.
+"""Prepares how `classify` answers: by labels that compete, or by labels that are judged one by one.
 
 What is applied, and in which order, is decided here alone: learned weights, calibration, shares of the labels, and
 neighbours; background labels, groups and the threshold follow where an answer is chosen.

@@ -1,4 +1,4 @@
-"""Who processes the shards of a run: this process, one of several with a share each, or a Ray cluster."""
+"""Options that choose an executor for the shards of a run: ``--on``, ``--shard``, ``--actors``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows a run: the export that was asked for, or a line about what would make the next one quicker."""
+"""Makes the export that was asked for after a run, or says what would make the next one quicker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command fitted on labelled images: a file for other commands, and what is printed of it."""
+"""Writes what a command fitted on labelled images to its file, and prints the summary of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the images of a run say about each other: the share of each label, and which images look alike.
+"""Applies ``--prior`` and ``--neighbours``: the share of each label in this folder, and images that look alike.
 
-Both are printed or stated, and applied to the classifier's probabilities in this order.
+They are applied to the classifier's probabilities in this order, and said on stderr or in the manifest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Inputs that several commands share: labels, templates, paths; and how failures are reported."""
+"""Options that name images, the images they stand for, and the report of those that could not be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands on labelled images share: options, and the way from a folder to features."""
+"""Options that name labelled images, and the way from these to features; shared by `eval`, `calibrate` and others."""
 
 from __future__ import annotations
 

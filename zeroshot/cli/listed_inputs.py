@@ -1,4 +1,4 @@
-"""A list of paths that names folders too: each image below one of them once, and each file that is passed over."""
+"""Reads a list of paths that may name folders: yields each image once, and counts files that are passed over."""
 
 from __future__ import annotations
 

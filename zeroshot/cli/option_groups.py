@@ -1,6 +1,6 @@
-"""Options that go together: a command asks for a group, the command line shows its options one by one.
+"""Passes options that go together to a command as one value, while the command line shows them one by one.
 
-What they are called and what they say is in `options`; here is what they become.
+Their names and help texts stand in `options`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the values of options mean: formats, fields, and the accuracy to reach."""
+"""Parses and checks values of options: formats, fields, folders, and the accuracy to reach."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The classifier of a command: labels and templates, weights that were learned, a calibration."""
+"""Builds the classifier of a command from its labels, templates, learned weights and calibration."""
 
 from __future__ import annotations
 

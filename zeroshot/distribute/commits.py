@@ -1,7 +1,7 @@
-"""How a shard's results come to stand in a run's folder: each file whole, and the ``.done`` object last.
+"""Commits a shard's results to a run's folder: each file whole, and the ``.done`` object last.
 
-What is kept at all times: a ``.done`` object names count and hash of exactly what stands. It holds because the name of
-a file has the hash of its content, so that a worker only ever writes what belongs under a name, over whatever stands
+At all times a ``.done`` object names count and hash of exactly the files that are there. It holds because the name of
+a file has the hash of its content, so that a worker only ever writes what belongs under a name, over whatever is
 there, and never over another worker's result. Several workers may compute a shard at once, on hardware that rounds
 otherwise: the first ``.done`` object decides whose files are the shard's. Files that no ``.done`` object names, of a
 worker that was later or was killed, or of another plan, are never read. What is damaged, or of another plan, is

@@ -1,4 +1,4 @@
-"""Who processes the shards of a run: this process, or a share of them in each of several."""
+"""Processes the shards of a run that are not done: all in this process, or a share of them (``--shard I/N``)."""
 
 from __future__ import annotations
 

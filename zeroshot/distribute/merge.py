@@ -1,4 +1,4 @@
-"""What a run has so far, and one file out of all its parts: byte for byte that of one unbroken run."""
+"""Tells how much of a run is done, and merges its parts into one file, byte for byte that of one unbroken run."""
 
 from __future__ import annotations
 

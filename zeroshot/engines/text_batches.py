@@ -1,4 +1,4 @@
-"""Which sentences a text tower reads together: of one length, and the beginning that they share only once.
+"""Groups prompts by length, and finds the beginnings that they share, so that each is encoded once.
 
 A causal tower never looks ahead, so that the keys and values of a beginning ("a photo of a") are the same in every
 sentence that has it. All of a batch have the same number of tokens: nothing is padded, each sum has the same terms in

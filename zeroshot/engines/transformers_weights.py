@@ -1,4 +1,4 @@
-"""The weights of transformers' CLIP and SigLIP under open_clip's names, and SigLIP's vision tower in timm."""
+"""Converts weights of transformers' CLIP and SigLIP to open_clip's names, and SigLIP's vision tower to timm's."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Evaluation on labelled datasets: metrics, intervals, comparison, calibration, template tuning."""
+"""Labelled datasets, and what is measured and fitted on them: metrics, intervals, calibration, tuning, learning."""

@@ -1,8 +1,4 @@
-"""A calibration on disk, and the check that it belongs to the run that wants to use it.
-
-A temperature is a property of one model with one template set and one list of labels: with another of these the
-probabilities would be wrong without a sign of it.
-"""
+"""Writes and reads a calibration, and refuses one that was fitted for another model, template set or label list."""
 
 from __future__ import annotations
 

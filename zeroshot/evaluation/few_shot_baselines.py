@@ -1,4 +1,4 @@
-"""What else is made of a few examples without training a network: the methods that `learn` is measured beside.
+"""Few-shot baselines that `learn` is compared with: Tip-Adapter, the closed-form Gaussian, and a linear probe.
 
 Each takes examples and texts and gives logits for other images; none sees a validation set. Where a number has to be
 chosen, the same folds choose it that choose the strength of `learn`.

@@ -1,4 +1,4 @@
-"""What fitted numbers belong to: one model with one template set and one list of labels.
+"""Identifies what fitted numbers are valid for: one model with one template set and one list of labels.
 
 With another of these, probabilities would be wrong without a sign of it.
 """

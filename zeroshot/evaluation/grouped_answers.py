@@ -1,4 +1,4 @@
-"""What is measured of a classifier are its answers: groups are summed, and a background label is none."""
+"""Turns probabilities of labels into those of answers before measuring: sums groups, leaves out background labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words for the names of folders and the spellings of tables, by name and never by position."""
+"""Finds the label that a folder's name or a spelling in a table stands for, by name and never by position."""
 
 from __future__ import annotations
 

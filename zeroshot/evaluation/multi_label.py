@@ -1,4 +1,4 @@
-"""Measure several labels an image, and fit what makes probabilities of their logits."""
+"""Measures answers of several labels per image, and fits what turns their logits into probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page gives away: records, labels, and the command line that does the same."""
+"""Exports what the page shows: records, labels, and the command line that does the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sorting into folders from the page, through the journalled plan, with its undo."""
+"""Sorts into folders from the page, through the journalled plan of `sort`, and undoes it."""
 
 from __future__ import annotations
 

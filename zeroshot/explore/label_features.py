@@ -1,4 +1,4 @@
-"""Features of labels, kept from key press to key press."""
+"""Keeps the text features of labels from key press to key press."""
 
 from __future__ import annotations
 

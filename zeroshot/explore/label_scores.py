@@ -1,4 +1,4 @@
-"""What a classifier says of every image, in columns of numbers.
+"""Scores every image of the page against the labels, in arrays; labels scored before are not computed again.
 
 Everything here is a handful of numpy calls over all images: nothing grows with the number of labels but the time of
 one matrix product, of which only the labels that are new since the last key press are computed.

@@ -1,4 +1,4 @@
-"""Rows of images, most confident first: what a classifier says of them and what a user has said."""
+"""Arranges images in rows, most confident first, by the classifier's answers and a user's corrections."""
 
 from __future__ import annotations
 

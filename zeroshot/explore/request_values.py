@@ -1,4 +1,4 @@
-"""What a request of the page holds, checked: what it says is nowhere trusted."""
+"""Checks the values that a request of the page holds; none is trusted."""
 
 from __future__ import annotations
 

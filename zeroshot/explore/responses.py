@@ -1,4 +1,4 @@
-"""What the page is answered, apart from images: plain documents. What it sends is checked here, and nowhere trusted."""
+"""Answers the requests of the page with plain documents. `request_values` checks what a request holds."""
 
 from __future__ import annotations
 

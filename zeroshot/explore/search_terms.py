@@ -1,4 +1,4 @@
-"""What is searched for: a sum of texts and images, as in ``beach + night - 0.5*people``."""
+"""Parses what is searched for: a sum of texts and images, as in ``beach + night - 0.5*people``."""
 
 from __future__ import annotations
 

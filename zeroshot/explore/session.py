@@ -1,4 +1,4 @@
-"""What the page asks for, answered: the one place where images, labels, searches and corrections meet."""
+"""Holds the state of one `explore`: its images, labels, searches and corrections, and what follows from them."""
 
 from __future__ import annotations
 

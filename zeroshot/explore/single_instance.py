@@ -1,4 +1,4 @@
-"""One explore a folder: the first one's address is where the second one finds it."""
+"""Allows one `explore` per folder: a second one finds the address of the first, and names it."""
 
 from __future__ import annotations
 

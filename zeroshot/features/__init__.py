@@ -1,1 +1,1 @@
-"""Image paths become features, in order: the pipeline, and the cache of what was computed once."""
+"""Turns image paths into features, in order: the pipeline, and the cache of features of images and labels."""

@@ -1,4 +1,4 @@
-"""Many images looked up in the cache at once: one question to the file system for each, one to the cache for all."""
+"""Looks up many images in the cache at once: one question to the file system for each, one to the cache for all."""
 
 from __future__ import annotations
 

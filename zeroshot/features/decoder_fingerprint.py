@@ -1,4 +1,4 @@
-"""What decoding and resizing make of a few fixed images: it decides features as much as the weights do.
+"""Hashes what decoding and resizing make of a few fixed images: a part of every cache key.
 
 Another version of Pillow or of its libraries may change a pixel, or none: Pillow 13.0 reverses the two passes of a
 resize in some shapes. Keys hold what is made, not the version that made it, so that an upgrade that changes nothing

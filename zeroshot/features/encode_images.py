@@ -1,4 +1,4 @@
-"""Images of any kind to features: paths through the pipeline, images in memory beside it, in the order given."""
+"""Encodes images of any kind in the order given: paths through the pipeline, images in memory beside it."""
 
 from __future__ import annotations
 

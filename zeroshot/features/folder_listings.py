@@ -1,4 +1,4 @@
-"""What a folder's files were when they were read, and which rows of the cache are theirs: all of it in one look-up.
+"""Stores for each folder what its files were and which rows of the cache are theirs, to find them all in one look-up.
 
 A listing only leads to rows sooner: it can be dropped at any time, and a row it leads to is compared with the content
 that the file had.

@@ -1,4 +1,4 @@
-"""Images that one process reads and another one encodes: a batch of pixels is what is handed over."""
+"""Reads images into batches of pixels in one process, and encodes such batches in another."""
 
 from __future__ import annotations
 

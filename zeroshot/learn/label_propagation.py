@@ -1,4 +1,4 @@
-"""Let images that look alike answer alike: each image's probabilities are mixed with those of its nearest neighbours.
+"""Mixes each image's probabilities with those of its nearest neighbours (``--neighbours``).
 
 Label propagation over the graph of nearest neighbours (Zhou, Bousquet, Lal, Weston and Schölkopf, "Learning with Local
 and Global Consistency" (2003); for classifiers made of texts: Kalantidis, Tolias and others, "Label Propagation for

@@ -1,4 +1,4 @@
-"""A checkpoint before anything is downloaded, and on this disk."""
+"""Describes a checkpoint twice: as a name stands for it before any download, and as files on this disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hash of a weights file, and what brings a damaged one again."""
+"""Hashes a weights file, checks it against its download, and says how to replace a damaged one."""
 
 from __future__ import annotations
 

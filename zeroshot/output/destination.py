@@ -1,4 +1,4 @@
-"""Where bytes go: stdout, or a file that appears under its name only when it is whole."""
+"""Opens the destination of bytes: stdout, or a file that appears under its name only when it is whole."""
 
 from __future__ import annotations
 

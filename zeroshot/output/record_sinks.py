@@ -1,4 +1,4 @@
-"""Destinations of records: stdout, a new file, a continued one, a report page."""
+"""Opens the destination of records: stdout, a new file, a continued one, or a report page."""
 
 from __future__ import annotations
 

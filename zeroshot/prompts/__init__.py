@@ -1,1 +1,1 @@
-"""Labels, template sets, and what a model would read otherwise than it is written."""
+"""Labels, template sets, and checks of what a model would read differently from how it is written."""

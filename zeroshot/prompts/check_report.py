@@ -1,4 +1,4 @@
-"""Checks of templates and labels before any image is read: broken, repeated, truncated or nearly the same."""
+"""Findings of `prompts check`: templates and labels that are broken, repeated, truncated or nearly the same."""
 
 from __future__ import annotations
 

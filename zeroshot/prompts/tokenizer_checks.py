@@ -1,4 +1,4 @@
-"""Checks of labels and prompts against the tokenizer: errors where answers would be wrong, else warnings."""
+"""Checks labels and prompts of every run against the tokenizer: errors where answers would be wrong, else warnings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a journal says: its steps and their states, read line by line."""
+"""Reads a journal line by line: its steps and their states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that are claimed and copies that appear whole: what placing an image and taking it back are made of.
+"""Claims names and makes copies that appear whole; `place_image` and `undo_image` are made of these.
 
 A name is claimed before it is used, by creating an empty file that must not have existed, so that nothing is
 overwritten; no image is empty, so a claim is never taken for one. A copy gets its name only when it is whole and on

@@ -1,4 +1,4 @@
-"""One step of a sort: what is done to one image, and how it ended."""
+"""Describes one step of a sort: what is done to one image, and how it ended."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Access to the operating system: disk, memory, signals."""
+"""Access to the operating system: durable files, folders of this user, memory, devices, signals."""

@@ -1,4 +1,4 @@
-"""What this process may use and what is installed."""
+"""Tells how many cores this process may use, and which versions of packages are installed."""
 
 from __future__ import annotations
 

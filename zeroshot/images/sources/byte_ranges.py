@@ -1,4 +1,4 @@
-"""Bytes at a place of a file or an object: what archives are read through, wherever they lie."""
+"""Reads ranges of bytes of a file or an object; archives are read through these, wherever they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The archives that are open: each is listed once, and a few stay open for whoever reads their members."""
+"""Keeps archives open for readers of their members: each is listed once, and only a few stay open."""
 
 from __future__ import annotations
 

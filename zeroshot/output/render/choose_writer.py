@@ -1,4 +1,4 @@
-"""The writer of each format of records."""
+"""Makes the writer of a format of records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Records as bytes: one writer a format. Nothing else in the package writes results.
+r"""Writes records as bytes: the writers of JSON, JSON lines, CSV, TSV and lists of paths.
 
 Text is UTF-8 whatever the locale; bytes of a file name that are not UTF-8 are written as ``\udcXX``, which JSON
 reads back to the same name and which no other format can mistake for something else.

@@ -1,4 +1,4 @@
-"""HTML and SVG that nothing can break out of: templates escape what they print, `tag` what it is given."""
+"""Makes HTML and SVG with everything escaped: templates escape what they print, `tag` what it is given."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ CHILD = """
 import itertools, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2].split(":")
-from test_bulk import MODEL, DIM, assert_whole, fill, states
+from test_bulk_lookup import MODEL, DIM, assert_whole, fill, states
 from zeroshot.features import cache, cache_upkeep
 from zeroshot.features.cache import FeatureCache
 store = FeatureCache(Path(sys.argv[1]), lambda line: sys.exit(line))
