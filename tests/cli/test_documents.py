@@ -150,7 +150,7 @@ def scale_files(tmp_path: Path) -> tuple[str, dict[str, Any], dict[str, str]]:
 
 def test_the_kubernetes_file_has_the_form_of_a_job(scale_files: tuple[str, dict[str, Any], dict[str, str]]) -> None:
     """Kubernetes' own schema knows every key of it."""
-    validate = pytest.importorskip("kubernetes_validate", reason="pip install 'zeroshot[scale-test]'").validate
+    validate = pytest.importorskip("kubernetes_validate", reason="pip install '.[scale-test]'").validate
     validate(scale_files[1], "1.30", strict=True)
 
 

@@ -103,5 +103,5 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "starlette", None)
     result = run("explore", tmp_path)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1].strip() == "try: pip install 'zeroshot[explore]'"
+    assert result.stderr.splitlines()[-1].strip() == "try: pip install 'starlette>=0.41' 'uvicorn>=0.30'"
     assert len(result.stderr.splitlines()) == 2

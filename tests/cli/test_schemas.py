@@ -116,6 +116,20 @@ def test_duplicates(data: Path) -> None:
         check("plan", row)
 
 
+def test_run_status(data: Path, tmp_path: Path) -> None:
+    """The document of `run status`, before and after the shards are processed."""
+    run("run", "plan", data, *LABELS, "--shard-size", "30", "--into", tmp_path / "run")
+    before = parse(run("run", "status", tmp_path / "run", "--format", "json"))
+    run("run", "work", tmp_path / "run")
+    after = parse(run("run", "status", tmp_path / "run", "--format", "json"))
+    assert [(one["missing"], one["records"], len(one["made_by"])) for one in (before, after)] == [
+        ([0, 1], 0, 0),
+        ([], 41, 1),
+    ]
+    for document in (before, after):
+        check("run-status", document)
+
+
 def test_search(data: Path) -> None:
     """Lines and the document of `search`, by a text and by an image."""
     for hit in lines(run("search", data, "red")):

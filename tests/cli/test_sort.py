@@ -237,7 +237,7 @@ def test_folders_that_cannot_be(src: Path, into: str, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     place = into if into.startswith("~") else tmp_path / into
     assert run("sort", src, *LABELS, "--into", place).exit_code == 2
-    assert "cannot open the journal" in run("undo", place).stderr
+    assert "cannot open the folder or journal" in run("undo", place).stderr
 
 
 def test_a_source_without_images(fake_model: FakeModel, tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_what_stays_is_one_failed_record(address: str, fake_model: FakeModel, mo
 )
 def test_what_is_no_address_of_a_store_is_one_line(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused before the store's client gets it, which would panic at the first request."""
-    pytest.importorskip("obstore", reason="pip install 'zeroshot[cloud]'")
+    pytest.importorskip("obstore", reason="pip install '.[cloud]'")
     use_store(monkeypatch, endpoint)
     for command in (("classify", "s3://bucket/imgs", *LABELS), ("run", "status", "s3://bucket/run")):
         refused = run(*command)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-INSTALL = "pip install 'zeroshot[scale-test]'"
+INSTALL = "pip install '.[scale-test]'"
 SECRET = "marker-secret-" + "zq" * 12
 KEY_ID = "AKIAMARKERKEYID0001"
 

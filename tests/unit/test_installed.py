@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
+import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from support import ROOT
 from zeroshot.system import installed
 
 
@@ -31,3 +35,23 @@ def test_the_first_on_the_path_counts(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(installed, "_installed", installed._installed.__wrapped__)
     assert installed.versions(["some-package"]) == {"some-package": importlib.metadata.version("some-package")}
     assert installed.versions(["some-package"]) == {"some-package": "1.2+cu1"}
+
+
+def test_an_extra_is_installed_by_its_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each extra by the names of its packages, never by this project's, which is another one's on PyPI."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for extra, packages in extras.items():
+        command, word, *found = shlex.split(installed.how_to_install(extra))
+        assert (command, word) == ("pip", "install")
+        assert set(map(named, found)) == set(map(named, packages))
+    assert installed.how_to_install("none") == "pip install '.[none]' in the checkout"
+    monkeypatch.setattr(importlib.metadata, "requires", raises)
+    assert installed.how_to_install("cloud") == "pip install '.[cloud]' in the checkout"
+
+
+def named(requirement: str) -> str:
+    return re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-")
+
+
+def raises(package: str) -> None:
+    raise importlib.metadata.PackageNotFoundError(package)

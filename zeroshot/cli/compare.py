@@ -16,10 +16,10 @@ from .option_values import choose_report_format
 @option_groups.expand_option_groups
 def compare(
     first: Annotated[
-        str, typer.Argument(help="A run: JSON that `zeroshot eval` wrote.", metavar="A.json"), options.Use.READ
+        str, typer.Argument(help="The old run: JSON that `zeroshot eval` wrote.", metavar="A.json"), options.Use.READ
     ],
     second: Annotated[
-        str, typer.Argument(help="Another run over the same images.", metavar="B.json"), options.Use.READ
+        str, typer.Argument(help="The new run, over the same images.", metavar="B.json"), options.Use.READ
     ],
     format_: options.ReportFormatOption = None,
     output: options.Output = None,

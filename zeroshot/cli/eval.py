@@ -61,7 +61,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--fail-under",
-            help="Exit 1 if a metric is lower, such as top1=0.8; repeatable. Of several runs the best counts.",
+            help="Exit 1 if top1, top5 or mean_recall is lower, as in top1=0.8; repeatable. The best run counts.",
             metavar="METRIC=P",
             rich_help_panel=options.Panel.OUTPUT,
         ),

@@ -12,6 +12,7 @@ import typer
 
 from ..errors import ExitCode, InputError, UsageError, ZeroshotError
 from ..system import signals
+from ..system.installed import how_to_install
 from . import console, option_groups, options
 from .input_options import check_readable
 from .label_options import LearnedLabelOptions, read_labels, read_learned, read_templates
@@ -21,8 +22,6 @@ from .pipeline_options import ImageOptions
 if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
     from ..explore.responses import Beginning
-
-_EXTRA = "pip install 'zeroshot[explore]'"
 
 
 @console.reports_errors
@@ -68,7 +67,8 @@ def explore(
         str | None,
         typer.Option(
             "--token",
-            help="The secret in the address, instead of a random one.",
+            help="The secret in the address, not a random one: 16 letters, digits, - or _ at least. $ZEROSHOT_TOKEN "
+            "gives it unseen by other users of this machine.",
             envvar="ZEROSHOT_TOKEN",
             show_envvar=False,
             metavar="SECRET",
@@ -83,8 +83,9 @@ def explore(
     """Open a page on which the images of a folder sort themselves as labels are typed.
 
     It prints one address, opens the browser, and serves until Ctrl-C. Only this machine can reach it, and only with
-    the address that is printed. Images are encoded while the page is open. Nothing is written but corrections, and
-    what the page is told to: exports, and sorting into folders, which can be taken back.
+    the address that is printed. Images are encoded while the page is open. Nothing is written but features in
+    the cache, the address for a second `explore`, corrections, and what the page is told to: exports, and sorting into
+    folders, which can be taken back.
     """
     _check_server()
     _check_token(host, token)
@@ -147,7 +148,9 @@ def _check_server() -> None:
         import starlette  # noqa: F401 - only whether it is there
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ZeroshotError(f"the live page needs a package that is missing: {error.name}", _EXTRA) from error
+        raise ZeroshotError(
+            f"the live page needs a package that is missing: {error.name}", how_to_install("explore")
+        ) from error
 
 
 def _check_token(host: str | None, token: str | None) -> None:

@@ -30,7 +30,7 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         min=0,
-        help="Random seed: decides which images are held out.",
+        help="Random seed: decides which images are held out, or how they are divided into folds.",
         metavar="N",
         rich_help_panel=options.Panel.ADVANCED,
     ),

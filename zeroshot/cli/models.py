@@ -99,7 +99,7 @@ def pull(
     model: Name = None,
     pretrained: options.Pretrained = None,
     export: Annotated[
-        bool, typer.Option(help="Also export it for the torch-free engine, which starts in a second.")
+        bool, typer.Option(help="Also export it for the torch-free engine, which starts in about a second.")
     ] = True,
     preprocess: options.Preprocess = None,
 ) -> None:

@@ -186,8 +186,8 @@ BatchSize = Annotated[
         "--batch-size",
         min=1,
         max=4096,
-        help="Images encoded together; no answer depends on it. [default: 32; on CUDA by the memory that is free; in "
-        "int8 the next multiple of the cores]",
+        help="Images encoded together; no answer depends on it, but --resume needs the same. [default: 32; on CUDA by "
+        "the memory that is free; in int8 the next multiple of the cores]",
         metavar="N",
         rich_help_panel=Panel.ADVANCED,
     ),
@@ -236,8 +236,8 @@ Draft = Annotated[
     bool,
     typer.Option(
         "--draft",
-        help="Decode large JPEGs at a half, quarter or eighth of their size, at least twice the model's: several times "
-        "as fast with a small model; probabilities move, by 0.01 on average.",
+        help="Decode large JPEGs at a half, quarter or eighth of their size, at least twice the model's: decoding "
+        "is several times as fast; probabilities move, by 0.01 on average.",
         rich_help_panel=Panel.ADVANCED,
     ),
 ]

@@ -40,7 +40,7 @@ class RecordOptions:
         bool,
         typer.Option(
             "--append",
-            help="With --output: add the inputs that have no record yet, also to a file that --resume finished.",
+            help="Add inputs without a record to --output, a file made with --resume or --append, finished or not.",
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = False

@@ -80,7 +80,7 @@ def plan(
         bool,
         typer.Option(
             "--features",
-            help="Store features too, for `search` and `features`.",
+            help="Store features too: commands on this run then encode no image again.",
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = False,
@@ -94,7 +94,7 @@ def plan(
 
     The model is loaded to check the labels and to record what it is; no image is read. The same command again changes
     nothing; another recipe or other inputs are refused in the same folder. What belongs to a machine (--device,
-    --workers, --isolate) is given to `zeroshot run work`.
+    --workers, --isolate) is given to `zeroshot run work`; --device here is where the model is loaded for the check.
     """
     shown = parse_fields(fields)
     label_set, template_set, learned = labels.read_all()
@@ -160,7 +160,8 @@ def work(
     accept_failures: Annotated[
         bool,
         typer.Option(
-            "--accept-failures", help="Commit a shard even if most of its images are missing, denied or not answered."
+            "--accept-failures",
+            help="Commit a shard even if most of its images (and more than ten) are missing, denied or not answered.",
         ),
     ] = False,
     *,
@@ -244,7 +245,12 @@ def merge(
         typer.Option("--output", "-o", help="The file: .jsonl, .csv, .tsv.", metavar="FILE"),
         options.Use.WRITTEN,
     ],
-    format_: options.FormatOption = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", "-f", help="One of jsonl, csv, tsv. [default: the ending of --output]", metavar="FORMAT"
+        ),
+    ] = None,
 ) -> ExitCode:
     """Write the records of a finished run to one file, after every count and hash was checked."""
     from ..distribute.merge import merge as write

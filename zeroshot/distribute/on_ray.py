@@ -26,6 +26,7 @@ from ..features.pipeline import Encoded, read_pixels
 from ..features.pixel_batches import ReadBatch, Source, encode_read, find_sources, read_batch
 from ..images.isolate import isolated
 from ..images.sources.image_names import scheme_of
+from ..system.installed import how_to_install
 from .commits import Done, find_done
 from .plan import Plan, load_plan
 from .recipe import RunRecipe, parse_recipe
@@ -248,7 +249,7 @@ def _connected(address: str) -> Iterator[Any]:
         import ray
         import ray.util
     except ImportError as error:
-        raise UsageError("--on ray needs the package ray", "pip install 'zeroshot[ray]'") from error
+        raise UsageError("--on ray needs the package ray", how_to_install("ray")) from error
     if ray.is_initialized():
         yield ray
         return

@@ -12,9 +12,8 @@ import numpy as np
 
 from ..encoder import Features
 from ..errors import OutputError
+from ..system.installed import how_to_install
 from .recipe import RunRecipe
-
-_EXTRA = "pip install 'zeroshot[parquet]', or plan the run with --parts jsonl"
 
 
 def build(number: int, lines: bytes, features: Features | None, recipe: RunRecipe) -> tuple[tuple[str, bytes], ...]:
@@ -118,5 +117,8 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise OutputError("parts as .parquet need the package pyarrow", _EXTRA) from error
+        raise OutputError(
+            "parts as .parquet need the package pyarrow",
+            f"{how_to_install('parquet')}, or plan the run with --parts jsonl",
+        ) from error
     return pyarrow, parquet

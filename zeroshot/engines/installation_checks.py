@@ -106,7 +106,12 @@ def _examine_builtin() -> Iterator[Check]:
     try:
         encoder = load_encoder("tiny")
     except ZeroshotError as error:
-        yield Check("tiny", False, error.message, error.hint or "reinstall: pip install --force-reinstall zeroshot")
+        yield Check(
+            "tiny",
+            False,
+            error.message,
+            error.hint or "install zeroshot again: pip install --force-reinstall . in its checkout",
+        )
         return
     spec, how = encoder.spec, encoder.spec.preprocessing
     yield Check("tiny weights", True, f"sha256 {spec.weights_sha256}")
@@ -126,5 +131,5 @@ def _examine_builtin() -> Iterator[Check]:
         "tiny reference features",
         ok,
         f"cosine to the stored features {worst:.6f} on {spec.engine}",
-        "" if ok else "this installation computes something else: reinstall torch and zeroshot",
+        "" if ok else "this installation computes something else: install torch and zeroshot again",
     )

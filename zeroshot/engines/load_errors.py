@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..errors import MORE_MEMORY, ModelError, ResourceError, ZeroshotError
 from ..models.checkpoint import Files
+from ..system.installed import how_to_install
 from ..system.memory import is_out_of_memory
 
 
@@ -14,9 +15,7 @@ def explain_loading(error: Exception, files: Files) -> ZeroshotError:
     if is_out_of_memory(error):
         return ResourceError(f"there is not enough memory to load {name}", MORE_MEMORY)
     if isinstance(error, ImportError) or ("transformers" in what.lower() and "install" in what.lower()):
-        return ModelError(
-            f"{name} needs a package that is missing: {what[:200]}", "pip install 'zeroshot[transformers]'"
-        )
+        return ModelError(f"{name} needs a package that is missing: {what[:200]}", how_to_install("transformers"))
     if (
         "Missing key(s)" in what
         or "Unexpected key(s)" in what

@@ -17,9 +17,11 @@ from typing import IO, Any, BinaryIO, cast
 from PIL import Image
 
 from ..errors import ImageError
+from ..system.installed import how_to_install
 from .rgb import is_tiff
 
-EXTRA = "pip install 'zeroshot[formats]'"
+_EXTRA = "formats"
+
 
 HEIF_SUFFIXES = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))
 RAW_SUFFIXES = frozenset(
@@ -87,7 +89,7 @@ def describe_passed_over(counts: Mapping[str, int], archives: Collection[str] = 
     curable = sorted(set(counts) & (HEIF_SUFFIXES | RAW_SUFFIXES))
     closed = sorted(set(counts) & set(archives))
     packed = sorted(set(counts) & set(_CLOSED))
-    hints = [f"{EXTRA} reads {', '.join(curable)}"] * bool(curable)
+    hints = [f"{how_to_install(_EXTRA)} reads {', '.join(curable)}"] * bool(curable)
     hints += [f"--archives opens {', '.join(closed)}"] * bool(closed)
     hints += [f"unpack {', '.join(packed)}, or pack it as .tar or .zip"] * bool(packed)
     hints += ["rename them to end as images do, or name each file itself"] * (BY_CONTENT in counts)
@@ -124,7 +126,7 @@ def register_heif() -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise ImageError(f"HEIC is not read by Pillow alone ({EXTRA} adds it)") from error
+        raise ImageError(f"HEIC is not read by Pillow alone ({how_to_install(_EXTRA)} adds it)") from error
     pillow_heif.register_heif_opener()
 
 
@@ -151,7 +153,7 @@ def open_preview(file: IO[bytes]) -> tuple[IO[bytes], Image.Transpose | None]:
     try:
         import rawpy
     except ImportError as error:
-        raise ImageError(f"camera RAW is not read by Pillow ({EXTRA} adds its previews)") from error
+        raise ImageError(f"camera RAW is not read by Pillow ({how_to_install(_EXTRA)} adds its previews)") from error
     file.seek(0)
     try:
         with rawpy.imread(cast(BinaryIO, file)) as raw:

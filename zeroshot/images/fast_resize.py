@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..enums import Resampler
 from ..errors import UsageError
+from ..system.installed import how_to_install
 
 _PACKAGE = "cykooz-resizer"
 
@@ -33,7 +34,7 @@ def version_of(resampler: Resampler) -> str:
         return version(_PACKAGE)
     except (ImportError, PackageNotFoundError) as error:
         raise UsageError(
-            f"--resize fast needs {_PACKAGE}: {error}", "pip install 'zeroshot[fast]', or --resize exact"
+            f"--resize fast needs {_PACKAGE}: {error}", f"{how_to_install('fast')}, or --resize exact"
         ) from error
 
 

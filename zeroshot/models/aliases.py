@@ -35,7 +35,7 @@ ALIASES = (
         "tiny",
         "",
         "",
-        18,
+        20,
         "MIT AND Apache-2.0",
         "",
         "this project, on Google's EfficientNet-Lite0",

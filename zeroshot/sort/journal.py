@@ -102,7 +102,8 @@ class Journal:
             descriptor = os.open(path, _MODE)
         except OSError as error:
             raise InputError(
-                f"cannot open the journal {path}: {error.strerror}", "`sort` names it when it begins and ends"
+                f"cannot open the folder or journal {path}: {error.strerror}",
+                "name the folder of `sort --into`, or the journal that `sort` named when it ended",
             ) from error
         try:
             lock(descriptor)

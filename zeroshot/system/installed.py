@@ -20,6 +20,21 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return {package: _installed().get(_normalised(package)) or _ask(package) for package in packages}
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs the packages of an extra, by their own names.
+
+    ``pip install 'zeroshot[...]'`` would install another project, which has this name on PyPI.
+    """
+    import importlib.metadata
+
+    with suppress(importlib.metadata.PackageNotFoundError):
+        lines = importlib.metadata.requires("zeroshot") or ()
+        marked = re.compile(rf"\s*([^;]+?)\s*;.*\bextra\s*==\s*[\"']{re.escape(extra)}[\"']")
+        if found := [match[1] for match in map(marked.match, lines) if match]:
+            return "pip install " + " ".join(f"'{package}'" for package in found)
+    return f"pip install '.[{extra}]' in the checkout"
+
+
 @cache
 def _installed() -> dict[str, str]:
     """Return versions by name as the names of ``dist-info`` folders have them, the first on the path of each.

@@ -14,10 +14,9 @@ from itertools import accumulate
 from typing import Any
 
 from ...errors import ImageError, InputError
+from ...system.installed import how_to_install
 from .archives import check_size
 from .byte_ranges import Blob, BlobFile
-
-EXTRA = "pip install 'zeroshot[parquet]'"
 
 _NAMES = ("image", "img", "bytes", "image_bytes", "content", "jpg", "jpeg", "png", "webp", "picture")
 """Columns of plain bytes that are taken for images, in this order."""
@@ -187,5 +186,5 @@ def _load() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise InputError("reading .parquet needs the package pyarrow", EXTRA) from error
+        raise InputError("reading .parquet needs the package pyarrow", how_to_install("parquet")) from error
     return pyarrow, parquet

@@ -19,12 +19,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import ImageError, InputError, ZeroshotError
+from ...system.installed import how_to_install
 from ...system.signals import stopping
 from .image_names import scheme_of
 
 T = TypeVar("T")
 
-EXTRA = "pip install 'zeroshot[cloud]'"
 
 STORE, SERVER = "the store", "the server"
 
@@ -74,7 +74,7 @@ def obstore() -> Any:
     try:
         import obstore as module
     except ImportError as error:
-        raise InputError("object stores need the package obstore", EXTRA) from error
+        raise InputError("object stores need the package obstore", how_to_install("cloud")) from error
     return module
 
 
