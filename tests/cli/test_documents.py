@@ -21,6 +21,7 @@ from zeroshot.cli.main import app
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").glob("*.sh"))]
 OTHERS = {"--strict", "--check", "--every-moment", "--photos", "--data", "--photographs", "--out"}
 OTHERS |= {"--array", "--gres", "--requeue", "--generate", "--head", "--address", "--runs", "--no-encoder"}
+OTHERS |= {"--only-named", "--store", "--ray", "--ray-store"}
 """Options of other programs and of tools/."""
 
 

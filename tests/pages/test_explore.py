@@ -1018,15 +1018,15 @@ class TestAnswers:
 
 
 def documented(task: str) -> list[int]:
-    """Return the numbers that `docs/explore.md` gives for a task on this page."""
-    lines = (PAGE.parents[2] / "docs/explore.md").read_text("utf-8").splitlines()
+    """Return the numbers that `docs/measured.md` gives for a task on this page."""
+    lines = (PAGE.parents[2] / "docs/measured.md").read_text("utf-8").splitlines()
     (row,) = (line for line in lines if line.startswith(f"| {task} |"))
     return [int(number) for number in re.findall(r"\b\d+\b", row.split("|")[2])]
 
 
 @needs_browser
 class TestFiveTasks:
-    """The keys and clicks that `docs/explore.md` counts; a word that is typed is one."""
+    """The keys and clicks that `docs/measured.md` counts; a word that is typed is one."""
 
     def test_finds_all(self, page: Page) -> None:
         """The key of the search, the word."""
