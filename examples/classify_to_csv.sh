@@ -1,7 +1,8 @@
 #!/bin/sh
 # Classify a folder of photographs, such as one copied from a phone, into a CSV file.
 #   examples/classify_to_csv.sh FOLDER LABELS [FILE.csv]      e.g.  ~/Phone cat,dog,food,document
-# Interrupted, it continues when it is run again with the same arguments.
+# If it is interrupted, run it again with the same arguments: it continues. For images that came after a finished run,
+# use --append instead of --resume below.
 set -eu
 folder=$1 labels=$2 table=${3:-labels.csv}
 
