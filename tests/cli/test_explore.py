@@ -43,6 +43,31 @@ def test_serves_until_ctrl_c_and_one_process_a_folder(images: SaveImage, tmp_pat
         assert process.returncode == 143
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_a_stop_amid_encoding_ends_cleanly(
+    images: SaveImage, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """The batch in hand ends before the interpreter does: ended within the engine, the process would be aborted."""
+    for index in range(160):
+        images(f"all/{index}.png", (index, 9, 9))
+    with running(tmp_path / "all", "--no-cache", "--batch-size", "4") as (process, address):
+        while not ask(address, "changes")["progress"]["encoded"]:
+            pass
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert (process.returncode, "terminate called" in err) == (code, False), err
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "no JSON", '{"format": "zeroshot-learned", "version": 1}'])
+def test_a_calibration_that_is_none_is_refused_at_once(tmp_path: Path, fake_model: FakeModel, content: str) -> None:
+    """As by `classify`, before any model is loaded."""
+    (tmp_path / "c.json").write_text(content)
+    result = run("explore", tmp_path, "--no-open", "--calibration", tmp_path / "c.json")
+    assert result.exit_code == 1
+    assert "c.json is not" in result.stderr
+    assert not fake_model.calls
+
+
 def test_images_are_encoded_while_the_page_is_open(
     images: SaveImage, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

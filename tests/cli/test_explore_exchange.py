@@ -74,6 +74,17 @@ def answers(lines: str) -> dict[str, Any]:
     return {one["path"]: (one["label"], pytest.approx(one["probability"], abs=1e-5)) for one in found}
 
 
+def test_exported_records_are_those_of_classify(shades: Path, tmp_path: Path) -> None:
+    """Every byte, and a label's probability is the one that its own ranking states."""
+    with explore(FakeEncoder(), shades, tmp_path / "c.csv") as page:
+        view = page.post("sort", **SORT)
+        page.session.view(view["view"]).sorting.probability[:] *= np.float32(1 + 2e-6)  # as another order of sums may
+        body = page.ask("POST", "/api/records", json.dumps({"view": view["view"]}).encode(),
+                        Authorization=f"Bearer {page.token.value}")[1].decode()  # fmt: skip
+    by_command = run("classify", shades, "--labels", "red,green,blue").stdout
+    assert sorted(body.splitlines()) == sorted(by_command.splitlines())
+
+
 def test_corrections_are_read_by_the_commands(shades: Path, tmp_path: Path) -> None:
     """`eval`, `calibrate` and `learn` measure and learn on what was said last about each image."""
     learned = learn(shades, tmp_path)

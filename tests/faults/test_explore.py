@@ -761,6 +761,18 @@ def test_a_folder_listed_while_it_is_sorted_doubles_nothing(page: Explorer, imag
     assert page.post("changes")["progress"]["found"] == 7
 
 
+def test_a_folder_that_is_gone_keeps_what_was_encoded(page: Explorer, images: Path) -> None:
+    """A disk that is not connected: a reload drops no image, and one after it is back changes nothing."""
+    away = images.with_name("away")
+    images.rename(away)
+    load_again(page)
+    changes = page.post("changes")
+    assert (changes["there"], changes["progress"]["encoded"], sort(page)["images"]) == (False, 6, 6)
+    away.rename(images)
+    load_again(page)
+    assert (page.post("changes")["there"], sort(page)["images"]) == (True, 6)
+
+
 def test_a_file_that_changed_is_read_anew(page: Explorer, images: Path) -> None:
     """Its features, small and large image are those of its new content; what was said of it stays; others do too."""
     page.post("correct", view=sort(page)["view"], images=[1], label="green")

@@ -68,7 +68,7 @@ test("numbers are words that do not claim too much", () => {
   const said = accuracy({ right: 3, of: 4, value: 0.75, low: 0.3, high: 0.95, answered: [0, 0, 0, 0, 1] });
   assert.equal(said.value, "75 %");
   assert.equal(said.whole, "3 of 4 right (30 to 95 %)");
-  assert.equal(said.answered, "none reaches the threshold");
+  assert.equal(said.answered, "all of them are unknown");
 });
 
 test("of calls that come faster than they are answered, the first and the newest are made", async () => {

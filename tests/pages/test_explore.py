@@ -693,6 +693,17 @@ class TestPage:
         })()""")
         page.wait("document.getElementById('toast').textContent.startsWith('large.png has 65 MB; 64 MB are the most')")
 
+    def test_what_a_narrow_window_folds_a_wide_one_shows(self, browser: Page, explorer: Explorer) -> None:
+        """Threshold and templates come back where there is no line to open them by, as a window grows or turns."""
+        browser.open(explorer.url, width=800)
+        browser.wait("document.querySelectorAll('.tile img[src]').length === 9")
+        shown = "document.getElementById('set').checkVisibility()"
+        assert not browser.run(shown)
+        browser.resize(1280)
+        browser.wait(shown)
+        browser.resize(800)
+        browser.wait(f"!{shown}")
+
     def test_nothing_breaks_in_a_narrow_window(self, browser: Page, explorer: Explorer) -> None:
         """Counts of competing labels stay on one line, a long path stays in its dialog, also on a phone."""
         browser.open(explorer.url, width=390)
@@ -713,6 +724,8 @@ class TestPage:
         for part, text in (("plan", "plan-summary"), ("job", "job-text")):
             browser.run(f"document.getElementById('{part}').hidden = false")
             browser.run(f"document.getElementById('{text}').textContent = 'into /' + 'a_long_folder_'.repeat(20)")
+        left = "Object.assign(document.createElement('li'), {textContent: '1: /' + 'a_long_name_'.repeat(20)})"
+        browser.run(f"document.getElementById('plan-left').replaceChildren({left})")
         assert browser.run("(({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)(acting)")
 
     @pytest.mark.parametrize("width", [390, 1280, 2560])

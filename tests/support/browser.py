@@ -88,6 +88,10 @@ class Page:
         self.send("Emulation.setScriptExecutionDisabled", value=not script)
         self._navigate(page if isinstance(page, str) else page.resolve().as_uri())
 
+    def resize(self, width: int, height: int = 900) -> None:
+        """Give the window another size."""
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
     def _navigate(self, address: str) -> None:
         self.events.clear()
         self.send("Page.navigate", url=address)

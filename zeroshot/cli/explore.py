@@ -14,14 +14,19 @@ from ..errors import ExitCode, InputError, UsageError, ZeroshotError
 from ..system import signals
 from ..system.installed import how_to_install
 from . import console, option_groups, options
-from .input_options import check_readable
 from .label_options import LearnedLabelOptions, read_labels, read_learned, read_templates
 from .model_options import ModelOptions
 from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
+    from ..explore.collection import Encoding
     from ..explore.responses import Beginning
+
+_SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
+
+_SOON = 1.0
+"""Seconds, after which what is waited for is said."""
 
 
 @console.reports_errors
@@ -93,7 +98,10 @@ def explore(
     learned = read_learned(labels.learned)
     options_given = [*option_groups.as_words(replace(model, export=False)), *option_groups.as_words(images)]
     beginning = _begin(labels, learned, threshold, tuple(options_given))
-    check_readable(calibration, "`zeroshot calibrate DIR` writes one")
+    if calibration is not None:
+        from ..evaluation.calibration_file import read_calibration
+
+        read_calibration(calibration)
 
     from ..explore.app import Application
     from ..explore.collection import Collection, Encoding
@@ -116,10 +124,10 @@ def explore(
         session = Session(encoder, collection, kept, pipeline, score, calibration, learned)
         secret = Token(token)
         session.encoding = Encoding(collection, encoder, pipeline)
-        stack.callback(session.encoding.stop)
+        stack.callback(_end, session.encoding)
         try:
             stack.enter_context(serving(Application(session, secret, beginning), place))
-            worker = session.encoding.begin()
+            session.encoding.begin()
             address = f"{place.address}#token={secret.value}"
             instance.publish(address)
             typer.echo(address)
@@ -128,14 +136,19 @@ def explore(
                 import webbrowser
 
                 webbrowser.open(address)
-            _show_progress(worker, collection)
             with signals.kept():
+                _show_progress(session.encoding, collection)
                 threading.Event().wait()
         except KeyboardInterrupt as stop:
             if type(stop) is not KeyboardInterrupt:  # SIGTERM, a hang-up
                 raise
             console.say(f"zeroshot: ended; corrections are in {kept.path}" if kept.all() else "zeroshot: ended")
     return ExitCode.OK
+
+
+def _end(encoding: Encoding) -> None:
+    if not encoding.stop(_SOON):
+        console.say("zeroshot: the batch in hand is encoded to its end; Ctrl-C again does not wait for it")
 
 
 def _check_server() -> None:
@@ -157,12 +170,10 @@ def _check_token(host: str | None, token: str | None) -> None:
     from ..explore.security import MIN_TOKEN
 
     if host is not None and token is None:
-        raise UsageError(f"--host {host} lets other machines in, and needs a secret", "--token SECRET")
+        raise UsageError(f"--host {host} lets other machines in, and needs a secret", f"--token, and {_SECRET}")
     plain = token is None or (token.isascii() and token.replace("-", "").replace("_", "").isalnum())
     if token is not None and (len(token) < MIN_TOKEN or not plain):
-        raise UsageError(
-            f"--token: at least {MIN_TOKEN} letters, digits, hyphens and underscores are needed", "leave it out"
-        )
+        raise UsageError(f"--token: at least {MIN_TOKEN} letters, digits, hyphens and underscores are needed", _SECRET)
 
 
 def _check_folder(folder: str) -> None:
@@ -203,12 +214,12 @@ def _begin(
     return Beginning(typed, labels.prompts or DEFAULT, templates, threshold, given)
 
 
-def _show_progress(worker: threading.Thread, collection: Any) -> None:
+def _show_progress(encoding: Encoding, collection: Any) -> None:
     """Show on a terminal how far encoding is, until it is done."""
     with console.Bar("images") as bar:
-        done = 0
-        while worker.is_alive():
-            worker.join(0.2)
+        done, ended = 0, False
+        while not ended:
+            ended = encoding.wait(0.2)
             progress = collection.progress
             bar.advance(progress.encoded + progress.failed - done)
             done = progress.encoded + progress.failed

@@ -110,10 +110,26 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
     Raises:
         InputError: It cannot be read, or was fitted for something else; the message says for what.
     """
+    fitted, calibration = read_calibration(path)
+    if difference := describe_difference(fitted, identify(spec, classifier)):
+        raise InputError(
+            f"{path} was fitted for {difference}", "run `zeroshot calibrate` for this run's model, prompts and labels"
+        )
+    return calibration
+
+
+def read_calibration(path: str | Path) -> tuple[Identity, Calibration]:
+    """Read a calibration file, whatever it was fitted for.
+
+    Returns:
+        What it was fitted for, and the calibration.
+
+    Raises:
+        InputError: It cannot be read, or is no such file.
+    """
     document = read_document(path, CALIBRATION_FORMAT, VERSION, "zeroshot calibrate")
     try:
-        entry = document["fitted_for"]
-        fitted = read_identity(entry)
+        fitted = read_identity(document["fitted_for"])
         threshold = document["threshold"]
         calibration = Calibration(
             read_number(document["temperature"]), None if threshold is None else read_number(threshold), str(path)
@@ -124,8 +140,4 @@ def load_calibration(path: str | Path, spec: EncoderSpec, classifier: Classifier
             raise ValueError(f"a threshold of {threshold:g}")
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: {describe_damage(error)}", "run `zeroshot calibrate` again") from error
-    if difference := describe_difference(fitted, identify(spec, classifier)):
-        raise InputError(
-            f"{path} was fitted for {difference}", "run `zeroshot calibrate` for this run's model, prompts and labels"
-        )
-    return calibration
+    return fitted, calibration

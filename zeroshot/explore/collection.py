@@ -187,7 +187,12 @@ class Collection:
             self.version += 1
 
     def _look_again(self, stopped: threading.Event) -> list[str]:
-        """Drop the images whose files are gone; return those whose files have changed since they were read."""
+        """Drop the images whose files are gone; return those whose files have changed since they were read.
+
+        Where the folder itself is gone, it may be a disk that is not connected: nothing is dropped.
+        """
+        if not folder_is_there(self.folder):
+            return []
         with self._lock:
             paths, here = list(self._paths), np.flatnonzero(self._here[: len(self._paths)]).tolist()
         found = {image: _stamp_of(paths[image]) for image in here if not stopped.is_set()}
@@ -262,18 +267,38 @@ class Encoding:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._ended.set()
 
     def begin(self) -> threading.Thread:
         """Look for images without features, unless that is going on; return the thread that does."""
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._work, args=(self._stopped,), name="encode", daemon=True)
+                self._ended.clear()
+                self._thread = threading.Thread(target=self._run, name="encode")
                 self._thread.start()
             return self._thread
 
-    def stop(self) -> None:
-        """Let the batch in hand be the last."""
+    def _run(self) -> None:
+        try:
+            self._work(self._stopped)
+        finally:
+            self._ended.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end of it, that long at most, and say whether it has ended.
+
+        A thread whose `join` is interrupted by a signal is taken for one that has ended (bpo-45274).
+        """
+        return self._ended.wait(seconds)
+
+    def stop(self, seconds: float) -> bool:
+        """Let the batch in hand be the last, wait for it that long, and return whether it has ended.
+
+        The interpreter waits for the rest: ended within a call of the engine, the process would be aborted.
+        """
         self._stopped.set()
+        return self.wait(seconds)
 
 
 def absolute(path: str) -> str:

@@ -53,7 +53,9 @@ def export_jsonl(session: Session, view: View, threshold: float) -> Iterator[byt
             for (_, top, background), record in zip(decided, effective, strict=False):
                 assert isinstance(record, Prediction)
                 unknown = record.label is None
-                probability = top[0].probability if unknown else record.probability
+                # The page sums its numbers in another order: where `classify` states one, it is that one.
+                stated = {ranked.label: ranked.probability for ranked in reversed(top)}
+                probability = top[0].probability if unknown else stated.get(str(record.label), record.probability)
                 whole = Prediction(record.path, record.label, probability, top, background if unknown else None)
                 # A label that was corrected need not be the best one, whose number `to_dict` gives.
                 block.append(to_json(whole.to_dict() | {"probability": significant(probability)}) + b"\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from asyncio import Protocol, TimerHandle, Transport
@@ -56,7 +57,9 @@ def bind(host: str, port: int) -> Place:
             listener.close()
             raise
     except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}", "--port N, or none") from error
+        taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        hint = "--port N, or none" if taken else "an address of this machine, such as --host 0.0.0.0"
+        raise InputError(f"cannot listen on {host}:{port}: {error.strerror or error}", hint) from error
     return Place(host, listener.getsockname()[1], listener)
 
 
@@ -104,6 +107,7 @@ def serving(application: Application, place: Place) -> Iterator[None]:
     config = uvicorn.Config(
         guard,
         log_config=None,
+        log_level="critical",  # a line for each request that is refused would hide the address
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from ..errors import LabelError
+from ..messages import some_of
 
 _INVISIBLE = frozenset("\u00ad\u200b\u200e\u200f\u2060\ufeff")
 """Soft hyphen, zero-width space, direction marks, word joiner, byte order mark."""
@@ -45,4 +46,4 @@ def without_zero_width(text: str) -> str:
 def show_spellings(words: list[str]) -> str:
     """Return the spellings of what became equal, escaped where they would look the same."""
     alike = len({unicodedata.normalize("NFC", word) for word in words}) < len(set(words))
-    return " = ".join(ascii(word) if alike else repr(word) for word in words)
+    return some_of([ascii(word) if alike else repr(word) for word in words], separator=" = ")

@@ -46,7 +46,7 @@ export const accuracy = (found) => {
   const [right, of, value, low, high] = found.answered;
   const range = (a, b) => `${Math.round(100 * a)} to ${Math.round(100 * b)} %`;
   const whole = `${number(found.right)} of ${number(found.of)} right (${range(found.low, found.high)})`;
-  return { value: short(found.value), whole, answered: of ? `at the threshold ${short(value)} of ${number(of)} (${range(low, high)}), ${number(right)} right` : "none reaches the threshold" };
+  return { value: short(found.value), whole, answered: of ? `of those that are not unknown ${short(value)} of ${number(of)} (${range(low, high)}), ${number(right)} right` : "all of them are unknown" };
 };
 
 // A label as it is typed: what would be read otherwise has a backslash before it.

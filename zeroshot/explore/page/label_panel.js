@@ -18,7 +18,10 @@ export class Side {
     $("threshold").addEventListener("input", () => { this.showThreshold(); page.threshold(); });
     new ResizeObserver(() => this.draw()).observe($("histogram"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
-    if (matchMedia("(max-width: 56rem)").matches) $("more").open = false;
+    // A wide window has no line to open it by.
+    const narrow = matchMedia("(max-width: 56rem)"), fit = () => { $("more").open = !narrow.matches; };
+    narrow.addEventListener("change", fit);
+    fit();
   }
 
   begin(start) {
