@@ -73,7 +73,7 @@ def build_classifier(
     spec = encoder.spec
     if not (np.isfinite(weights).all() and math.isfinite(spec.logit_scale) and math.isfinite(spec.logit_bias or 0.0)):
         raise ModelError(f"{spec.model} gives no finite numbers for these labels", "--precision fp32, or other weights")
-    warnings = check_prompts(encoder, labels.labels, prompts, weights)
+    warnings = check_prompts(encoder, labels, prompts, weights)
     return Classifier(weights, labels, templates, spec.logit_scale, spec.logit_bias or 0.0, chosen, warnings)
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,25 @@ def test_a_second_run_leaves_what_lies_aside_alone(folder: Path, tmp_path: Path)
     run(str(folder), "--into", str(aside))
     assert (aside / "001" / "a.png").read_bytes() == b"mine"
     assert len(list((aside / "001").iterdir())) == 3
+
+
+def test_the_folder_that_is_searched_takes_no_copies(folder: Path, tmp_path: Path) -> None:
+    """However it is named: a second run would take what lies aside for images anew; one inside it is proposed."""
+    (tmp_path / "link").symlink_to(folder)
+    before = sorted(folder.rglob("*"))
+    for into in (folder, tmp_path / "link"):
+        result = CliRunner().invoke(app, ["duplicates", str(folder), "--into", str(into)])
+        assert result.exit_code == 2
+        assert f"try: --into {folder / 'duplicates'}" in result.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_images_that_lie_where_copies_go_are_counted(folder: Path) -> None:
+    """What is below the target is left out of the search, and a line says how much that is."""
+    (folder / "aside").mkdir()
+    shutil.copy(next(folder.glob("*.png")), folder / "aside/mine.png")
+    result = CliRunner().invoke(app, ["duplicates", str(folder), "--into", str(folder / "aside"), "--dry-run"])
+    assert f"left out as if placed before: 1 image below {folder / 'aside'};" in result.stderr
 
 
 def test_what_a_link_leads_out_to_stays(folder: Path, tmp_path: Path) -> None:

@@ -131,6 +131,24 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert process.wait() == 0
 
 
+def test_a_page_that_is_not_written_is_told(tmp_path: Path) -> None:
+    """A reader that has had enough ends the run before the last record: the page that was asked for is named."""
+    listing = tmp_path / "list"
+    listing.write_text(f"{EXAMPLES / 'bee.jpg'}\n" * 3000)
+    page = tmp_path / "page.html"
+    process = start(
+        *("classify", "--files-from", str(listing), "--labels", "coffee,bee", "--model", "tiny", "--report", str(page))
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())["path"]
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    assert process.wait() == 1
+    assert f"{page} is not written: stdout was closed before the last record" in said and "Traceback" not in said
+    assert list(tmp_path.iterdir()) == [listing]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, code: int) -> None:

@@ -300,7 +300,7 @@ def test_a_file_of_a_plain_run_names_the_way_to_append(fake_model: FakeModel, tm
     refused = invoke(tmp_path / "a.png", "-o", tmp_path / "a.jsonl", "--append")
     assert (refused.exit_code, "begin with --resume" in refused.stderr) == (1, True)
     document = invoke(tmp_path / "a.png", "-o", tmp_path / "a.json", "--resume")
-    assert (document.exit_code, "cannot be continued" in document.stderr) == (2, True)
+    assert (document.exit_code, "--append cannot continue" in document.stderr) == (2, True)
 
 
 def test_the_resume_manifest_comes_first(target: Path) -> None:

@@ -45,6 +45,30 @@ def test_records_of_one_label_and_paths_alone(folder: Path) -> None:
     assert (wrong.exit_code, "no label 'read'; did you mean 'red'?" in wrong.stderr) == (2, True)
 
 
+def test_paths_with_a_line_break_need_print0(folder: Path) -> None:
+    """A list of lines would name two files for one; a line on stderr names the option for that."""
+    (folder / "1.png").rename(folder / "1\n.png")
+    assert "1 image with a line break in the path: --print0" in run("classify", folder, *LABELS, "--paths").stderr
+    for chosen in ("--print0", "--quiet"):
+        assert "line break" not in run("classify", folder, *LABELS, chosen).stderr
+
+
+def test_one_group_of_all_labels_is_one_label(folder: Path, tmp_path: Path) -> None:
+    """It always has probability 1, and that is said as for a single label; not where a background label competes."""
+    text = "labels: [red, blue]\ngroups: {colour: [red, blue]}\n"
+    for more, said in (("", True), ("background: [magenta]\n", False)):
+        (tmp_path / "labels.yaml").write_text(text + more)
+        result = run("classify", folder, "--labels-file", tmp_path / "labels.yaml")
+        assert (result.exit_code, "always has probability 1" in result.stderr) == (0, said)
+
+
+@pytest.mark.parametrize("options", [["--append"], ["--resume"]])
+def test_what_cannot_be_continued_names_both_options(folder: Path, tmp_path: Path, options: list[str]) -> None:
+    """Whichever was given."""
+    result = run("classify", folder, *LABELS, "--output", tmp_path / "o.json", *options)
+    assert (result.exit_code, "which --resume and --append cannot continue" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("chosen", [["--only", "red"], ["--paths"], ["--print0"]])
 def test_failures_that_have_no_record_are_named(fake_model: FakeModel, tmp_path: Path, chosen: list[str]) -> None:
     """Where records are chosen, every unreadable image is named on stderr, and no record is promised; also under -q."""
@@ -174,6 +198,7 @@ def test_images_are_sorted_by_reviewed_answers(
     [
         ("a.jsonl", '{"path": "x.png"}\n', "record 1: has no 'label'"),
         ("a.jsonl", '{"path": "x.png", "label": "a"}\n{"path"', "record 2"),
+        ("a.txt", "images/x.png\n", "record 1: not JSON; a list of paths has no labels"),
         ("a.jsonl", "[1]\n", "record 1: not a JSON object"),
         ("a.csv", "path,label\nx.png\n", "record 1: it has too few columns"),
         ("a.csv", "file,label\nx.png,a\n", "no columns path and label, but 'file', 'label'"),

@@ -171,7 +171,7 @@ class TestCommand:
         stated = found["manifest"]["options"]["prior"]
         assert (stated["source"], stated["images"]) == ("auto", 10)
         assert sum(entry["share"] for entry in stated["shares"]) == pytest.approx(1)
-        assert "shares of the labels: red 100.0%, and 2 others" in result.stderr
+        assert "shares of the labels: red 100.0%, and 2 more" in result.stderr
         assert "are not calibrated" in result.stderr
 
     def test_file(self, reds: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 
@@ -72,6 +73,12 @@ def targets(items: list[Step | Stay], into: Path) -> list[str | None]:
 def test_labels_become_safe_folder_names(label: str, name: str) -> None:
     """Separators, control characters, reserved names and dots at the ends are made harmless, the rest stays."""
     assert safe_folder_name(label) == name
+
+
+def test_a_label_that_is_a_folders_name_has_that_folder() -> None:
+    """Whatever comes first: ``dog.`` would be called ``dog`` too, and is numbered."""
+    assert folder_names(["dog.", "Dog", "dog", "dog."]) == {"dog.": "dog (3)", "Dog": "Dog", "dog": "dog (2)"}
+    assert folder_names(["dog.", "dog"]) == {"dog.": "dog (2)", "dog": "dog"}
 
 
 @given(st.text())
@@ -216,6 +223,9 @@ def test_a_folder_inside_its_source_is_not_sorted_again(tmp_path: Path) -> None:
     found = [str(src / name) for name in ("1.jpg", "new/2.jpg", "cat/3.jpg", "CAT/4.jpg", "_review/5.jpg")]
     pairs = [(path, str(src)) for path in found]
     assert list(select_inputs(pairs, src, ["cat"])) == found[:2]
+    left: Counter[str] = Counter()
+    assert list(select_inputs(pairs, src, ["cat"], left=left)) == found[:2]
+    assert left == {str(src / "cat"): 1, str(src / "CAT"): 1, str(src / "_review"): 1}
     assert list(select_inputs(pairs, src / "cat", ["cat"])) == [*found[:2], *found[3:]]
     assert list(select_inputs(pairs, tmp_path / "other", ["cat"])) == found
     # Named itself, a folder of results is sorted as asked.

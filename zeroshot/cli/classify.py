@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ExitCode
+from ..errors import ExitCode, OutputError
 from . import console, option_groups, options
 from .answer_method import Asked, make_ready
 from .folder_statistics import FolderStatistics
@@ -94,7 +94,8 @@ def classify(
                 found, fed = inputs.find_or_reuse(encoder.spec, fed, written, spooled, bar)
                 blocks = encode_blocks(encoder, file.skip(found), fed)
             named = Renamed([file, tally], spooled)  # the page reads its images once more
-            write_records(ready.answering.answers(blocks, decision), [page, named] if page else [named])
+            with _needing_all(output):
+                write_records(ready.answering.answers(blocks, decision), [page, named] if page else [named])
     if page and output.report:
         _write_report(page, output.report, recipe.manifest, pipeline)
     code = tally.finish()
@@ -116,6 +117,24 @@ def _encode_all(
             kept.append(block)
             bar.advance(len(block.paths))
     return kept
+
+
+@contextmanager
+def _needing_all(output: RecordOptions) -> Iterator[None]:
+    """Say that the page is not written where the reader of the records has gone before the last one.
+
+    Raises:
+        OutputError: A page was asked for.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        if not output.report:
+            raise
+        console.give_up_stdout(error)
+        raise OutputError(
+            f"{output.report} is not written: stdout was closed before the last record", "--output FILE, or > /dev/null"
+        ) from error
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +12,13 @@ import typer
 
 from ..enums import Format, PlanFormat
 from ..errors import ExitCode, UsageError
+from ..images.paths import names_folder
+from ..messages import shell_word
 from . import console, option_groups, options
 from .input_options import InputOptions
 from .option_values import choose_record_format, parse_folder
 from .pipeline_options import ImageOptions
-from .sort import carry_out_plan, check_target, print_plan, settle
+from .sort import carry_out_plan, check_target, print_plan, say_left_out, settle
 
 if TYPE_CHECKING:
     from ..duplicates import Duplicates
@@ -91,6 +95,8 @@ def duplicates(
     from ..sort.plan import select_inputs
 
     check_output(output)
+    if target is not None:
+        _check_apart(target, inputs.paths or ())
     if target is not None and not dry_run:
         settle(target)
     pipeline = ImageOptions(max_pixels=max_pixels, workers=workers, no_cache=True).pipeline()
@@ -98,7 +104,9 @@ def duplicates(
     with console.Bar("images") as bar:
         paths = inputs.find({"--output": output}, bar=bar)
         if target is not None:  # listed as a whole before anything moves
-            paths = iter(list(select_inputs(inputs.find_with_origin(), target, (), outside)))
+            left: Counter[str] = Counter()
+            paths = iter(list(select_inputs(inputs.find_with_origin(), target, (), outside, left)))
+            say_left_out(left)
         least = MIN_SIMILARITY if min_similarity is None else min_similarity
         found = find_duplicates(paths, pipeline, least, exact=exact, on_progress=bar.advance)
     if target is not None:
@@ -114,6 +122,19 @@ def duplicates(
         console.note(f"compared by content alone: {found.content_only} with several frames or pages, or RAW")
     console.say_few(f"{failure.path}: {failure.error}" for failure in found.failures)
     return ExitCode.INCOMPLETE if found.failures else code
+
+
+def _check_apart(target: Path, paths: Iterable[str]) -> None:
+    """Refuse to move copies into a folder that is searched itself: the next run would take them for images anew.
+
+    Raises:
+        UsageError: Names it, and a folder inside it, which is left out of the search.
+    """
+    for path in paths:
+        if names_folder(path) and Path(path).resolve() == target:
+            raise UsageError(
+                f"--into {target} is the folder that is searched", f"--into {shell_word(str(target / 'duplicates'))}"
+            )
 
 
 def _move_aside(found: Duplicates, target: Path, outside: set[str], form: PlanFormat | None) -> ExitCode:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import UsageError
+from ..messages import and_more
 from . import console, options
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ class FolderStatistics:
         shown = [index for index in order if known.values[index] >= _LEAST_SHOWN][:_SHOWN]
         rest = len(names) - len(shown)
         listed = ", ".join(f"{names[index]} {100 * known.values[index]:.1f}%" for index in shown)
-        console.say(f"zeroshot: shares of the labels: {listed}" + (f", and {rest} others" if rest else ""))
+        console.say(f"zeroshot: shares of the labels: {listed}" + (f", {and_more(rest)}" if rest else ""))
         return with_shares(classifier, known.values), {"prior": known.manifest(names)}
 
 

@@ -369,7 +369,7 @@ Exclude = Annotated[
     list[str] | None,
     typer.Option(
         "--exclude",
-        help="Leave out images whose path, or a folder or name in it, matches, such as thumbs or '*.gif'; repeatable.",
+        help="Leave out images whose path below the input, or a part of it, matches: thumbs, '*.gif'; repeatable.",
         metavar="PATTERN",
         rich_help_panel=Panel.INPUTS,
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ExitCode
-from ..messages import some_of
+from ..messages import count_of, some_of
 from ..results import Failure
 from . import console
 from .record_options import RecordOptions
@@ -40,6 +40,7 @@ class Tally:
         self._waiting: list[str] = []
         self._before = (file.done, file.failed)
         self._labels: Counter[str | None] = Counter()
+        self._split = 0
         self.written = file.done
         self.failed = file.failed
         bar.begin_at(file.done)
@@ -51,6 +52,8 @@ class Tally:
         for place in sorted(answers.errors):
             self._name(Failure(answers.paths[place], answers.errors[place]))
         self._labels.update(answers.given_labels())
+        if self._layout.path_end == b"\n":
+            self._split += sum("\n" in path for path in answers.paths)
         self._bar.advance(len(answers))
 
     def _name(self, failure: Failure) -> None:
@@ -70,6 +73,8 @@ class Tally:
         if self.failed:
             where = "; each has a record with its reason" if self._recorded else ", and have no record"
             console.say(f"zeroshot: {self.failed} of {self.written} inputs could not be read{where}")
+        if self._split:
+            console.warn(f"{count_of(self._split, 'image')} with a line break in the path: --print0 is for such names")
         if not self.written:
             console.warn("no paths were given, so there are no records")
         return ExitCode.INCOMPLETE if self.failed else ExitCode.OK

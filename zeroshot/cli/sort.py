@@ -14,7 +14,7 @@ import typer
 
 from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
-from ..messages import printable, shell_word, some_of
+from ..messages import count_of, printable, shell_word, some_of
 from ..results import Prediction
 from ..sort.plan import Stay, Step, make_plan, select_inputs
 from ..system.signals import finish_each
@@ -138,7 +138,9 @@ def sort(
         folders = folder_names(name for name, _ in label_set.answers)
         # Listed as a whole before anything moves: a folder inside its own source must not be walked while it fills.
         outside: set[str] = set()
-        paths = list(select_inputs(inputs.find_with_origin(), target, folders.values(), outside))
+        left: Counter[str] = Counter()
+        paths = list(select_inputs(inputs.find_with_origin(), target, folders.values(), outside, left))
+        say_left_out(left)
         if not paths:
             console.warn("there is nothing to sort")
             return ExitCode.OK
@@ -172,6 +174,16 @@ def check_target(into: Path | None) -> Path:
     if taken:
         raise UsageError(f"--into {into} is not a folder", "name a folder, which may be new")
     return target
+
+
+def say_left_out(left: Counter[str]) -> None:
+    """Say which folders were taken for those that an earlier run filled; an image of the user's may be there."""
+    if left:
+        folders = some_of([shell_word(folder) for folder in left], separator=" and ")
+        console.say(
+            f"zeroshot: left out as if placed before: {count_of(left.total(), 'image')} below {folders}; "
+            f"a folder that is named itself is taken"
+        )
 
 
 def settle(target: Path) -> None:

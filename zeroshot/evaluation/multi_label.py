@@ -100,7 +100,7 @@ def measure(
     """
     if not truth.any():
         raise InputError(
-            "no image has a label, so there is nothing to measure", "see `eval --targets` in docs/usage.md"
+            "no image has a label, so there is nothing to measure", "see `eval --targets` in docs/evaluation.md"
         )
     logits = judge_all(judge, data)
     logs = statistics.log_sigmoid(logits)

@@ -50,6 +50,8 @@ def read_records(path: Path) -> tuple[list[Record], list[str]]:
             places.append(place)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else error
+        if isinstance(error, json.JSONDecodeError):
+            what = "not JSON; a list of paths has no labels"
         raise InputError(f"{path}: record {len(records) + 1}: {what}", _HINT) from error
     records, notes = _join_labels(records)
     _check_contradictions(path, records, places)

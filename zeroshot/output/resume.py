@@ -120,11 +120,12 @@ def _continuable(target: Path, form: Format) -> Path:
     """Return where a file that can be continued will stand."""
     if form not in FORMATS:
         raise UsageError(
-            f"--resume: {form} is one document, which cannot be continued", f"--format {' or '.join(FORMATS)}"
+            f"a {form} file is one document, which --resume and --append cannot continue",
+            f"--format {' or '.join(FORMATS)}",
         )
     final = final_path(target)
     if target.exists() and not target.is_file():
-        raise OutputError(f"--resume: {target} is not a regular file", "give another --output")
+        raise OutputError(f"--resume and --append: {target} is not a regular file", "give another --output")
     return final
 
 

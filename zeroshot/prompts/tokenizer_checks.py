@@ -10,7 +10,7 @@ import numpy as np
 from ..encoder import Encoder, EncoderSpec, Features, Score
 from ..errors import LabelError
 from ..messages import some_of
-from .labels import Label
+from .labels import Label, LabelSet
 
 _MARKED = re.compile(r"""[-*•]\s|\d+[.)]\s|[\["'].*|.*[\]"]$""")
 _SAME = 1 - 1e-6
@@ -87,7 +87,7 @@ def validation_warnings(spec: EncoderSpec, names: Sequence[str], truncated: Mapp
 
 
 def check_prompts(
-    encoder: Encoder, labels: Sequence[Label], prompts: Sequence[Sequence[str]], weights: Features
+    encoder: Encoder, label_set: LabelSet, prompts: Sequence[Sequence[str]], weights: Features
 ) -> tuple[str, ...]:
     """Warn about labels that the model does not read as they are written.
 
@@ -97,7 +97,7 @@ def check_prompts(
     Raises:
         LabelError: Two labels are the same to the model once truncated.
     """
-    truncated = find_truncated(encoder, prompts)
+    labels, truncated = label_set.labels, find_truncated(encoder, prompts)
     for index in truncated:
         alike = np.flatnonzero(weights @ weights[index] > _SAME)
         if other := [int(i) for i in alike if labels[int(i)].name != labels[index].name]:
@@ -115,7 +115,7 @@ def check_prompts(
     if same := [(i, j) for i, j in find_same(weights) if labels[i].name != labels[j].name]:
         shown = some_of([f"{_short(labels[i].name)} and {_short(labels[j].name)}" for i, j in same], separator="; ")
         warnings.append(f"the model cannot tell these labels apart, and shares their probability: {shown}")
-    if len(labels) == 1 and encoder.spec.score is Score.SOFTMAX:
+    if any(len(members) == len(labels) for _, members in label_set.answers) and encoder.spec.score is Score.SOFTMAX:
         warnings.append("one label alone always has probability 1; name what else it may be, or go by the similarity")
     return tuple(warnings)
 

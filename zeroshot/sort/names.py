@@ -73,17 +73,17 @@ def _safe_character(character: str) -> str:
 def folder_names(labels: Iterable[str]) -> dict[str, str]:
     """Give each label a folder name of its own; labels of the same spelling share one.
 
-    A name that another label or `_review` has already, case aside, is numbered.
+    A name that another label or `_review` has already, case aside, is numbered. A label that is a folder's name as it
+    stands comes first: ``dog.`` does not take the folder of ``dog``.
     """
     taken = {fold(REVIEW)}
     names: dict[str, str] = {}
-    for label in labels:
-        if label in names:
-            continue
+    unique = list(dict.fromkeys(labels))
+    for label in sorted(unique, key=lambda label: safe_folder_name(label) != label):
         name = next(name for name in numbered(safe_folder_name(label), "") if fold(name) not in taken)
         taken.add(fold(name))
         names[label] = name
-    return names
+    return {label: names[label] for label in unique}
 
 
 def numbered(stem: str, suffix: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -251,7 +252,11 @@ def same_content(first: Path, second: Path) -> bool:
 
 
 def select_inputs(
-    inputs: Iterable[tuple[str, str]], into: Path, folders: Iterable[str], outside: set[str] | None = None
+    inputs: Iterable[tuple[str, str]],
+    into: Path,
+    folders: Iterable[str],
+    outside: set[str] | None = None,
+    left: Counter[str] | None = None,
 ) -> Iterator[str]:
     """Leave out what an earlier run sorted, where the folder to sort into lies inside an input.
 
@@ -263,6 +268,7 @@ def select_inputs(
         into: The folder to sort into, resolved.
         folders: Names of the folders that this run may fill.
         outside: Takes the paths that a link below their input led to, outside of it.
+        left: Takes how many images were left out, by the folder they are below.
     """
     own = {fold(name) for name in (*folders, REVIEW)}
     roots: dict[str, Path] = {}
@@ -278,6 +284,8 @@ def select_inputs(
         if into.is_relative_to(root) and place.is_relative_to(into):
             below = place.relative_to(into).parts
             if root != into or (below and fold(below[0]) in own):
+                if left is not None:
+                    left[str(into if root != into else into / below[0])] += 1
                 continue
         if outside is not None and path != given and not place.is_relative_to(root):
             outside.add(path)
