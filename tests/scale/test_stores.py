@@ -268,18 +268,23 @@ def test_a_store_that_is_down_is_told_of_what_was_named(
     assert not fake_model.calls
 
 
+@pytest.mark.parametrize("kind", ["403", "500", "cut"])
 def test_a_store_that_is_down_commits_no_failures(
-    address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    kind: str, address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shard whose images are mostly denied is not committed: credentials that ran out are not the images' fault."""
-    run("run", "plan", "s3://bucket/imgs", *PLAN, "--into", "s3://bucket/run")
-    monkeypatch.setattr("zeroshot.distribute.work._TROUBLED", 3)
-    with misbehaving(address, Faults([("/imgs/", "403", 999)])) as front:
-        use_store(monkeypatch, front)
-        refused = run("run", "work", "s3://bucket/run")
-        assert refused.exit_code == 1 and "it is not committed" in refused.stderr
-        assert json.loads(run("run", "status", "s3://bucket/run").stdout)["committed"] == 0
-        assert run("run", "work", "s3://bucket/run", "--accept-failures").exit_code == 3
+    """Credentials that ran out are not the images' fault, nor is a store that is down: in shards of any size."""
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "1")
+    for size in (1, 3, 100):
+        place = f"s3://bucket/run{size}"
+        run("run", "plan", "s3://bucket/imgs", *PLAN, "--into", place, "--shard-size", size)
+        with misbehaving(address, Faults([("/imgs/", kind, 999)])) as front:
+            use_store(monkeypatch, front)
+            refused = run("run", "work", place)
+            assert refused.exit_code == 1 and "shard 0 is not committed" in refused.stderr
+            assert json.loads(run("run", "status", place).stdout)["committed"] == 0
+            if size > 1:
+                assert run("run", "work", place, "--accept-failures").exit_code == 3
+        use_store(monkeypatch, address)
 
 
 def test_a_store_that_is_down_is_not_waited_for(

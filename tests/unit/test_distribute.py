@@ -694,15 +694,69 @@ def test_a_run_without_features_is_not_searched(inputs: list[str], tmp_path: Pat
         assert "plan the run with --features" in refused.stderr
 
 
-def test_images_that_are_all_gone_are_not_committed_as_failures(inputs: list[str], tmp_path: Path) -> None:
-    """A disk that is not there on one machine is not the images' fault: nothing is committed unless it is asked for."""
-    names = tmp_path / "names.txt"
-    names.write_text("".join(f"{tmp_path}/elsewhere/{number}.png\n" for number in range(30)))
-    planned = run("run", "plan", "--files-from", names, *LABELS, "--into", tmp_path / "run")
-    assert planned.exit_code == 0, planned.output
-    refused = run("run", "work", tmp_path / "run")
-    assert refused.exit_code == 1 and "are missing, denied or not answered" in refused.stderr
-    assert run("run", "work", tmp_path / "run", "--accept-failures").exit_code == 3
+@pytest.mark.parametrize("count", [1, 2, 3, 30])
+def test_images_that_are_all_gone_are_not_committed_as_failures(
+    count: int, fake_model: FakeModel, images: SaveImage, tmp_path: Path
+) -> None:
+    """A disk that is away on one machine is not the images' fault, however few they are."""
+    for number in range(count):
+        images(f"disk/all/{number}.png", "red")
+    plan([str(tmp_path / "disk")], tmp_path / "run")
+    for empty in (False, True):  # the place where a disk is mounted stays
+        (tmp_path / "disk").rename(tmp_path / "away")
+        if empty:
+            (tmp_path / "disk" / "all").mkdir(parents=True)
+        refused = run("run", "work", tmp_path / "run")
+        assert refused.exit_code == 1 and "missing, denied or not answered" in refused.stderr
+        assert f"{tmp_path}/disk/all/0.png" in refused.stderr and "--accept-failures" in refused.stderr
+        assert not (tmp_path / "run" / "done").exists()
+        shutil.rmtree(tmp_path / "disk", ignore_errors=True)
+        (tmp_path / "away").rename(tmp_path / "disk")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    shutil.move(tmp_path / "disk", tmp_path / "away")
+    assert run("run", "work", tmp_path / "other", "--accept-failures").exit_code == 3
+    shutil.move(tmp_path / "away", tmp_path / "disk")
+    assert run("run", "work", tmp_path / "run").exit_code == 0
+
+
+def test_the_last_images_are_not_committed_as_failures(inputs: list[str], tmp_path: Path) -> None:
+    """The last shard is small, and a worker that sees no disk commits none of it."""
+    plan(inputs[:1], tmp_path / "run", size=10)  # 12 images: the last two in a shard of their own
+    (tmp_path / "all").rename(tmp_path / "away")
+    refused = run("run", "work", tmp_path / "run", "--shard", "2/2")
+    assert refused.exit_code == 1 and "shard 1 is not committed: 2 of its 2 images are missing" in refused.stderr
+    assert json.loads(run("run", "status", tmp_path / "run").stdout)["committed"] == 0
+
+
+def test_an_image_that_was_deleted_is_one_failure(fake_model: FakeModel, images: SaveImage, tmp_path: Path) -> None:
+    """In shards of one image too a run is finished: a file that is gone from among others was deleted."""
+    for number in range(3):
+        images(f"all/{number}.png", "red")
+    plan([str(tmp_path / "all")], tmp_path / "run", size=1)
+    (tmp_path / "all" / "1.png").unlink()
+    assert run("run", "work", tmp_path / "run").exit_code == 3
+    assert b'"error": "no such file"' in merged(tmp_path / "run")
+
+
+def test_what_is_left_of_a_run_is_said(inputs: list[str], tmp_path: Path) -> None:
+    """A share that is done is not the run, and what is damaged is not done: merging is named where it works."""
+    into = tmp_path / "a run"
+    plan(inputs, into)
+    for _ in range(2):
+        said = run("run", "work", into, "--shard", "1/2")
+    assert "nothing is left in this share (4 of 7 shards of the run are committed)" in said.stderr
+    assert said.exit_code == 0 and "merge" not in said.stderr
+    run("run", "work", into)
+    assert f"`zeroshot run merge '{into}' -o FILE` writes the records" in run("run", "work", into).stderr
+    (into / "done" / "00003.done").write_bytes(b"{")
+    refused = run("run", "work", into)
+    assert refused.exit_code == 1 and "1 of 7 shards is damaged or of another plan: 3" in refused.stderr
+    assert f"`zeroshot run work '{into}' --verify`" in refused.stderr
+    other = run("run", "work", into, "--shard", "1/2")
+    assert other.exit_code == 0 and "in this share (6 of 7 shards of the run are committed)" in other.stderr
+    table = run("run", "status", into, "--format", "table").stdout
+    assert f"damaged   1; `zeroshot run work '{into}' --verify` computes them again" in table
+    assert run("run", "work", into, "--verify").exit_code in (0, 3)
 
 
 def test_numbers_are_named_in_few_words() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from ..enums import Device, Format, PartFormat, ReportFormat
 from ..errors import ExitCode, UsageError
-from ..messages import count_of
+from ..messages import count_of, shell_word
 from . import console, option_groups, options
 from .executor_options import ExecutorOptions
 from .input_options import InputOptions, check_readable
@@ -141,7 +141,7 @@ def plan(
     known = "an unknown number of images" if planned.images is None else count_of(planned.images, "image")
     shards = count_of(len(planned.shards), "shard")
     console.say(f"zeroshot: {into} has {shards}, {known}; its id is {planned.id[:12]}")
-    console.say(f"zeroshot: next: zeroshot run work {into}")
+    console.say(f"zeroshot: next: zeroshot run work {shell_word(into)}")
     return ExitCode.OK
 
 
@@ -161,7 +161,7 @@ def work(
         bool,
         typer.Option(
             "--accept-failures",
-            help="Commit a shard even if most of its images (and more than ten) are missing, denied or not answered.",
+            help="Commit a shard even if most of its images are missing, denied or not answered.",
         ),
     ] = False,
     *,
@@ -189,10 +189,31 @@ def work(
             console.say(f"zeroshot: is computed again: {problem}")
     waiting = find_waiting(folder, planned, share)
     if not waiting:
-        console.say(f"zeroshot: nothing is left to do; `zeroshot run merge {run} -o FILE` writes the records")
+        _tell_nothing_left(folder, planned, share)
         return ExitCode.OK
     machine = Machine(device, workers, seconds, accept_failures)
     return _carry_out(chosen.build(folder, planned, recipe, machine), planned, waiting)
+
+
+def _tell_nothing_left(folder: Folder, planned: Plan, share: tuple[int, int]) -> None:
+    """Say that all of a share is committed, and whether the run can be merged.
+
+    Raises:
+        InputError: What commits one of its shards is damaged.
+    """
+    from ..distribute.merge import check_undamaged, find_status
+    from ..distribute.plan import numbers
+
+    there = find_status(folder, planned)
+    check_undamaged(folder, there, frozenset(numbers(planned, share)))
+    if there.committed == there.shards:
+        merging = f"`zeroshot run merge {shell_word(folder.place)} -o FILE` writes the records"
+        console.say(f"zeroshot: nothing is left to do; {merging}")
+        return
+    console.say(
+        f"zeroshot: nothing is left in this share ({there.committed:,} of {count_of(there.shards, 'shard')} of the run"
+        " are committed)"
+    )
 
 
 def _carry_out(executor: Executor, planned: Plan, waiting: list[int]) -> ExitCode:

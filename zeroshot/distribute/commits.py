@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..messages import shell_word
 from .part_files import count_failures, lines_of, read_features
 from .plan import Plan
 from .run_folder import Folder
@@ -113,7 +114,7 @@ def _number(name: str) -> int | None:
 
 def repair(folder: Folder) -> str:
     """Return the command that computes again what is damaged."""
-    return f"`zeroshot run work {folder.place} --verify` computes it again"
+    return f"`zeroshot run work {shell_word(folder.place)} --verify` computes it again"
 
 
 def read_checked(folder: Folder, file: File) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from ..enums import Format
 from ..errors import InputError
+from ..messages import shell_word
 from ..output.destination import open_output
 from ..output.render.choose_writer import make_writer
 from ..results import Failure, Manifest, Prediction, Ranked, Record
@@ -31,6 +32,7 @@ class Status:
     """How far a run is.
 
     Attributes:
+        place: The run's folder, as the user named it.
         id: The plan's.
         shards: How many it has.
         committed: How many are.
@@ -42,6 +44,7 @@ class Status:
         made_by: What made the parts: engine, device, precision and versions, each with its number of shards.
     """
 
+    place: str
     id: str
     shards: int
     committed: int
@@ -63,6 +66,7 @@ def find_status(folder: Folder, plan: Plan) -> Status:
     there = [done for done in dones if done is not None]
     makers = Counter(describe_maker(done.made_by) for done in there)
     return Status(
+        folder.place,
         plan.id,
         len(plan.shards),
         len(there),
@@ -107,14 +111,9 @@ def merge(
     if status.missing:
         raise InputError(
             f"{len(status.missing)} of {status.shards} shards are missing: {name_numbers(status.missing)}",
-            f"zeroshot run work {folder.place}" + " --verify" * bool(status.damaged),
+            f"zeroshot run work {shell_word(folder.place)}" + " --verify" * bool(status.damaged),
         )
-    if status.damaged:
-        raise InputError(
-            f"what commits {len(status.damaged)} of {status.shards} shards is damaged or of another plan:"
-            f" {name_numbers(status.damaged)}",
-            repair(folder),
-        )
+    check_undamaged(folder, status)
     with open_output(target) as stream:
         writer = make_writer(form, stream, recipe.layout)
         writer.begin(Manifest({}, {}, {}, {}))
@@ -126,6 +125,26 @@ def merge(
                 _write(stream, form, recipe, lines)
             on_progress(len(lines))
     return status
+
+
+def check_undamaged(folder: Folder, status: Status, among: Container[int] | None = None) -> None:
+    """Refuse shards whose ``.done`` objects cannot be read.
+
+    Args:
+        folder: Of the run.
+        status: How far it is.
+        among: The shards that are asked for; None for all of them.
+
+    Raises:
+        InputError: Names them, and what makes them anew.
+    """
+    damaged = [number for number in status.damaged if among is None or number in among]
+    if damaged:
+        raise InputError(
+            f"what commits {len(damaged)} of {status.shards} shards is damaged or of another plan:"
+            f" {name_numbers(damaged)}",
+            repair(folder),
+        )
 
 
 def _checked_lines(folder: Folder, plan: Plan, number: int) -> list[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -29,9 +30,6 @@ from .recipe import RunRecipe
 from .run_folder import Folder
 
 Encode = Callable[[Iterable[str]], Iterator[list[Encoded]]]
-
-_TROUBLED = 10
-"""So many images of a shard may be missing, denied or unanswered before it looks as if disk or store is to blame."""
 
 _UNANSWERED = 100
 """After so many in a row without an answer, each asked for several times, the rest of a shard is not waited for."""
@@ -115,13 +113,12 @@ class Worker:
         stream = io.BytesIO()
         writer = make_writer(Format.JSONL, stream, self._recipe.layout)
         rows: list[Features] = []
-        images = troubled = unanswered = 0
+        images = unanswered = 0
+        troubled: list[str] = []
         for batch in self._encode(shard.images_in()):
             block = as_block(batch, self._recipe.facts["dim"])
             writer.write_all(self._classifier.answer(block, self._recipe.decision))
-            troubled += sum(
-                error == MISSING or error.startswith((*NO_ANSWER, *DENIED)) for error in block.errors.values()
-            )
+            troubled += (block.paths[place] for place, error in block.errors.items() if _is_troubled(error))
             images += len(batch)
             for item in batch if block.errors else ():
                 unanswered = unanswered + 1 if item.error.startswith(NO_ANSWER) else 0
@@ -145,18 +142,34 @@ class Worker:
                 "look at the store and run it again; --accept-failures goes on",
             )
 
-    def _check(self, number: int, planned: int | None, images: int, troubled: int) -> None:
+    def _check(self, number: int, planned: int | None, images: int, troubled: list[str]) -> None:
         if planned is not None and planned != images:
             raise InputError(
                 f"shard {number} has {images} images, and {planned} were planned: an archive has changed since",
                 "restore it, or plan another run",
             )
-        if troubled > max(_TROUBLED, images // 2) and not self._accept_failures:
-            raise InputError(
-                f"{troubled} of the {images} images of shard {number} are missing, denied or not answered by their"
-                " store; it is not committed",
-                "look at the disk and the store and run it again; --accept-failures commits it as it is",
-            )
+        if self._accept_failures or len(troubled) <= images // 2 or (images == 1 and _has_neighbours(troubled[0])):
+            return
+        which = f"{troubled[0]}, its only image, is" if images == 1 else f"{len(troubled)} of its {images} images are"
+        first = "" if images == 1 else f" (the first is {troubled[0]})"
+        raise InputError(
+            f"shard {number} is not committed: {which} missing, denied or not answered by the store{first}",
+            "look at the disk and the store and run it again; if they are gone for good, --accept-failures commits it",
+        )
+
+
+def _is_troubled(error: str) -> bool:
+    """Say whether a failure may be the disk's or the store's, and not the image's."""
+    return error == MISSING or error.startswith((*NO_ANSWER, *DENIED))
+
+
+def _has_neighbours(path: str) -> bool:
+    """Say whether a missing image was deleted by itself: a disk that is away leaves no folder, or an empty one."""
+    try:
+        with os.scandir(os.path.dirname(path) or ".") as entries:  # noqa: PTH120
+            return not os.path.lexists(path) and any(entries)
+    except (OSError, ValueError):
+        return False
 
 
 def build_worker(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import BinaryIO, Protocol
 
 from ...enums import ReportFormat
+from ...messages import shell_word
 from .json_lines import to_json
 
 STATUS_FORMAT = "zeroshot-run-status"
@@ -15,6 +16,8 @@ VERSION = 1
 class RunStatus(Protocol):
     """What is told of a run; see `distribute.merge.Status`."""
 
+    @property
+    def place(self) -> str: ...  # noqa: D102
     @property
     def id(self) -> str: ...  # noqa: D102
     @property
@@ -54,11 +57,12 @@ def write_status(status: RunStatus, form: ReportFormat, stream: BinaryIO) -> Non
         stream.write(to_json(document, indent=1) + b"\n")
         return
     images = "unknown" if status.images is None else f"{status.images:,}"
+    repair = f"`zeroshot run work {shell_word(status.place)} --verify` computes them again"
     rows = [
         ("run", status.id[:12]),
         ("shards", f"{status.committed:,} of {status.shards:,} committed"),
         ("records", f"{status.records:,} of {images} images, {status.failures:,} of them failures"),
-        *([("damaged", f"{len(status.damaged):,}; `run work RUN --verify`")] if status.damaged else []),
+        *([("damaged", f"{len(status.damaged):,}; {repair}")] if status.damaged else []),
         *(("made by", f"{maker}: {count:,} shards") for maker, count in status.made_by),
     ]
     for name, value in rows:
