@@ -253,13 +253,41 @@ def test_another_recipe_or_other_inputs_are_refused(inputs: list[str], tmp_path:
     assert (into / "plan.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("kind", ["mixed", "tar", "few"])
+def test_another_shard_size_is_named(kind: str, inputs: list[str], tmp_path: Path) -> None:
+    """Where the inputs are the same the option is named, with what gives the same plan; else the inputs are."""
+    into = tmp_path / "run"
+    given = {"mixed": inputs, "tar": inputs[1:2], "few": inputs[:1]}[kind]
+    plan(given, into, size=5)
+    before = (into / "plan.json").read_bytes()
+    for size in (1, 3, 4, 6, 7, 100):
+        refused = run("run", "plan", *given, *LABELS, "--into", into, "--shard-size", size)
+        assert refused.exit_code == 1 and f"with another --shard-size than {size}" in refused.stderr
+        assert "--shard-size 5, or --into another folder" in refused.stderr
+    for changed in ([*given, inputs[2]], inputs[2:]):
+        refused = run("run", "plan", *changed, *LABELS, "--into", into, "--shard-size", 5)
+        assert refused.exit_code == 1 and "inputs" in refused.stderr and "--shard-size" not in refused.stderr
+    plan(given, into, size=5)
+    assert (into / "plan.json").read_bytes() == before
+
+
 def test_a_plan_or_list_that_was_tampered_with_is_refused(inputs: list[str], tmp_path: Path) -> None:
     """The id is the hash of it all: neither recipe nor inputs change unseen."""
     into = tmp_path / "run"
     plan(inputs, into)
     text = (into / "plan.json").read_text()
     (into / "plan.json").write_text(text.replace('"threshold": 0.0', '"threshold": 0.9'))
-    assert "not as it was written" in run("run", "work", into).stderr
+    refused = run("run", "work", into).stderr
+    assert "not as it was written" in refused and f"remove {into}/plan.json and give the same" in refused
+    (into / "plan.json").unlink()
+    plan(inputs, into)
+    assert (into / "plan.json").read_text() == text
+    for changed, hint in (('"format": "other"', "name the folder of a run"), ('"version": 9', "use the version")):
+        key = changed.partition(":")[0]
+        (into / "plan.json").write_text(
+            "".join(f" {changed},\n" if line.startswith(f" {key}") else line for line in text.splitlines(True))
+        )
+        assert hint in run("run", "work", into).stderr
     (into / "plan.json").write_text(text)
     (lost,) = (into / "inputs").glob("00001-*")
     (damaged,) = (into / "inputs").glob("00002-*")

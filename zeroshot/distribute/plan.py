@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import InputError, OutputError
 from ..output.resume_manifest import first_difference
 from .run_folder import Folder
-from .shard_entries import Shard, cut, parse_entries
+from .shard_entries import Entry, Shard, cut, parse_entries
 
 FORMAT = "zeroshot-run"
 VERSION = 1
@@ -108,10 +108,7 @@ def write_plan(
         content, number = shard.lines(), len(planned)
         planned.append(Planned(shard.images, hashlib.sha256(content).hexdigest()))
         if earlier and planned[-1:] != list(earlier.shards[number : number + 1]):
-            raise OutputError(
-                f"{folder.place} holds a run whose inputs differ from shard {number} on",
-                "--into another folder, or `zeroshot run work` to go on with it",
-            )
+            raise _differing(folder, earlier, number, shard, size)
         folder.replace(list_name(number, planned[-1].sha256), content)  # of an earlier plan too: it may be lost
         on_progress(len(shard.entries))
     if not planned:
@@ -128,6 +125,34 @@ def write_plan(
         if earlier.id != document["id"]:
             raise OutputError(f"{folder.place} was given another plan meanwhile", "--into another folder")
     return Plan(recipe, tuple(planned), document["id"])
+
+
+def _differing(folder: Folder, earlier: Plan, number: int, shard: Shard, size: int) -> OutputError:
+    """Say what differs from an earlier plan at a shard: where it is cut, or what is in it."""
+    largest = max(planned.images or 0 for planned in earlier.shards)
+    is_last = number + 1 == len(earlier.shards)
+    with suppress(InputError, IndexError):  # the list is lost, or there is no such shard
+        if largest != size and _is_cut_otherwise(read_shard(folder, earlier, number), shard, size, is_last=is_last):
+            return OutputError(
+                f"{folder.place} holds a run of these inputs with another --shard-size than {size}",
+                f"--shard-size {largest}, or --into another folder",
+            )
+    return OutputError(
+        f"{folder.place} holds a run whose inputs differ from shard {number} on",
+        "--into another folder, or `zeroshot run work` to go on with it",
+    )
+
+
+def _is_cut_otherwise(earlier: Shard, shard: Shard, size: int, *, is_last: bool) -> bool:
+    """Say whether two shards begin alike, and where one of them ends its inputs went on."""
+    one, other = ([_source_of(entry) for entry in each.entries] for each in (earlier, shard))
+    shorter = min(len(one), len(other))
+    before, now = earlier.images or 0, shard.images or 0
+    return one[:shorter] == other[:shorter] and (size <= now < before or (0 < before < now and not is_last))
+
+
+def _source_of(entry: Entry) -> tuple[str, int]:
+    return (entry, 0) if isinstance(entry, str) else (entry.archive, entry.start)
 
 
 def _find_owner(folder: Folder) -> str | None:
@@ -161,9 +186,10 @@ def find_plan(folder: Folder) -> Plan | None:
     try:
         document = json.loads(folder.read(PLAN))
         if document["format"] != FORMAT:
-            raise ValueError("it is not the plan of a run")
+            raise _unusable(folder, "it is not the plan of a run", "name the folder of a run, or an empty one")
         if document["version"] != VERSION:
-            raise ValueError(f"it has version {document['version']}, and this zeroshot reads {VERSION}")
+            problem = f"it has version {document['version']}, and this zeroshot reads {VERSION}"
+            raise _unusable(folder, problem, "use the version of zeroshot that planned the run")
         shards = tuple(Planned(entry["images"], entry["sha256"]) for entry in document["shards"])
         plan = Plan(document["recipe"], shards, document["id"])
         if plan.document()["id"] != plan.id:
@@ -171,8 +197,13 @@ def find_plan(folder: Folder) -> Plan | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{folder.place}/{PLAN} cannot be used: {error}", "plan the run in another folder") from error
+        again = f"remove {folder.place}/{PLAN} and give the same `zeroshot run plan` command again"
+        raise _unusable(folder, str(error), f"{again}: what is committed is kept") from error
     return plan
+
+
+def _unusable(folder: Folder, problem: str, hint: str) -> InputError:
+    return InputError(f"{folder.place}/{PLAN} cannot be used: {problem}", hint)
 
 
 def list_name(number: int, sha256: str) -> str:
