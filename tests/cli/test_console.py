@@ -39,7 +39,7 @@ def test_closed_streams_are_empty_or_take_everything(tmp_path: Path) -> None:
     """A closed stdin lists no paths; a closed stdout or stderr loses what it would have shown, and nothing else."""
     nothing = shell("<&-", "classify", "-", *CLASSIFY, cwd=tmp_path)
     assert (nothing.returncode, nothing.stdout) == (0, "")
-    assert "no paths were given" in nothing.stderr
+    assert "there are no images, so there are no records" in nothing.stderr
     unseen = shell(">&-", "classify", str(EXAMPLE), *CLASSIFY, "--output", "found.jsonl", cwd=tmp_path)
     assert (unseen.returncode, unseen.stderr) == (0, "")
     assert (tmp_path / "found.jsonl").read_text().count("\n") == 1

@@ -16,6 +16,7 @@ import pytest
 
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
+from unit.test_sources import make_tar, make_zip, png
 from zeroshot.cli import classify as classify_command
 from zeroshot.cli import console, input_options
 from zeroshot.cli.console import Bar
@@ -287,3 +288,39 @@ def test_a_stream_is_not_read_ahead(on_a_terminal: Bar, monkeypatch: pytest.Monk
     monkeypatch.setattr(input_options, "_list_ahead", lambda *_: pytest.fail("it was read ahead"))
     InputOptions(["-"]).find(bar=on_a_terminal)
     InputOptions(["s3://bucket/images/"]).find(bar=on_a_terminal)
+
+
+def test_archives_without_images_are_named(fake_model: FakeModel, tmp_path: Path) -> None:
+    """As empty folders are: alone they end a command before a model is loaded, beside images they are a warning."""
+    make_tar(tmp_path / "txt.tar", [("a.txt", b"x")])
+    make_zip(tmp_path / "empty.zip", [])
+    (tmp_path / "zeros.tar").write_bytes(bytes(10240))
+    (tmp_path / "1.png").write_bytes(png("red"))
+    archives = [tmp_path / name for name in ("txt.tar", "empty.zip", "zeros.tar")]
+    labels = ("--labels", "red,blue", "--model", "tiny")
+    commands: list[tuple[tuple[object, ...], tuple[object, ...]]] = [
+        (("classify",), (*labels, "--no-cache")),
+        (("search",), ("red", "--model", "tiny", "--no-cache")),
+        (("features",), ("--model", "tiny", "--no-cache", "-o", tmp_path / "f.npz")),
+        (("run", "plan"), (*labels, "--into", tmp_path / "run")),
+    ]
+    for words, options in commands:
+        for archive in archives:
+            refused = run(*words, archive, *options)
+            assert refused.exit_code == 1 and f"no images in {archive}" in refused.stderr, words
+    assert not fake_model.calls and not (tmp_path / "run").exists()
+    for words, options in commands:
+        beside = run(*words, archives[0], tmp_path / "1.png", *archives[1:], *options)
+        assert beside.exit_code == 0, beside.output
+        for archive in archives:
+            assert beside.stderr.count(f"warning: no images in {archive}\n") == 1, words
+    assert "run has 1 shard, 1 image" in beside.stderr
+
+
+def test_a_parquet_file_without_rows_is_named(fake_model: FakeModel, tmp_path: Path) -> None:
+    """It is an archive without images."""
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"image": pyarrow.array([], type=pyarrow.binary())})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "none.parquet")
+    refused = run("classify", tmp_path / "none.parquet", "--labels", "a,b", "--model", "tiny")
+    assert refused.exit_code == 1 and f"no images in {tmp_path / 'none.parquet'}" in refused.stderr

@@ -125,7 +125,7 @@ def test_an_empty_list_is_said(folder: Path, tmp_path: Path) -> None:
     for command in (["search", "-", "red"], ["features", "-", "--output", tmp_path / "f.npz"]):
         done = run(*command, stdin=b"")
         assert (done.exit_code, done.stdout) == (0, "")
-        assert "no paths were given" in done.stderr
+        assert "there are no images" in done.stderr
 
 
 def test_features_are_written_in_input_order(folder: Path, tmp_path: Path) -> None:

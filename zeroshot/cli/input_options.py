@@ -15,6 +15,7 @@ from queue import Queue
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import ExitCode, InputError, UsageError
+from ..messages import some_of
 from . import console, options
 from .input_sampling import Item, Name, leave_out, take
 from .listed_inputs import ListedInputs
@@ -205,15 +206,22 @@ class InputOptions:
         expanded: bool = True,
     ) -> Iterator[tuple[str, str]]:
         from ..images.path_lists import STDIN, open_list, read_list
-        from ..images.paths import find_entries, find_images
+        from ..images.paths import find_entries, find_images, names_folder
         from ..output.destination import check_apart, may_replace
 
         existing = {name: target for name, target in (outputs or {}).items() if target and may_replace(target)}
         search = partial(find_images if expanded else find_entries, skipped=skipped, archives=self.archives)
+        empty: list[str] = []
         named = [(source, source == STDIN) for source in self.paths or []]
         for source, is_list in [*named, *([(self.files_from, True)] if self.files_from else [])]:
             if not is_list:
-                yield from ((path, source) for path in search([source]))
+                path = None
+                for path in search([source]):
+                    yield path, source
+                if path is None:
+                    empty.append(source)
+                    if not names_folder(source):  # of a folder it was said before
+                        console.warn(f"no images in {source}")
                 continue
             with open_list(source) as stream:
                 lines: BinaryIO = stream
@@ -226,6 +234,8 @@ class InputOptions:
                     if existing:
                         check_apart(existing, [path])
                     yield path, origin
+        if empty and empty == self.paths and not self.files_from:  # those that only opening them tells of
+            raise InputError(f"no images in {some_of(empty)}", "images are found by their ending")
 
     def _is_streamed(self) -> bool:
         """Whether paths come as somebody writes them, or from a server, which is not read ahead of what is used."""
@@ -267,5 +277,5 @@ def _itself(item: tuple[str, str]) -> tuple[str, str]:
 def summarise_failures(failures: Sequence[Failure], n_read: int) -> ExitCode:
     """Name the images that could not be read, or say that there was none, and return the exit code."""
     if not failures and not n_read:
-        console.warn("no paths were given, so there are no images")
+        console.warn("there are no images")
     return console.name_failures(failures, n_read + len(failures))

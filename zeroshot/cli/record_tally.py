@@ -76,7 +76,7 @@ class Tally:
         if self._split:
             console.warn(f"{count_of(self._split, 'image')} with a line break in the path: --print0 is for such names")
         if not self.written:
-            console.warn("no paths were given, so there are no records")
+            console.warn("there are no images, so there are no records")
         return ExitCode.INCOMPLETE if self.failed else ExitCode.OK
 
     def summary(self, seconds: float, targets: Sequence[Path | None]) -> str:

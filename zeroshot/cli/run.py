@@ -137,7 +137,7 @@ def plan(
         features=features,
     )
     with console.Bar("inputs") as bar:
-        planned = write_plan(folder, recipe.document(), inputs.find_entries(), shard_size, bar.advance)
+        planned = write_plan(folder, recipe.document(), inputs.find_entries(), shard_size, bar.advance, console.warn)
     known = "an unknown number of images" if planned.images is None else count_of(planned.images, "image")
     shards = count_of(len(planned.shards), "shard")
     console.say(f"zeroshot: {into} has {shards}, {known}; its id is {planned.id[:12]}")

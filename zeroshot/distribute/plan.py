@@ -79,6 +79,7 @@ def write_plan(
     entries: Iterable[str],
     size: int = SHARD_SIZE,
     on_progress: Callable[[int], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """List the inputs once, and write the plan; memory does not grow with them.
 
@@ -88,6 +89,7 @@ def write_plan(
         entries: Names of images and archives, in order.
         size: Images a shard.
         on_progress: Called with the number of inputs that were listed since the last call.
+        warn: Told of archives without images.
 
     Returns:
         The plan; one that stands there already if it is the same.
@@ -104,7 +106,7 @@ def write_plan(
     if earlier and (difference := first_difference(earlier.recipe, recipe)):
         raise OutputError(f"{folder.place} holds a run with other settings: {difference}", "--into another folder")
     planned: list[Planned] = []
-    for shard in cut(entries, size):
+    for shard in cut(entries, size, warn):
         content, number = shard.lines(), len(planned)
         planned.append(Planned(shard.images, hashlib.sha256(content).hexdigest()))
         if earlier and planned[-1:] != list(earlier.shards[number : number + 1]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, count, islice
 
@@ -86,18 +86,22 @@ def parse_entries(content: bytes) -> Iterator[Entry]:
         yield entry if isinstance(entry, str) else Piece(**entry)
 
 
-def cut(entries: Iterable[str], size: int) -> Iterator[Shard]:
+def cut(entries: Iterable[str], size: int, warn: Callable[[str], None] = lambda _: None) -> Iterator[Shard]:
     """Cut inputs into shards of ``size`` images; an archive is not mixed with others unless it is small.
 
     Args:
         entries: Names of images and of archives, as `images.paths.find_entries` gives them.
         size: Images a shard.
+        warn: Told of archives without images, which are left out.
     """
     waiting: list[Entry] = []
     held = 0
     for entry in entries:
         archive = is_archive(entry) and not split_member(entry)
         for part, images in _pieces(entry, size) if archive else ((entry, 1),):
+            if images == 0:
+                warn(f"no images in {entry}")
+                continue
             if waiting and (images is None or held + images > size):
                 yield Shard(tuple(waiting), held)
                 waiting, held = [], 0

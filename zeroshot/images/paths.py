@@ -163,8 +163,8 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
     """Check the inputs named on the command line before any model is loaded.
 
     Returns:
-        A line for each folder without images. A path that does not exist becomes a failed record, so that the
-        other inputs are not lost.
+        A line for each folder without images; whoever lists the inputs says it of an archive or a prefix. A path that
+        does not exist becomes a failed record, so that the other inputs are not lost.
 
     Raises:
         InputError: Not one of the inputs can give an image, or a store does not say what is in it.
@@ -177,12 +177,14 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
         for path in inputs
         if names_folder(path) and not _holds_image(path) and next(walk(path, skipped, archives=archives), None) is None
     ]
-    if prefixes and len(missing) + len(empty) + len(prefixes) == len(inputs):  # else no store is asked
-        for path in prefixes:
-            first = next(_walk_store(path, skipped, archives=archives), None)
+    notes = [f"no images in {folder}" for folder in empty]
+    closed = [path for path in inputs if _is_closed(path)]
+    if len(missing) + len(empty) + len(prefixes) + len(closed) == len(inputs):  # else nothing is opened, no store asked
+        for path in (*closed, *prefixes):
+            first = next(find_images([path], skipped, archives=archives), None)
             if first is None:
                 empty.append(path)
-            elif first == path and not _is_object(path):
+            elif first == path and path in prefixes and not _is_object(path):
                 missing.append(path)
             else:
                 break
@@ -196,7 +198,18 @@ def check_inputs(inputs: Sequence[str], *, archives: bool = False) -> list[str]:
             + (f"; {describe_passed_over(skipped, ARCHIVE_SUFFIXES)}" if skipped else ""),
             "images are found by their ending; name a file to open any of them",
         )
-    return [f"no images in {folder}" for folder in empty]
+    return notes
+
+
+def _is_closed(path: str) -> bool:
+    """Whether it is an archive of this machine, which may hold images or none."""
+    return (
+        is_archive(path)
+        and not scheme_of(path)
+        and not names_folder(path)
+        and not split_member(path)
+        and os.path.lexists(path)
+    )
 
 
 def _holds_image(folder: str) -> bool:
