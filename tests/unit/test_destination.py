@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import OutputError
-from zeroshot.output.destination import check_apart, check_output, open_output, partial_path
+from zeroshot.output.destination import check_apart, check_folder, check_output, open_output, partial_path
 from zeroshot.system.durable_files import BusyError, open_locked
 
 
@@ -225,6 +225,17 @@ def test_a_file_that_takes_the_place_of_another_is_refused(tmp_path: Path) -> No
     ):
         with pytest.raises(OutputError, match=message):
             check_apart(written, [str(read), tmp_path / "a.partial"])
+
+
+def test_an_address_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named as it was typed; a folder that is called so, and is there, is a folder."""
+    monkeypatch.chdir(tmp_path)
+    for address in ("s3://b/x.jsonl", "gs://b/x.jsonl", "https://host/x.jsonl"):
+        for check in (check_output, check_folder):
+            with pytest.raises(OutputError, match=f"cannot write {address}: outputs are files and folders"):
+                check(Path(address))
+    (tmp_path / "s3:" / "b").mkdir(parents=True)
+    check_output(Path("s3://b/x.jsonl"))
 
 
 def test_no_file_is_called_as_stdout_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -657,7 +657,7 @@ def test_a_run_is_no_output_and_stands_alone(inputs: list[str], tmp_path: Path) 
     before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     for path in (tmp_path / "run" / "plan.json", next((tmp_path / "run" / "done").iterdir())):
         refused = run(*asked, "--output", path, "--format", "json")
-        assert refused.exit_code != 0 and "is a file that this run reads" in refused.stderr
+        assert refused.exit_code != 0 and f"lies among the files of the run {tmp_path / 'run'}" in refused.stderr
         assert run("search", tmp_path / "run", "red", "--output", path, "--format", "json").exit_code != 0
         assert run("eval", tmp_path / "run", "--output", path, "--format", "json").exit_code != 0
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
@@ -667,6 +667,51 @@ def test_a_run_is_no_output_and_stands_alone(inputs: list[str], tmp_path: Path) 
         for command in (asked, ("search", tmp_path / "run", "red")):
             anew = run(*command, option)
             assert (anew.exit_code, f"opened in another way: {option}" in anew.stderr) == (1, True)
+
+
+def test_no_output_lies_among_the_files_of_a_run(inputs: list[str], tmp_path: Path) -> None:
+    """Whichever command writes it, and whether or not that reads the run; beside them, and in other folders, it may."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    run("run", "work", into)
+    expected = merged(into)
+    before = {path: path.read_bytes() for path in into.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(into / "parts")
+    taken = [
+        *before,
+        into / "parts" / "new.jsonl",
+        into / "inputs" / "sub" / "new.jsonl",
+        tmp_path / "link" / "x.jsonl",
+    ]
+    for target in taken:
+        for command in (
+            ("run", "merge", into, "-o", target, "--format", "jsonl"),
+            ("classify", inputs[1], *LABELS, "-o", target, "--format", "jsonl"),
+        ):
+            refused = run(*command)
+            assert refused.exit_code == 1 and f"lies among the files of the run {into}" in refused.stderr
+    assert {path: path.read_bytes() for path in into.rglob("*") if path.is_file()} == before
+    assert run("run", "merge", into, "-o", into / "merged.jsonl").exit_code == 3
+    assert (into / "merged.jsonl").read_bytes() == expected
+    (tmp_path / "plan.json").write_text("{}")
+    (tmp_path / "inputs").mkdir()
+    for target in (tmp_path / "inputs" / "a.jsonl", tmp_path / "plan.json"):
+        assert run("classify", inputs[1], *LABELS, "-o", target).exit_code == 0
+
+
+def test_merge_says_what_it_writes(inputs: list[str], tmp_path: Path) -> None:
+    """Its hints name what works: a file, of this machine, in a format with a record a line."""
+    into = tmp_path / "run"
+    plan(inputs, into)
+    run("run", "work", into)
+    for target, hint in (
+        ("-", "name a file, or leave the option out where it may be"),
+        (tmp_path / "x.parquet", "end it in .jsonl, .csv or .tsv, or give --format"),
+        (tmp_path / "x.json", "a name ending in .jsonl, .csv or .tsv"),
+        ("s3://b/x.jsonl", "cannot write s3://b/x.jsonl: outputs are files and folders of this machine"),
+    ):
+        refused = run("run", "merge", into, "-o", target)
+        assert refused.exit_code != 0 and hint in refused.stderr, target
 
 
 def test_a_finished_run_is_evaluated_without_its_images(

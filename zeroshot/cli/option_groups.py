@@ -76,7 +76,6 @@ def _check_outputs(uses: dict[str, options.Use], given: dict[str, Any]) -> None:
     written = {f"--{name}": given[name] for name, use in uses.items() if use is options.Use.WRITTEN and given[name]}
     if not written:
         return
-    from ..images.paths import names_run
     from ..output.destination import check_apart
 
     read: list[str] = []
@@ -86,13 +85,4 @@ def _check_outputs(uses: dict[str, options.Use], given: dict[str, Any]) -> None:
         read += named
         if use is options.Use.READ_FOLDER:
             read += [str(file) for folder in named if os.path.isdir(folder) for file in Path(folder).iterdir()]  # noqa: PTH112 - False for a name that cannot be looked up
-        runs = [Path(place) for place in named if names_run(place)]
-        read += [str(target) for target in written.values() for run in runs if _is_part(Path(target), run)]
     check_apart(written, read)
-
-
-def _is_part(target: Path, run: Path) -> bool:
-    """Whether a file is one of those that make a run."""
-    place, folder = target.resolve(), run.resolve()
-    inside = place.relative_to(folder).parts if place.is_relative_to(folder) else ()
-    return inside[:1] in {(name,) for name in ("plan.json", "inputs", "parts", "done")}

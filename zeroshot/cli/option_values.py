@@ -46,13 +46,20 @@ def parse_folder(text: str) -> Path:
     return Path(text)
 
 
-def choose_record_format(asked: Format | None, output: Path | None) -> Format:
+def choose_record_format(
+    asked: Format | None, output: Path | None, hint: str = "end it in .jsonl, .json, .csv, .tsv or .txt"
+) -> Format:
     """Return the format asked for, else that of the file's ending, else a table on a terminal and JSON lines.
+
+    Args:
+        asked: With --format.
+        output: The file; None for stdout.
+        hint: The endings that there are.
 
     Raises:
         UsageError: The ending promises another format.
     """
-    _check_ending(asked, output, "end it in .jsonl, .json, .csv, .tsv or .txt")
+    _check_ending(asked, output, hint)
     if asked or output:
         return asked or _ENDINGS.get(output.suffix.lower() if output else "", Format.JSONL)
     return Format.TABLE if sys.stdout.isatty() else Format.JSONL

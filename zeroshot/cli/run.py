@@ -277,7 +277,7 @@ def merge(
     from ..distribute.merge import merge as write
     from ..output.destination import check_output
 
-    form = choose_record_format(format_, output)
+    form = choose_record_format(format_, output, "end it in .jsonl, .csv or .tsv")
     if form not in (Format.JSONL, Format.CSV, Format.TSV):
         asked = f"--format {form}" if format_ else f"--output {output}"
         raise UsageError(f"{asked}: a merged file has a record a line", "a name ending in .jsonl, .csv or .tsv")

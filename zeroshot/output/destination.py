@@ -14,9 +14,14 @@ from typing import BinaryIO
 from ..errors import OutputError
 from ..images.camera_formats import HEIF_SUFFIXES, RAW_SUFFIXES
 from ..images.decode import SUFFIXES
+from ..images.sources.image_names import scheme_of
 from ..system.durable_files import BusyError, kept_locked, open_locked
 from ..system.signals import held_back
 from .resume_manifest import read_resume_manifest, remove_resume_manifest
+
+_FILES_OF_RUN = ("plan.json", "inputs", "parts", "done")
+_HEAD = 200
+"""Bytes at the beginning of a plan, in which `distribute` writes what it is."""
 
 _HINT = "look at its folder and the free space, or name another file"
 
@@ -33,7 +38,11 @@ def final_path(target: Path) -> Path:
         OutputError: No file can stand there.
     """
     if str(target) == "-":
-        raise OutputError("cannot write -: it stands for stdout, not for a file", "name no file to write to stdout")
+        raise OutputError(
+            "cannot write -: it stands for stdout, not for a file",
+            "name a file, or leave the option out where it may be, to write to stdout",
+        )
+    check_local(target)
     try:
         if target.is_dir():
             raise OutputError(f"cannot write {target}: it is a folder", "name a file in it")
@@ -42,6 +51,19 @@ def final_path(target: Path) -> Path:
         raise OutputError(
             f"cannot write {target}: {getattr(error, 'strerror', None) or error}", "name another file"
         ) from error
+
+
+def check_local(target: Path) -> None:
+    """Refuse an address, of which a path has lost a slash.
+
+    Raises:
+        OutputError: It is one, and no folder of such a name is there.
+    """
+    address = str(target).replace(":/", "://", 1)
+    if scheme_of(address) and not Path(target.parts[0]).exists():
+        raise OutputError(
+            f"cannot write {address}: outputs are files and folders of this machine", "name one here, and copy it there"
+        )
 
 
 def check_output(target: Path | None) -> None:
@@ -101,6 +123,24 @@ def check_apart(written: Mapping[str, Path | None], read: Iterable[str | Path | 
             if place.exists() and (_is_stdin(place) or any(_is_same(place, source) for source in sources)):
                 where = "is a file" if place == final else f"is written to {place} first, a file"
                 raise OutputError(f"{name} {target} {where} that this run reads", "name another file")
+        if run := _find_run(final):
+            raise OutputError(f"{name} {target} lies among the files of the run {run}", "name a file outside of it")
+
+
+def _find_run(final: Path) -> Path | None:
+    """Return the folder of the run whose plan, lists, parts or commits a file would lie among."""
+    for place, folder in zip((final, *final.parents), final.parents, strict=False):
+        if place.name in _FILES_OF_RUN and _holds_run(folder):
+            return folder
+    return None
+
+
+def _holds_run(folder: Path) -> bool:
+    try:
+        with (folder / "plan.json").open("rb") as file:
+            return b'"zeroshot-run"' in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def may_replace(target: Path) -> bool:
@@ -132,6 +172,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         OutputError: Nothing can be made in it, or in the nearest that there is above it.
     """
+    check_local(folder)
     there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
     try:
         with held_back():
