@@ -344,6 +344,29 @@ def test_keys_that_cannot_be_listed_are_an_error_that_says_so(address: str) -> N
         list(find_images(["s3://bucket/odd"]))
 
 
+def test_a_key_that_names_a_member_too_is_refused(address: str, fake_model: FakeModel, tmp_path: Path) -> None:
+    """An object is never answered for by a member of an archive, with and without that archive, planned or not."""
+    put = client(address).put_object
+    members = [("img/1.png", png("red")), ("2.png", png("red"))]
+    put(Bucket="bucket", Key="p/x.tar", Body=make_tar(tmp_path / "p.tar", members).read_bytes())
+    for key in ("p/x.tar::img/1.png", "p/none.zip::m.png", "p/a::b.png"):
+        put(Bucket="bucket", Key=key, Body=png("blue"))
+    refused = {"s3://bucket/p/x.tar::img/1.png::": ".tar::", "s3://bucket/p/none.zip::m.png::": ".zip::"}
+    for place in ("s3://bucket/p/", "s3://bucket/p"):
+        outcome = run("classify", place, "--archives", *LABELS)
+        answers = records(outcome.stdout)
+        assert outcome.exit_code == 3 and len(answers) == 5
+        for name, what in refused.items():
+            assert f"its key holds `{what}`" in answers[name]["error"]
+        assert answers["s3://bucket/p/x.tar::img/1.png"]["label"] == "red"
+        assert answers["s3://bucket/p/a::b.png"]["label"] == "blue"
+    assert run("run", "plan", "s3://bucket/p/", *PLAN, "--into", tmp_path / "run").exit_code == 0
+    assert run("run", "work", tmp_path / "run").exit_code == 3
+    assert run("run", "merge", tmp_path / "run", "-o", tmp_path / "m.jsonl").exit_code == 3
+    merged = records((tmp_path / "m.jsonl").read_text())
+    assert {name for name, record in merged.items() if "error" in record} == set(refused)
+
+
 def test_objects_are_copied_by_sort_and_never_moved(address: str, fake_model: FakeModel, tmp_path: Path) -> None:
     """Objects and members of archives in a store are copied here, and undo takes away what the store still holds."""
     names = ["s3://bucket/imgs/0.png", "s3://bucket/imgs/a b/ü#%?.png", "s3://bucket/arch/x.tar::1.png"]

@@ -25,6 +25,7 @@ from .sources.image_names import (
     container,
     is_archive,
     join_member,
+    name_listed,
     scheme_of,
     split_member,
 )
@@ -132,7 +133,7 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
             if runs[part[1]]:
                 continue
         if (archives and is_archive(key)) or _is_image(below, suffixes, skipped, member=False):
-            yield key
+            yield name_listed(key)
     if empty:
         yield given
 

@@ -61,6 +61,20 @@ def split_member(name: str) -> tuple[str, str] | None:
     return None if _is_file(name) else splits[0]
 
 
+def name_listed(address: str) -> str:
+    """Return what a listed object of a store is called.
+
+    Where its address is that of a member of an archive too, nobody could tell which one is meant: it gets a name that
+    is neither, and that is never read (see `is_ambiguous`).
+    """
+    return address + SEPARATOR if split_member(address) else address
+
+
+def is_ambiguous(name: str) -> bool:
+    """Say whether `name_listed` gave this name to an object that is not read."""
+    return name.endswith(SEPARATOR) and bool(scheme_of(name))
+
+
 def container(name: str) -> str:
     """Return what has to be there for a name to be read: the archive of a member, else the name itself."""
     parts = split_member(name)

@@ -8,12 +8,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import IO
 
 from ...errors import ImageError, ZeroshotError
 from ...system.descriptors import check_descriptors
 from .byte_ranges import Stamp
-from .image_names import is_archive, is_compressed_archive, scheme_of, split_member
+from .image_names import is_ambiguous, is_archive, is_compressed_archive, scheme_of, split_member
 from .open_archives import open_archive
 
 MISSING = "no such file"
@@ -31,6 +32,11 @@ def open_file(name: str) -> Iterator[IO[bytes]]:
     """
     name = os.fspath(name)
     if parts := split_member(name):
+        if is_ambiguous(name):
+            ending = PurePath(parts[0]).suffix
+            raise ImageError(
+                f"its key holds `{ending}::`, as the name of a member of an archive does: rename the object"
+            )
         yield _filled(open_archive(parts[0]).read(parts[1]))
         return
     if scheme_of(name):
