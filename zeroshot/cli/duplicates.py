@@ -17,7 +17,7 @@ from ..messages import shell_word
 from . import console, option_groups, options
 from .input_options import InputOptions
 from .option_values import choose_record_format, parse_folder
-from .pipeline_options import ImageOptions
+from .pipeline_options import ImageOptions, MaxPixels, Workers
 from .sort import carry_out_plan, check_target, print_plan, say_left_out, settle
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def duplicates(
     ] = False,
     format_: options.FormatOption = None,
     output: options.Output = None,
-    max_pixels: options.MaxPixels = None,
-    workers: options.Workers = None,
+    max_pixels: MaxPixels = None,
+    workers: Workers = None,
     *,
     inputs: InputOptions,
 ) -> ExitCode:

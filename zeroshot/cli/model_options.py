@@ -6,17 +6,129 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from ..enums import Device, Engine, Precision
 from ..errors import UsageError, nearest
-from . import options
+from . import completion_values, options
 
 if TYPE_CHECKING:
     from ..distribute.finished_features import StoredFeatures
     from ..encoder import Encoder
     from ..models.checkpoint import Source
     from ..models.hub.download import Progress as Download
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. "
+        "[default: $ZEROSHOT_MODEL or base]",
+        metavar="MODEL",
+        autocompletion=completion_values.complete_model,
+        rich_help_panel=options.Panel.MODEL,
+    ),
+    options.Use.READ_FOLDER,
+]
+Pretrained = Annotated[
+    str | None,
+    typer.Option(
+        "--pretrained",
+        help="With an architecture: open_clip's weight tag, or a weights file.",
+        metavar="TAG|FILE",
+        autocompletion=completion_values.complete_pretrained,
+        rich_help_panel=options.Panel.MODEL,
+    ),
+    options.Use.READ,
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="An alias, an architecture, hf-hub:ORG/REPO or a folder; repeatable, to compare. "
+        "[default: $ZEROSHOT_MODEL or base]",
+        metavar="MODEL",
+        autocompletion=completion_values.complete_model,
+        rich_help_panel=options.Panel.MODEL,
+    ),
+    options.Use.READ_FOLDER,
+]
+Pretraineds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pretrained",
+        help="With an architecture: open_clip's weight tag, or a weights file. "
+        "With several --model: one for each, in order; '' for an alias.",
+        metavar="TAG|FILE",
+        autocompletion=completion_values.complete_pretrained,
+        rich_help_panel=options.Panel.MODEL,
+    ),
+    options.Use.READ,
+]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        "--device",
+        help="Where to run: cuda, mps or cpu; auto takes the first there is.",
+        rich_help_panel=options.Panel.MODEL,
+    ),
+]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="Where to run: cuda, mps or cpu; auto takes the first there is. cuda:1 is one GPU of several, cuda:0,1 or "
+        "cuda:all runs on each of them.",
+        metavar="DEVICE",
+        autocompletion=completion_values.complete_device,
+        rich_help_panel=options.Panel.MODEL,
+    ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Precision of the arithmetic; auto is fp16 on CUDA, else fp32. int8: about twice as fast on CPUs at a "
+        "small, recorded cost in agreement with fp32; needs `models pull` first.",
+        rich_help_panel=options.Panel.MODEL,
+    ),
+]
+PrecisionsOption = Annotated[
+    list[Precision] | None,
+    typer.Option(
+        "--precision",
+        help="As of `classify`; repeatable, to compare, such as --precision fp32 --precision int8. [default: auto]",
+        rich_help_panel=options.Panel.MODEL,
+    ),
+]
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="What runs the model.", rich_help_panel=options.Panel.MODEL)
+]
+Export = Annotated[
+    bool,
+    typer.Option(
+        "--export/--no-export",
+        help="After a CPU run with PyTorch, export the model as `models pull` does: later runs start much sooner. It "
+        "stores as much as the weights.",
+        envvar="ZEROSHOT_EXPORT",
+        rich_help_panel=options.Panel.MODEL,
+    ),
+]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        "--preprocess",
+        help="For a weights file without its own: open_clip's preprocess_cfg (mean, std, interpolation, resize_mode), "
+        "as JSON or the file that holds it.",
+        metavar="FILE|JSON",
+        rich_help_panel=options.Panel.MODEL,
+    ),
+    options.Use.READ,
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +139,13 @@ class ModelOptions:
         UsageError: The preprocessing cannot be used, or there is no such device.
     """
 
-    model: options.Model = None
-    pretrained: options.Pretrained = None
-    preprocess: options.Preprocess = None
-    device: options.DevicesOption = Device.AUTO.value
-    precision: options.PrecisionOption = Precision.AUTO
-    engine: options.EngineOption = Engine.AUTO
-    export: options.Export = False
+    model: Model = None
+    pretrained: Pretrained = None
+    preprocess: Preprocess = None
+    device: DevicesOption = Device.AUTO.value
+    precision: PrecisionOption = Precision.AUTO
+    engine: EngineOption = Engine.AUTO
+    export: Export = False
 
     def __post_init__(self) -> None:
         self._check_device()
@@ -110,13 +222,13 @@ class ModelOptions:
 class ModelListOptions:
     """The models that are compared, each run in the same way."""
 
-    model: options.Models = None
-    pretrained: options.Pretraineds = None
-    preprocess: options.Preprocess = None
-    device: options.DevicesOption = Device.AUTO.value
-    precision: options.PrecisionsOption = None
-    engine: options.EngineOption = Engine.AUTO
-    export: options.Export = False
+    model: Models = None
+    pretrained: Pretraineds = None
+    preprocess: Preprocess = None
+    device: DevicesOption = Device.AUTO.value
+    precision: PrecisionsOption = None
+    engine: EngineOption = Engine.AUTO
+    export: Export = False
 
     def each(self) -> list[ModelOptions]:
         """Return each model with its weight tag, in every precision.

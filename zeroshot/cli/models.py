@@ -10,7 +10,7 @@ import typer
 from ..enums import ReportFormat
 from . import console, option_groups, options
 from .completion_values import complete_model
-from .model_options import ModelOptions, read_preprocess
+from .model_options import ModelOptions, Preprocess, Pretrained, read_preprocess
 
 if TYPE_CHECKING:
     from ..engines.onnx_manifest import Agreement
@@ -97,11 +97,11 @@ def _list_as_json(every: bool) -> str:
 @option_groups.expand_option_groups
 def pull(
     model: Name = None,
-    pretrained: options.Pretrained = None,
+    pretrained: Pretrained = None,
     export: Annotated[
         bool, typer.Option(help="Also export it for the torch-free engine, which starts in about a second.")
     ] = True,
-    preprocess: options.Preprocess = None,
+    preprocess: Preprocess = None,
 ) -> None:
     """Download a model, so that later runs need no network, and export it for quick starts on a CPU."""
     from ..models import resolvers
@@ -149,9 +149,9 @@ def _export(source: Source, files: Files) -> None:
 @option_groups.expand_option_groups
 def info(
     model: Name = None,
-    pretrained: options.Pretrained = None,
+    pretrained: Pretrained = None,
     format_: options.PrintedFormatOption = None,
-    preprocess: options.Preprocess = None,
+    preprocess: Preprocess = None,
 ) -> None:
     """Show what a model is: activation, preprocessing, context length, hashes; and its card, if it has one."""
     from dataclasses import asdict

@@ -1,4 +1,7 @@
-"""The options that several commands share, each described once."""
+"""Options that several commands share, each described once: labels, inputs, output; headings of the help.
+
+Those of models and of opening images stand in `model_options` and `pipeline_options`.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ..enums import Device, Engine, Format, Precision, ReportFormat, Resampler, Score
+from ..enums import Format, ReportFormat, Score
 from . import completion_values
 
 
@@ -86,180 +89,6 @@ Template = Annotated[
         rich_help_panel=Panel.LABELS,
     ),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="An alias (see `models list`), an architecture, hf-hub:ORG/REPO or a folder. "
-        "[default: $ZEROSHOT_MODEL or base]",
-        metavar="MODEL",
-        autocompletion=completion_values.complete_model,
-        rich_help_panel=Panel.MODEL,
-    ),
-    Use.READ_FOLDER,
-]
-Pretrained = Annotated[
-    str | None,
-    typer.Option(
-        "--pretrained",
-        help="With an architecture: open_clip's weight tag, or a weights file.",
-        metavar="TAG|FILE",
-        autocompletion=completion_values.complete_pretrained,
-        rich_help_panel=Panel.MODEL,
-    ),
-    Use.READ,
-]
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="An alias, an architecture, hf-hub:ORG/REPO or a folder; repeatable, to compare. "
-        "[default: $ZEROSHOT_MODEL or base]",
-        metavar="MODEL",
-        autocompletion=completion_values.complete_model,
-        rich_help_panel=Panel.MODEL,
-    ),
-    Use.READ_FOLDER,
-]
-Pretraineds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--pretrained",
-        help="With an architecture: open_clip's weight tag, or a weights file. "
-        "With several --model: one for each, in order; '' for an alias.",
-        metavar="TAG|FILE",
-        autocompletion=completion_values.complete_pretrained,
-        rich_help_panel=Panel.MODEL,
-    ),
-    Use.READ,
-]
-DeviceOption = Annotated[
-    Device,
-    typer.Option(
-        "--device", help="Where to run: cuda, mps or cpu; auto takes the first there is.", rich_help_panel=Panel.MODEL
-    ),
-]
-DevicesOption = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        help="Where to run: cuda, mps or cpu; auto takes the first there is. cuda:1 is one GPU of several, cuda:0,1 or "
-        "cuda:all runs on each of them.",
-        metavar="DEVICE",
-        autocompletion=completion_values.complete_device,
-        rich_help_panel=Panel.MODEL,
-    ),
-]
-PrecisionOption = Annotated[
-    Precision,
-    typer.Option(
-        "--precision",
-        help="Precision of the arithmetic; auto is fp16 on CUDA, else fp32. int8: about twice as fast on CPUs at a "
-        "small, recorded cost in agreement with fp32; needs `models pull` first.",
-        rich_help_panel=Panel.MODEL,
-    ),
-]
-PrecisionsOption = Annotated[
-    list[Precision] | None,
-    typer.Option(
-        "--precision",
-        help="As of `classify`; repeatable, to compare, such as --precision fp32 --precision int8. [default: auto]",
-        rich_help_panel=Panel.MODEL,
-    ),
-]
-EngineOption = Annotated[Engine, typer.Option("--engine", help="What runs the model.", rich_help_panel=Panel.MODEL)]
-Export = Annotated[
-    bool,
-    typer.Option(
-        "--export/--no-export",
-        help="After a CPU run with PyTorch, export the model as `models pull` does: later runs start much sooner. It "
-        "stores as much as the weights.",
-        envvar="ZEROSHOT_EXPORT",
-        rich_help_panel=Panel.MODEL,
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        min=1,
-        max=4096,
-        help="Images encoded together; no answer depends on it, but --resume needs the same. [default: 32; on CUDA by "
-        "the memory that is free; in int8 the next multiple of the cores]",
-        metavar="N",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        max=256,
-        help="Workers that read and decode. [default: the cores available]",
-        metavar="N",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-Isolate = Annotated[
-    bool,
-    typer.Option(
-        "--isolate",
-        help="Decode in processes, one a worker: an image that crashes or hangs its decoder is one failed record. "
-        "Without it they are threads: a damaged file is a failed record too, but a crash ends the run (`classify "
-        "--resume` continues it) and a hang stops it.",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-ImageTimeout = Annotated[
-    float | None,
-    typer.Option(
-        "--image-timeout",
-        min=0.1,
-        max=86400,
-        help="With --isolate: seconds that one image may take. [default: 60]",
-        metavar="SECONDS",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-NoExif = Annotated[
-    bool,
-    typer.Option(
-        "--no-exif",
-        help="Leave images as stored, not turned upright; published protocols do the same.",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-Draft = Annotated[
-    bool,
-    typer.Option(
-        "--draft",
-        help="Decode large JPEGs at a half, quarter or eighth of their size, at least twice the model's: decoding "
-        "is several times as fast; probabilities move, by 0.01 on average.",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-Resize = Annotated[
-    Resampler,
-    typer.Option(
-        "--resize",
-        help="What resizes images: exact as open_clip does; fast (extra `fast`) with nearly the same values, "
-        "which reads photographs in two thirds of the time.",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
-MaxPixels = Annotated[
-    int | None,
-    typer.Option(
-        "--max-pixels",
-        min=1,
-        help="Reject images with more pixels. [default: 178956970, or what fits into the available memory]",
-        metavar="N",
-        rich_help_panel=Panel.ADVANCED,
-    ),
-]
 ScoreOption = Annotated[
     Score | None,
     typer.Option(
@@ -334,17 +163,6 @@ Fields = Annotated[
         metavar="A,B,...",
         rich_help_panel=Panel.OUTPUT,
     ),
-]
-Preprocess = Annotated[
-    str | None,
-    typer.Option(
-        "--preprocess",
-        help="For a weights file without its own: open_clip's preprocess_cfg (mean, std, interpolation, resize_mode), "
-        "as JSON or the file that holds it.",
-        metavar="FILE|JSON",
-        rich_help_panel=Panel.MODEL,
-    ),
-    Use.READ,
 ]
 From0 = Annotated[
     bool,
@@ -435,12 +253,4 @@ ReportFormatOption = Annotated[
 PrintedFormatOption = Annotated[
     ReportFormat | None,  # not a default of table: typer would import pydantic to make one of it (0.1 s)
     typer.Option("--format", "-f", help="How to print it; json: one document. [default: table]"),
-]
-NoCache = Annotated[
-    bool,
-    typer.Option(
-        "--no-cache",
-        help="Compute all features again, and store none (see `zeroshot cache`).",
-        rich_help_panel=Panel.ADVANCED,
-    ),
 ]

@@ -15,8 +15,9 @@ from . import console, option_groups, options
 from .executor_options import ExecutorOptions
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
-from .model_options import ModelOptions, read_preprocess
+from .model_options import DeviceOption, ModelOptions, read_preprocess
 from .option_values import choose_record_format, parse_fields
+from .pipeline_options import BatchSize, Draft, ImageTimeout, Isolate, MaxPixels, NoExif, Workers
 from .prepare_classifier import apply_calibration, prepare_classifier
 
 if TYPE_CHECKING:
@@ -37,10 +38,10 @@ _NAMED = 5
 class PlannedImages:
     """How images are opened, on whichever machine."""
 
-    no_exif: options.NoExif = False
-    max_pixels: options.MaxPixels = None
-    draft: options.Draft = False
-    batch_size: options.BatchSize = None
+    no_exif: NoExif = False
+    max_pixels: MaxPixels = None
+    draft: Draft = False
+    batch_size: BatchSize = None
 
 
 @app.command()
@@ -150,10 +151,10 @@ def plan(
 @option_groups.expand_option_groups
 def work(
     run: Run,
-    device: options.DeviceOption = Device.AUTO,
-    workers: options.Workers = None,
-    isolate: options.Isolate = False,
-    image_timeout: options.ImageTimeout = None,
+    device: DeviceOption = Device.AUTO,
+    workers: Workers = None,
+    isolate: Isolate = False,
+    image_timeout: ImageTimeout = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="First read all that is committed, and compute what is damaged again.")
     ] = False,
