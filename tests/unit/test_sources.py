@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import os
 import stat
 import tarfile
@@ -210,6 +213,25 @@ def test_a_tar_that_is_cut_short_says_so(cut: int, tmp_path: Path) -> None:
     assert outcomes.count(False) >= 1
     ends = [index * 1024 + 512 + len(png()) for index in range(4)]
     assert outcomes.count(True) == sum(1 for end in ends if len(content) * cut // 29 >= end)
+
+
+def test_a_compressed_tar_is_called_so_whatever_its_name(tmp_path: Path) -> None:
+    """It is not damaged, and what unpacks it is named."""
+    content = make_tar(tmp_path / "x.tar", [("1.png", png())]).read_bytes()
+    zstd = b"\x28\xb5\x2f\xfd" + bytes(60)  # none of Python 3.11's modules writes it
+    for tool, packed in (
+        ("gzip", gzip.compress(content)),
+        ("bzip2", bz2.compress(content)),
+        ("xz", lzma.compress(content)),
+        ("zstd", zstd),
+    ):
+        path = tmp_path / f"{tool}.tar"
+        path.write_bytes(packed)
+        assert list(find_images([str(path)])) == [str(path)]
+        expected = (
+            f"compressed by {tool} in spite of its name, and cannot be read from the middle; `{tool} -dc` unpacks it"
+        )
+        assert problem(str(path)) == expected
 
 
 def test_a_damaged_header_does_not_end_a_tar_in_silence(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ several members have, a link, an encrypted or cut-off member is one failed image
 from __future__ import annotations
 
 import lzma
+import re
 import struct
 import tarfile
 import zipfile
@@ -19,6 +20,14 @@ from ...errors import ImageError
 from .byte_ranges import MAX_IMAGE_BYTES, Blob, BlobFile
 
 _BLOCK = 512
+_MARKS = {
+    "gzip": re.compile(rb"\x1f\x8b\x08"),
+    "bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+}
+"""How the formats of programs that compress a tar begin."""
+
 _MAX_HEADER = 1 << 20
 """A name or an extended header is some hundred bytes long."""
 
@@ -85,6 +94,11 @@ class _Place:
     problem: str = ""
 
 
+def _compressed_by(head: bytes) -> str:
+    """Return what program wrote a file that begins so; nothing for a tar."""
+    return next((tool for tool, mark in _MARKS.items() if mark.match(head)), "")
+
+
 class TarArchive:
     """An uncompressed tar, as webdataset writes them; a member is at one place of the file."""
 
@@ -95,6 +109,10 @@ class TarArchive:
         self._found: dict[str, Any] = {}
         links: list[tuple[str, str]] = []
         try:
+            if tool := _compressed_by(blob.read(0, _BLOCK)):
+                how = f"compressed by {tool} in spite of its name, and cannot be read from the middle"
+                self.damage = f"{how}; `{tool} -dc` unpacks it"
+                return
             with tarfile.open(fileobj=BlobFile(blob, _MAX_HEADER), mode="r:") as archive:
                 while member := archive.next():
                     archive.members.clear()  # type: ignore[attr-defined]  # they would all be kept
