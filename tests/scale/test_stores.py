@@ -339,9 +339,44 @@ def test_secrets_are_told_nowhere(
 
 def test_keys_that_cannot_be_listed_are_an_error_that_says_so(address: str) -> None:
     """Obstore lists no key with an empty part; nothing is left out in silence."""
-    client(address).put_object(Bucket="bucket", Key="odd/a//b.png", Body=png())
-    with pytest.raises(InputError, match="empty part"):
-        list(find_images(["s3://bucket/odd"]))
+    for key in ("odd/a//b.png", "dots/d/./x.png"):
+        client(address).put_object(Bucket="bucket", Key=key, Body=png())
+        with pytest.raises(InputError, match=f'empty part .* as a part: "{key}"') as caught:
+            list(find_images([f"s3://bucket/{key[:4]}"]))
+        assert caught.value.hint == "give the object another name"
+
+
+@pytest.mark.parametrize("place", ["s3://", "gs://", "az://", "s3:///"])
+def test_a_store_without_a_bucket_is_named(place: str) -> None:
+    """The scheme that was typed stands in the message and in its hint."""
+    pytest.importorskip("obstore", reason="pip install '.[cloud]'")
+    scheme = place.partition(":")[0]
+    for command in (("classify", place, *LABELS), ("run", "status", place)):
+        refused = run(*command)
+        assert refused.exit_code == 1 and f"{scheme}:// names no bucket" in refused.stderr
+        assert f"{scheme}://BUCKET/KEY" in refused.stderr
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("403", "check address and credentials"), ("503", "run the command again")])
+def test_what_helps_is_said_of_a_runs_folder(
+    kind: str, hint: str, address: str, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is listed and where it is written: credentials where access is denied, another try where it may pass."""
+    run("run", "plan", "s3://bucket/imgs", *PLAN, "--into", "s3://bucket/run")
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "1")
+    for text, what in (("prefix=run%2Fdone", "cannot list"), ("/run/parts", "cannot write")):
+        with misbehaving(address, Faults([(text, kind, 99)])) as front:
+            use_store(monkeypatch, front)
+            refused = run("run", "work", "s3://bucket/run")
+        assert refused.exit_code == 1 and what in refused.stderr and hint in refused.stderr, refused.stderr
+
+
+def test_an_answer_that_is_cut_short_is_called_so(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reason is no class of the client's."""
+    with misbehaving(address, Faults([("/imgs/0.png", "cut", 99)])) as front:
+        use_store(monkeypatch, front)
+        with pytest.raises(ImageError, match="in 5 tries: the answer was cut short"):
+            read_object("s3://bucket/imgs/0.png")
 
 
 def test_a_key_that_names_a_member_too_is_refused(address: str, fake_model: FakeModel, tmp_path: Path) -> None:

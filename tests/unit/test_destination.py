@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zeroshot.errors import OutputError
-from zeroshot.output.destination import check_apart, check_folder, check_output, open_output, partial_path
+from zeroshot.output.destination import check_apart, check_local, check_output, open_output, partial_path
 from zeroshot.system.durable_files import BusyError, open_locked
 
 
@@ -231,7 +231,7 @@ def test_an_address_is_no_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """It is named as it was typed; a folder that is called so, and is there, is a folder."""
     monkeypatch.chdir(tmp_path)
     for address in ("s3://b/x.jsonl", "gs://b/x.jsonl", "https://host/x.jsonl"):
-        for check in (check_output, check_folder):
+        for check in (check_output, check_local):
             with pytest.raises(OutputError, match=f"cannot write {address}: outputs are files and folders"):
                 check(Path(address))
     (tmp_path / "s3:" / "b").mkdir(parents=True)

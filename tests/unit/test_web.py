@@ -174,6 +174,15 @@ def test_what_passes_is_asked_for_again(allowed: Site) -> None:
     assert (allowed.seen["/none.png"], allowed.seen["/denied.png"], allowed.seen["/never.png"]) == (1, 1, 5)
 
 
+def test_an_address_that_cannot_be_used_is_asked_for_once(allowed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A space in it is no matter of the server's, and its reason says how one is written."""
+    monkeypatch.setattr(stores, "_pause", lambda _: pytest.fail("it was asked for again"))
+    assert problem(f"{allowed.address}/a b.png") == "not an address that can be fetched; a space in it is written %20"
+    assert problem("http://127.0.0.1:port/a.png") == "not an address that can be fetched"
+    allowed.files["/a%20b.png"] = png("red")
+    assert read(f"{allowed.address}/a%20b.png") == png("red")
+
+
 def test_an_archive_on_a_server_is_opened(allowed: Site, tmp_path: Any) -> None:
     """A tar's members are read by their names."""
     allowed.files["/x.tar"] = make_tar(tmp_path / "x.tar", [("a.png", png("red"))]).read_bytes()

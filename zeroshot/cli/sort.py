@@ -160,10 +160,14 @@ def check_target(into: Path | None) -> Path:
     """Return the folder to sort into, which may be yet to be made.
 
     Raises:
+        OutputError: It is an address.
         UsageError: There is none, or it can be none.
     """
+    from ..output.destination import check_local
+
     if into is None:
         raise UsageError("no folder to sort into", "--into DIR")
+    check_local(into)
     try:
         target = into.expanduser().resolve()
         taken = target.exists() and not target.is_dir()

@@ -17,7 +17,7 @@ from .merge import name_numbers
 from .part_files import lines_of, paths_of, read_features
 from .plan import PLAN, Plan, find_plan
 from .recipe import RunRecipe, facts_of, parse_recipe
-from .run_folder import Folder, hint_of, open_folder
+from .run_folder import Folder, open_folder
 
 _KEPT = 20_000
 """Images, at least, that are remembered behind the last one, for readers that go through a run in order."""
@@ -39,6 +39,7 @@ def find_stored(place: str) -> StoredFeatures | None:
 def _has_plan(place: str) -> bool:
     """Look for a plan in a store, where most places are those of images: what fails is told of the place itself."""
     from ..images.sources.objects import has_object
+    from ..images.sources.stores import hint_of
 
     try:
         return has_object(f"{place.rstrip('/')}/{PLAN}")

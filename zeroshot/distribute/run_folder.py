@@ -173,13 +173,14 @@ class StoreFolder:
     def __init__(self, place: str) -> None:
         from ..images.sources.stores import open_store
 
+        self._store, key = open_store(place)
         self.place = place.rstrip("/")
-        self._store, key = open_store(self.place)
-        self._prefix = key + "/" if key else ""
+        self._prefix = key.rstrip("/") + "/" if key.rstrip("/") else ""
 
     def read(self, name: str) -> bytes:
         """Return an object's content, as `Folder.read`."""
         from ..images.sources.objects import get_object
+        from ..images.sources.stores import hint_of
 
         try:
             return get_object(self._store, self._prefix + name, limit=None)
@@ -202,16 +203,14 @@ class StoreFolder:
 
     def remove(self, name: str) -> None:
         """Remove an object, as `Folder.remove`."""
-        from ..images.sources.stores import obstore, with_retries
+        from ..images.sources.stores import hint_of, obstore, with_retries
 
         try:
             with_retries(lambda: obstore().delete(self._store, self._prefix + name))
         except FileNotFoundError:
             return
         except ImageError as error:
-            raise OutputError(
-                f"cannot remove {self.place}/{name}: {error.message}", "look at its permissions"
-            ) from error
+            raise OutputError(f"cannot remove {self.place}/{name}: {error.message}", hint_of(error)) from error
 
     def names(self, folder: str) -> Iterator[str]:
         """Yield names, as `Folder.names`."""
@@ -221,7 +220,7 @@ class StoreFolder:
             yield name
 
     def _put(self, name: str, content: bytes, mode: Any) -> None:
-        from ..images.sources.stores import obstore, with_retries
+        from ..images.sources.stores import hint_of, obstore, with_retries
 
         # In one request: a part of a multipart upload would not be held to `create`.
         key = self._prefix + name
@@ -229,14 +228,7 @@ class StoreFolder:
             with_retries(lambda: obstore().put(self._store, key, content, mode=mode, use_multipart=False))
         except (ImageError, FileNotFoundError) as error:
             reason = getattr(error, "message", "no such bucket")
-            raise OutputError(f"cannot write {self.place}/{name}: {reason}", "run the command again") from error
-
-
-def hint_of(error: ImageError) -> str:
-    """Return what helps where a store gives no object."""
-    from ..images.sources.stores import NO_ANSWER
-
-    return "run the command again" if error.message.startswith(NO_ANSWER) else "check address and credentials"
+            raise OutputError(f"cannot write {self.place}/{name}: {reason}", hint_of(error)) from error
 
 
 def _cannot_write(target: Path, error: OSError) -> OutputError:

@@ -145,11 +145,12 @@ def _names_prefix(given: str) -> bool:
 
 def _is_object(name: str) -> bool:
     from .sources.objects import has_object
+    from .sources.stores import hint_of
 
     try:
         return not name.endswith("/") and has_object(name)
     except ImageError as error:
-        raise InputError(f"cannot read {name}: {error.message}", "check the address and credentials") from error
+        raise InputError(f"cannot read {name}: {error.message}", hint_of(error)) from error
 
 
 def names_folder(path: str) -> bool:

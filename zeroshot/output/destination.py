@@ -172,7 +172,6 @@ def check_folder(folder: Path) -> None:
     Raises:
         OutputError: Nothing can be made in it, or in the nearest that there is above it.
     """
-    check_local(folder)
     there = next((place for place in (folder, *folder.parents) if place.exists()), folder)
     try:
         with held_back():

@@ -11,7 +11,7 @@ from ...errors import ImageError, InputError, OutputError
 from .archives import check_size
 from .byte_ranges import MAX_IMAGE_BYTES, Blob, LocalBlob, Stamp
 from .image_names import STORE_SCHEMES, scheme_of
-from .stores import NoPartsError, TransientError, obstore, open_store, with_retries
+from .stores import NoPartsError, TransientError, hint_of, obstore, open_store, with_retries
 
 T = TypeVar("T")
 
@@ -196,7 +196,7 @@ class _Pages:
                 page = with_retries(self._next)
             except (ImageError, FileNotFoundError) as error:
                 reason = getattr(error, "message", "no such bucket")
-                raise InputError(f"cannot list {self._shown}: {reason}", "check the address and credentials") from error
+                raise InputError(f"cannot list {self._shown}: {reason}", hint_of(error)) from error
             if page is None:
                 return
             for entry in page:

@@ -42,6 +42,11 @@ _LOOK_UP = 0.1
 """Seconds after which a pause looks whether the run was stopped."""
 _STATUS = re.compile(r"(?:status|HTTP|Server returned)\D{0,20}([45]\d\d)")
 
+_KEY = re.compile(r'Path ("(?:[^"\\]|\\.)*")')
+"""The key that obstore names, which is all of its message that may be told."""
+
+_NO_KEY = "obstore reads no keys with an empty part (`//`)"
+
 _VARIABLES = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}
 """How the names of a store's own environment variables begin."""
 
@@ -263,11 +268,24 @@ def _explain(error: Exception) -> str:
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in ("401", "403"):
         raise ImageError(f"{STORE} denies access to it{f' (HTTP {status})' if status else ''}") from None
     if kind == "InvalidPathError":
-        raise ImageError("obstore reads no keys with an empty part (`//`), or with `.` or `..` as a part") from None
+        key = f": {found[1]}" if (found := _KEY.search(str(error))) else ""
+        raise ImageError(f"{_NO_KEY}, or with `.` or `..` as a part{key}") from None
     if "non-partial response" in str(error):
         raise NoPartsError("the store gives no parts of it") from None
     if kind in ("NotSupportedError", "UnknownConfigurationKeyError"):
         raise ImageError(f"the store's client refuses it ({kind})") from None
     if kind in ("AlreadyExistsError", "PreconditionError", "TypeError", "AttributeError"):
         raise error
-    return f"HTTP {status}" if status else "no answer in time" if "timed out" in str(error).lower() else kind
+    if status:
+        return f"HTTP {status}"
+    if "timed out" in str(error).lower():
+        return "no answer in time"
+    return "the answer was cut short" if "IncompleteBody" in str(error) else kind
+
+
+def hint_of(error: ImageError | FileNotFoundError) -> str:
+    """Return what helps where a store does not do what it is asked for."""
+    passing = isinstance(error, ImageError) and error.message.startswith(NO_ANSWER)
+    if isinstance(error, ImageError) and error.message.startswith(_NO_KEY):
+        return "give the object another name"
+    return "run the command again" if passing else "check address and credentials"

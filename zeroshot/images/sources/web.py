@@ -99,6 +99,9 @@ def _stream(name: str, most: int, seconds: float | None = None) -> Iterator[byte
         if isinstance(error.reason, ImageError):
             raise error.reason from None
         raise TransientError(_describe(error.reason)) from None
+    except http.client.InvalidURL as error:
+        how = "; a space in it is written %20" if " " in name else ""
+        raise ImageError(f"not an address that can be fetched{how}") from error
     except (OSError, http.client.HTTPException) as error:
         raise TransientError(_describe(error)) from None
     except ValueError as error:
