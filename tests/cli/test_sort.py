@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from support.fakes import FakeModel
@@ -359,6 +361,33 @@ def test_a_kill_while_copying_out_leaves_nothing_half(
         while run("undo", out).stderr.startswith("zeroshot: 0") is False:
             pass
         assert files(out) == []
+
+
+def test_rows_without_a_path_get_the_ending_of_their_format(fake_model: FakeModel, tmp_path: Path) -> None:
+    """Copies of rows that have a number alone are found by every command; a dry run names them, and undo takes them."""
+    pyarrow = pytest.importorskip("pyarrow")
+    contents = [png("red"), encoded("JPEG"), encoded("WEBP"), encoded("TIFF"), encoded("GIF")]
+    table = pyarrow.table({"image": pyarrow.array(contents, type=pyarrow.binary())})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "x.parquet")
+    out = tmp_path / "out"
+    asked = ("sort", tmp_path / "x.parquet", *LABELS, "--into", out)
+    expected = ["0.png", "1.jpg", "2.webp", "3.tif", "4.gif"]
+    planned = run(*asked, "--dry-run", "--format", "json")
+    assert not out.exists() and all(name in planned.stdout for name in expected)
+    assert run(*asked).exit_code == 0
+    assert files(out) == [f"red/{name}" for name in expected]
+    assert [path.read_bytes() for path in sorted(out.glob("red/*"))] == contents
+    again = run(*asked)
+    assert again.exit_code == 0 and files(out) == [f"red/{name}" for name in expected]
+    assert run("classify", out, *LABELS, "--format", "jsonl").stdout.count('"label": "red"') >= len(expected)
+    assert run("undo", out).exit_code == 0 and files(out) == []
+
+
+def encoded(form: str) -> bytes:
+    """A red image of a format."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(stream, form)
+    return stream.getvalue()
 
 
 def test_names_of_members_are_made_safe() -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from pathlib import Path, PurePath
 
+from PIL import Image
+
 from .camera_formats import BY_CONTENT, is_heif, is_raw
-from .decode import looks_like_image
+from .decode import SUFFIXES, looks_like_image
 
 _HEAD_BYTES = 64
+
+_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "JPEG2000": ".jp2", "TIFF": ".tif"}
+"""Endings of formats, as Pillow calls them, that are not their name in small letters."""
 
 _NO_IMAGES = frozenset(
     f".{ending}"
@@ -33,6 +39,22 @@ _MOST_IN_VAIN = 16
 
 _MOST_ENDINGS = 1000
 """Unknown endings that are looked into, so that a folder with an ending for each file costs no more."""
+
+
+def find_ending(content: bytes) -> str:
+    """Return an ending by which an image of this content is found; nothing where it is none, or of a RAW format."""
+    head = content[:_HEAD_BYTES]
+    if is_heif(head):
+        return ".heic"
+    if is_raw(head):
+        return ""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            kind = image.format or ""
+    except Exception:  # Pillow raises what its decoders raise
+        return ""
+    ending = _ENDINGS.get(kind, f".{kind.lower()}")
+    return ending if ending in SUFFIXES else ""
 
 
 class Looker:

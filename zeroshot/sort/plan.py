@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..enums import Placement
 from ..errors import ImageError
+from ..images.misnamed_images import find_ending
 from ..images.sources.image_names import join_member, scheme_of, split_member
 from ..images.sources.opening import open_file
 from ..results import Failure, Prediction, Record
@@ -166,7 +167,10 @@ def _plan_copy(record: Prediction, shelf: _Shelf, placement: Placement, members:
             size, mtime_ns, opened = status.st_size, status.st_mtime_ns, join_member(str(source), member)
         if opened in members:
             return Stay(path, "is the same image as an input before it", failed=False, repeats=True)
-        target, holder = shelf.find_place(opened, safe_file_name(member))
+        name = safe_file_name(member)
+        if "." not in name:  # such as a row of a Parquet file: by its number alone no command would find the copy
+            name += find_ending(read_content(opened) or b"")
+        target, holder = shelf.find_place(opened, name)
     except (OSError, RuntimeError) as error:
         return Stay(path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)
     if target is None:
