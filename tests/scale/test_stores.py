@@ -249,6 +249,13 @@ def test_a_prefix_with_nothing_below_is_a_folder_that_is_not_there(
     assert refused.exit_code == 1 and "no images in s3://bucket/text" in refused.stderr
     assert not fake_model.calls
     assert run("classify", "s3://bucket/photo", *LABELS).exit_code == 0
+    client(address).put_object(Bucket="bucket", Key="no.tar", Body=make_tar(tmp_path / "no.tar", []).read_bytes())
+    refused = run("classify", "s3://bucket/no.tar", *LABELS)
+    assert refused.exit_code == 1 and "error: no images in s3://bucket/no.tar" in refused.stderr
+    beside = run("classify", "s3://bucket/text", "s3://bucket/no.tar", "s3://bucket/imgs/0.png", *LABELS)
+    assert beside.exit_code == 0 and len(records(beside.stdout)) == 1
+    for empty in ("text", "no.tar"):
+        assert beside.stderr.count(f"warning: no images in s3://bucket/{empty}") == 1
     beside = run("classify", nothing, "s3://bucket/imgs/0.png", *LABELS)
     assert beside.exit_code == 3 and records(beside.stdout)[nothing]["error"] == "no such object"
 
@@ -274,15 +281,15 @@ def test_a_store_that_is_down_commits_no_failures(
 ) -> None:
     """Credentials that ran out are not the images' fault, nor is a store that is down: in shards of any size."""
     monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "1")
-    for size in (1, 3, 100):
+    for size, inputs in ((1, "imgs"), (3, "imgs"), (100, "imgs"), (5, "arch/x.tar")):
         place = f"s3://bucket/run{size}"
-        run("run", "plan", "s3://bucket/imgs", *PLAN, "--into", place, "--shard-size", size)
-        with misbehaving(address, Faults([("/imgs/", kind, 999)])) as front:
+        run("run", "plan", f"s3://bucket/{inputs}", *PLAN, "--into", place, "--shard-size", size)
+        with misbehaving(address, Faults([("/imgs/", kind, 999), ("/arch/x.tar", kind, 999)])) as front:
             use_store(monkeypatch, front)
             refused = run("run", "work", place)
             assert refused.exit_code == 1 and "shard 0 is not committed" in refused.stderr
             assert json.loads(run("run", "status", place).stdout)["committed"] == 0
-            if size > 1:
+            if size > 1:  # else it would be asked of each image in turn
                 assert run("run", "work", place, "--accept-failures").exit_code == 3
         use_store(monkeypatch, address)
 
