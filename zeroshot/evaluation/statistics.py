@@ -29,9 +29,6 @@ SEED = 0
 BINS = 15
 """Bins of the reliability diagram, as in Guo et al. (2017)."""
 
-_CELLS = 4_000_000
-"""Numbers that one block of resamples may hold at a time."""
-
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -123,35 +120,29 @@ def mean_interval(values: Doubles, level: float = LEVEL) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
-def mean_recall_interval(right: Indices, support: Indices, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """Estimate the mean of the labels' recalls, resampling images (percentile bootstrap, Efron 1979).
+def mean_recall_interval(right: Indices, support: Indices, level: float = LEVEL) -> Estimate:
+    """Estimate the mean of the labels' recalls with the normal interval of stratified shares (Cochran 1977, chapter 5).
 
-    Drawing n images with replacement and counting, for each label, the right and the wrong ones is one draw from a
-    multinomial with those counts as weights: no image needs to be touched.
+    A few images say little of how a label's recall varies, and one says nothing. So for the variance each recall is
+    drawn to that of all images, as if ``z^2`` more images of the label had been right at that rate (as Agresti and
+    Coull 1998 draw a share to a half). The interval lies around its value. Resampling images would leave out the
+    labels with few of them by chance, which moves the mean.
 
     Args:
         right: Images of each label that were given it, shape ``(n_labels,)``.
         support: Images of each label, same shape; labels without any are left out.
-        resamples: How many times to draw.
-        seed: Of the generator.
+        level: Of confidence.
     """
     right, support = right[support > 0], support[support > 0]
-    total = int(support.sum())
-    if int(right.sum()) in (0, total):
-        # Every resample would be the same, and ten right answers of ten no proof of perfection.
-        return wilson(int(right.sum()), total)
-    shares = np.concatenate([right, support - right]) / total
-    generator = np.random.default_rng(seed)
-    means: list[Doubles] = []
-    block = max(1, _CELLS // len(shares))
-    for start in range(0, resamples, block):
-        drawn = generator.multinomial(total, shares, size=min(block, resamples - start))
-        hits, misses = drawn[:, : len(right)], drawn[:, len(right) :]
-        counts = hits + misses
-        recalls = np.divide(hits, counts, out=np.zeros(hits.shape), where=counts > 0)
-        means.append(recalls.sum(axis=1) / (counts > 0).sum(axis=1))
-    low, high = _percentiles(np.concatenate(means))
-    return Estimate(float((right / support).mean()), low, high)
+    hits, total = int(right.sum()), int(support.sum())
+    if hits in (0, total):
+        # Ten right answers of ten are no proof of perfection.
+        return wilson(hits, total, level)
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    drawn = (right + z * z * hits / total) / (support + z * z)
+    value = float((right / support).mean())
+    half = z * float(np.sqrt((drawn * (1 - drawn) / support).sum())) / len(support)
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half))
 
 
 def paired_difference(
