@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,19 @@ def test_table_of_runs(run: Run) -> None:
     assert [row.split()[-1] for row in rows] == ["best", "0.001", "–"]
     assert "< 0.001" in rows[1]
     assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("columns", [60, 70, 80, 200])
+def test_names_of_runs_stay_whole(run: Run, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However narrow the terminal, no name is broken or left out, and no line is wider than it."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    model = run.manifest.model | {"model": "ViT-B-32-quickgelu"}
+    named = replace(run, manifest=replace(run.manifest, model=model, prompts={"name": "imagenet-80"}))
+    text = render_eval.grid_to_table([named, replace(named)], [1.0, 0.5], colour=True)
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in text.splitlines()]
+    assert sum("ViT-B-32-quickgelu" in line and "imagenet-80" in line for line in plain) == 2
+    assert all(number in " ".join(plain) for number in ("(95 %)", "top-5", "recall", "ECE", "best", "0.500"))
+    assert max(map(len, plain)) <= columns
 
 
 def test_mapping_is_cut() -> None:

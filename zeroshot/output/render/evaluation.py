@@ -28,6 +28,8 @@ GRID_FORMAT = "zeroshot-eval-grid"
 
 _SHOWN_MAPPINGS = 8
 _SHOWN_LABELS = 40
+_GRID_NUMBERS = ("top-1 (95 %)", "top-5", "recall", "ECE", "p")
+_WIDE = 10_000
 
 
 def mapping_lines(dataset: Dataset) -> Iterator[str]:
@@ -199,19 +201,19 @@ def grid_to_table(
     stream, console = _console(colour)
     first = runs[0].result
     console.print(f"images {len(first.data.paths)}, labels {len(first.per_label)}\n")
-    table = _table("model", "prompts", "top-1 (95 %)", "top-5", "recall", "ECE", "p")
-    for run, p in zip(runs, against_best, strict=True):
-        numbers = run.result.metrics
-        table.add_row(
-            Text(printable(_model_name(run.manifest) + (f" {run.manifest.model['precision']}" if precisions else ""))),
-            Text(printable(str(run.manifest.prompts["name"]))),
-            with_interval(numbers.top1),
-            percent(numbers.top5.value),
-            percent(numbers.mean_recall.value),
-            f"{numbers.ece.value:.3f}",
-            "best" if run is runs[0] else p_value(p),
-        )
-    console.print(table)
+    rows = [
+        (_model_name(run.manifest) + (f" {run.manifest.model['precision']}" if precisions else ""),
+         str(run.manifest.prompts["name"]), *_grid_numbers(run, "best" if run is runs[0] else p_value(p)))
+        for run, p in zip(runs, against_best, strict=True)
+    ]  # fmt: skip
+    table = _table("model", "prompts", *_GRID_NUMBERS)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    # Measured on a wider console: a measure never passes the width of its own.
+    if console.measure(table, options=console.options.update(width=_WIDE)).maximum <= console.width:
+        console.print(table)
+    else:
+        _print_blocks(console, rows)
     console.print("p: exact McNemar test of top-1 against the best; below 0.05 the difference is hardly chance")
     for change in precisions:
         same = (
@@ -220,6 +222,27 @@ def grid_to_table(
         what = f"{change.model}, {change.prompts}: {same}; {change.sentence}"
         console.print(Text(printable(what)), soft_wrap=True)
     return stream.getvalue()
+
+
+def _grid_numbers(run: Run, p: str) -> tuple[str, ...]:
+    numbers = run.result.metrics
+    shares = (with_interval(numbers.top1), percent(numbers.top5.value), percent(numbers.mean_recall.value))
+    return (*shares, f"{numbers.ece.value:.3f}", p)
+
+
+def _print_blocks(console: Console, rows: Sequence[Sequence[str]]) -> None:
+    """Print rows that are too wide as two lines each: the names, and the numbers below them."""
+    widths = [max(map(len, column)) for column in zip(_GRID_NUMBERS, *(row[2:] for row in rows), strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+    console.print("model, prompts", style="bold")
+    console.print(line(_GRID_NUMBERS), style="bold")
+    for row in rows:
+        console.print(Text(printable(f"{row[0]}, {row[1]}")))
+        console.print(line(row[2:]))
+    console.print()
 
 
 def percent(value: float | None) -> str:
