@@ -213,6 +213,38 @@ class TestStrength:
         seen = ((problem.features @ learned.weights.T).argmax(axis=1) == problem.targets).mean()
         assert right < 0.4 < 0.9 < seen
 
+    def test_answers_by_folds_are_those_of_scipys_minima(self) -> None:
+        """What is reported of the images left out comes from converged fits, and so does the choice between pulls."""
+        optimize = pytest.importorskip("scipy.optimize", reason="scipy comes with the dev extra")
+        problem = make_problem(60, 4, 32, spoilt=True)
+        learned = strength.learn(problem)
+        assert learned.logits is not None
+        folds = split_folds(problem.targets, learned.groups, strength.FOLDS, 0)
+
+        def minima(pull: float, length: float) -> np.ndarray:
+            drawn_to = replace(problem, anchor=length * problem.anchor.astype(np.float64))
+            logits = np.zeros((60, 4))
+            for fold in range(strength.FOLDS):
+                seen = drawn_to.subset(np.flatnonzero(folds != fold))
+
+                def loss(flat: np.ndarray, seen: Problem = seen) -> tuple[float, np.ndarray]:
+                    value, gradient = loss_of(seen, pull, flat.reshape(4, 32))
+                    return value, gradient.ravel()
+
+                found = optimize.minimize(
+                    loss, drawn_to.anchor.ravel(), jac=True, method="L-BFGS-B",
+                    options={"maxiter": 5000, "ftol": 1e-15, "gtol": 1e-8},
+                )  # fmt: skip
+                logits[folds == fold] = problem.scale * problem.features[folds == fold] @ found.x.reshape(4, 32).T
+            return logits
+
+        assert np.abs(learned.logits - minima(learned.strength, learned.length)).max() < 0.02
+        lowest = min(loss for _, _, loss in learned.losses)
+        for pull, length, loss in learned.losses:
+            if np.isfinite(pull) and loss < 1.1 * lowest:
+                theirs = strength.log_losses(minima(pull, length), problem.targets).mean()
+                assert loss == pytest.approx(theirs, rel=0.005)
+
     def test_one_example_a_label(self) -> None:
         """Nothing can be left out: the pull is the fixed one; likewise where all others are copies."""
         problem = make_problem(4, 4, 12)
@@ -232,14 +264,14 @@ class TestStrength:
         """A lower log-loss alone does not choose a weak pull or short texts; five images more that are right do."""
         problem = Problem(np.eye(2, dtype=np.float32)[[0] * 5], np.zeros(5, dtype=int), np.eye(2)[::-1], 1.0)
         wrong, right = np.tile(np.array([[0.0, 1]], dtype=np.float32), (5, 1)), np.eye(2, dtype=np.float32)[[0] * 5]
-        start = np.zeros((2, 2))
-        cautious = strength.Trial(4.0, 1.0, 1.0, wrong, start)
+        fits = (), strength._CLOSE
+        cautious = strength.Trial(4.0, 1.0, 1.0, wrong, *fits)
         for logits, chosen in ((right, True), (np.concatenate([right[:4], wrong[:1]]), False)):
             for pull, length in ((1 / 16, 1.0), (4.0, 0.5)):
-                bold = strength.Trial(pull, length, 0.5, logits, start)
-                assert (strength._choose(problem, {True: cautious, False: bold}) is bold) == chosen
-        worse = strength.Trial(1 / 16, 1.0, 2.0, right, start)
-        assert strength._choose(problem, {True: cautious, False: worse}) is cautious
+                bold = strength.Trial(pull, length, 0.5, logits, *fits)
+                assert (strength._choose(problem, [cautious, bold]) is bold) == chosen
+        worse = strength.Trial(1 / 16, 1.0, 2.0, right, *fits)
+        assert strength._choose(problem, [cautious, worse]) is cautious
 
     def test_wrong_texts_are_shortened_or_left_out(self) -> None:
         """Texts that say the opposite are not drawn to whole; beside a label without examples they stay whole."""

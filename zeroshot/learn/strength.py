@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ alone, so that examples which do not help can be refused."""
 
 LENGTHS = (1.0, 1 / 2, 0.0)
 """What the texts' rows are multiplied by before the weights are drawn to them: a shorter row is a softer text, and none
-is a linear probe. The whole texts come first, and shorter ones are tried as long as shortening helps."""
+is a linear probe. The whole texts come first, and shorter ones are tried as long as shortening helps clearly."""
 
 CAUTIOUS = 1 / 4
 """A weaker pull than this, or one to shortened texts, needs more than a lower log-loss: more images left out have
@@ -32,8 +32,29 @@ ONE_EXAMPLE = 1.0
 
 FOLDS = 5
 
-_ENOUGH = 1e-4
-"""Nats an image within which a fold's loss is known when strengths are compared."""
+_NEAR = 0.1
+"""How much higher than the lowest a roughly known loss may be, as a share, for its pull to be fitted more closely."""
+
+_WORTH = 0.01
+"""How much the loss has to fall, as a share, by shorter texts for still shorter ones to be tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Closeness:
+    """When a fold's fit ends: nats an image that its own loss may be above the minimum, and the arithmetic."""
+
+    nats: float
+    dtype: type[np.floating]
+
+
+_ROUGH = _Closeness(1e-4, np.float32)
+"""For every pull: the loss on the images left out is off by some percent where the pull is weak."""
+
+_CLOSE = _Closeness(1e-6, np.float32)
+"""For the pulls that may be the best: within some tenths of a percent."""
+
+_EXACT = _Closeness(1e-8, np.float64)
+"""For the chosen one, whose answers are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +66,16 @@ class Trial:
         length: What the texts' rows were multiplied by.
         loss: Mean log-loss of the images left out, in nats.
         logits: Of every image by the folds that did not see it, shape ``(n_images, n_labels)``.
-        start: Mean of the folds' weights, shape ``(n_labels, dim)``.
+        weights: Of each fold, shape ``(n_labels, dim)``.
+        closeness: Of the fits.
     """
 
     strength: float
     length: float
     loss: float
     logits: npt.NDArray[np.float32] = field(repr=False)
-    start: Doubles = field(repr=False)
+    weights: tuple[Doubles, ...] = field(repr=False)
+    closeness: _Closeness
 
     @property
     def cautious(self) -> bool:
@@ -101,31 +124,31 @@ def learn(
     if n_folds < 2:
         weights = fit(problem, ONE_EXAMPLE)
         return Learned(weights.astype(np.float32), ONE_EXAMPLE, 1.0, (), None, groups)
-    folds = split_folds(problem.targets, groups, n_folds, seed)
-    losses: list[tuple[float, float, float]] = []
-    best: dict[bool, Trial] = {}  # the best cautious one, and the best of the others
+    folded = _Folded.of(problem, split_folds(problem.targets, groups, n_folds, seed))
+    losses: dict[tuple[float, float], float] = {}
+    kept: list[Trial] = []
     n_fits, lowest = 0, np.inf
     for length in find_lengths(problem):
         path = tuple(strength for strength in strengths if length == 1 or np.isfinite(strength))
-        before = np.inf
-        for trial in _follow(problem, folds, length, path):
+        for trial in folded.follow(path, length):
             on_progress(n_folds)
             n_fits += n_folds
-            losses.append((trial.strength, trial.length, trial.loss))
-            # The first of equal ones: the stronger pull.
-            if trial.cautious not in best or trial.loss < best[trial.cautious].loss:
-                best[trial.cautious] = trial
-            if not trial.cautious and trial.loss > before:  # along a path it falls, and then rises
-                break
-            before = trial.loss
-        if min(trial.loss for trial in best.values()) >= lowest:
+            losses[trial.strength, trial.length] = trial.loss
+            kept = _contenders([*kept, trial])
+        kept = [folded.refit(trial, _CLOSE) if trial.closeness is _ROUGH else trial for trial in kept]
+        losses |= {(trial.strength, trial.length): trial.loss for trial in kept}
+        if min(trial.loss for trial in kept) >= (1 - _WORTH) * lowest:
             break
-        lowest = min(trial.loss for trial in best.values())
-    chosen = _choose(problem, best)
+        lowest = min(trial.loss for trial in kept)
+    while (chosen := _choose(problem, kept)).closeness is not _EXACT:
+        exact = folded.refit(chosen, _EXACT)
+        kept = [exact if trial is chosen else trial for trial in kept]
+        losses[exact.strength, exact.length] = exact.loss
     drawn_to = replace(problem, anchor=chosen.length * problem.anchor)
-    final = fit(drawn_to, chosen.strength, chosen.start)
+    final = fit(drawn_to, chosen.strength, np.mean(chosen.weights, axis=0))
     on_progress(count_fits(problem.targets, strengths) - n_fits)
-    return Learned(final.astype(np.float32), chosen.strength, chosen.length, tuple(losses), chosen.logits, groups)
+    tried = tuple((*key, loss) for key, loss in losses.items())
+    return Learned(final.astype(np.float32), chosen.strength, chosen.length, tried, chosen.logits, groups)
 
 
 def find_lengths(problem: Problem) -> tuple[float, ...]:
@@ -137,24 +160,65 @@ def find_lengths(problem: Problem) -> tuple[float, ...]:
     return LENGTHS if covered and np.any(problem.anchor) else LENGTHS[:1]
 
 
-def _follow(problem: Problem, folds: Indices, length: float, strengths: tuple[float, ...]) -> Iterator[Trial]:
-    """Try strengths one after the other with the texts at a length, each fit started where the last one ended."""
-    drawn_to = replace(problem, anchor=length * problem.anchor)
-    parts = [
-        (np.flatnonzero(folds == fold), drawn_to.subset(np.flatnonzero(folds != fold))) for fold in np.unique(folds)
-    ]
-    weights = [np.asarray(drawn_to.anchor, dtype=np.float64) for _ in parts]
-    for strength in strengths:
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """A problem, and for each fold the images left out and the problem without them."""
+
+    problem: Problem
+    parts: tuple[tuple[Indices, Problem], ...]
+
+    @classmethod
+    def of(cls, problem: Problem, folds: Indices) -> _Folded:
+        """Return a problem in folds, given the fold of each image, shape ``(n_images,)``."""
+        parts = (
+            (np.flatnonzero(folds == fold), problem.subset(np.flatnonzero(folds != fold))) for fold in np.unique(folds)
+        )
+        return cls(problem, tuple(parts))
+
+    def follow(self, strengths: Iterable[float], length: float) -> Iterator[Trial]:
+        """Try strengths roughly, with the texts at a length, each fit started where the last one ended.
+
+        Along a path the loss falls, and then rises: bold pulls end where it has risen clearly.
+        """
+        weights: tuple[Doubles, ...] = (length * np.asarray(self.problem.anchor, dtype=np.float64),) * len(self.parts)
+        before = np.inf
+        for strength in strengths:
+            trial = self._fit(strength, length, weights, _ROUGH)
+            yield trial
+            if not trial.cautious and trial.loss > (1 + _NEAR) * before:
+                return
+            before, weights = trial.loss, trial.weights
+
+    def refit(self, trial: Trial, closeness: _Closeness) -> Trial:
+        """Return a trial fitted more closely, started from its weights."""
+        return self._fit(trial.strength, trial.length, trial.weights, closeness)
+
+    def _fit(self, strength: float, length: float, starts: tuple[Doubles, ...], closeness: _Closeness) -> Trial:
+        problem, weights = self.problem, []
         logits = np.zeros((len(problem.targets), len(problem.anchor)), dtype=np.float32)
-        for fold, (held_out, seen) in enumerate(parts):
-            weights[fold] = fit(seen, strength, weights[fold], _ENOUGH * len(seen.targets), np.float32)
-            logits[held_out] = problem.scale * problem.features[held_out] @ weights[fold].T
+        for (held_out, seen), start in zip(self.parts, starts, strict=True):
+            drawn_to = replace(seen, anchor=length * problem.anchor)
+            enough = closeness.nats * len(seen.targets)
+            weights.append(fit(drawn_to, strength, start, enough, closeness.dtype))
+            logits[held_out] = problem.scale * problem.features[held_out] @ weights[-1].T
         loss = float(log_losses(logits, problem.targets).mean())
-        yield Trial(strength, length, loss, logits, np.mean(weights, axis=0))
+        return Trial(strength, length, loss, logits, tuple(weights), closeness)
 
 
-def _choose(problem: Problem, best: dict[bool, Trial]) -> Trial:
+def _contenders(trials: list[Trial]) -> list[Trial]:
+    """Return the trials that are near the best of their kind, cautious or not."""
+    lowest = {trial.cautious: np.inf for trial in trials}
+    for trial in trials:
+        lowest[trial.cautious] = min(lowest[trial.cautious], trial.loss)
+    return [trial for trial in trials if trial.loss <= (1 + _NEAR) * lowest[trial.cautious]]
+
+
+def _choose(problem: Problem, trials: list[Trial]) -> Trial:
     """Return the trial with the lowest log-loss, unless that is a bold one which makes too few more images right."""
+    best: dict[bool, Trial] = {}
+    for trial in trials:  # the first of equal ones: the stronger pull
+        if trial.cautious not in best or trial.loss < best[trial.cautious].loss:
+            best[trial.cautious] = trial
     if len(best) == 1:
         return next(iter(best.values()))
     cautious, bold = best[True], best[False]
