@@ -102,6 +102,25 @@ class TestFinding:
         assert (paired.only_first, paired.only_second, paired.first.value, paired.second.value) == (1, 2, 0.5, 0.75)
 
 
+class TestTitle:
+    """What a run's answers come from."""
+
+    @pytest.mark.parametrize(
+        "options, words",
+        [
+            ({"learned": {"source": "l.json", "length": 1.0}}, "general, learned weights of l.json"),
+            ({"learned": {"source": "l.json", "length": 0.0}}, "learned weights of l.json"),
+            ({"prior": {"source": "auto"}}, "general, shares of labels estimated"),
+            ({"prior": {"source": "p.yaml"}, "neighbours": {"nearest": 10}}, "general, shares of p.yaml, neighbours"),
+            ({"calibration": {"source": "c.json"}}, "general, calibration c.json"),
+        ],
+    )
+    def test_names_all_sources(self, tmp_path: Path, options: dict[str, Any], words: str) -> None:
+        """Weights, shares, neighbours; the templates only where the weights have something of them."""
+        manifest = {"model": {"model": "m"}, "prompts": {"name": "general"}, "options": options}
+        assert run_file.load_run(save_run(tmp_path, "r", [("a.png", 0, 0)], manifest=manifest)).title == f"m, {words}"
+
+
 class TestMatching:
     """Which image of one run is which of the other."""
 

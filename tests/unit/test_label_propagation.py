@@ -187,6 +187,7 @@ class TestCommand:
         page = tmp_path / "page.html"
         plain = json.loads(run("eval", folder).stdout)
         found = json.loads(run("eval", folder, "--neighbours", "--report", page).stdout)
+        assert ", neighbours." in Path(page).read_text()
         assert found["metrics"]["top1"]["value"] != plain["metrics"]["top1"]["value"]
         assert found["manifest"]["options"]["neighbours"]["images"] == 11
         shown = min(found["predictions"], key=lambda one: one["probability"])

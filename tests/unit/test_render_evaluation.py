@@ -62,6 +62,22 @@ def test_table_of_runs(run: Run) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_head_says_where_the_answers_come_from(run: Run) -> None:
+    """Learned weights, shares and neighbours stand above the numbers; templates only where they have a part."""
+    applied = {"prior": {"source": "auto"}, "neighbours": {"nearest": 10}}
+    options = run.manifest.options | {"learned": {"source": "l.json", "length": 0.5}} | applied
+    with_all = replace(run, manifest=replace(run.manifest, options=options))
+    words = "learned weights of l.json, shares of labels estimated, neighbours"
+    head = render_eval.to_table(with_all, colour=False)
+    assert f"with     {words}\n" in head
+    assert "prompts  " in head
+    assert f"with   {words}\n" in render_eval.grid_to_table([with_all, replace(with_all)], [1.0, 1.0], colour=False)
+    no_texts = options | {"learned": {"source": "l.json", "length": 0.0}}
+    bare = render_eval.to_table(replace(run, manifest=replace(run.manifest, options=no_texts)), colour=False)
+    assert f"with     {words}\n" in bare
+    assert "prompts  " not in bare
+
+
 @pytest.mark.parametrize("columns", [60, 70, 80, 200])
 def test_names_of_runs_stay_whole(run: Run, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However narrow the terminal, no name is broken or left out, and no line is wider than it."""

@@ -48,7 +48,7 @@ class RunFile:
         root: The folder or table, as the run was given it; empty where that is not known.
         answers: By a key that the same image has in another run, in the file's order.
         keys: The labels' folder names.
-        title: Model and template set, for people.
+        title: Model, template set and what else the answers come from, for people.
     """
 
     source: str
@@ -107,7 +107,30 @@ def _parse_run(document: dict[str, Any], source: str) -> RunFile:
         # A table may list an image twice; the first stands for the first.
         answers[place if seen[place] == 1 else f"{place}\0{seen[place]}"] = answer
     manifest = document["manifest"]
-    return RunFile(source, root, answers, keys, f"{manifest['model']['model']}, {manifest['prompts']['name']}")
+    title = ", ".join([manifest["model"]["model"], *describe_sources(manifest["prompts"]["name"], manifest["options"])])
+    return RunFile(source, root, answers, keys, title)
+
+
+def describe_sources(prompts: str, options: Mapping[str, Any]) -> list[str]:
+    """Return what a run's answers come from beside its model, in words.
+
+    Learned weights that were not drawn to the texts have nothing of the templates, which are left out then.
+
+    Args:
+        prompts: The template set, in words.
+        options: Of the run's manifest.
+    """
+    found = [prompts]
+    if learned := options.get("learned"):
+        weights = f"learned weights of {learned['source']}"
+        found = [weights] if learned.get("length") == 0 else [prompts, weights]
+    if prior := options.get("prior"):
+        found.append("shares of labels estimated" if prior["source"] == "auto" else f"shares of {prior['source']}")
+    if calibration := options.get("calibration"):
+        found.append(f"calibration {calibration['source']}")
+    if options.get("neighbours"):
+        found.append("neighbours")
+    return found
 
 
 def _relative(path: str, root: str) -> str:

@@ -18,7 +18,7 @@ from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
 from ...evaluation.labelled_folders import Dataset
 from ...evaluation.metrics import confused_pairs
-from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION
+from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION, describe_sources
 from ...evaluation.statistics import Estimate, thin
 from ...messages import and_more, count_of, printable, some_of
 from ...results import Manifest, significant
@@ -146,7 +146,7 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
     result = run.result
     stream, console = _console(colour)
     for line in _heading(run.manifest, result.data, len(result.per_label)):
-        console.print(line)
+        console.print(Text(printable(line)))
     console.print()
     console.print(_headline(result))
     if result.outdone.any():
@@ -200,7 +200,10 @@ def grid_to_table(
     """Return several runs as one table, best first, each with McNemar's p-value against the first."""
     stream, console = _console(colour)
     first = runs[0].result
-    console.print(f"images {len(first.data.paths)}, labels {len(first.per_label)}\n")
+    console.print(f"images {len(first.data.paths)}, labels {len(first.per_label)}")
+    if applied := [source for source in describe_sources("", runs[0].manifest.options) if source]:
+        console.print(Text(printable(f"with   {', '.join(applied)}")))
+    console.print()
     rows = [
         (_model_name(run.manifest) + (f" {run.manifest.model['precision']}" if precisions else ""),
          str(run.manifest.prompts["name"]), *_grid_numbers(run, "best" if run is runs[0] else p_value(p)))
@@ -279,7 +282,12 @@ def _headline(result: Evaluation) -> Text:
 def _heading(manifest: Manifest, data: EncodedDataset, labels: int) -> Iterator[str]:
     model = manifest.model
     yield f"model    {model['model']} ({model['architecture']} {model['pretrained']}".rstrip() + ")"
-    yield f"prompts  {manifest.prompts['name']}, {len(manifest.prompts['templates'])} templates"
+    prompts = f"{manifest.prompts['name']}, {count_of(len(manifest.prompts['templates']), 'template')}"
+    sources = describe_sources(prompts, manifest.options)
+    if prompts in sources:
+        yield f"prompts  {prompts}"
+    if others := [source for source in sources if source != prompts]:
+        yield f"with     {', '.join(others)}"
     yield f"images {len(data.paths)}, labels {labels}"
 
 

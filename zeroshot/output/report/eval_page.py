@@ -12,6 +12,7 @@ import numpy as np
 from ...evaluation import statistics
 from ...evaluation.evaluate import Evaluation, Run
 from ...evaluation.label_issues import LabelIssue, find_label_issues
+from ...evaluation.run_file import describe_sources
 from ...evaluation.statistics import Estimate, RiskPoint
 from ...features.pipeline import Pipeline
 from ..render.evaluation import percent, tell_apart
@@ -67,7 +68,8 @@ def eval_report(
     sections.append(manifest_section(run.manifest))
     model = run.manifest.model["model"]
     measured = f"{count(total, 'image')}, {count(len(names), 'label')}"
-    summary = f"{measured}, model {model}, prompts {run.manifest.prompts['name']}.{_at_threshold(run)}"
+    sources = ", ".join(describe_sources(f"prompts {run.manifest.prompts['name']}", run.manifest.options))
+    summary = f"{measured}, model {model}, {sources}.{_at_threshold(run)}"
     top1 = result.metrics.top1
     headline = (percent(top1.value), f"top-1 {_between(top1)}", describe_mistakes(result, names))
     return build_page(f"Evaluation: {run.manifest.options.get('data') or model}", summary, sections, headline)
