@@ -547,6 +547,29 @@ class TestRefusal:
         with pytest.raises(InputError, match="another fake"):
             learned.build(FakeEncoder(logit_scale=20.0).spec)
 
+    def test_brings_its_model(
+        self, written: Path, train: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No other model is loaded, or downloaded, where none is named; stderr says which one and why."""
+        monkeypatch.delenv("ZEROSHOT_MODEL", raising=False)
+        for command in (["classify", train], ["eval", train], ["calibrate", train, "-o", train.parent / "c.json"]):
+            result = run(*command, "--learned", written)
+            assert fake_model.calls[-1]["model"] == "fake"
+            assert f"model fake, which {written} was learned for" in result.stderr
+        run("classify", train, "--learned", written, "--model", "named")
+        assert fake_model.calls[-1]["model"] == "named"
+        monkeypatch.setenv("ZEROSHOT_MODEL", "of-the-environment")
+        run("classify", train, "--learned", written)
+        assert fake_model.calls[-1]["model"] is None
+
+    def test_brings_its_weight_tag(self, written: Path) -> None:
+        """An architecture is loaded with the weights it was learned for; an alias stands for its own."""
+        document = json.loads(written.read_text())
+        for architecture, tag in (("fake", "laion2b"), ("other", None)):
+            document["manifest"]["model"] |= {"architecture": architecture, "pretrained": "laion2b"}
+            written.write_text(json.dumps(document))
+            assert load_learned(written).pretrained == tag
+
     def test_other_prompts_labels_or_score(self, written: Path) -> None:
         """Other templates, labels, aliases or a sigmoid are refused by name."""
         learned, spec = load_learned(written), FakeEncoder().spec

@@ -92,7 +92,7 @@ def calibrate(
             written = (output, format_, force)
             return calibrate_several(source, model, images, template_set, target_precision, seed, written, data.named)
         pipeline = images.pipeline(as_stored=source.public)
-        encoder = model.load_for(source.stored)
+        encoder = model.load_for(source.stored, weights)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache, weights)
         encoded = labelled_options.encode(encoder, source, pipeline)
         labelled_options.warn_of_examples(encoded, weights)

@@ -71,7 +71,7 @@ def classify(
     from ..scoring import Decision
 
     pipeline = images.pipeline()
-    encoder = model.load_for(inputs.open_run())
+    encoder = model.load_for(inputs.open_run(), learned)
     written = {"--output": output.output, "--report": output.report}
     layout = output.layout(len(label_set.answers), several=multi_label)
     chosen = {"top_k": layout.top_k} | images.choices(pipeline)

@@ -194,7 +194,7 @@ class _Measuring:
 
         labels, applied, choices = self._source.dataset.labels, self._applied, self._choices | {"data": named}
         choices |= {"learned": applied.learned.manifest()} if applied.learned else {}
-        encoder = model.load_for(self._source.stored)
+        encoder = model.load_for(self._source.stored, applied.learned)
         # Every classifier is built before an image is read, so that bad labels or prompts are named at once.
         classifiers = [
             prepare_classifier(encoder, labels, templates, applied.score, self.pipeline.cache, applied.learned)

@@ -119,7 +119,7 @@ def explore(
         place = bind(host or "127.0.0.1", port)
         stack.callback(place.listener.close)
         pipeline = images.pipeline()
-        encoder = model.load()
+        encoder = model.load_for(None, learned)
         collection = Collection(folder, encoder.spec.dim)
         session = Session(encoder, collection, kept, pipeline, score, calibration, learned)
         secret = Token(token)

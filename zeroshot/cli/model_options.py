@@ -17,6 +17,7 @@ from . import completion_values, options
 if TYPE_CHECKING:
     from ..distribute.finished_features import StoredFeatures
     from ..encoder import Encoder
+    from ..evaluation.learned_file import LearnedFile
     from ..models.checkpoint import Source
     from ..models.hub.download import Progress as Download
 
@@ -198,15 +199,31 @@ class ModelOptions:
 
         return resolve(self.model, self.pretrained, read_preprocess(self.preprocess))
 
-    def load_for(self, run: StoredFeatures | None) -> Encoder:
-        """Load a model as `load`; the one that a run was planned with, where none is named.
+    def or_learned(self, learned: LearnedFile | None) -> ModelOptions:
+        """Return the options with the model that weights were learned for, where none is named.
+
+        Another model would be downloaded, only for the weights to be refused with it.
+        """
+        import os
+
+        from ..models.resolvers import DEFAULT_ALIAS, ENVIRONMENT
+        from .console import note
+
+        if learned is None or self.model or self.pretrained or os.environ.get(ENVIRONMENT):
+            return self
+        if learned.fitted.model != DEFAULT_ALIAS:
+            note(f"model {learned.fitted.model}, which {learned.source} was learned for (--model names another)")
+        return replace(self, model=learned.fitted.model, pretrained=learned.pretrained)
+
+    def load_for(self, run: StoredFeatures | None, learned: LearnedFile | None = None) -> Encoder:
+        """Load a model as `load`; where none is named, the one of a run, or the one that weights were learned for.
 
         Raises:
             ModelError: It cannot be had.
             UsageError: Options contradict each other.
         """
         if run is None or self.model or self.pretrained or run.model["preprocessing"]:
-            return self.load()
+            return self.or_learned(learned).load()
         return replace(self, model=run.model["model"], pretrained=run.model["pretrained"]).load()
 
     def _check_device(self) -> None:

@@ -109,6 +109,7 @@ def plan(
     from ..features.pipeline import DEFAULT_BATCH
 
     folder = open_folder(into)
+    model = model.or_learned(learned)
     encoder = model.load()
     classifier = prepare_classifier(encoder, label_set, template_set, score, None, learned)
     _, least, chosen = apply_calibration(classifier, encoder.spec, calibration, threshold)

@@ -112,7 +112,7 @@ def search(
     terms = _read_terms(text) if text else ()
     check_output(output)
     pipeline = images.pipeline()
-    encoder = model.load_for(inputs.open_run())
+    encoder = model.load_for(inputs.open_run(), weights)
     rows = rows_by_name(weights.build(encoder.spec)) if weights else {}
     used = _learned_parts(terms, weights, rows) if weights else []
     query = build_query(encoder, terms, like or [], pipeline, console.warn, rows)

@@ -145,7 +145,7 @@ def sort(
             console.warn("there is nothing to sort")
             return ExitCode.OK
         pipeline = images.pipeline()
-        encoder = model.load()
+        encoder = model.load_for(None, learned)
         classifier = prepare_classifier(encoder, label_set, template_set, score, pipeline.cache, learned)
         classifier, least, _ = apply_calibration(classifier, encoder.spec, calibration, threshold)
         with console.Bar("images", len(paths)) as bar:

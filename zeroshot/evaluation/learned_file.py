@@ -42,6 +42,7 @@ class LearnedFile:
         keys: The folder or table spelling of each label; empty where the file does not tell them apart.
         without_words: Labels that were learned from examples alone.
         examples: A hash of each example's features.
+        pretrained: The weight tag of the model, where its name alone does not say which weights.
     """
 
     source: str
@@ -54,6 +55,7 @@ class LearnedFile:
     keys: tuple[str, ...]
     without_words: tuple[str, ...]
     examples: frozenset[str]
+    pretrained: str | None = None
 
     def build(
         self,
@@ -259,7 +261,14 @@ def _parse(document: dict[str, Any], source: str) -> LearnedFile:
         keys=keys if len(keys) == len(labels.labels) else (),
         without_words=tuple(document["without_words"]),
         examples=frozenset(document["examples"]["features"]),
+        pretrained=_read_tag(manifest["model"]),
     )
+
+
+def _read_tag(model: dict[str, Any]) -> str | None:
+    """Return the weight tag of an architecture; of an alias, folder or repository none is needed."""
+    tag = model.get("pretrained") if model.get("model") == model.get("architecture") else None
+    return str(tag) if tag else None
 
 
 def _parse_labels(entry: dict[str, Any]) -> LabelSet:
