@@ -307,3 +307,41 @@ def test_an_address_with_a_secret_in_a_table_is_refused(address: str, tmp_path: 
         with pytest.raises(UsageError) as caught:
             load(str(table))
         assert "topsecret" not in caught.value.message + caught.value.hint
+
+
+def test_table_that_begins_with_its_separator(tmp_path: Path) -> None:
+    """Excel's line ``sep=;`` is no header; lines are numbered with it."""
+    tree(tmp_path, "a.png")
+    table = tmp_path / "t.csv"
+    for mark, end in ((";", "\r\n"), (",", "\n"), ("|", "\n"), ("\t", "\n")):
+        table.write_bytes(end.join((f"sep={mark}", f"path{mark}label", f"a.png{mark}red", "")).encode())
+        assert labelled_tables.load_targets(str(table)).keys == ("red",)
+    table.write_text("sep=;\npath;label\na.png;\n")
+    with pytest.raises(InputError, match="line 3: no path or no label"):
+        labelled_tables.load_targets(str(table))
+
+
+def test_table_labels_that_need_an_option(tmp_path: Path) -> None:
+    """Spellings that differ in case name --label-names, a semicolon in a label --multi-label."""
+    tree(tmp_path, "a.png", "b.png")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\na.png,ROSE\nb.png,rose\n")
+    (note,) = labelled_tables.load_targets(str(table)).notes
+    assert "'ROSE' and 'rose'" in note
+    assert "--label-names" in note
+    table.write_text("path,label\na.png,daisy;flower\nb.png,rose\n")
+    (note,) = labelled_tables.load_targets(str(table)).notes
+    assert note == "labels with a semicolon: daisy;flower; --multi-label reads them as several labels an image"
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="a backslash separates folders there anyway")
+def test_table_of_paths_with_backslashes(tmp_path: Path) -> None:
+    """A path of Windows is read with slashes where only that file exists; a name with a backslash stays what it is."""
+    tree(tmp_path, "cat/1.png", "cat/2.png", "dog\\1.png")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\ncat\\1.png,cat\ncat/2.png,cat\ndog\\1.png,dog\ncat\\absent.png,cat\n")
+    for load in (labelled_tables.load_targets, labelled_tables.load_several_targets):
+        found = load(str(table))
+        names = [str(Path(path).relative_to(tmp_path)) for path in found.paths]
+        assert names == ["cat/1.png", "cat/2.png", "dog\\1.png", "cat\\absent.png"]
+        assert "1 path with backslashes, which no file has, read with slashes: cat\\1.png" in found.notes

@@ -118,4 +118,12 @@ def join_keys(labels: Sequence[Label], place_of: Mapping[str, int]) -> tuple[tup
     counts = Counter(label.name for label in labels)
     if repeated := sorted(name for name, count in counts.items() if count > 1):
         notes.append(f"the same words for several labels, which the model cannot tell apart: {some_of(repeated)}")
+    spelled: dict[str, list[str]] = {}
+    for name in counts:
+        spelled.setdefault(normalise(name), []).append(name)
+    if alike := [" and ".join(map(repr, same)) for same in spelled.values() if len(same) > 1]:
+        notes.append(
+            f"labels that differ only in spelling, which the model cannot tell apart: {some_of(alike)}; give them the"
+            " same words with --label-names, and they are one"
+        )
     return tuple(keys), notes

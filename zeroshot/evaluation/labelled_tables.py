@@ -62,7 +62,11 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None, *, all_l
         raise InputError(f"{source} lists no images", "add lines of path,label")
     labels, place_of, unused = _gather(key_of.values(), names, all_labels=all_labels)
     keys, notes = join_keys(labels, place_of)
-    notes += unused
+    notes += unused + _note_backslashes(rows, path_column, base)
+    if several := [key for key in place_of if len(split_labels(key)) > 1]:
+        notes.append(
+            f"labels with a semicolon: {some_of(several)}; --multi-label reads them as several labels an image"
+        )
     if again := [path for path, count in Counter(seen).items() if count > 1]:
         notes.append(f"{count_of(len(again), 'image')} named more than once, counted once: {some_of(again)}")
     targets = np.asarray([place_of[key] for key in key_of.values()], dtype=np.int64)
@@ -82,7 +86,27 @@ def _locate(named: str, base: Path) -> str:
         check_address(named.strip())
         return named.strip()
     # Blanks around a name are hardly part of it, but may be.
-    return str(base / (named if named == named.strip() or os.path.lexists(base / named) else named.strip()))
+    name = named if named == named.strip() or os.path.lexists(base / named) else named.strip()
+    return str(base / _with_slashes(name, base))
+
+
+def _note_backslashes(rows: Iterable[tuple[int, list[str]]], column: int, base: Path) -> list[str]:
+    """Return a note on the paths that are read with slashes."""
+    named = [row[column] for _, row in rows if "\\" in row[column] and not scheme_of(row[column].strip())]
+    turned = [name for name in named if _with_slashes(name.strip(), base) != name.strip()]
+    if not turned:
+        return []
+    return [
+        f"{count_of(len(turned), 'path')} with backslashes, which no file has, read with slashes: {some_of(turned)}"
+    ]
+
+
+def _with_slashes(name: str, base: Path) -> str:
+    """Return a path of Windows with slashes, where a backslash separates nothing and only that file exists."""
+    if os.sep == "\\" or "\\" not in name or os.path.lexists(base / name):
+        return name
+    turned = name.replace("\\", "/")
+    return turned if os.path.lexists(base / turned) else name
 
 
 def load_several_targets(source: str, names: Mapping[str, Label] | None = None, *, all_labels: bool = False) -> Dataset:
@@ -118,7 +142,7 @@ def load_several_targets(source: str, names: Mapping[str, Label] | None = None, 
         raise InputError(f"{source} names no label", "write `path,cat;dog`")
     labels, place_of, unused = _gather(spellings, names, all_labels=all_labels)
     keys, notes = join_keys(labels, place_of)
-    notes += unused
+    notes += unused + _note_backslashes(rows, path_column, base)
     several = tuple(tuple(dict.fromkeys(place_of[key] for key in found)) for found in labels_of.values())
     places = np.arange(len(several), dtype=np.int64)
     return Dataset(tuple(labels_of), places, LabelSet(tuple(labels)), keys, tuple(notes), several)
