@@ -83,6 +83,13 @@ class TestFinding:
         assert result.top1.p == pytest.approx(1.0)
         assert result.sentence.startswith("no difference shown: B − A is +6.7 points (")
 
+    def test_exact_test_decides(self, tmp_path: Path) -> None:
+        """Four changed images, all gained: the bootstrap leaves out 0, the exact test is at 0.125, and that is said."""
+        a = many(tmp_path, "a", [False] * 4 + [True] * 72)
+        found = compare_files(a, many(tmp_path, "b", [True] * 76))
+        assert found.sentence.startswith("no difference shown: B − A is +5.3 points (1.3 to ")
+        assert found.sentence.endswith("), but p = 0.125 by the exact test, which decides")
+
     def test_same_answers(self, tmp_path: Path) -> None:
         """Two runs that agree everywhere are said to, with no interval of nothing."""
         result = compare_files(many(tmp_path, "one", [True, False]), many(tmp_path, "two", [True, False]))

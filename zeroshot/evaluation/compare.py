@@ -105,6 +105,8 @@ def verdict(paired: Paired, first: str = "A", second: str = "B") -> str:
     p = "p < 0.001" if paired.p < 0.001 else f"p = {paired.p:.3f}"
     if paired.p >= SIGNIFICANT:
         points = f"{100 * difference.value:+.1f} points ({low:.1f} to {high:.1f})"
+        # The bootstrap of few changed images is too narrow: the exact test decides.
+        p = f"but {p} by the exact test, which decides" if low > 0 or high < 0 else p
         return f"no difference shown: {second} − {first} is {points}, {p}"
     if difference.value < 0:
         return f"{first} is better by {-100 * difference.value:.1f} points ({-high:.1f} to {-low:.1f}), {p}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...evaluation.compare import Comparison, Paired
 from ...evaluation.run_file import Answer, RunFile
-from ...messages import and_more, printable
+from ...messages import and_more, count_of, printable
 from ...results import significant
 from .evaluation import p_value, with_interval
 
@@ -92,7 +92,7 @@ def _lines(result: Comparison, first: RunFile, second: RunFile) -> Iterator[str]
             yield f"\n{title}"
             yield from _images(pairs)
     if result.swapped:
-        yield f"\nwrong in both, differently: {len(result.swapped)} images"
+        yield f"\nwrong in both, differently: {count_of(len(result.swapped), 'image')}"
 
 
 def _images(pairs: Sequence[tuple[Answer, Answer]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...evaluation.compare import SIGNIFICANT
 from ...evaluation.few_shot import Curve, Point
+from ...messages import count_of
 from ...results import Manifest
 
 FEW_SHOT_FORMAT = "zeroshot-few-shot"
@@ -51,14 +52,17 @@ def _lines(curve: Curve) -> Iterator[str]:
     at = {(point.method, point.shots): point for point in curve.points}
     width = max(len(name) for name in (*methods, curve.zero_shot.method))
     heading = "".join(f"{count:>9}" for count in shots)
-    yield f"top-1 in % by examples a label, mean of {curve.seeds} draws; {min(curve.measured)} images or more measured"
+    draws, images = count_of(curve.seeds, "draw"), count_of(min(curve.measured), "image")
+    yield f"top-1 in % by examples a label, mean of {draws};"
+    yield f"{images} or more measured"
     yield f"  {'':<{width}}{heading}"
     yield f"  {curve.zero_shot.method:<{width}}" + f"{100 * curve.zero_shot.top1:>8.1f} " * len(shots)
     for name in methods:
         yield f"  {name:<{width}}" + "".join(
             f"{100 * at[name, count].top1:>8.1f}{_mark(at[name, count])}" for count in shots
         )
-    yield "  +, −: better, worse than zero-shot (exact McNemar test over all draws, p < 0.05)"
+    yield "  +, −: better, worse than zero-shot"
+    yield "  (exact McNemar test over all draws, p < 0.05)"
     yield ""
     yield "calibration error"
     yield f"  {curve.zero_shot.method:<{width}}" + f"{curve.zero_shot.ece:>8.3f} " * len(shots)

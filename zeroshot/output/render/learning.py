@@ -47,7 +47,7 @@ def _lines(result: Learning, target: str | None) -> Iterator[str]:
             along = [(strength, loss) for strength, other, loss in result.learned.losses if other == length]
             tried = "  ".join(f"{_name(strength)}: {loss:.4f}".replace(" ", _KEPT) for strength, loss in along)
             yield from _wrap(f"  {_LENGTHS.get(length, f'{length:g} of them')}: {tried}", "    ")
-    yield f"pull to the texts {_name(result.learned.strength)}{_at(result.learned.length)}"
+    yield f"pull to the texts: {_name(result.learned.strength)}{_at(result.learned.length)}"
     yield ""
     if target is None:
         yield "not written; --force writes it all the same"
