@@ -251,6 +251,11 @@ class TestOutput:
         assert "right only in A\n  val/0.jpg: A (0.50) -> B (0.50)" in text
         assert "... and 10 more images" in text
 
+    def test_one_image_is_counted_as_one(self, tmp_path: Path) -> None:
+        """One image that both have wrong is no plural."""
+        runs = [run_file.load_run(save_run(tmp_path, str(i), [("a.png", 0, i)])) for i in (1, 2)]
+        assert to_text(compare.compare(*runs), *runs).endswith("wrong in both, differently: 1 image\n")
+
     def test_command(self, two: tuple[str, str], tmp_path: Path) -> None:
         """The command writes either form, and a file that cannot be read is one line and exit code 1."""
         runner = CliRunner()

@@ -108,3 +108,11 @@ def test_spelling_of_numbers() -> None:
     assert render_eval.with_interval(Estimate(0.5)) == "50.0%"
     assert render_eval.with_interval(Estimate(0.5, 0.25, 0.75)) == "50.0% (25.0–75.0)"
     assert [render_eval.p_value(p) for p in (0.0001, 0.0312, 1.0, None)] == ["< 0.001", "0.031", "1.000", "–"]
+
+
+def test_labels_that_look_alike_are_told_apart(run: Run) -> None:
+    """Folders of one name in composed and decomposed form are shown by their code points."""
+    one, other = run.result.per_label[:2]
+    labels = (replace(one, label="caf\xe9", key="caf\xe9"), replace(other, label="caf\xe9", key="cafe\u0301"))
+    shown = render_eval.tell_apart(replace(run.result, per_label=labels))
+    assert list(shown.values()) == ["caf\xe9 ('caf\\xe9')", "caf\xe9 ('cafe\\u0301')"]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
+from unicodedata import normalize
 
 from rich import box
 from rich.console import Console
@@ -185,9 +186,16 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
 
 
 def tell_apart(result: Evaluation) -> dict[str, str]:
-    """Return each label's name by its key, with the key where another label has the same name."""
+    """Return each label's name by its key, with the key where another label has the same name.
+
+    Keys that look alike, as those of composed and decomposed accents do, are escaped.
+    """
     counts = Counter(label.label for label in result.per_label)
-    return {one.key: one.label if counts[one.label] == 1 else f"{one.label} ({one.key})" for one in result.per_label}
+    alike = Counter(normalize("NFC", label.key) for label in result.per_label)
+    keys = {one.key: one.key if alike[normalize("NFC", one.key)] == 1 else ascii(one.key) for one in result.per_label}
+    return {
+        one.key: one.label if counts[one.label] == 1 else f"{one.label} ({keys[one.key]})" for one in result.per_label
+    }
 
 
 def grid_to_table(
