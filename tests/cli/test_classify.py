@@ -231,7 +231,7 @@ def test_outputs_are_looked_at_before_the_model_is_loaded(
         (["--output", tmp_path / "no" / "out", "--resume"], "No such file or directory"),
         (["--output", tmp_path, "--resume"], "it is a folder"),
         (["--output", os.devnull, "--resume"], "not a regular file"),
-        (["--output", tmp_path / "out", "--resume", "--format", "json"], "which cannot be continued"),
+        (["--output", tmp_path / "out", "--resume", "--format", "json"], "which --resume and --append cannot continue"),
         (["--output", tmp_path / "out", "--report", tmp_path / "out"], "--output and --report name the same file"),
         (["--calibration", tmp_path / "none"], "none: No such file or directory"),
     ):
