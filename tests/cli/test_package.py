@@ -149,6 +149,18 @@ def test_a_page_that_is_not_written_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [listing]
 
 
+@pytest.mark.parametrize("more", [[], ["--no-cache"]])
+def test_nothing_but_features_is_stored(tmp_path: Path, more: list[str]) -> None:
+    """No library of the engine leaves files of its own in the user's folders, such as a device ID."""
+    home = {name: str(tmp_path / name) for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "ZEROSHOT_"))}
+    process = start(*CLASSIFY, *more, env=kept | home, cwd=tmp_path)
+    process.communicate()
+    assert process.returncode == 0
+    stored = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}
+    assert stored == (set() if more else {("XDG_CACHE_HOME", "zeroshot")})
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send these signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_has_said_what_it_knew(tmp_path: Path, number: int, code: int) -> None:

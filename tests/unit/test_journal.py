@@ -120,7 +120,7 @@ def test_a_folder_that_nothing_can_be_moved_out_of(src: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "replace", refuse)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     _, outcomes = sort(src, Placement.MOVE)
-    assert "cannot be written to: change that, or leave out --move" in outcomes[0].reason
+    assert "cannot be written to: change that, or let images be copied" in outcomes[0].reason
 
 
 def test_an_image_that_went_is_not_put_down_to_its_folder(src: Path) -> None:
@@ -220,6 +220,23 @@ def test_undo_never_takes_the_last_copy(src: Path, placement: Placement) -> None
     assert [bool(reason) for reason in reasons] == [False, True]
     assert "stays" in reasons[1]
     assert (src.parent / "into/cat/1.jpg").read_bytes() == b"image 1.jpg"
+
+
+@pytest.mark.parametrize("placement", [Placement.COPY, Placement.LINK])
+def test_undo_needs_no_writing_at_the_source(src: Path, placement: Placement, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images of a read-only disk were copied or linked: their copies go, and that is what is told."""
+    journal, outcomes = sort(src, placement)
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.is_relative_to(src):
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    undone = take_back(journal)
+    assert [outcome.reason for outcome in undone] == [""] * len(outcomes)
+    assert not any(outcome.step.target.exists() for outcome in outcomes)
 
 
 def test_undo_makes_folders_that_went(src: Path) -> None:

@@ -252,6 +252,8 @@ def _write_result(
             written = shown.encode("utf-8", "backslashreplace")
     else:
         issues = find_label_issues(best.result, [label.label for label in best.result.per_label], n_issues)
+        if n_issues and not issues:
+            console.say("zeroshot: --label-issues: no label looks wrong: no other answer is sure enough")
         if form is ReportFormat.JSON:
             written = render_eval.encode(render_eval.to_document(best, dataset, issues))
         else:

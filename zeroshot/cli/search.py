@@ -97,7 +97,7 @@ def search(
         if also is not None:
             raise UsageError("--text adds to --like, which is not given", "give the text as the last argument")
         _check_text(text, alone=not paths and not inputs.files_from)
-        _check_words(paths, text)
+        _check_words(paths, text, "".join(f" {shell_word(word)}" for word in option_groups.as_words(model)))
     inputs.check(runs=True)
     _check_examples(like or [])
     weights = read_learned(learned)
@@ -191,8 +191,13 @@ def _check_text(text: str, *, alone: bool) -> None:
         console.say(f"zeroshot: {text!r} is taken as the text, not as the path of that name (--like takes an image)")
 
 
-def _check_words(paths: Sequence[str], text: str) -> None:
+def _check_words(paths: Sequence[str], text: str, given: str) -> None:
     """Refuse a text whose words were typed without quotes: those before the last one would be taken for paths.
+
+    Args:
+        paths: All words but the last.
+        text: The last one.
+        given: Options of the model, as they are typed.
 
     Raises:
         UsageError: Gives the command with quotes.
@@ -206,7 +211,7 @@ def _check_words(paths: Sequence[str], text: str) -> None:
         if not first and len(words) == 1 and os.path.lexists(text):
             raise UsageError(
                 f"no such file or folder: {words[0]}; the images come first, then the text",
-                f"zeroshot search {'-- ' * words[0].startswith('-')}{shell_word(text)} {shell_word(words[0])}",
+                f"zeroshot search{given} {'-- ' * words[0].startswith('-')}{shell_word(text)} {shell_word(words[0])}",
             )
         whole = shell_word(" ".join([*words, text]))
         places = " ".join(map(shell_word, paths[:first])) or "./imgs"
@@ -218,5 +223,5 @@ def _check_words(paths: Sequence[str], text: str) -> None:
         places = f"-- {places}" if words[0].startswith("-") else places
         raise UsageError(
             f"no such file or folder: {', '.join(words)}; a text of several words needs quotes",
-            f"zeroshot search {places} {whole}",
+            f"zeroshot search{given} {places} {whole}",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -266,7 +267,10 @@ def say_stays(stays: list[Stay]) -> ExitCode:
     """Name the first images that stay because they could not be sorted; return the exit code for that."""
     failed = [stay for stay in stays if stay.failed]
     named = [stay for stay in stays if stay.failed or stay.repeats]
-    console.say_few(f"{stay.path} stays: {stay.reason}" for stay in named)
+    gone = os.strerror(errno.ENOENT)
+    console.say_few(
+        f"{stay.path} {'is not there' if stay.reason.endswith(gone) else f'stays: {stay.reason}'}" for stay in named
+    )
     if already := len(stays) - len(named):
         console.say(f"zeroshot: {already} {'is' if already == 1 else 'are'} there already")
     return ExitCode.INCOMPLETE if failed else ExitCode.OK

@@ -60,7 +60,7 @@ def _explain(error: OSError, task: Task) -> str:
     reason = error.strerror or str(error)
     refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     if refused and task.method is Method.MOVE and not os.access(task.source.parent, os.W_OK):
-        return f"{reason} ({task.source.parent} cannot be written to: change that, or leave out --move)"
+        return f"{reason} ({task.source.parent} cannot be written to: change that, or let images be copied)"
     return reason
 
 

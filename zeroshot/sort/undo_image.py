@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from .plan import read_content, same_content
@@ -36,10 +37,11 @@ def take_back(task: Task, placed: Placed | None, *, tried: bool = False, dry: bo
             _check_folders(task)
             return
         undo()
-        for path in (task.source, task.target):
-            task.temporary(path).unlink(missing_ok=True)
     except OSError as error:
-        raise PlacingError(error.strerror or str(error)) from error
+        raise PlacingError(f"{task.target} stays: {error.strerror or error}") from error
+    for path in (task.source, task.target):
+        with suppress(OSError):  # the step is undone; a read-only source holds no copy that was cut short
+            task.temporary(path).unlink(missing_ok=True)
 
 
 def _check_folders(task: Task) -> None:

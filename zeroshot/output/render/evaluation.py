@@ -171,6 +171,8 @@ def to_table(run: Run, issues: Sequence[LabelIssue] = (), *, colour: bool) -> st
     if len(measured) > _SHOWN_LABELS:
         rest = and_more(len(measured) - _SHOWN_LABELS, "labels with higher recall")
         console.print(f"... {rest} (--format json has all)")
+    if unmeasured := [printable(shown[label.key]) for label in result.per_label if not label.support]:
+        console.print(Text(f"no image was measured of {some_of(unmeasured)}: not in mean recall"), soft_wrap=True)
     if result.confused:
         console.print("\nmost confused")
         mistakes = _table("label", "taken for", "images")
