@@ -15,6 +15,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from zeroshot.cli.main import app
+from zeroshot.enums import Placement, PlanFormat
+from zeroshot.output.render.sort_plan import write_plan
+from zeroshot.sort.plan import Step
 
 
 @pytest.fixture
@@ -105,6 +108,17 @@ def test_the_folder_that_is_searched_takes_no_copies(folder: Path, tmp_path: Pat
         assert result.exit_code == 2
         assert f"try: --into {folder / 'duplicates'}" in result.stderr
     assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_a_narrow_plan_shows_which_copy_is_kept(columns: int) -> None:
+    """The end of its path, which tells it from others, however little room there is."""
+    step = Step("a/long/folder/x.jpg", Path("x.jpg"), Path("d/001/x.jpg"), Placement.MOVE, 1, 1, None, 1.0)
+    kept = {step.path: "another/long/folder/of/images/IMG_0009.HEIC"}
+    stream = io.BytesIO()
+    write_plan([step], PlanFormat.TABLE, stream, width=columns, kept=kept)
+    heading, row = stream.getvalue().decode().splitlines()[:2]
+    assert heading.split()[-1] == "kept" and row.endswith("IMG_0009.HEIC") and len(row) <= columns
 
 
 def test_images_that_lie_where_copies_go_are_counted(folder: Path) -> None:

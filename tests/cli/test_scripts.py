@@ -202,7 +202,8 @@ def test_images_are_sorted_by_reviewed_answers(
         ("a.jsonl", "[1]\n", "record 1: not a JSON object"),
         ("a.csv", "path,label\nx.png\n", "record 1: it has too few columns"),
         ("a.csv", "file,label\nx.png,a\n", "no columns path and label, but 'file', 'label'"),
-        ("a.json", "[]", "record 1"),
+        ("a.json", "[]", "a.json is not a document of `zeroshot classify`"),
+        ("a.json", '{"format": "zeroshot-eval"}', "a.json is not a document of `zeroshot classify`"),
     ],
 )
 def test_a_file_of_answers_that_is_none_is_named(tmp_path: Path, name: str, text: str, said: str) -> None:

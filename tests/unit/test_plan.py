@@ -232,6 +232,22 @@ def test_a_folder_inside_its_source_is_not_sorted_again(tmp_path: Path) -> None:
     assert list(select_inputs([(found[2], str(src / "cat"))], src, ["cat"])) == [found[2]]
 
 
+@pytest.mark.parametrize("link", ["cover.jpg", "zoo.jpg"])
+@pytest.mark.parametrize("placement", [Placement.LINK, Placement.COPY])
+def test_a_link_to_what_is_placed_already_is_no_further_image(tmp_path: Path, link: str, placement: Placement) -> None:
+    """The same sort again places nothing, whether the link stands before its image or behind it."""
+    image = write(tmp_path / "src" / "image.jpg")
+    (tmp_path / "src" / link).symlink_to(image)
+    records = [prediction(path, "cat") for path in sorted((tmp_path / "src").iterdir())]
+
+    def sort() -> list[Step | Stay]:
+        return list(make_plan(records, tmp_path / "out", folder_names(["cat"]), placement))
+
+    (step,) = (item for item in sort() if isinstance(item, Step))
+    write(step.target)
+    assert [item.repeats for item in sort() if isinstance(item, Stay)] == [False, True]
+
+
 def test_a_repeated_input_says_which_one_takes_its_place(tmp_path: Path) -> None:
     """Of two images of the same name and content in two folders the second stays, and names the first."""
     first, second = write(tmp_path / "a" / "x.jpg"), write(tmp_path / "b" / "x.jpg")

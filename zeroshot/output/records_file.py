@@ -80,12 +80,15 @@ def _rows(path: Path, text: str) -> Iterator[Row]:
         check_columns(header, str(path))
         cells = ((number, line.rstrip("\r").split("\t")) for number, line in enumerate(rest, 2) if line.strip())
         return _table_rows(header, cells, tsv=True)
-    return _json_rows(text, whole=suffix == ".json")
+    return _json_rows(path, text, whole=suffix == ".json")
 
 
-def _json_rows(text: str, *, whole: bool) -> Iterator[Row]:
+def _json_rows(path: Path, text: str, *, whole: bool) -> Iterator[Row]:
     if whole:
-        rows = ((f"record {number}", row) for number, row in enumerate(json.loads(text)["records"], 1))
+        document = json.loads(text)
+        if not isinstance(document, dict) or not isinstance(document.get("records"), list):
+            raise InputError(f"{path} is not a document of `zeroshot classify`", _HINT)
+        rows = ((f"record {number}", row) for number, row in enumerate(document["records"], 1))
     else:
         lines = enumerate(text.split("\n"), 1)
         rows = ((f"line {number}", json.loads(line)) for number, line in lines if line.strip())

@@ -129,10 +129,10 @@ def make_plan(
         except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links
             yield Stay(record.path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)
             continue
+        sources.add(source)  # also where it is placed already: a link to it is no further image
         if target is None:
             yield shelf.stay(record.path, holder)
             continue
-        sources.add(source)
         yield Step(
             record.path, source, target, placement, status.st_size, status.st_mtime_ns, record.label,
             record.probability, nearly=_nearly(record),
@@ -173,9 +173,9 @@ def _plan_copy(record: Prediction, shelf: _Shelf, placement: Placement, members:
         target, holder = shelf.find_place(opened, name)
     except (OSError, RuntimeError) as error:
         return Stay(path, f"cannot be sorted: {getattr(error, 'strerror', None) or error}", failed=True)
+    members.add(opened)
     if target is None:
         return shelf.stay(path, holder)
-    members.add(opened)
     where = (path, source, target, Placement.COPY, size, mtime_ns)
     return Step(*where, record.label, record.probability, opened, _nearly(record))
 

@@ -70,13 +70,14 @@ def _table(plan: Sequence[Step | Stay], width: int, kept: Mapping[str, str] | No
     rows: list[tuple[str, str, str, str]] = []
     for item in plan:
         if isinstance(item, Step):
-            last = f"kept: {_relative(kept[item.path])}" if kept else f"nearly {item.nearly}" * bool(item.nearly)
+            last = _relative(kept[item.path]) if kept else f"nearly {item.nearly}" * bool(item.nearly)
             target = f"{item.target.parent.name}/{item.target.name}"
             rows.append((printable(_relative(item.path)), printable(target), _number(item), printable(last)))
     if not rows:
         return []
     placement = next(str(item.placement) for item in plan if isinstance(item, Step))
-    heading = (placement, "to", "prob." if not kept else "alike", "")
+    heading = (placement, "to", *(("alike", "kept") if kept else ("prob.", "")))
+    cut = cut_left if kept else cut_right  # the end of a path tells files apart
     widths = [max(cell_len(row[column]) for row in (heading, *rows)) for column in range(4)]
     most = max(8, (width - 12 - min(widths[3], width // 4)) // 2)
     paths, targets = min(widths[0], most), min(widths[1], most)
@@ -84,7 +85,7 @@ def _table(plan: Sequence[Step | Stay], width: int, kept: Mapping[str, str] | No
     lines = []
     for path, target, number, last in (heading, *rows):
         line = f"{cut_left(path, paths)}  {cut_right(target, targets)}  {number:>6}"
-        lines.append(f"{line}  {cut_right(last, room)}".rstrip() if last and room > 0 else line.rstrip())
+        lines.append(f"{line}  {cut(last, room)}".rstrip() if last and room > 0 else line.rstrip())
     return lines
 
 
