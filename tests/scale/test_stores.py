@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,25 @@ def test_what_is_no_address_of_a_store_is_one_line(endpoint: str, monkeypatch: p
         assert f"is no address of a store: '{endpoint}'" in refused.stderr
     use_store(monkeypatch, "name:password@host")
     assert "password" not in run("run", "status", "s3://bucket/run").output
+
+
+def test_a_store_that_is_not_there_or_says_nothing_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connection is put down to the address, silence to the store; a key that reads like a status is none."""
+    pytest.importorskip("obstore", reason="pip install '.[cloud]'")
+    monkeypatch.setattr(stores, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setenv("ZEROSHOT_STORE_TRIES", "2")
+    monkeypatch.setenv("ZEROSHOT_STORE_TIMEOUT", "0.5")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        use_store(monkeypatch, f"http://127.0.0.1:{port}")
+        with pytest.raises(ImageError, match="in 2 tries: no answer in time"):
+            read_object("s3://bucket/HTTP-404.jpg")
+    use_store(monkeypatch, f"http://127.0.0.1:{port}")
+    with pytest.raises(ImageError, match="in 2 tries: no connection"):
+        read_object("s3://bucket/status-404.jpg")
+    for command in (("classify", "s3://bucket/imgs", *LABELS), ("run", "status", "s3://bucket/run")):
+        refused = run(*command)
+        assert "no connection" in refused.stderr and "AWS_ENDPOINT_URL" in refused.stderr
 
 
 def test_a_panic_of_the_client_is_a_reason() -> None:

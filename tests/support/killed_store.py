@@ -42,7 +42,8 @@ class KilledStore:
         self.counts: Counter[str] = Counter()
         self._port = port
         self._words = [find_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
-        self._words += ["--auth-key", f"{KEY_ID},{SECRET}", "--dir-cache-time", "0s", "--config", "", "-q"]
+        # Not 0s, with which rclone asks itself for its entries again and again until requests run out of time.
+        self._words += ["--auth-key", f"{KEY_ID},{SECRET}", "--dir-cache-time", "1ms", "--config", "", "-q"]
         self.process = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -42,8 +42,13 @@ _LOOK_UP = 0.1
 """Seconds after which a pause looks whether the run was stopped."""
 _STATUS = re.compile(r"(?:status|HTTP|Server returned)\D{0,20}([45]\d\d)")
 
+_ADDRESS = re.compile(r'https?://[^\s",]+')
+"""Part of a message that holds a key, in which anything may stand."""
+
 _KEY = re.compile(r'Path ("(?:[^"\\]|\\.)*")')
 """The key that obstore names, which is all of its message that may be told."""
+
+_TIMEOUTS, _NO_CONNECTION = ("timed out", "kind: timeout"), "no connection"
 
 _NO_KEY = "obstore reads no keys with an empty part (`//`)"
 
@@ -261,8 +266,8 @@ def _explain(error: Exception) -> str:
         FileNotFoundError: There is no such object.
         ImageError: It is an error that stays.
     """
-    kind = type(error).__name__
-    status = found[1] if (found := _STATUS.search(str(error))) else ""
+    kind, text = type(error).__name__, _ADDRESS.sub("", str(error))
+    status = found[1] if (found := _STATUS.search(text)) else ""
     if kind == "NotFoundError" or status in ("404", "410"):
         raise FileNotFoundError from None
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or status in ("401", "403"):
@@ -278,14 +283,20 @@ def _explain(error: Exception) -> str:
         raise error
     if status:
         return f"HTTP {status}"
-    if "timed out" in str(error).lower():
+    if any(sign in text.lower() for sign in _TIMEOUTS):
         return "no answer in time"
-    return "the answer was cut short" if "IncompleteBody" in str(error) else kind
+    if "kind: Connect" in text:
+        return _NO_CONNECTION
+    return "the answer was cut short" if "IncompleteBody" in text else kind
 
 
 def hint_of(error: ImageError | FileNotFoundError) -> str:
     """Return what helps where a store does not do what it is asked for."""
-    passing = isinstance(error, ImageError) and error.message.startswith(NO_ANSWER)
-    if isinstance(error, ImageError) and error.message.startswith(_NO_KEY):
+    message = error.message if isinstance(error, ImageError) else ""
+    if message.startswith(_NO_KEY):
         return "give the object another name"
-    return "run the command again" if passing else "check address and credentials"
+    if not message.startswith(NO_ANSWER):
+        return "check address and credentials"
+    if message.endswith(_NO_CONNECTION):
+        return "check its address, such as AWS_ENDPOINT_URL, and the network"
+    return "run the command again"
