@@ -13,7 +13,7 @@ import itertools
 import re
 import string
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -122,7 +122,11 @@ class BytePairTokenizer(Tokenizer):
 
     def encode(self, texts: Sequence[str]) -> TokenIds:
         """Return ids, shape ``(n_texts, context_length)``; the last id of a truncated row is the end of text."""
-        every = [self._encode(text)[: self.context_length] for text in texts]
+        start, end = [self._start], [self._end]
+        every = [
+            [*start, *itertools.chain.from_iterable(parts), *end][: self.context_length]
+            for parts in self._parts_of_each(texts)
+        ]
         lengths = np.fromiter(map(len, every), dtype=np.intp, count=len(every))
         rows = np.zeros((len(texts), self.context_length), dtype=np.int64)
         rows[np.arange(self.context_length) < lengths[:, None]] = list(itertools.chain.from_iterable(every))
@@ -131,24 +135,34 @@ class BytePairTokenizer(Tokenizer):
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text before truncation, start and end of text included."""
-        return [2 + sum(map(len, self._parts(text))) for text in texts]
+        return [2 + sum(map(len, parts)) for parts in self._parts_of_each(texts)]
 
-    def _encode(self, text: str) -> list[int]:
-        return [self._start, *itertools.chain.from_iterable(self._parts(text)), self._end]
+    def _parts_of_each(self, texts: Sequence[str]) -> Iterator[Iterable[list[int]]]:
+        """Yield the ids of each text's parts; plain texts, as most are, are cleaned together."""
+        joined = "\n".join(texts)
+        together = self._clean is _lower and joined.count("\n") == len(texts) - 1
+        if not (together and _is_plain(joined.replace("\n", " "))):
+            yield from map(self._parts, texts)
+            return
+        joined = joined.lower()
+        self._learn(set(joined.split()).difference(self._known), _ascii_words().findall)
+        for line in joined.split("\n"):
+            yield map(self._known.__getitem__, line.split())
 
     def _parts(self, text: str) -> list[list[int]]:
         """Return the ids of a text's parts, from what is remembered of each where it was met before."""
         text = self._clean(text)
         # No word reaches across a space, which is all the white space that cleaning leaves.
         parts = text.split(" ") if text.isascii() else _unicode_words().findall(text)
-        try:
-            return list(map(self._known.__getitem__, parts))
-        except KeyError:
-            for part in parts:
-                if part not in self._known:
-                    words = _ascii_words().findall(part) if text.isascii() else [part]
-                    self._known[part] = [one for word in words for one in self._merged(word)]
-            return [self._known[part] for part in parts]
+        self._learn(
+            dict.fromkeys(part for part in parts if part not in self._known),
+            _ascii_words().findall if text.isascii() else lambda part: [part],
+        )
+        return [self._known[part] for part in parts]
+
+    def _learn(self, parts: Iterable[str], words_of: Callable[[str], list[str]]) -> None:
+        for part in parts:
+            self._known[part] = [one for word in words_of(part) for one in self._merged(word)]
 
     def _merged(self, word: str) -> list[int]:
         return self._known[word] if word in _CONTROL else self._merge(word)

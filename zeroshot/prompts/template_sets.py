@@ -211,5 +211,8 @@ def prompts_for(label: Label, templates: TemplateSet) -> tuple[str, ...]:
 
     The order is word by word, templates in order within each.
     """
-    sentences = label.prompts or templates.templates
-    return tuple(dict.fromkeys(fill(sentence, word) for word in label.words for sentence in sentences))
+    places = [_around_place(sentence) for sentence in label.prompts or templates.templates]
+    filled = (
+        f"{before}{word}{after}" if has_place else before for word in label.words for before, after, has_place in places
+    )
+    return tuple(dict.fromkeys(filled))

@@ -60,7 +60,7 @@ def find_truncated(encoder: Encoder, prompts: Sequence[Sequence[str]]) -> dict[i
         (index, prompt)
         for index, group in enumerate(prompts)
         for prompt in group
-        if (len(prompt) if prompt.isascii() else len(prompt.encode("utf-8", "replace"))) > limit - 2
+        if len(prompt) > limit - 2 or (not prompt.isascii() and len(prompt.encode("utf-8", "replace")) > limit - 2)
     ]
     truncated: dict[int, int] = {}
     for start in range(0, len(long), _COUNTED):
