@@ -1,4 +1,4 @@
-"""What a comparison is, and how its two sides are timed."""
+"""Times two or more works in turns, and holds what a benchmark prints: both times and their ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""This tool against what people use now, on the same photographs, with the same weights where a peer takes them."""
+"""Compares this program with what people use now: the same photographs, the same weights where a peer takes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from material import LABELS, Material
+from benchmark_inputs import LABELS, Material
 from measure import Row, command, side_by_side, zeroshot
 
 

@@ -18,8 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from efficiency import make_recipe
 from measure import compiled
+from worker_idle_time import make_recipe
 
 from zeroshot.distribute.commits import done_name
 from zeroshot.distribute.executors import find_waiting

@@ -16,11 +16,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from cores import cores
-from material import Material
+from benchmark_inputs import Material
 from measure import Row
-from ours import again, cached, encoders, gpu, images, int8, memory, resizing, startup, terminal, tiny
+from own_stages import again, cached, encoders, gpu, images, int8, memory, resizing, startup, terminal, tiny
 from peers import peers
+from simulated_cores import cores
 from texts import beginnings, labels, text
 from without_torch import pull
 

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from material import LABELS
+from benchmark_inputs import LABELS
 from measure import compiled
 from PIL import Image
 

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 from unittest import mock
 
-from material import ADJECTIVES, HUNDRED_LABELS, NOUNS, Material
+from benchmark_inputs import ADJECTIVES, HUNDRED_LABELS, NOUNS, Material
 from measure import Row, side_by_side, zeroshot
 
 

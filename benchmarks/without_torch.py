@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from material import LABELS, Material
+from benchmark_inputs import LABELS, Material
 from measure import Row, side_by_side, zeroshot
 
 

@@ -17,7 +17,7 @@ from .evaluation.labelled_folders import Dataset as Dataset
 from .evaluation.labelled_folders import load_folder as load_folder
 from .evaluation.labelled_tables import load_targets as load_targets
 from .features.cache import FeatureCache as FeatureCache
-from .features.encode_images import encode_images as encode_images
+from .features.encode_inputs import encode_images as encode_images
 from .features.pipeline import Encoded as Encoded
 from .features.pipeline import Pipeline as Pipeline
 from .images.decode import DecodeOptions as DecodeOptions

@@ -23,9 +23,9 @@ from .errors import ImageError
 from .features.pipeline import Pipeline
 from .images.camera_formats import RAW_SUFFIXES, is_raw, is_raw_tiff, raw_size
 from .images.decode import HEAD_BYTES, DecodeOptions, decode
-from .images.sources.opening import open_file
+from .images.sources.open_image import open_file
 from .results import Failure
-from .system.descriptors import affordable_workers, check_descriptors
+from .system.file_descriptors import affordable_workers, check_descriptors
 
 SIDE = 24
 """Pixels of a thumbnail's side. At 16 two pages of text look alike; at 32 a reduced copy begins to differ."""

@@ -1,7 +1,7 @@
 """The interface that every engine implements; numpy arrays go in and come out.
 
-An engine is anything that turns images and texts into unit rows of the same space. PyTorch stands behind one
-implementation, ONNX Runtime behind another, and a few lines of colour arithmetic behind the tests' own.
+An engine is anything that turns images and texts into unit rows of the same space. One implementation uses
+PyTorch and another ONNX Runtime; that of the tests takes an image's mean colour for its features.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from .enums import Placement, Score
 from .errors import UsageError, nearest
 from .evaluation.calibration_file import load_calibration
 from .evaluation.evaluate import evaluate
-from .features.encode_images import ImageLike, encode_images
+from .features.encode_inputs import ImageLike, encode_images
 from .features.pipeline import Pipeline
 from .prompts.labels import Label, LabelSet, as_labels
 from .prompts.template_sets import DEFAULT, TemplateSet, as_templates

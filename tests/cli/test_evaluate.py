@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from support.fakes import FakeEncoder
 from zeroshot.cli.main import app
 from zeroshot.enums import Precision
-from zeroshot.evaluation import compare, run_file
+from zeroshot.evaluation import compare, eval_file
 from zeroshot.output.report import eval_page
 
 runner = CliRunner()
@@ -176,7 +176,7 @@ def test_what_eval_writes_compare_reads(fake_model, folder: str, tmp_path: Path)
     for name in ("photo", "plain"):
         paths.append(str(tmp_path / f"{name}.json"))
         assert runner.invoke(app, ["eval", folder, "--prompts", name, "--output", paths[-1]]).exit_code == 0
-    result = compare.compare(*map(run_file.load_run, paths))
+    result = compare.compare(*map(eval_file.load_run, paths))
     assert (result.n_images, result.top1.p) == (10, 1.0)
 
 

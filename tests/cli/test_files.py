@@ -13,7 +13,7 @@ import pytest
 from support.commands import run
 from support.fakes import FakeModel
 from zeroshot.features.cache import FeatureCache
-from zeroshot.system.folders import cache_folder
+from zeroshot.system.user_folders import cache_folder
 
 
 def test_the_cache_is_shown_shrunk_and_emptied(folder: Path) -> None:

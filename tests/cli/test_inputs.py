@@ -16,14 +16,14 @@ import pytest
 
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 from zeroshot.cli import classify as classify_command
 from zeroshot.cli import console, input_options
 from zeroshot.cli.console import Bar
 from zeroshot.cli.input_options import InputOptions
 from zeroshot.errors import OutputError
 from zeroshot.images import paths
-from zeroshot.system import devices
+from zeroshot.system import accelerators
 
 
 def test_labels_add_up(folder: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_device_that_is_not_there_is_refused_without_torch(
     folder: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before the model is loaded."""
-    monkeypatch.setattr(devices, "_torch_built_for", lambda: "")
+    monkeypatch.setattr(accelerators, "_torch_built_for", lambda: "")
     refused = run("classify", folder, "--labels", "red,blue", "--device", "cuda")
     assert (refused.exit_code, fake_model.calls) == (2, [])
     assert "--device cuda: the PyTorch that is installed is built without CUDA" in refused.stderr

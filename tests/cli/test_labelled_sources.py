@@ -11,7 +11,7 @@ import pytest
 
 from support.commands import run
 from support.fakes import FakeModel
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 
 COLOURS = ("red", "green", "blue")
 LABELLED = [(colour, number, colour if number else "red") for colour in COLOURS for number in range(15)]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from support.commands import run
 from support.fakes import FakeEncoder, FakeModel
-from zeroshot.system.folders import cache_folder
+from zeroshot.system.user_folders import cache_folder
 
 
 def test_search_lists_the_nearest_first_in_every_format(folder: Path) -> None:

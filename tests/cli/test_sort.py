@@ -17,7 +17,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from support.fakes import FakeModel
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 from zeroshot.cli.main import app
 from zeroshot.errors import OutputError
 from zeroshot.sort import place_image, safe_copies

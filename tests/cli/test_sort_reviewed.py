@@ -20,7 +20,7 @@ from zeroshot.cli.input_options import InputOptions
 from zeroshot.cli.label_options import LearnedLabelOptions
 from zeroshot.cli.model_options import ModelOptions
 from zeroshot.cli.pipeline_options import ImageOptions
-from zeroshot.output.records_file import read_records
+from zeroshot.output.read_records import read_records
 
 SaveImage = Callable[..., Path]
 

@@ -22,7 +22,7 @@ from zeroshot.engines import onnx_manifest
 from zeroshot.errors import ModelError, UsageError, ZeroshotError
 from zeroshot.models import resolvers
 from zeroshot.models.checkpoint_files import CONFIG_NAME
-from zeroshot.system.folders import cache_folder
+from zeroshot.system.user_folders import cache_folder
 
 SENTENCES = ["a cat", "a photo of a rather long dog"]
 

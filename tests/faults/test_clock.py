@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from support.campaigns import LABELS, YEAR, journals, read_tree, workplace
 from support.fakes import FakeEncoder, FakeModel
 from support.fault_injection import set_clock
+from support.fault_runs import LABELS, YEAR, journals, read_tree, workplace
 from support.fixtures import SaveImage
 from zeroshot.cli.main import app
 from zeroshot.features.cache import FeatureCache

@@ -23,7 +23,7 @@ from PIL import Image
 
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
-from zeroshot.explore import exports, payload, server
+from zeroshot.explore import exports, server, view_json
 from zeroshot.explore.collection import Encoding
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
@@ -165,7 +165,7 @@ class TestMap:
 
     def test_says_no_more_than_it_must(self, page: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
         """Six bytes an image, of so many images at most, and only with the token and for a view that is there."""
-        monkeypatch.setattr(payload, "MOST_DOTS", 4)
+        monkeypatch.setattr(view_json, "MOST_DOTS", 4)
         view = sort(page)["view"]
         status, body, headers = wait_for_map(page, view)
         assert (status, len(body)) == (200, 6 * 4)
@@ -226,7 +226,14 @@ class TestIds:
     def test_modules_are_named_ones(self, page: Explorer) -> None:
         """Only the page's own modules are served, whatever is asked for."""
         assert page.ask("GET", "/page/main.js")[0] == 200
-        for name in ("../app.py", "..%2fapp.py", "index.html", "style", "explore.css", "%2e%2e%2f%2e%2e%2fapp.py"):
+        for name in (
+            "../routes.py",
+            "..%2froutes.py",
+            "index.html",
+            "style",
+            "explore.css",
+            "%2e%2e%2f%2e%2e%2froutes.py",
+        ):
             assert page.ask("GET", f"/page/{name}")[0] == 404
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Runs that are stopped anywhere lose nothing: a short, seeded part of what `tools/torture.py` tries."""
+"""Runs that are stopped anywhere lose nothing: a short, seeded part of what `tools/fault_tests.py` tries."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 import pytest
 
 import zeroshot
-from support.campaigns import (
+from support.fault_injection import Fault, Server
+from support.fault_runs import (
     LABELS,
-    CacheCampaign,
-    ResumeCampaign,
-    RunCampaign,
-    SortCampaign,
+    CacheFaultRun,
+    ResumeFaultRun,
+    ShardsFaultRun,
+    SortFaultRun,
     Tally,
     journals,
     make_many,
     read_tree,
     workplace,
 )
-from support.fault_injection import Fault, Server
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs fork and POSIX signals")
 
@@ -56,9 +56,9 @@ def tally() -> Iterator[Tally]:
 @pytest.mark.slow
 def test_sorting_survives_being_stopped(server: Server, tmp_path: Path, tally: Tally) -> None:
     """After a stop anywhere every image is whole somewhere, a rerun finishes, and undo restores everything."""
-    campaign = SortCampaign(server, tmp_path, tally)
+    fault_run = SortFaultRun(server, tmp_path, tally)
     for seed in range(8):
-        campaign.try_random(random.Random(seed))
+        fault_run.try_random(random.Random(seed))
     assert tally.stopped >= 4
     assert tally.counts["images lost"] == 0
 
@@ -66,9 +66,9 @@ def test_sorting_survives_being_stopped(server: Server, tmp_path: Path, tally: T
 @pytest.mark.slow
 def test_results_survive_being_stopped(server: Server, tmp_path: Path, tally: Tally) -> None:
     """After stops, full disks and torn ends the finished file is byte for byte that of an unbroken run."""
-    campaign = ResumeCampaign(server, tmp_path, tally, count=14)
+    fault_run = ResumeFaultRun(server, tmp_path, tally, count=14)
     for seed in range(8):
-        campaign.try_random(random.Random(seed))
+        fault_run.try_random(random.Random(seed))
     assert tally.stopped >= 4
     assert tally.counts["records lost"] == 0
 
@@ -76,18 +76,18 @@ def test_results_survive_being_stopped(server: Server, tmp_path: Path, tally: Ta
 @pytest.mark.slow
 def test_runs_survive_being_stopped(server: Server, tmp_path: Path, tally: Tally) -> None:
     """After stops of 1, 2 or 4 workers the merged file is byte for byte that of one unbroken run."""
-    campaign = RunCampaign(server, tmp_path, tally, count=24)
+    fault_run = ShardsFaultRun(server, tmp_path, tally, count=24)
     for seed in range(5):
-        campaign.try_random(random.Random(seed))
+        fault_run.try_random(random.Random(seed))
     assert tally.stopped >= 5
     assert tally.counts["records lost"] == tally.counts["records twice"] == 0
 
 
 def test_the_cache_survives_being_stopped(server: Server, tmp_path: Path, cache: Path, tally: Tally) -> None:
     """Killed runs, several at once, and damaged cache files never change an answer."""
-    campaign = CacheCampaign(server, tmp_path, tally, cache)
+    fault_run = CacheFaultRun(server, tmp_path, tally, cache)
     for seed in range(4):
-        campaign.try_random(random.Random(seed))
+        fault_run.try_random(random.Random(seed))
 
 
 def test_signals_end_a_run_cleanly(server: Server, tmp_path: Path) -> None:

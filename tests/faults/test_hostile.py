@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from support.campaigns import Tally
 from support.corpus import open_all
 from support.fakes import FakeEncoder, FakeModel
+from support.fault_runs import Tally
 from zeroshot.cli.main import app
 from zeroshot.encoder import Pixels
 from zeroshot.enums import Format

@@ -17,7 +17,7 @@ from support.images import open_image
 from zeroshot.engines import onnx_engine
 from zeroshot.errors import ResourceError
 from zeroshot.images.decode import DecodeOptions
-from zeroshot.system.descriptors import affordable_workers
+from zeroshot.system.file_descriptors import affordable_workers
 from zeroshot.system.memory import is_out_of_memory
 
 resource = pytest.importorskip("resource")

@@ -1,4 +1,4 @@
-"""Runs whose workers, driver and store are killed: a short, seeded part of what `tools/torture.py` tries."""
+"""Runs whose workers, driver and store are killed: a short, seeded part of what `tools/fault_tests.py` tries."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from support.campaigns import Tally
 from support.fault_injection import Server
+from support.fault_runs import Tally
 from support.ray_cluster import ray_cluster
-from support.scale_campaigns import RayCampaign, StoreCampaign, bad_store
+from support.scale_fault_runs import RayFaultRun, StoreFaultRun, bad_store
 
 
 @pytest.mark.slow
@@ -21,8 +21,8 @@ def test_a_store_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     with ExitStack() as stack:
         store, faults, front = stack.enter_context(bad_store(tmp_path / "store", 1))
         server = stack.enter_context(Server(None, store.environment(front)))
-        campaign = StoreCampaign(store, faults, server, tmp_path / "store" / "bucket", tally)
-        campaign.try_random(random.Random(0))
+        fault_run = StoreFaultRun(store, faults, server, tmp_path / "store" / "bucket", tally)
+        fault_run.try_random(random.Random(0))
     assert tally.problems == []
     assert tally.stopped and tally.counts["stores killed"] and tally.counts["requests: 503"]
     assert tally.counts["records expected"] == 64
@@ -34,8 +34,8 @@ def test_a_cluster_whose_processes_and_store_are_killed_costs_nothing(tmp_path: 
     """The same on Ray, with its actors, readers and driver killed too."""
     tally = Tally()
     with bad_store(tmp_path / "store", 1) as (store, _, _), ray_cluster(more=store.environment(store.address)) as there:
-        campaign = RayCampaign(there, tmp_path, tally, (store, tmp_path / "store" / "bucket"))
-        campaign.try_random(random.Random(3))
+        fault_run = RayFaultRun(there, tmp_path, tally, (store, tmp_path / "store" / "bucket"))
+        fault_run.try_random(random.Random(3))
     assert tally.problems == []
     assert tally.stopped and tally.counts["stores killed"]
     assert tally.counts["records expected"] == 64

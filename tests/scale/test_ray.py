@@ -16,7 +16,7 @@ from support.commands import run
 from support.fakes import COLOURS
 from support.fixtures import SaveImage
 from support.ray_cluster import processes, ray_cluster
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 
 LABELS = ("--labels", "red,green,blue", "--model", "tiny")
 

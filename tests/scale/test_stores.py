@@ -13,7 +13,7 @@ import pytest
 from support.commands import run
 from support.fakes import COLOURS, FakeModel
 from support.object_store import KEY_ID, SECRET, Faults, misbehaving, moto, use_store
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 from zeroshot.distribute.run_folder import open_folder
 from zeroshot.errors import ImageError, InputError
 from zeroshot.images.paths import find_entries, find_images

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from support.campaigns import Tally
+from support.fault_runs import Tally
 from support.images import open_image
 from zeroshot.errors import ImageError
 from zeroshot.images.decode import DecodeOptions

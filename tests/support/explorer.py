@@ -18,10 +18,10 @@ import numpy as np
 
 from zeroshot.encoder import Encoder, Features
 from zeroshot.evaluation.learned_file import LearnedFile
-from zeroshot.explore.app import Application
 from zeroshot.explore.collection import Collection
 from zeroshot.explore.corrections import Corrections
-from zeroshot.explore.responses import Beginning
+from zeroshot.explore.request_handlers import Beginning
+from zeroshot.explore.routes import Application
 from zeroshot.explore.security import Token
 from zeroshot.explore.server import bind, serving
 from zeroshot.explore.session import Session

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from zeroshot.images.decode import DecodeOptions, decode
-from zeroshot.images.sources.opening import open_file
+from zeroshot.images.sources.open_image import open_file
 
 
 def open_image(path: str, how: DecodeOptions) -> Image.Image:

@@ -49,10 +49,10 @@ def moto(monkeypatch: pytest.MonkeyPatch, bucket: str = "bucket") -> Iterator[st
 
 def use_store(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """Have this process and its children reach their buckets at an address."""
-    from zeroshot.images.sources import open_archives, stores
+    from zeroshot.images.sources import archive_cache, stores
 
     monkeypatch.setattr(stores, "_stores", {})
-    monkeypatch.setattr(open_archives, "_slots", OrderedDict())  # archives that an earlier test opened elsewhere
+    monkeypatch.setattr(archive_cache, "_slots", OrderedDict())  # archives that an earlier test opened elsewhere
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from support.commands import run
 from support.fakes import COLOURS
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 from zeroshot.distribute.run_folder import open_folder
 
 _LABELS = ("--labels", "red,green,blue", "--model", "tiny")

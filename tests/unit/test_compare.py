@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from zeroshot.cli.compare import compare as compare_command
 from zeroshot.errors import InputError
-from zeroshot.evaluation import compare, run_file
+from zeroshot.evaluation import compare, eval_file
 from zeroshot.output.render.comparison import to_document, to_text
 
 app = typer.Typer()
@@ -54,7 +54,7 @@ def many(tmp_path: Path, name: str, right: list[bool]) -> str:
 
 
 def compare_files(first: str, second: str) -> compare.Comparison:
-    return compare.compare(run_file.load_run(first), run_file.load_run(second))
+    return compare.compare(eval_file.load_run(first), eval_file.load_run(second))
 
 
 class TestFinding:
@@ -125,7 +125,7 @@ class TestTitle:
     def test_names_all_sources(self, tmp_path: Path, options: dict[str, Any], words: str) -> None:
         """Weights, shares, neighbours; the templates only where the weights have something of them."""
         manifest = {"model": {"model": "m"}, "prompts": {"name": "general"}, "options": options}
-        assert run_file.load_run(save_run(tmp_path, "r", [("a.png", 0, 0)], manifest=manifest)).title == f"m, {words}"
+        assert eval_file.load_run(save_run(tmp_path, "r", [("a.png", 0, 0)], manifest=manifest)).title == f"m, {words}"
 
 
 class TestMatching:
@@ -160,7 +160,7 @@ class TestMatching:
             broken = tmp_path / "broken.json"
             broken.write_text(json.dumps(whole | {"predictions": [whole["predictions"][0] | {key: value}]}))
             with pytest.raises(InputError, match="is damaged"):
-                run_file.load_run(str(broken))
+                eval_file.load_run(str(broken))
 
     def test_order_and_absentees(self, tmp_path: Path) -> None:
         """Images are matched by path, not by position; those in one run only are counted in a note."""
@@ -213,12 +213,12 @@ class TestFiles:
         path = tmp_path / "x.json"
         path.write_text(content)
         with pytest.raises(InputError, match=message):
-            run_file.load_run(str(path))
+            eval_file.load_run(str(path))
 
     def test_missing(self, tmp_path: Path) -> None:
         """A file that is not there is named."""
         with pytest.raises(InputError, match="cannot read"):
-            run_file.load_run(str(tmp_path / "none.json"))
+            eval_file.load_run(str(tmp_path / "none.json"))
 
 
 class TestOutput:
@@ -231,7 +231,7 @@ class TestOutput:
 
     def test_contract(self, two: tuple[str, str]) -> None:
         """The keys of the JSON are pinned."""
-        runs = run_file.load_run(two[0]), run_file.load_run(two[1])
+        runs = eval_file.load_run(two[0]), eval_file.load_run(two[1])
         document = to_document(compare.compare(*runs), *runs)
         assert list(document) == [
             *("format", "version", "runs", "finding", "images"),
@@ -244,7 +244,7 @@ class TestOutput:
 
     def test_text(self, two: tuple[str, str]) -> None:
         """The finding is the first line; images and labels follow, the first ones of many."""
-        runs = run_file.load_run(two[0]), run_file.load_run(two[1])
+        runs = eval_file.load_run(two[0]), eval_file.load_run(two[1])
         text = to_text(compare.compare(*runs), *runs)
         assert text.startswith("B is better by 19.0 points (")
         assert "labels that gained\n  +19  A: 60 to 79 right of 100" in text
@@ -253,7 +253,7 @@ class TestOutput:
 
     def test_one_image_is_counted_as_one(self, tmp_path: Path) -> None:
         """One image that both have wrong is no plural."""
-        runs = [run_file.load_run(save_run(tmp_path, str(i), [("a.png", 0, i)])) for i in (1, 2)]
+        runs = [eval_file.load_run(save_run(tmp_path, str(i), [("a.png", 0, i)])) for i in (1, 2)]
         assert to_text(compare.compare(*runs), *runs).endswith("wrong in both, differently: 1 image\n")
 
     def test_command(self, two: tuple[str, str], tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from support.commands import run
 from support.fakes import COLOURS, FakeModel
 from support.fixtures import SaveImage
-from unit.test_sources import make_tar, make_zip, png
+from unit.test_archives import make_tar, make_zip, png
 from zeroshot.distribute import commits, on_ray, part_files, shard_entries
 from zeroshot.distribute.merge import name_numbers
 from zeroshot.distribute.plan import load_plan, read_shard, write_plan

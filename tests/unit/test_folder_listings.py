@@ -16,7 +16,7 @@ from zeroshot.features import cache_upkeep, folder_listings
 from zeroshot.features.bulk_lookup import LookUp
 from zeroshot.features.cache import FeatureCache
 from zeroshot.features.keys import FileState
-from zeroshot.features.path_reader import Incoming
+from zeroshot.features.path_queue import Incoming
 from zeroshot.features.pipeline import Pipeline, encode_blocks
 from zeroshot.images.natural_order import in_natural_order, natural_key
 

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from zeroshot.features.path_reader import Incoming
+from zeroshot.features.path_queue import Incoming
 from zeroshot.features.read_ahead import Ahead
 from zeroshot.system.signals import Stopped, kept
 

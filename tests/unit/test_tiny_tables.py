@@ -27,12 +27,12 @@ HELD_BACK = {
 
 @pytest.fixture(scope="module")
 def photos() -> Iterator[ModuleType]:
-    """The module that reads `photographs.yaml`."""
-    sys.path.insert(0, str(ROOT / "tools"))
+    """The module that reads `photo_sources.yaml`."""
+    sys.path.insert(0, str(ROOT / "tools" / "tiny"))
     try:
-        yield importlib.import_module("tiny_photos")
+        yield importlib.import_module("photo_selection")
     finally:
-        sys.path.remove(str(ROOT / "tools"))
+        sys.path.remove(str(ROOT / "tools" / "tiny"))
 
 
 def test_the_table_names_what_is_held_back_and_trains_with_none_of_it(photos: ModuleType) -> None:
@@ -46,18 +46,18 @@ def test_the_table_names_what_is_held_back_and_trains_with_none_of_it(photos: Mo
 @pytest.mark.parametrize("repo", sorted(RESERVED | HELD_BACK))
 def test_a_source_that_is_held_back_is_refused(photos: ModuleType, repo: str, tmp_path: Path) -> None:
     """A table that would train with a held-back repository is an error that names it, whatever the case."""
-    table = yaml.safe_load((ROOT / "tools" / "photographs.yaml").read_text())
+    table = yaml.safe_load((ROOT / "tools" / "tiny" / "photo_sources.yaml").read_text())
     table["sources"].append({"repo": repo.upper(), "cap": 1, "classes": {"cat": "*"}})
-    (tmp_path / "photographs.yaml").write_text(yaml.safe_dump(table))
+    (tmp_path / "photo_sources.yaml").write_text(yaml.safe_dump(table))
     with pytest.raises(ValueError, match="held back"):
-        photos.read_table(tmp_path / "photographs.yaml")
+        photos.read_table(tmp_path / "photo_sources.yaml")
 
 
 def test_no_word_of_the_tables_is_held_out(photos: ModuleType) -> None:
     """Neither everyday words nor the usual names of photographs hold one of the 33 words."""
-    held_out, is_allowed = photos.held_out_words(), sys.modules["tiny_sources"].is_allowed
+    held_out, is_allowed = photos.held_out_words(), sys.modules["photo_sources"].is_allowed
     assert len(held_out) == 33
-    everyday = yaml.load((ROOT / "tools" / "everyday.yaml").read_text(), yaml.BaseLoader)
+    everyday = yaml.load((ROOT / "tools" / "tiny" / "word_classes.yaml").read_text(), yaml.BaseLoader)
     texts = list(everyday)  # what a word is made of are names of classes, which no text shows
     texts += [words.split(", ")[0] for source in photos.read_table()["sources"] for words in source.get("classes", {})]
     assert [text for text in texts if not is_allowed(text, held_out)] == []

@@ -21,19 +21,19 @@ WORDS = ("dog", "cat", "car", "tree", "house", "boat")
 @pytest.fixture(scope="module")
 def tools() -> Iterator[None]:
     """The scripts of the training, importable."""
-    sys.path.insert(0, str(ROOT / "tools"))
+    sys.path.insert(0, str(ROOT / "tools" / "tiny"))
     yield
-    sys.path.remove(str(ROOT / "tools"))
+    sys.path.remove(str(ROOT / "tools" / "tiny"))
 
 
 @pytest.fixture(scope="module")
 def tower(tools: None) -> ModuleType:
-    return importlib.import_module("tiny_tower")
+    return importlib.import_module("text_tower")
 
 
 @pytest.fixture(scope="module")
 def vectors(tools: None) -> ModuleType:
-    return importlib.import_module("tiny_vectors")
+    return importlib.import_module("sentence_vectors")
 
 
 def test_an_untrained_tower_says_where_its_word_is(tower: ModuleType) -> None:
@@ -129,7 +129,7 @@ def test_rows_that_do_not_match_their_names_are_refused(vectors: ModuleType, tmp
 
 def test_a_small_view_is_drawn_by_name(tools: None) -> None:
     """The same name gives the same size, of 40 to 128 px; a smaller image stays as it is."""
-    make_small = importlib.import_module("tiny_images").make_small
+    make_small = importlib.import_module("training_images").make_small
     image = Image.new("RGB", (600, 300))
     sizes = [make_small(image, f"photo {i}").size for i in range(40)]
     assert sizes == [make_small(image, f"photo {i}").size for i in range(40)]

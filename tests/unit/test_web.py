@@ -18,7 +18,7 @@ import pytest
 
 from support.commands import run
 from support.fakes import FakeModel
-from unit.test_sources import make_tar, png, problem, read
+from unit.test_archives import make_tar, png, problem, read
 from zeroshot.images.sources import connections, stores, web
 
 PRIVATE = "127.0.0.1 is an address of this machine or a private network (--allow-private-hosts)"

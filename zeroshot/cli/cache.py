@@ -18,7 +18,7 @@ def info() -> None:
     """Show where the cache is, and what features and exports it holds for each model."""
     from ..engines.export.export_cache import list_exports
     from ..features.cache import FeatureCache
-    from ..system.folders import exports_folder
+    from ..system.user_folders import exports_folder
 
     store = FeatureCache(warn=console.warn)
     typer.echo(f"{store.path.parent}: {store.size() / 1e6:.1f} MB of features, in files named features-*")
@@ -53,7 +53,7 @@ def clear(
     """
     from ..engines.export.export_cache import list_exports, remove_exports
     from ..features.cache import FeatureCache
-    from ..system.folders import exports_folder
+    from ..system.user_folders import exports_folder
 
     store = FeatureCache(warn=console.warn)
     try:

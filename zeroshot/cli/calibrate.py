@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError
-from . import console, labelled_options, option_groups, options
+from . import console, labelled_image_options, option_groups, options
 from .fitted_output import write_fitted
 from .label_options import read_learned, read_templates
 from .model_options import ModelOptions
-from .multi_label_option import MultiLabel, calibrate_several, check_multi_label
+from .multi_label_runs import MultiLabel, calibrate_several, check_multi_label
 from .option_values import check_document
 from .pipeline_options import ImageOptions
 from .prepare_classifier import prepare_classifier
@@ -39,7 +39,7 @@ def calibrate(
     score: options.ScoreOption = None,
     learned: options.Learned = None,
     multi_label: MultiLabel = False,
-    seed: labelled_options.Seed = 0,
+    seed: labelled_image_options.Seed = 0,
     output: Annotated[
         Path,
         typer.Option(
@@ -57,7 +57,7 @@ def calibrate(
     ] = False,
     format_: options.ReportFormatOption = None,
     *,
-    data: labelled_options.LabelledOptions,
+    data: labelled_image_options.LabelledOptions,
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -83,7 +83,7 @@ def calibrate(
     from ..output.render.calibration import to_text
 
     with data.open(several=multi_label) as source:
-        source = labelled_options.with_learned_labels(source, weights)
+        source = labelled_image_options.with_learned_labels(source, weights)
         dataset = source.dataset
         if source.templates and not prompts and not template and not weights:
             template_set = source.templates
@@ -94,8 +94,8 @@ def calibrate(
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load_for(source.stored, weights)
         classifier = prepare_classifier(encoder, dataset.labels, template_set, score, pipeline.cache, weights)
-        encoded = labelled_options.encode(encoder, source, pipeline)
-        labelled_options.warn_of_examples(encoded, weights)
+        encoded = labelled_image_options.encode(encoder, source, pipeline)
+        labelled_image_options.warn_of_examples(encoded, weights)
         fit = fit_both(*halve(encoded, seed), classifier, dataset.keys, target_precision)
         choices = images.choices(pipeline) | {"data": data.named, "seed": seed}
         choices |= {"learned": weights.manifest()} if weights else {}

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExitCode, OutputError
 from . import console, option_groups, options
-from .answer_method import Asked, make_ready
-from .folder_statistics import FolderStatistics
 from .input_options import InputOptions, check_readable
 from .label_options import LearnedLabelOptions
 from .model_options import ModelOptions
-from .multi_label_option import MultiLabel, check_multi_label
+from .multi_label_runs import MultiLabel, check_multi_label
 from .pipeline_options import ImageOptions
+from .prior_and_neighbours import FolderStatistics
 from .record_options import RecordOptions
 from .record_tally import Tally
+from .score_adjustments import AnswerOptions, make_ready
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -63,7 +63,7 @@ def classify(
     folder.load_prior(label_set)
     check_readable(calibration, f"`zeroshot calibrate{' --multi-label' * multi_label} DIR` writes one")
     output.check(label_set)
-    asked = Asked(label_set, template_set, learned, calibration, threshold, score, folder, multi_label)
+    asked = AnswerOptions(label_set, template_set, learned, calibration, threshold, score, folder, multi_label)
 
     from ..features.pipeline import encode_blocks
     from ..output.partial_records import Recipe

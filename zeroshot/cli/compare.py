@@ -30,7 +30,7 @@ def compare(
     and a bootstrap interval of the difference.
     """
     from ..evaluation.compare import compare as compare_runs
-    from ..evaluation.run_file import load_run
+    from ..evaluation.eval_file import load_run
     from ..output.destination import check_output, open_output
     from ..output.render import comparison as render_compare
     from ..output.render.evaluation import encode

@@ -1,4 +1,4 @@
-"""What people see: messages and progress on stderr, and the boundary where errors become exit codes."""
+"""Prints for users: messages and progress on stderr, and the boundary where errors become exit codes."""
 
 from __future__ import annotations
 

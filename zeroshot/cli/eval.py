@@ -12,16 +12,16 @@ import typer
 
 from ..enums import ReportFormat, Score
 from ..errors import ExitCode, UsageError
-from . import console, labelled_options, option_groups, options
+from . import console, labelled_image_options, option_groups, options
 from .eval_few_shot import parse_shots, write_curve
-from .folder_statistics import FolderStatistics
 from .input_options import check_readable
 from .label_options import read_learned, read_templates
 from .model_options import ModelListOptions, ModelOptions
-from .multi_label_option import MultiLabel, check_multi_label, evaluate_several
+from .multi_label_runs import MultiLabel, check_multi_label, evaluate_several
 from .option_values import check_page, choose_report_format, parse_bar
 from .pipeline_options import ImageOptions
 from .prepare_classifier import prepare_classifier
+from .prior_and_neighbours import FolderStatistics
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import EncodedDataset, Run
@@ -87,7 +87,7 @@ def evaluate(
         ),
     ] = None,
     *,
-    data: labelled_options.LabelledOptions,
+    data: labelled_image_options.LabelledOptions,
     folder: FolderStatistics,
     models: ModelListOptions,
     images: ImageOptions,
@@ -127,7 +127,7 @@ def evaluate(
     if multi_label and max(len(chosen_models), len(template_sets)) > 1:
         raise UsageError("--multi-label measures one model and template set at a time", "name one of each")
     with data.open(several=multi_label) as source:
-        source = labelled_options.with_learned_labels(source, weights)
+        source = labelled_image_options.with_learned_labels(source, weights)
         if source.templates and not prompts and not template and not weights:
             template_sets = [source.templates]
         source.check_apart(output=output, report=report)
@@ -178,7 +178,7 @@ class _Measuring:
 
     def __init__(
         self,
-        source: labelled_options.LabelledImages,
+        source: labelled_image_options.LabelledImages,
         template_sets: Sequence[TemplateSet],
         images: ImageOptions,
         applied: _Applied,
@@ -206,8 +206,8 @@ class _Measuring:
             classifiers = [found.apply(each) for found, each in zip(fitted, classifiers, strict=True)]
             least = [found.threshold for found in fitted]
             choices["calibration"] = fitted[0].manifest()
-        data = labelled_options.encode(encoder, self._source, self.pipeline)
-        labelled_options.warn_of_examples(data, applied.learned)
+        data = labelled_image_options.encode(encoder, self._source, self.pipeline)
+        labelled_image_options.warn_of_examples(data, applied.learned)
         return [
             _Encoded(data, each, build_manifest(encoder.spec, each, choices), threshold)
             for each, threshold in zip(classifiers, least, strict=True)
@@ -263,7 +263,7 @@ def _write_result(
 
 
 def _write_report(
-    run: Run, source: labelled_options.LabelledImages, pipeline: Pipeline, target: Path, n_issues: int
+    run: Run, source: labelled_image_options.LabelledImages, pipeline: Pipeline, target: Path, n_issues: int
 ) -> None:
     from ..output.destination import open_output
     from ..output.report import eval_report

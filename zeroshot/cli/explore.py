@@ -21,7 +21,7 @@ from .pipeline_options import ImageOptions
 if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
     from ..explore.collection import Encoding
-    from ..explore.responses import Beginning
+    from ..explore.request_handlers import Beginning
 
 _SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
 
@@ -103,9 +103,9 @@ def explore(
 
         read_calibration(calibration)
 
-    from ..explore.app import Application
     from ..explore.collection import Collection, Encoding
     from ..explore.corrections import Corrections
+    from ..explore.routes import Application
     from ..explore.security import Token
     from ..explore.server import bind, serving
     from ..explore.session import Session
@@ -201,7 +201,7 @@ def _begin(
         given: Options of the model and of opening images, as they would be typed.
     """
     from ..explore.label_text import to_typed
-    from ..explore.responses import Beginning
+    from ..explore.request_handlers import Beginning
     from ..prompts.template_sets import DEFAULT
 
     named = labels.labels is not None or labels.labels_file is not None or learned is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode, UsageError, nearest
-from . import console, labelled_options, option_groups, options
+from . import console, labelled_image_options, option_groups, options
 from .fitted_output import write_fitted
 from .label_options import read_labels, read_templates
 from .model_options import ModelOptions
@@ -38,7 +38,7 @@ def learn(
     ] = None,
     prompts: options.Prompts = None,
     template: options.Template = None,
-    seed: labelled_options.Seed = 0,
+    seed: labelled_image_options.Seed = 0,
     output: Annotated[
         Path,
         typer.Option(
@@ -54,7 +54,7 @@ def learn(
     ] = False,
     format_: options.ReportFormatOption = None,
     *,
-    data: labelled_options.LabelledOptions,
+    data: labelled_image_options.LabelledOptions,
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -86,7 +86,7 @@ def learn(
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load_for(source.stored)
         texts = prepare_classifier(encoder, dataset.labels, template_set, None, pipeline.cache)
-        encoded = labelled_options.encode(encoder, source, pipeline)
+        encoded = labelled_image_options.encode(encoder, source, pipeline)
         with console.Bar("fits", count_fits(encoded.targets)) as bar:
             result = learn_from(encoded, texts, dataset.keys, wordless, seed, bar.advance)
         choices = images.choices(pipeline) | {"data": data.named, "seed": seed}

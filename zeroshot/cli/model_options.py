@@ -160,7 +160,7 @@ class ModelOptions:
             UsageError: Options contradict each other.
         """
         from ..engines.choose import load_encoder
-        from ..system.devices import parse_devices, show_only
+        from ..system.accelerators import parse_devices, show_only
         from .console import loading, warn
 
         begin = time.monotonic()
@@ -228,7 +228,7 @@ class ModelOptions:
 
     def _check_device(self) -> None:
         """Refuse a device that cannot be there before PyTorch is imported, which takes many seconds."""
-        from ..system.devices import missing_cuda, missing_mps, parse_devices
+        from ..system.accelerators import missing_cuda, missing_mps, parse_devices
 
         check = {Device.CUDA: missing_cuda, Device.MPS: missing_mps}.get(parse_devices(self.device).kind)
         if check and self.engine is not Engine.ONNX and (reason := check()):

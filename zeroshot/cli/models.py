@@ -121,8 +121,8 @@ def pull(
 def _export(source: Source, files: Files) -> None:
     """Export a model, and say what that stores, how long it takes, and what it gains."""
     from ..engines import choose
-    from ..system.folders import exports_folder
     from ..system.sizes import in_bytes
+    from ..system.user_folders import exports_folder
 
     begin, loaded = time.monotonic(), 0.0
 

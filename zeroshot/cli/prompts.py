@@ -12,12 +12,12 @@ from ..enums import ReportFormat
 from ..errors import ExitCode, InputError, UsageError
 from . import console, option_groups, options, prompts_tune
 from .completion_values import complete_prompts
-from .folder_statistics import stack
 from .input_options import InputOptions
 from .label_options import read_labels
 from .model_options import ModelOptions
 from .option_values import choose_report_format
 from .pipeline_options import ImageOptions
+from .prior_and_neighbours import stack
 
 if TYPE_CHECKING:
     from ..prompts.labels import LabelSet
@@ -106,7 +106,7 @@ def check(
     which need no labels of their own: how far the sets agree on them and how sure they are, beside random words.
     """
     from ..images.sources.image_names import is_archive, scheme_of
-    from ..prompts import check_report
+    from ..prompts import prompt_checks
     from ..prompts.template_sets import list_names, load_unchecked
 
     label_set = read_labels(labels, labels_file) if labels or labels_file else None
@@ -117,10 +117,10 @@ def check(
         if given:
             raise UsageError(f"{option} is of a comparison on images", "zeroshot prompts check DIR --labels A,B")
     templates = load_unchecked(name)
-    findings = check_report.check_templates(templates)
-    broken = any(finding.severity is check_report.Severity.ERROR for finding in findings)
+    findings = prompt_checks.check_templates(templates)
+    broken = any(finding.severity is prompt_checks.Severity.ERROR for finding in findings)
     if label_set and not broken:
-        findings += check_report.check_with_model(model.load(), label_set, templates)
+        findings += prompt_checks.check_with_model(model.load(), label_set, templates)
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.message}")
     if not findings:

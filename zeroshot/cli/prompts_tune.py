@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ExitCode
-from . import completion_values, console, labelled_options, option_groups, options
+from . import completion_values, console, labelled_image_options, option_groups, options
 from .label_options import read_templates
 from .model_options import ModelOptions
 from .option_values import check_yaml
@@ -70,9 +70,9 @@ def tune(
         ),
     ] = False,
     score: options.ScoreOption = None,
-    seed: labelled_options.Seed = 0,
+    seed: labelled_image_options.Seed = 0,
     *,
-    data: labelled_options.LabelledOptions,
+    data: labelled_image_options.LabelledOptions,
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
@@ -96,7 +96,7 @@ def tune(
         pipeline = images.pipeline(as_stored=source.public)
         encoder = model.load_for(source.stored)
         start = prepare_classifier(encoder, dataset.labels, start_set, score, pipeline.cache)
-        encoded = labelled_options.encode(encoder, source, pipeline)
+        encoded = labelled_image_options.encode(encoder, source, pipeline)
         with console.Bar("templates", len(templates)) as bar:
             result = tuning.tune(
                 encoder, *halve(encoded, seed), start, dataset.keys, templates, max_templates, on_progress=bar.advance

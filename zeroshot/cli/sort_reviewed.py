@@ -55,7 +55,7 @@ def read_reviewed(file: Path, threshold: float, inputs: InputOptions) -> list[Re
         inputs: Which of the images are taken.
     """
     from ..images.sources.image_names import container, scheme_of
-    from ..output.records_file import read_records
+    from ..output.read_records import read_records
 
     inputs.check_choice()
     records, notes = read_records(file)

@@ -23,11 +23,11 @@ from ..encoder import Encoder, Pixels, Preprocessing
 from ..enums import Device
 from ..errors import InputError, ResourceError, UsageError, ZeroshotError
 from ..features.pipeline import Encoded, read_pixels
-from ..features.pixel_batches import ReadBatch, Source, encode_read, find_sources, read_batch
 from ..images.isolate import isolated
 from ..images.sources.image_names import scheme_of
 from ..system.installed import how_to_install
 from .commits import Done, find_done
+from .pixel_batches import ReadBatch, Source, encode_read, find_sources, read_batch
 from .plan import Plan, load_plan
 from .recipe import RunRecipe, parse_recipe
 from .run_folder import Folder, open_folder

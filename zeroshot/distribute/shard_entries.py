@@ -10,8 +10,8 @@ from itertools import chain, count, islice
 
 from ..errors import ImageError, InputError
 from ..images.paths import expand
+from ..images.sources.archive_cache import open_archive
 from ..images.sources.image_names import is_archive, scheme_of, split_member
-from ..images.sources.open_archives import open_archive
 from ..images.sources.parquet import ParquetArchive
 
 

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..features.pipeline import Encoded, Pipeline, as_block, encode_batches
 from ..images.decode import MOST_BYTES
 from ..images.isolate import Isolation
-from ..images.sources.opening import MISSING
+from ..images.sources.open_image import MISSING
 from ..images.sources.stores import DENIED, NO_ANSWER
 from ..output.render.choose_writer import make_writer
 from ..scoring import Classifier

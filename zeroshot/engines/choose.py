@@ -26,7 +26,7 @@ from ..models import resolvers
 from ..models.checkpoint import Files, Source
 from ..models.hub import download
 from ..models.weights_hash import hash_file
-from ..system.folders import exports_folder
+from ..system.user_folders import exports_folder
 from . import onnx_engine, onnx_manifest
 
 _ONNX_PRECISIONS = (Precision.AUTO, Precision.FP32, Precision.INT8)

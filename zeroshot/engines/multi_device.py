@@ -23,7 +23,7 @@ from typing import Any
 from ..encoder import Encoder, EncoderSpec, Features, Pixels
 from ..enums import Device
 from ..errors import ResourceError, ZeroshotError
-from ..system.devices import Devices, show_only
+from ..system.accelerators import Devices, show_only
 
 Load = Callable[[Callable[[str], None]], Encoder]
 """Loads the model in a process of its own, told what to warn with; it is pickled."""

@@ -18,8 +18,8 @@ from ..enums import Precision
 from ..errors import InputError
 from ..messages import count_of
 from . import statistics
+from .eval_file import Answer, RunFile
 from .evaluate import Run
-from .run_file import Answer, RunFile
 from .statistics import Booleans, Estimate
 
 _MOST_EXACT_FIRST = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)

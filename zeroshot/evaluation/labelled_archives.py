@@ -15,8 +15,8 @@ from ..errors import ImageError, InputError
 from ..images.camera_formats import describe_passed_over
 from ..images.paths import find_images
 from ..images.sources.address_secrets import check_address
+from ..images.sources.archive_cache import open_archive
 from ..images.sources.image_names import STORE_SCHEMES, is_archive, scheme_of, split_member
-from ..images.sources.open_archives import open_archive
 from ..messages import count_of, some_of
 from ..prompts.labels import Label
 from .labelled_folders import Dataset, group_labelled

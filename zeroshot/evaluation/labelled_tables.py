@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..images.image_tables import parse_table
+from ..images.csv_tables import parse_table
 from ..images.natural_order import natural_key
 from ..images.paths import identify
 from ..images.sources.address_secrets import check_address

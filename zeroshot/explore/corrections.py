@@ -1,7 +1,7 @@
-"""What a user says about images, kept as they say it: a table that is only ever appended to.
+"""Keeps what a user says about images, as they say it: a table that is only ever appended to.
 
 The columns are ``path,label,not``. A line with a label says what an image is, one with ``not`` what it is not, and
-one with neither takes back what was said of it before. `evaluation.tables.load_targets` reads it as it stands.
+one with neither takes back what was said of it before. `evaluation.labelled_tables.load_targets` reads it as it stands.
 """
 
 from __future__ import annotations

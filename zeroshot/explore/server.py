@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import InputError, ZeroshotError
-from .app import Application
+from .routes import Application
 from .security import Guard, allowed_hosts, is_any_address
 
 _MOST_CONNECTIONS = 400

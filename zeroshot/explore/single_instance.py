@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import InputError, OutputError
 from ..system.durable_files import BusyError, open_locked
-from ..system.folders import data_folder
+from ..system.user_folders import data_folder
 
 
 def state_folder(folder: str) -> Path:

@@ -18,7 +18,7 @@ from ..errors import ImageError, ResourceError
 from ..features.pipeline import Pipeline
 from ..images.decode import DecodeOptions, decode
 from ..images.isolate import isolated
-from ..images.sources.opening import open_file
+from ..images.sources.open_image import open_file
 
 SMALL, LARGE = 288, 2048
 """Longest side in pixels, of a tile and of an image opened large."""

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system.folders import cache_folder
 from ..system.sizes import parse_size
+from ..system.user_folders import cache_folder
 from .database import Database, Warn
 
 SCHEMA = 2

@@ -27,13 +27,13 @@ from ..errors import ImageError
 from ..images.decode import DecodeOptions, decode
 from ..images.isolate import Isolation, isolated
 from ..images.preprocess import fit
-from ..images.sources.opening import open_file, stamp_of
+from ..images.sources.open_image import open_file, stamp_of
 from ..messages import as_many
-from ..system.descriptors import affordable_workers, check_descriptors
+from ..system.file_descriptors import affordable_workers, check_descriptors
 from ..system.installed import available_cores
 from .bulk_lookup import LookUp
 from .keys import FileState
-from .read_ahead import Ahead, Run
+from .read_ahead import Ahead, CachedRun
 
 if TYPE_CHECKING:
     from .cache import FeatureCache
@@ -176,11 +176,11 @@ def _begin_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline) ->
     workers = max(1, affordable_workers(pipeline.workers, each))
     with isolated(read, pipeline.isolation) as decoder:
         load = partial(_load, encoder=encoder, pipeline=pipeline, key=key, read=decoder)
-        ahead: Iterable[Run | tuple[str, Prepared] | None] = Ahead(
+        ahead: Iterable[CachedRun | tuple[str, Prepared] | None] = Ahead(
             as_many(paths), load, find, workers, 2 * size + workers
         )
         for item in ahead:
-            if isinstance(item, Run):
+            if isinstance(item, CachedRun):
                 begun = min(len(item.paths), -len(waiting) % size)  # what a batch that has begun still lacks
                 whole = begun + (len(item.paths) - begun) // size * size
                 waiting += _items(item, 0, begun)
@@ -204,7 +204,7 @@ def _begin_blocks(encoder: Encoder, paths: Iterable[str], pipeline: Pipeline) ->
             yield _begin(encoder, waiting, pipeline, key)
 
 
-def _items(run: Run, start: int, end: int) -> Iterator[tuple[str, Prepared]]:
+def _items(run: CachedRun, start: int, end: int) -> Iterator[tuple[str, Prepared]]:
     """Yield some of a run's images one by one."""
     for place in range(start, end):
         yield run.paths[place], _Known(run.features[place])

@@ -14,7 +14,7 @@ import numpy as np
 from ..encoder import Features
 from ..system.signals import kept
 from .bulk_lookup import Known
-from .path_reader import Incoming
+from .path_queue import Incoming
 
 IDLE_SECONDS = 0.02
 """How long a batch that is not full waits for the next path before it is encoded."""
@@ -26,7 +26,7 @@ Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CachedRun:
     """Images in a row whose features are known.
 
     Attributes:
@@ -62,11 +62,11 @@ class Ahead(Generic[Made]):
         self._most = most
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
         self._incoming = Incoming(paths, max(1, most // 3) if look_up is None else _MOST_LOOKED_UP)
-        self._looked: deque[Run | str] = deque()
-        self._ready: deque[Run | tuple[str, Future[Made]]] = deque()
+        self._looked: deque[CachedRun | str] = deque()
+        self._ready: deque[CachedRun | tuple[str, Future[Made]]] = deque()
         self._n_ready = 0
 
-    def __iter__(self) -> Iterator[Run | tuple[str, Made] | None]:
+    def __iter__(self) -> Iterator[CachedRun | tuple[str, Made] | None]:
         """Yield each path with what was made of it, or several that are known; None when no further one is at hand.
 
         Raises:
@@ -83,7 +83,7 @@ class Ahead(Generic[Made]):
                 if not self._ready:
                     return
                 item = self._ready.popleft()
-                if isinstance(item, Run):
+                if isinstance(item, CachedRun):
                     self._n_ready -= len(item.paths)
                     yield item
                 else:
@@ -107,7 +107,7 @@ class Ahead(Generic[Made]):
             if not self._looked:
                 return
             item = self._looked.popleft()
-            if isinstance(item, Run):
+            if isinstance(item, CachedRun):
                 self._n_ready += len(item.paths)
                 self._ready.append(item)
             else:
@@ -125,7 +125,7 @@ class Ahead(Generic[Made]):
                 return []
             raise
 
-    def _split(self, paths: list[str]) -> Iterator[Run | str]:
+    def _split(self, paths: list[str]) -> Iterator[CachedRun | str]:
         """Yield stretches of known images, and the others one by one."""
         if self._look_up is None:
             yield from paths
@@ -135,7 +135,7 @@ class Ahead(Generic[Made]):
         row = 0
         for start, end in pairwise(edges):
             if known.found[start]:
-                yield Run(paths[start:end], known.features[row : row + end - start])
+                yield CachedRun(paths[start:end], known.features[row : row + end - start])
                 row += end - start
             else:
                 yield from paths[start:end]

@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from ..enums import Resampler
 from ..errors import ImageError, ZeroshotError
-from ..system.descriptors import check_descriptors
+from ..system.file_descriptors import check_descriptors
 from .camera_formats import is_heif, is_raw, is_raw_tiff, open_preview, register_heif
 from .libtiff import silence as silence_libtiff
 from .rgb import grey_range, to_rgb

@@ -19,6 +19,7 @@ from .decode import SUFFIXES
 from .misnamed_images import Looker
 from .natural_order import in_natural_order
 from .sources.address_secrets import check_address
+from .sources.archive_cache import open_archive
 from .sources.image_names import (
     ARCHIVE_SUFFIXES,
     STORE_SCHEMES,
@@ -29,7 +30,6 @@ from .sources.image_names import (
     scheme_of,
     split_member,
 )
-from .sources.open_archives import open_archive
 
 _SKIPPED_FOLDERS = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}

@@ -1,1 +1,1 @@
-"""Where bytes go: files that appear whole or are continued, renderers of results, and report pages."""
+"""Writes results: files that are replaced whole or appended to, renderers to bytes, and report pages."""

@@ -1,1 +1,1 @@
-"""Labels, template sets, and checks of what a model would read differently from how it is written."""
+"""Reads labels and template sets, and checks what a model's tokenizer would change or cut off."""

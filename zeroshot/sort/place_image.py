@@ -13,7 +13,7 @@ import stat
 
 from ..errors import ImageError
 from ..images.sources.image_names import scheme_of
-from ..images.sources.opening import open_file
+from ..images.sources.open_image import open_file
 from ..system.durable_files import sync_folder
 from .safe_copies import claim, copy, give_name
 from .step import Method, Placed, PlacingError, Task

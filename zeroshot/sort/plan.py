@@ -16,7 +16,7 @@ from ..enums import Placement
 from ..errors import ImageError
 from ..images.misnamed_images import find_ending
 from ..images.sources.image_names import join_member, scheme_of, split_member
-from ..images.sources.opening import open_file
+from ..images.sources.open_image import open_file
 from ..results import Failure, Prediction, Record
 from .names import REVIEW, fold, numbered_file, safe_file_name
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...system import durable_files
-from ...system.folders import exports_folder
+from ...system.user_folders import exports_folder
 from ..onnx_manifest import FORMAT, IMAGE_GRAPH, MANIFEST_NAME, TEXT_GRAPH, is_export
 
 _DAY = 86_400

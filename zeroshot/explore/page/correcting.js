@@ -1,4 +1,4 @@
-// What a user says about the selected images, its undo, and the bar on which that is said by a click.
+// Sends corrections of the selected images to the server, undoes them, and handles the bar of buttons that make them.
 import { post } from "./api.js";
 import { corrected, images, keyOf, labelOf } from "./format.js";
 

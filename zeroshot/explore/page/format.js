@@ -1,4 +1,4 @@
-// Numbers and keys as words; nothing here knows of the page.
+// Formats numbers, keys and counts as text; uses nothing of the page.
 export const percent = (value) => {
   const hundredths = 100 * value;
   if (hundredths > 0 && hundredths < 0.1) return "<0.1 %";

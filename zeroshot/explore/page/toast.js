@@ -1,4 +1,4 @@
-// One line that says what was done, and goes away; above an open dialog, and within it, or its button could not be pressed.
+// Shows a one-line message for a few seconds, with a button to undo. It is moved into an open dialog, since a button outside could not be pressed.
 const element = document.getElementById("toast");
 let timer = 0;
 

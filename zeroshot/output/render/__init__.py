@@ -1,1 +1,1 @@
-"""What was found, as bytes for people and programs: a file for each kind of result."""
+"""Renders results as bytes (tables, JSON lines, CSV, Parquet): one module per kind of result."""

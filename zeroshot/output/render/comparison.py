@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ...evaluation.compare import Comparison, Paired
-from ...evaluation.run_file import Answer, RunFile
+from ...evaluation.eval_file import Answer, RunFile
 from ...messages import and_more, count_of, printable
 from ...results import significant
 from .evaluation import p_value, with_interval

@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ...evaluation.compare import PrecisionChange
+from ...evaluation.eval_file import EVAL_FORMAT, EVAL_VERSION, describe_sources
 from ...evaluation.evaluate import EncodedDataset, Evaluation, Run
 from ...evaluation.label_issues import LabelIssue
 from ...evaluation.labelled_folders import Dataset
 from ...evaluation.metrics import confused_pairs
-from ...evaluation.run_file import EVAL_FORMAT, EVAL_VERSION, describe_sources
 from ...evaluation.statistics import Estimate, thin
 from ...messages import and_more, count_of, printable, some_of
 from ...results import Manifest, significant

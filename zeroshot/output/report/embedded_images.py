@@ -15,7 +15,7 @@ from ...errors import ImageError
 from ...features.pipeline import Pipeline
 from ...images.decode import DecodeOptions, decode
 from ...images.isolate import isolated
-from ...images.sources.opening import open_file
+from ...images.sources.open_image import open_file
 
 SIDE, SIDE_OF_MANY = 224, 144
 """Longest side in pixels: of up to `_MANY` thumbnails, and of more, so that a page of 5,000 stays under 30 MB."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ...evaluation import statistics
+from ...evaluation.eval_file import describe_sources
 from ...evaluation.evaluate import Evaluation, Run
 from ...evaluation.label_issues import LabelIssue, find_label_issues
-from ...evaluation.run_file import describe_sources
 from ...evaluation.statistics import Estimate, RiskPoint
 from ...features.pipeline import Pipeline
 from ..render.evaluation import percent, tell_apart
