@@ -1,9 +1,9 @@
 """What a few examples, the folder's own shares and its neighbourhoods are worth, on labelled folders.
 
-    python benchmarks/few_shot.py SET [SET ...] --model tiny --json figures.json    # each SET has one subfolder a label
+    python benchmarks/few_shot.py SET [SET ...] --model tiny --json figures.json  # each SET has one subfolder per label
 
 For each set: accuracy and calibration error of the texts alone, `learn`, Tip-Adapter, the Gaussian and a linear probe
-at 1, 2, 4, 8 and 16 examples a label over five draws; of `--prior auto` with all labels, with a tenth of them and with
+at 1, 2, 4, 8 and 16 examples per label, five draws; of `--prior auto` with all labels, with a tenth of them and with
 spoilt texts; and of `--neighbours` with all images, with few of each label or of half of them, and with half of the
 labels not named.
 Features are cached, so that only the first run encodes.
@@ -79,7 +79,7 @@ def priors(data: EncodedDataset, texts: Classifier, seeds: int) -> list[dict[str
 
 
 def neighbours(data: EncodedDataset, texts: Classifier, seeds: int) -> list[dict[str, Any]]:
-    """Measure `--neighbours`: the whole folder, few images a label, rare labels, images of labels that are not given.
+    """Measure `--neighbours`: the whole folder, few images per label, rare labels, images of labels that are not given.
 
     Of rare labels the images are named apart: the mean over a folder hides what happens to them.
     """
@@ -107,7 +107,7 @@ def neighbours(data: EncodedDataset, texts: Classifier, seeds: int) -> list[dict
 
         for count in (2, 5, 20):
             rows = np.concatenate([some(label, count) for label in present])
-            measure(f"neighbours, {count} images a label, draw {seed}", rows)
+            measure(f"neighbours, {count} images per label, draw {seed}", rows)
         mixed = np.random.default_rng(seed).permutation(present)
         rare = mixed[: len(mixed) // 2]
         rows = np.concatenate([some(label, 3 if label in rare else 1000) for label in present])
@@ -126,7 +126,7 @@ def neighbours(data: EncodedDataset, texts: Classifier, seeds: int) -> list[dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", type=Path, help="folders with one subfolder a label")
+    parser.add_argument("sets", nargs="+", type=Path, help="folders with one subfolder per label")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", choices=["curve", "prior", "neighbours"], help="instead of all three")

@@ -49,7 +49,7 @@ def make_pairs(dataset: Dataset, count: int, folder: Path) -> tuple[tuple[str, .
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="has one subfolder a label")
+    parser.add_argument("folder", type=Path, help="has one subfolder per label")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--images", type=int, default=800)
     options = parser.parse_args()

@@ -91,7 +91,7 @@ def int8(material: Material, _: bool) -> Iterator[Row]:
     folder = material.exports[0]
     session = _open_session(folder / "image.int8.onnx", available_cores(), "")
     alone, batch = side_by_side(lambda: small.encode_images(pixels), lambda: session.run(None, {"pixels": pixels}))
-    yield Row("int8: a whole batch on every core / a row a core", alone, batch, ">= 1", batch / alone)
+    yield Row("int8: a whole batch on every core / a row per core", alone, batch, ">= 1", batch / alone)
 
 
 def _has_vnni() -> bool:

@@ -1,6 +1,6 @@
 """Which template sets suit a labelled folder, whether `prompts check` can tell, and what descriptions are worth.
 
-    python benchmarks/prompts.py SET [SET ...] --model tiny --json figures.json     # each SET has one subfolder a label
+    python benchmarks/prompts.py SET [SET ...] --model tiny --json figures.json   # each SET has one subfolder per label
 
 For each set: accuracy of every shipped template set beside agreement, margin and entropy, which need no labels, with
 their rank correlations; accuracy of random words; and of the name alone, descriptions (`descriptions.yaml`) and random
@@ -46,7 +46,7 @@ def with_words(labels: LabelSet, endings: list[list[str]]) -> LabelSet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", type=Path, help="folders with one subfolder a label")
+    parser.add_argument("sets", nargs="+", type=Path, help="folders with one subfolder per label")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()

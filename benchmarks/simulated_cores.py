@@ -337,7 +337,7 @@ def main() -> None:
                 flush=True,
             )
     python = simulate(Case(2, LOADS[0], 1.0, False, "", 2, 2, 32), None)
-    print(f"with nothing that sleeps: {1000 / python.rate:.2f} ms an image")
+    print(f"with nothing that sleeps: {1000 / python.rate:.2f} ms per image")
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def measure(executor: str, count: int, per_worker: int, size: int, images: list[
     asleep = total / _BATCH * _SECONDS / count
     return (
         f"{executor:5} {count:3} workers, {count * per_worker:4} shards of {size:,}: efficiency {asleep / seconds:.3f}"
-        f" ({seconds:.1f} s, {total / seconds:,.0f} images/s, {1e6 * used / total:.0f} us of the processor an image,"
+        f" ({seconds:.1f} s, {total / seconds:,.0f} images/s, {1e6 * used / total:.0f} us of the processor per image,"
         f" {used / asleep:.2f} cores at full speed; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)"
     )
 

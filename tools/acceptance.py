@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", default=["openai", "base"], metavar="MODEL")
     parser.add_argument("--image", default=CLIP_IMAGE, metavar="FILE|URL", help="CLIP.png of openai/CLIP")
     parser.add_argument("--references", type=Path, metavar="JSON", help="a list of other references than the built-in")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="one subfolder a label; default: our example images")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="one subfolder per label; default: our example images")
     parser.add_argument(
         "--expect-accuracy", nargs="*", default=[], metavar="MODEL=PERCENT", help="published for --data"
     )
@@ -200,7 +200,7 @@ def _evaluate(encoder: Any, folder: Path) -> tuple[float, float, int]:
 
 
 def _sort_examples(folder: Path) -> Path:
-    """Copy the example images to one folder a label, which is their file's name."""
+    """Copy the example images to one folder per label, which is their file's name."""
     for path in EXAMPLES.glob("*.jpg"):
         (folder / path.stem).mkdir(parents=True)
         shutil.copy(path, folder / path.stem)

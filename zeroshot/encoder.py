@@ -165,13 +165,13 @@ class BatchingEncoder(Encoder, Protocol):
 
 
 def check_rows(rows: npt.NDArray[np.floating], dim: int, name: str) -> None:
-    """Refuse features that a model with ``dim`` numbers a row cannot have made.
+    """Refuse features that a model with ``dim`` numbers per row cannot have made.
 
     Raises:
         InputError: The shape is not ``(n, dim)``.
     """
     if rows.ndim != 2 or rows.shape[1] != dim:
-        raise InputError(f"{name} has the shape {rows.shape}; expected (n, {dim})", "one row an image, of this model")
+        raise InputError(f"{name} has the shape {rows.shape}; expected (n, {dim})", "one row per image, of this model")
 
 
 def average(features: Features) -> Features:

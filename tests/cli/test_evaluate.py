@@ -99,7 +99,7 @@ def test_table(fake_model, folder: str) -> None:
 
 
 def test_several_prompts_and_models(fake_model, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every combination is one row, best first; each image is encoded once a model."""
+    """Every combination is one row, best first; each image is encoded once per model."""
     encoders = {"good": FakeEncoder(), "cold": FakeEncoder(logit_scale=1.0)}
     encoders["cold"]._spec = replace(encoders["cold"].spec, weights_sha256="1" * 64)
     monkeypatch.setattr("zeroshot.engines.choose.load_encoder", lambda *, model, **_: encoders[model])

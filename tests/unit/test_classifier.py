@@ -230,7 +230,7 @@ def test_a_list_that_became_one_label_is_pointed_out() -> None:
     """A line of commas in a file of labels is one label; one comma may be meant, unless the label stands alone."""
     listed = LabelSet((Label("cat, dog, banana"), Label("bird")))
     assert "'cat, dog, banana'" in build_classifier(FakeEncoder(), listed, PLAIN).warnings[0]
-    assert "one label a line" in build_classifier(FakeEncoder(), LabelSet((Label("cat, dog"),)), PLAIN).warnings[0]
+    assert "one label per line" in build_classifier(FakeEncoder(), LabelSet((Label("cat, dog"),)), PLAIN).warnings[0]
     assert build_classifier(FakeEncoder(), LabelSet((Label("cat, asleep"), Label("dog"))), PLAIN).warnings == ()
 
 

@@ -700,7 +700,7 @@ def test_no_output_lies_among_the_files_of_a_run(inputs: list[str], tmp_path: Pa
 
 
 def test_merge_says_what_it_writes(inputs: list[str], tmp_path: Path) -> None:
-    """Its hints name what works: a file, of this machine, in a format with a record a line."""
+    """Its hints name what works: a file, of this machine, in a format with one record per line."""
     into = tmp_path / "run"
     plan(inputs, into)
     run("run", "work", into)

@@ -153,7 +153,7 @@ def test_curve() -> None:
 
 
 def test_examples_that_there_are_not_are_not_counted() -> None:
-    """Of 20 images a label 10 can be drawn: the point of 16 says so, and a line below the table does."""
+    """Of 20 images per label 10 can be drawn: the point of 16 says so, and a line below the table does."""
     data, texts = make_data(60)
     curve = trace_curve(data, texts, (4, 16), 2, methods={"learn": METHODS["learn"]})
     assert curve.examples == {4: 4.0, 16: 10.0}

@@ -153,7 +153,7 @@ class TestCommand:
         asked = ("classify", folder, "--labels", "red,magenta,blue", "--format", "json", "--fields", "logit")
         printed = run(*asked, "--neighbours")
         plain, result = json.loads(run(*asked).stdout), json.loads(printed.stdout)
-        assert "fewer than 10 images a label" in printed.stderr
+        assert "fewer than 10 images per label" in printed.stderr
         assert [record["path"] for record in result["records"]] == [record["path"] for record in plain["records"]]
         labels = [[record.get("label") for record in found["records"]] for found in (plain, result)]
         assert [found.count("magenta") for found in labels] == [1, 0]

@@ -331,7 +331,7 @@ def test_table_labels_that_need_an_option(tmp_path: Path) -> None:
     assert "--label-names" in note
     table.write_text("path,label\na.png,daisy;flower\nb.png,rose\n")
     (note,) = labelled_tables.load_targets(str(table)).notes
-    assert note == "labels with a semicolon: daisy;flower; --multi-label reads them as several labels an image"
+    assert note == "labels with a semicolon: daisy;flower; --multi-label reads them as several labels per image"
 
 
 @pytest.mark.skipif(os.sep == "\\", reason="a backslash separates folders there anyway")

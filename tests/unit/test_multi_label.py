@@ -1,4 +1,4 @@
-"""Several labels an image: each judged on its own, measured as scikit-learn measures, fitted, read and written."""
+"""Several labels per image: each judged on its own, measured as scikit-learn measures, fitted, read and written."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ class TestCommands:
         assert "mean average precision   100.0%" in text
 
     def test_folder(self, table: Path, images: SaveImage, tmp_path: Path) -> None:
-        """A folder of one label an image is measured too."""
+        """A folder of one label per image is measured too."""
         images("val/red/1.png", "red")
         images("val/blue/1.png", "blue")
         found = json.loads(run("eval", tmp_path / "val", "--multi-label", "--format", "json").stdout)

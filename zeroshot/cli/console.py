@@ -283,7 +283,7 @@ def doing(what: str) -> Iterator[None]:
 
 @contextmanager
 def loading(model: str | None) -> Iterator[Callable[[Download], None]]:
-    """Name the model that is being loaded, and show its downloads; one line a file where stderr is no terminal."""
+    """Name the model that is being loaded, and show its downloads; one line per file where stderr is no terminal."""
     from ..models.resolvers import default_model
 
     name = model or default_model()

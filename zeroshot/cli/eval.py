@@ -92,10 +92,10 @@ def evaluate(
     models: ModelListOptions,
     images: ImageOptions,
 ) -> ExitCode:
-    """Measure accuracy on labelled images: a folder with one subfolder a label.
+    """Measure accuracy on labelled images: a folder with one subfolder per label.
 
     The mapping from folders to labels is printed on stderr, and whatever does not match is named. Several --prompts,
-    --model or --precision: every combination is measured, each image encoded once a model, and the page of --report
+    --model or --precision: every combination is measured, each image encoded once per model, and the page of --report
     shows the best. Exit codes: 0 all well, 1 error or --fail-under missed, 2 usage, 3 measured but for images that
     could not be read, 130 interrupted, 143 stopped by SIGTERM, 129 by a hang-up.
     """

@@ -52,7 +52,7 @@ def read_labels(labels: Sequence[str] | None, labels_file: str | None, learned: 
     if not labels:
         if Path(labels_file or "").suffix.lower() in (".csv", ".tsv"):
             raise UsageError(
-                f"--labels-file {labels_file} is a table, not a list of labels", "give a file with one label a line"
+                f"--labels-file {labels_file} is a table, not a list of labels", "give a file with one label per line"
             )
         return load_labels(labels_file or "")
     for given in labels:

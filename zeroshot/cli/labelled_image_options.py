@@ -85,7 +85,7 @@ class LabelledOptions:
     folder: Annotated[
         str | None,
         typer.Argument(
-            help="A folder with one subfolder a label, such an archive or prefix of a store, or a run.",
+            help="A folder with one subfolder per label, such an archive or prefix of a store, or a run.",
             metavar="DIR",
             show_default=False,
         ),
@@ -148,7 +148,7 @@ class LabelledOptions:
         stored = self._open_run()
         if not stored and (self.folder is None) == (self.targets is None):
             raise UsageError(
-                "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder a label"
+                "give a folder or --targets FILE.csv, one of the two", "name a folder with one subfolder per label"
             )
         if self.all_labels and (self.targets or stored) and not self.label_names:
             raise UsageError("--all-labels keeps names of --label-names, which is not given", "--label-names FILE")

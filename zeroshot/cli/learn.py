@@ -58,7 +58,7 @@ def learn(
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
-    """Refine a classifier by a few labelled images: a folder with one subfolder a label.
+    """Refine a classifier by a few labelled images: a folder with one subfolder per label.
 
     What the labels' texts say is the start; examples move it as far as folds on the same images show to be good, which
     may be not at all. Writes a file for `--learned` of classify, eval, sort, explore and others. It is valid for the

@@ -51,7 +51,7 @@ LabelsFile = Annotated[
     str | None,
     typer.Option(
         "--labels-file",
-        help="Labels from a file: one a line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
+        help="Labels from a file: one per line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
         metavar="FILE",
         autocompletion=completion_values.complete_labels_file,
         rich_help_panel=Panel.LABELS,
@@ -177,7 +177,7 @@ FilesFrom = Annotated[
     str | None,
     typer.Option(
         "--files-from",
-        help="Read paths from a file, one a line, after the other inputs.",
+        help="Read paths from a file, one per line, after the other inputs.",
         metavar="FILE",
         rich_help_panel=Panel.INPUTS,
     ),

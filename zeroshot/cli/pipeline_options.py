@@ -42,7 +42,7 @@ Isolate = Annotated[
     bool,
     typer.Option(
         "--isolate",
-        help="Decode in processes, one a worker: an image that crashes or hangs its decoder is one failed record. "
+        help="Decode in processes, one per worker: an image that crashes or hangs its decoder is one failed record. "
         "Without it they are threads: a damaged file is a failed record too, but a crash ends the run (`classify "
         "--resume` continues it) and a hang stops it.",
         rich_help_panel=options.Panel.ADVANCED,

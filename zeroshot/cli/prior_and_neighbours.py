@@ -127,7 +127,7 @@ class FolderStatistics:
 
         if len(features) < NEAREST * len(classifier.weights):
             console.warn(
-                f"--neighbours with fewer than {NEAREST} images a label: most neighbours are of other labels, which"
+                f"--neighbours with fewer than {NEAREST} images per label: most neighbours are of other labels, which"
                 " makes it worse (measure with `zeroshot eval --neighbours`)"
             )
         if calibrated:

@@ -57,7 +57,7 @@ class RecordOptions:
         bool,
         typer.Option(
             "--paths",
-            help="Write only the paths of the images that get a label, one a line.",
+            help="Write only the paths of the images that get a label, one per line.",
             rich_help_panel=options.Panel.OUTPUT,
         ),
     ] = False

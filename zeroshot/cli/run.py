@@ -282,7 +282,7 @@ def merge(
     form = choose_record_format(format_, output, "end it in .jsonl, .csv or .tsv")
     if form not in (Format.JSONL, Format.CSV, Format.TSV):
         asked = f"--format {form}" if format_ else f"--output {output}"
-        raise UsageError(f"{asked}: a merged file has a record a line", "a name ending in .jsonl, .csv or .tsv")
+        raise UsageError(f"{asked}: a merged file has one record per line", "a name ending in .jsonl, .csv or .tsv")
     folder, planned, recipe = _open(run)
     check_output(output)
     with console.Bar("records", planned.images) as bar:

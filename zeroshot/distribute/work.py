@@ -41,7 +41,7 @@ class Machine:
 
     Attributes:
         device: Where the model runs.
-        workers: Threads that read and decode; None for one a core.
+        workers: Threads that read and decode; None for one per core.
         seconds: What decoding one image may take in a process of its own; None decodes in threads.
         accept_failures: Commit shards of which most images are missing, denied or not answered.
     """

@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/classnames.txt                           a name a line; its place is the label
+    DIR/classnames.txt                           one name per line; its place is the label
     DIR/zeroshot_classification_templates.txt    a template a line, with {c} for the name
     DIR/test/nshards.txt                         how many shards there are
     DIR/test/0.tar, 1.tar, ...                   KEY.webp (or png, jpg, jpeg) beside KEY.cls, a label's number

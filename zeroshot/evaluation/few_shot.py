@@ -1,4 +1,4 @@
-"""Accuracy against the number of examples a label: `learn` beside other methods, over several draws of the examples."""
+"""Measures accuracy by the number of examples per label: `learn` beside other methods, over several draws."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def draw(targets: Indices, groups: Indices, shots: Sequence[int], seed: int) -> 
     Args:
         targets: Label indices, shape ``(n_images,)``.
         groups: From `group_copies`, same shape.
-        shots: Numbers of examples a label.
+        shots: Numbers of examples per label.
         seed: Of the draw.
 
     Returns:
@@ -110,7 +110,7 @@ def trace_curve(
     Args:
         data: Labelled images, to draw from and to measure on.
         texts: The classifier of the texts alone.
-        shots: Numbers of examples a label.
+        shots: Numbers of examples per label.
         seeds: How many draws.
         on_progress: Called with the number of fits finished since the last call; there are
             ``seeds * len(shots) * len(methods)``.

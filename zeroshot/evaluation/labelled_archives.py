@@ -68,7 +68,7 @@ def load_source(source: str, names: Mapping[str, Label] | None = None, *, all_la
         if not labelled:
             raise InputError(
                 f"no folders in {source} that could name labels",
-                "one folder a label is expected, or KEY.cls beside KEY.jpg, or --targets FILE.csv",
+                "one folder per label is expected, or KEY.cls beside KEY.jpg, or --targets FILE.csv",
             )
         if loose:
             notes.append(f"{count_of(len(loose), 'image')} in no label's folder: {some_of(loose)}")

@@ -61,7 +61,7 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
     """Read a folder whose subfolders are the labels.
 
     Args:
-        folder: Holds one subfolder a label; underscores in their names become spaces.
+        folder: Holds one subfolder per label; underscores in their names become spaces.
         names: Words for the subfolders' names, such as those of synset ids.
         all_labels: Keep the names that have no subfolder, and subfolders without images, as labels.
 
@@ -80,7 +80,7 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         hint = "a table of images and labels is named with --targets" if Path(folder).is_file() else "check the path"
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
-        raise InputError(f"{folder} has no subfolders", "one subfolder a label is expected, or --targets FILE.csv")
+        raise InputError(f"{folder} has no subfolders", "one subfolder per label is expected, or --targets FILE.csv")
     skipped: Counter[str] = Counter()
     identities = {key: identify(str(Path(folder) / key)) for key in found}
     real = Path(os.path.realpath(folder))
@@ -223,7 +223,7 @@ def _from_groups(
 
 
 def as_several(dataset: Dataset) -> Dataset:
-    """Return a data set of one label an image as one of several."""
+    """Return a data set of one label per image as one of several."""
     several = tuple((int(target),) for target in dataset.targets)
     return replace(dataset, several=several, targets=np.arange(len(several), dtype=np.int64))
 

@@ -65,7 +65,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None, *, all_l
     notes += unused + _note_backslashes(rows, path_column, base)
     if several := [key for key in place_of if len(split_labels(key)) > 1]:
         notes.append(
-            f"labels with a semicolon: {some_of(several)}; --multi-label reads them as several labels an image"
+            f"labels with a semicolon: {some_of(several)}; --multi-label reads them as several labels per image"
         )
     if again := [path for path, count in Counter(seen).items() if count > 1]:
         notes.append(f"{count_of(len(again), 'image')} named more than once, counted once: {some_of(again)}")

@@ -50,7 +50,7 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True)
 class MultiLabelResult:
-    """Several labels an image, measured.
+    """Several labels per image, measured.
 
     Attributes:
         mean_average_precision: Mean over the labels that images have.

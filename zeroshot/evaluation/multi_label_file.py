@@ -1,4 +1,4 @@
-"""A calibration for several labels an image on disk, and the check that it belongs to the run that wants to use it."""
+"""A calibration for several labels per image on disk, and the check that it belongs to the run that wants to use it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _UNESCAPED = re.compile(r"(?<!\\):(?=\s|$)")
 
 
 def read_label_text(text: str) -> LabelSet | None:
-    r"""Read labels as they are typed: ``cat, dog``, one a line, or the YAML of ``--labels-file``.
+    r"""Read labels as they are typed: ``cat, dog``, one per line, or the YAML of ``--labels-file``.
 
     On a line, ``cat: kitten, tabby`` gives a label its aliases, and ``background: wall, floor`` names background
     labels; ``\,`` is a comma inside a label and ``\:`` a colon before a space. A line that begins with ``#`` is a note,
@@ -61,7 +61,7 @@ def _words(text: str) -> list[str]:
 
 
 def to_typed(labels: LabelSet) -> str:
-    """Return labels as they would be typed, one a line; as YAML where they have more than names."""
+    """Return labels as they would be typed, one per line; as YAML where they have more than names."""
     if _needs_yaml(labels):
         return to_yaml(labels)
     lines = [_COLON.sub(r"\:", _escaped(label.name)) for label in labels.labels]

@@ -32,7 +32,7 @@ def parse_table(text: str, source: str) -> tuple[list[str], list[tuple[int, list
     if "\0" in first:
         raise InputError(f"{source} is UTF-16, or no text", "save it as UTF-8")
     if first.lstrip().startswith(("{", "[")):
-        raise InputError(f"{source} is JSON, not a table", "write a line `path,label`, then one a line for each image")
+        raise InputError(f"{source} is JSON, not a table", "write a line `path,label`, then a line for each image")
     delimiter = said[1] if said else max(",;\t", key=lambda mark: {"path", "label"} <= set(columns_of(first, mark)))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []

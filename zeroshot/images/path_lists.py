@@ -17,7 +17,7 @@ STDIN = "-"
 
 
 def read_list(stream: BinaryIO, *, nul: bool = False) -> Iterator[str]:
-    """Yield the paths of a list as they arrive: one a line, or NUL-separated.
+    """Yield the paths of a list as they arrive: one per line, or NUL-separated.
 
     Bytes that are not valid in the file system's encoding become surrogate escapes. Empty lines are skipped.
 

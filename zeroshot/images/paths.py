@@ -34,7 +34,7 @@ from .sources.image_names import (
 _SKIPPED_FOLDERS = frozenset(
     {"@eadir", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
 )
-"""Folders that storage boxes and operating systems fill with thumbnails and deleted files (compared folded)."""
+"""Folders that NAS devices and operating systems fill with thumbnails and deleted files (compared folded)."""
 
 _PLAN = "plan.json"  # as `distribute` writes it, which no listing needs otherwise
 _RUN_PART = re.compile(r"(?:(.*)[/\\])?parts[/\\]part-\d{5,}-[0-9a-f]{16}\.parquet", re.DOTALL)

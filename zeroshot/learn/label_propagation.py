@@ -40,7 +40,7 @@ def propagate(classifier: Classifier, features: Features) -> Floats:
     """Return the logits of images after each was mixed with its neighbours, shape ``(n_images, n_labels)``.
 
     Their softmax are the mixed probabilities, and their scale is that of the image's own logits. Memory is that of a
-    few numbers an image besides the result.
+    few numbers per image besides the result.
 
     Args:
         classifier: With learned weights, calibration and shares, where there are some.

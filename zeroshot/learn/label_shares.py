@@ -112,7 +112,7 @@ def load_shares(source: str, names: tuple[str, ...]) -> Shares:
     """
     document = parse_yaml(read_text(Path(source), LabelError), source, LabelError)
     if not isinstance(document, Mapping):
-        raise LabelError(f"{source}: expected a mapping from labels to shares", "write `cat: 0.7`, one a line")
+        raise LabelError(f"{source}: expected a mapping from labels to shares", "write `cat: 0.7`, one per line")
     given: dict[str, float] = {}
     for key, value in document.items():
         try:

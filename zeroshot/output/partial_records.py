@@ -16,7 +16,7 @@ from .render.records import Layout, format_row
 from .resume_manifest import FORMAT, VERSION
 
 FORMATS = (Format.JSONL, Format.CSV, Format.TSV)
-"""Formats that can be continued: a record a line."""
+"""Formats that can be continued: one record per line."""
 
 
 @dataclass(frozen=True, slots=True)

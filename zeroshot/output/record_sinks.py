@@ -110,7 +110,7 @@ def open_records(
 ) -> Iterator[RecordFile]:
     """Open stdout, a new results file, or one to continue.
 
-    A file of a record a line keeps what was written when the run is cut short, and can be continued.
+    A file of one record per line keeps what was written when the run is cut short, and can be continued.
 
     Args:
         target: The file; None for stdout.

@@ -132,7 +132,7 @@ def _split(text: str) -> list[str]:
 
 
 def load_labels(source: str) -> LabelSet:
-    """Load labels from a file: one a line, or YAML (``.yaml``, ``.yml``, ``.json``); or ``imagenet`` for its 1,000.
+    """Load labels from a file: one per line, or YAML (``.yaml``, ``.yml``, ``.json``); or ``imagenet`` for its 1,000.
 
     In a text file empty lines and lines that begin with ``#`` are skipped. A file of the name ``imagenet`` is
     ``./imagenet``, so that the word means the same in every folder.
@@ -150,7 +150,7 @@ def load_labels(source: str) -> LabelSet:
         lines = (" ".join(line.split()) for line in text.splitlines())
         found = LabelSet(tuple(Label(line) for line in lines if line and not line.startswith("#")))
     if not found.labels:
-        raise LabelError(f"no labels in {source}", "write one a line")
+        raise LabelError(f"no labels in {source}", "write one per line")
     return check_labels(found)
 
 

@@ -108,7 +108,7 @@ def check_prompts(
     warnings = validation_warnings(encoder.spec, [label.name for label in labels], truncated)
     if listed := [label.name for label in labels if label.name.count(",") > (1 if len(labels) > 1 else 0)]:
         shown = some_of([_short(name) for name in listed], separator="; ")
-        warnings.append(f"read as one label, although it looks like a list (a file has one label a line): {shown}")
+        warnings.append(f"read as one label, although it looks like a list (a file has one label per line): {shown}")
     if marked := [label.name for label in labels if _MARKED.match(label.name)]:
         warnings.append(f"marks of a list, brackets and quotes are read as part of a label: {some_of(marked)}")
     # ImageNet's list has two names twice, on purpose: nothing is spelled otherwise there.

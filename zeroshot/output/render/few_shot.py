@@ -53,7 +53,7 @@ def _lines(curve: Curve) -> Iterator[str]:
     width = max(len(name) for name in (*methods, curve.zero_shot.method))
     heading = "".join(f"{count:>9}" for count in shots)
     draws, images = count_of(curve.seeds, "draw"), count_of(min(curve.measured), "image")
-    yield f"top-1 in % by examples a label, mean of {draws};"
+    yield f"top-1 in % by examples per label, mean of {draws};"
     yield f"{images} or more measured"
     yield f"  {'':<{width}}{heading}"
     yield f"  {curve.zero_shot.method:<{width}}" + f"{100 * curve.zero_shot.top1:>8.1f} " * len(shots)
@@ -71,7 +71,7 @@ def _lines(curve: Curve) -> Iterator[str]:
     if curve.fewer:
         yield ""
         yield f"{len(curve.fewer)} labels gave fewer examples than the most: half of their images"
-        yield "examples a label that there were: " + ", ".join(
+        yield "examples per label that there were: " + ", ".join(
             f"{curve.examples[count]:.1f} for {count}" for count in shots if curve.examples[count] < count
         )
 

@@ -1,4 +1,4 @@
-"""Several labels an image, measured or fitted, as a table for users or a versioned document for programs."""
+"""Several labels per image, measured or fitted, as a table for users or a versioned document for programs."""
 
 from __future__ import annotations
 

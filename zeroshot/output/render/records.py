@@ -147,7 +147,7 @@ class JsonWriter(Writer):
 
 
 class SeparatedWriter(Writer):
-    """CSV or TSV: a header, then a row a record; answer, error, status, then the ranked labels."""
+    """CSV or TSV: a header, then one row per record; answer, error, status, then the ranked labels."""
 
     def __init__(self, stream: BinaryIO, layout: Layout, dialect: Format) -> None:
         super().__init__(stream, layout)
