@@ -45,7 +45,7 @@ def test_folder_walk(tmp_path: Path) -> None:
 
 
 def test_hidden_and_system_folders_are_skipped(tmp_path: Path) -> None:
-    """Hidden entries and what storage boxes write beside images is not walked."""
+    """Hidden entries and what NAS devices write beside images is not walked."""
     tree(tmp_path, ".hidden.jpg", ".git/a.jpg", "@eaDir/b.jpg", "c/@EADIR/d.jpg", "#recycle/e.jpg", "c/ok.jpg")
     tree(tmp_path, "__MACOSX/f.jpg", "._g.jpg")
     assert below(tmp_path, list(paths.walk(str(tmp_path)))) == ["c/ok.jpg"]

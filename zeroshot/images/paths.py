@@ -256,7 +256,7 @@ def walk(
 ) -> Iterator[str]:
     """Yield the images below a folder: files of one folder first, then its subfolders, in natural order.
 
-    Hidden entries and the folders of storage boxes are skipped. A link to a folder that contains it is not
+    Hidden entries and the thumbnail folders of NAS devices are skipped. A link to a folder that contains it is not
     followed again. A folder that cannot be listed is yielded itself, to become a failed record.
 
     Args:

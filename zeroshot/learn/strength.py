@@ -28,7 +28,7 @@ to be right, by a sign test at `SIGNIFICANT`. With few examples the log-loss alo
 SIGNIFICANT = 0.05
 
 ONE_EXAMPLE = 1.0
-"""With one example a label nothing can be left out to choose by."""
+"""With one example per label nothing can be left out to choose by."""
 
 FOLDS = 5
 
