@@ -66,7 +66,7 @@ def _gaussian_logits(problem: Problem, images: Floats) -> Floats:
     centred = features - means[np.searchsorted(present, problem.targets)]
     scatter = centred.T @ centred  # (n - 1) S
     trace = float(np.trace(scatter)) / max(len(features) - 1, 1)
-    # One example a label leaves no spread: a sphere then.
+    # One example per label leaves no spread: a sphere then.
     inverse = dim * np.linalg.inv(scatter + trace * np.eye(dim)) if trace > 1e-12 else np.eye(dim)
     rows = means @ inverse
     logits = images @ rows.T - 0.5 * (rows * means).sum(axis=1)
