@@ -14,9 +14,12 @@ def main() -> None:
         # Files and pipes hold UTF-8, whatever the encoding of the system.
         sys.stdout.reconfigure(encoding=None if sys.stdout.isatty() else "utf-8", errors="backslashreplace")
     try:
-        from .cli.main import app
+        from .system.signals import kept
 
-        app()
+        with kept():
+            from .cli.main import app
+
+            app()
     except KeyboardInterrupt:  # before a command handles it
         sys.exit(130)
     except OSError as error:  # of help that is printed before there is a command

@@ -50,12 +50,14 @@ class Answers:
 
     def given_labels(self) -> list[str | None]:
         """Return every label that is given to an input, of several each; None for an input that is given none."""
+        return [label for each in self.labels_of_each() for label in each or (None,)]
+
+    def labels_of_each(self) -> list[tuple[str, ...]]:
+        """Return the labels that are given to each input that was read; nothing for one that is given none."""
         if self.n_labels is None:
-            return self.labels()
-        given: list[str | None] = []
-        for places, count in zip(self.order.tolist(), self.n_labels.tolist(), strict=True):
-            given += [self.names[place] for place in places[:count]] or [None]
-        return given
+            return [() if label is None else (label,) for label in self.labels()]
+        counted = zip(self.order.tolist(), self.n_labels.tolist(), strict=True)
+        return [tuple(self.names[place] for place in places[:count]) for places, count in counted]
 
     def predicted(self) -> Iterator[tuple[str | None, tuple[Ranked, ...], Ranked | None]]:
         """Yield each input that was read: its label, its best answers, and the background label above them."""

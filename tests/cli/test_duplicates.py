@@ -143,6 +143,16 @@ def test_what_a_link_leads_out_to_stays(folder: Path, tmp_path: Path) -> None:
     assert not (folder / "phone" / "a.png").exists()
 
 
+def test_a_link_that_loses_what_it_leads_to_is_named(folder: Path, tmp_path: Path) -> None:
+    """A symbolic link to a copy that moves leads nowhere afterwards; the plan and the move say so, and only of it."""
+    (folder / "link.png").symlink_to(folder / "phone" / "a.png")
+    (folder / "kept.png").symlink_to(folder / "a.png")
+    for more in (["--dry-run"], []):
+        result = CliRunner().invoke(app, ["duplicates", str(folder), "--into", str(tmp_path / "aside"), *more])
+        assert f"{folder / 'link.png'} leads to an image that moves" in result.stderr
+        assert "kept.png" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -328,3 +328,32 @@ def test_shares_after_a_calibration_are_warned_of(fake_model, folder: str, tmp_p
     both = runner.invoke(app, ["eval", folder, "--calibration", str(target), "--prior", "auto"])
     assert "--prior changes the probabilities that the calibration was fitted on" in both.stderr
     assert "was fitted on" not in runner.invoke(app, ["eval", folder, "--prior", "auto"]).stderr
+
+
+def test_the_tables_that_classify_writes_are_read_as_they_were(fake_model, images, tmp_path: Path) -> None:
+    """Labels that a spreadsheet would run, in one field or among several, and names with a backslash come back."""
+    for name in ("a.png", "b\\udcff.png", "c\udcff.png"):
+        images(f"imgs/{name}", "red")
+    labels = "@red,-blue"
+    for more, threshold in (([], []), (["--multi-label"], ["--threshold", "0"])):
+        table = tmp_path / f"{len(more)}.csv"
+        words = [str(tmp_path / "imgs"), "--labels", labels, *more, *threshold, "--output", str(table)]
+        assert runner.invoke(app, ["classify", *words]).exit_code == 0
+        document = evaluate("--targets", str(table), "--format", "json", *more)
+        assert document["failures"] == []
+        assert {entry["label"] for entry in document["labels"]} == ({"@red", "-blue"} if more else {"@red"})
+        assert len(document["predictions"]) == 3
+
+
+def test_archives_beside_the_labels_are_named(fake_model, folder: str) -> None:
+    """An archive in the folder itself labels nothing, and is not passed over in silence."""
+    (Path(folder) / "more.zip").write_bytes(b"PK")
+    assert "1 file was passed over: 1 .zip" in runner.invoke(app, ["eval", folder]).stderr
+
+
+def test_an_option_that_is_empty_is_refused(fake_model, folder: str) -> None:
+    """As of a variable that is not set: it must not count as not given."""
+    for words in (["--label-names", ""], ["--prompts="], ["-f", ""], ["--calibration", ""]):
+        refused = runner.invoke(app, ["eval", folder, *words])
+        assert refused.exit_code == 2 and "it is empty" in refused.stderr and words[0].strip("=") in refused.stderr
+    assert runner.invoke(app, ["eval", folder, "--model", "tiny", "--pretrained", ""]).exit_code == 0

@@ -149,6 +149,14 @@ def test_a_link_in_a_list_adds_no_image_twice(folder: Path) -> None:
     assert len(alone.stdout.splitlines()) == 3
 
 
+def test_what_a_list_names_itself_is_not_passed_over(folder: Path) -> None:
+    """`find` lists a folder and also a file in it without an image's ending, which is read for being named."""
+    (folder / "1.png").rename(folder / "noname")
+    for entries, passed_over in (([folder], True), ([folder, *sorted(folder.iterdir())], False)):
+        result = run("classify", "-", "--labels", "red,blue", stdin="\n".join(map(str, entries)).encode())
+        assert (len(result.stdout.splitlines()), "passed over" in result.stderr) == (3 - passed_over, passed_over)
+
+
 def test_a_pdf_on_stdin_is_named(folder: Path) -> None:
     """A document is no list of paths."""
     refused = run("classify", "-", "--labels", "red,blue", stdin=b"%PDF-1.4\n%%EOF\n")

@@ -51,6 +51,8 @@ def test_paths_with_a_line_break_need_print0(folder: Path) -> None:
     assert "1 image with a line break in the path: --print0" in run("classify", folder, *LABELS, "--paths").stderr
     for chosen in ("--print0", "--quiet"):
         assert "line break" not in run("classify", folder, *LABELS, chosen).stderr
+    for label, said in (("blue", True), ("red", False)):
+        assert ("line break" in run("classify", folder, *LABELS, "--only", label, "--paths").stderr) == said
 
 
 def test_one_group_of_all_labels_is_one_label(folder: Path, tmp_path: Path) -> None:

@@ -96,6 +96,17 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(src: Path, tmp_path: Path)
     )
 
 
+def test_a_file_where_a_label_goes_is_told_beforehand(src: Path, tmp_path: Path) -> None:
+    """The dry run plans nothing that the run could not do, and says what is in the way."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/red").write_text("mine")
+    for more in (["--dry-run"], []):
+        result = run("sort", src, *LABELS, "--into", tmp_path / "out", *more)
+        assert f"{tmp_path / 'out/red'} is no folder: move it away" in result.stdout + result.stderr
+        assert "out/red/" not in result.stdout
+    assert (tmp_path / "out/red").read_text() == "mine"
+
+
 def test_running_twice_changes_nothing_more(src: Path, tmp_path: Path) -> None:
     """The same content under the same name is there already; no second journal is begun."""
     run("sort", src, *LABELS, "--into", tmp_path / "out", "--copy")
@@ -168,7 +179,7 @@ def test_a_dry_undo_says_what_undo_does(src: Path, tmp_path: Path, way: str) -> 
     done = run("undo", out)
     promised = [line.replace("cannot be undone", "not undone") for line in shown.stderr.splitlines()]
     assert [line.replace("would be taken", "taken") for line in promised] == done.stderr.splitlines()
-    assert shown.stdout.count("->") == int(done.stderr.split("zeroshot: ")[-1].split()[0])
+    assert len(shown.stdout.splitlines()) == int(done.stderr.split("zeroshot: ")[-1].split()[0])
     assert (shown.exit_code, done.exit_code) == (3, 3)
 
 

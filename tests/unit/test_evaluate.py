@@ -206,7 +206,7 @@ class TestEncodeDataset:
         """When no image can be read there is nothing to measure, and the first reason is told."""
         (tmp_path / "red").mkdir()
         (tmp_path / "red" / "1.png").write_bytes(b"no image")
-        with pytest.raises(InputError, match=r"none of the 1 images could be read: .*1\.png"):
+        with pytest.raises(InputError, match=r"none of 1 image could be read: .*1\.png"):
             encode_dataset(FakeEncoder(), load_folder(str(tmp_path)), Pipeline(2, 1))
 
     def test_subset(self) -> None:

@@ -74,6 +74,8 @@ def test_text_file(tmp_path: Path) -> None:
     path = tmp_path / "l.txt"
     path.write_bytes("\ufeffcat\r\n\r\n# a comment\r\n  Bonaire, Saba \r\ndog # not a comment".encode())
     assert labels.load_labels(str(path)).names == ("cat", "Bonaire, Saba", "dog # not a comment")
+    path.write_text("\\#1 fan\ncat\n\\## x\n")
+    assert labels.load_labels(str(path)).names == ("#1 fan", "cat", "## x")
     path.write_text("# nothing\n")
     with pytest.raises(LabelError, match="no labels"):
         labels.load_labels(str(path))

@@ -505,7 +505,7 @@ class TestCommand:
         document = self.learn(tmp_path / "one", tmp_path)
         assert (document["strength"], document["folds"], document["tried"]) == (strength.ONE_EXAMPLE, None, [])
         text = run("learn", tmp_path / "one", "-o", tmp_path / "o.json", "--format", "table").stdout
-        assert text.startswith("one example per label: whether they help cannot be measured")
+        assert text.startswith("no label has two examples: whether they help cannot be\nmeasured")
 
     def test_unreadable_and_contradicting_images(self, train: Path, tmp_path: Path, images: SaveImage) -> None:
         """An image that cannot be read is named and left out; one with two labels is named."""

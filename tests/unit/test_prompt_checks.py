@@ -14,15 +14,16 @@ PLAIN = TemplateSet("plain", ("{}",))
 
 
 def test_templates() -> None:
-    """Missing and surplus placeholders are errors; repeats, also those in case and spaces only, are warnings."""
+    """Missing and surplus placeholders and repeats are errors; what differs in case and spaces only is a warning."""
     found = check_templates(TemplateSet("t", ("a {}", "nothing", "{} and {c}", "a {}", "A  {}")))
     assert [(finding.severity, finding.message) for finding in found] == [
         (Severity.ERROR, "template 'nothing' has no placeholder"),
         (Severity.ERROR, "template '{} and {c}' has 2 placeholders"),
-        (Severity.WARNING, "template 'a {}' stands twice"),
+        (Severity.ERROR, "template 'a {}' is given twice"),
         (Severity.WARNING, "template 'A  {}' differs from 'a {}' only in case or spaces"),
     ]
     assert check_templates(TemplateSet("t", ("a {}", "the {}"))) == []
+    assert [finding.severity for finding in check_templates(TemplateSet("t", ()))] == [Severity.ERROR]
 
 
 def test_labels_that_nearly_coincide() -> None:

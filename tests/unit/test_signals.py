@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from zeroshot.errors import InputError
 from zeroshot.features.path_queue import Incoming
 from zeroshot.features.read_ahead import Ahead
 from zeroshot.system.signals import Stopped, kept
@@ -32,6 +33,23 @@ def test_a_stop_that_leaves_a_lock_behind_is_that_stop(monkeypatch: pytest.Monke
     assert stopped.value.number == signal.SIGTERM
     with pytest.raises(RuntimeError, match="another"), kept():
         raise RuntimeError("another")
+
+
+def test_a_stop_amid_the_start_of_a_c_module_is_that_stop() -> None:
+    """It says that it could not be initialised, with the stop behind it, and others that a package is missing."""
+    with pytest.raises(Stopped), kept():
+        try:
+            try:
+                raise Stopped(signal.SIGTERM)
+            except Stopped as stop:
+                raise ImportError("initialization failed") from stop
+        except ImportError as error:
+            raise InputError("needs a package", "install it") from error
+    with pytest.raises(InputError, match="disk"), kept():  # a fault while a stop is handled is told
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise InputError("the disk is full", "free some space")  # noqa: B904
 
 
 def test_a_stop_while_a_path_is_waited_for_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, takewhile
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .options import Panel
+
+_MAY_BE_EMPTY = frozenset({"--labels", "--pretrained", "--into"})
+"""Options that mean something by an empty value, or say themselves what is wrong with one."""
 
 
 class _Plain:
@@ -47,6 +52,22 @@ class PanelCommand(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters."""
         return _spare(super().get_params(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments.
+
+        Raises:
+            typer.BadParameter: A value is empty, as that of a variable that is not set.
+        """
+        parameters: list[Any] = self.params
+        taking = {name: one for one in parameters for name in one.opts if not getattr(one, "is_flag", True)}
+        given = list(takewhile(lambda word: word != "--", args))
+        apart = (name for name, value in pairwise(given) if not value)
+        joined = (word[:-1] for word in given if word.endswith("=") and word.count("=") == 1)
+        for name in (*apart, *joined):
+            if name in taking.keys() - _MAY_BE_EMPTY:
+                raise typer.BadParameter("it is empty", ctx, taking[name])
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments, then each panel's options."""

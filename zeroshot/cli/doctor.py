@@ -14,7 +14,12 @@ def doctor() -> ExitCode:
     from ..engines import installation_checks as examination
 
     sound = True
-    for check in examination.examine():
+    checks = examination.examine()
+    while True:
+        with console.doing("checking"):  # PyTorch alone may take a quarter of a minute
+            check = next(checks, None)
+        if check is None:
+            break
         sound &= check.ok
         typer.echo(f"{'ok ' if check.ok else 'BAD'} {check.name:<20} {check.detail}")
         if check.hint:

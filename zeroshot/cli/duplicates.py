@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -101,16 +102,19 @@ def duplicates(
         settle(target)
     pipeline = ImageOptions(max_pixels=max_pixels, workers=workers, no_cache=True).pipeline()
     outside: set[str] = set()
+    links: list[str] = []
     with console.Bar("images") as bar:
         paths = inputs.find({"--output": output}, bar=bar)
         if target is not None:  # listed as a whole before anything moves
             left: Counter[str] = Counter()
-            paths = iter(list(select_inputs(inputs.find_with_origin(), target, (), outside, left)))
+            listed = list(select_inputs(inputs.find_with_origin(), target, (), outside, left))
+            links = [path for path in listed if Path(path).is_symlink()]
+            paths = iter(sorted(listed, key=set(links).__contains__))  # a file goes before the links to it
             say_left_out(left)
         least = MIN_SIMILARITY if min_similarity is None else min_similarity
         found = find_duplicates(paths, pipeline, least, exact=exact, on_progress=bar.advance)
     if target is not None:
-        code = _move_aside(found, target, outside, PlanFormat(format_ or PlanFormat.TABLE) if dry_run else None)
+        code = _move_aside(found, target, outside, links, PlanFormat(format_ or PlanFormat.TABLE) if dry_run else None)
     else:
         choices = {"exact": exact, "min_similarity": least}
         with open_output(output) as stream:
@@ -137,12 +141,21 @@ def _check_apart(target: Path, paths: Iterable[str]) -> None:
             )
 
 
-def _move_aside(found: Duplicates, target: Path, outside: set[str], form: PlanFormat | None) -> ExitCode:
-    """Move all but the best copies, or only print how."""
+def _move_aside(
+    found: Duplicates, target: Path, outside: set[str], links: list[str], form: PlanFormat | None
+) -> ExitCode:
+    """Move all but the best copies, or only print how; name the symbolic links that lose what they lead to."""
     from ..sort.duplicates_plan import plan_aside
+    from ..sort.plan import Step
 
     groups = [[(copy.path, copy.similarity) for copy in group.others] for group in found.groups]
     plan = list(plan_aside(groups, target, outside))
+    moved = {str(step.source) for step in plan if isinstance(step, Step)}
+    console.say_few(
+        f"{link} leads to an image that moves, and nowhere afterwards"
+        for link in links
+        if os.path.realpath(link) in moved
+    )
     if form is None:
         return carry_out_plan(plan, target, "moved")
     return print_plan(plan, form, {copy.path: group.best.path for group in found.groups for copy in group.others})

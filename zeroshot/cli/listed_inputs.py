@@ -86,7 +86,9 @@ class ListedInputs:
 
     def _count(self) -> None:
         """Count what was passed over in each folder that no other one is around, less what the list names itself."""
-        from ..images.camera_formats import passed_over
+        from ..images.camera_formats import BY_CONTENT, passed_over
+        from ..images.misnamed_images import is_image_by_content
+        from ..images.paths import has_image_ending
 
         if self._skipped is None:
             return
@@ -96,6 +98,10 @@ class ListedInputs:
                 total += counted
         if total:
             for path in self._named - self._below:
-                if (ending := passed_over(path)) and self._is_below(path):
+                if not self._is_below(path):
+                    continue
+                if ending := passed_over(path):
                     total[ending] -= 1
+                elif total[BY_CONTENT] > 0 and not has_image_ending(path) and is_image_by_content(path):
+                    total[BY_CONTENT] -= 1
         self._skipped.update(+total)

@@ -51,7 +51,8 @@ LabelsFile = Annotated[
     str | None,
     typer.Option(
         "--labels-file",
-        help="Labels from a file: one per line, or YAML with aliases, prompts, background and groups; or `imagenet`.",
+        help="Labels from a file: one per line (# begins a note), or YAML with aliases, prompts, background and "
+        "groups; or `imagenet`.",
         metavar="FILE",
         autocompletion=completion_values.complete_labels_file,
         rich_help_panel=Panel.LABELS,

@@ -10,6 +10,7 @@ import typer
 
 from ..enums import ReportFormat
 from ..errors import ExitCode, InputError, UsageError
+from ..messages import count_of
 from . import console, option_groups, options, prompts_tune
 from .completion_values import complete_prompts
 from .input_options import InputOptions
@@ -96,6 +97,7 @@ def check(
         ),
     ] = None,
     output: options.Output = None,
+    archives: options.Archives = False,
     *,
     model: ModelOptions,
     images: ImageOptions,
@@ -112,8 +114,10 @@ def check(
     label_set = read_labels(labels, labels_file) if labels or labels_file else None
     if name not in list_names() and (Path(name).is_dir() or is_archive(name) or scheme_of(name)):
         form = choose_report_format(format_, output) if output else format_ or ReportFormat.TABLE
-        return _compare_on(name, _check_choice(label_set), candidates, _Written(form, output), model, images)
-    for option, given in (("--candidates", candidates), ("--format", format_), ("--output", output)):
+        inputs = InputOptions(paths=[name], archives=archives)
+        return _compare_on(inputs, _check_choice(label_set), candidates, _Written(form, output), model, images)
+    of_images = {"--candidates": candidates, "--format": format_, "--output": output, "--archives": archives}
+    for option, given in of_images.items():
         if given:
             raise UsageError(f"{option} is of a comparison on images", "zeroshot prompts check DIR --labels A,B")
     templates = load_unchecked(name)
@@ -124,8 +128,9 @@ def check(
     for finding in findings:
         typer.echo(f"{finding.severity}: {finding.message}")
     if not findings:
-        count = len(templates.templates)
-        checked = f"{count} template{'s' * (count > 1)}" + (", and the labels with this model:" if label_set else ":")
+        checked = count_of(len(templates.templates), "template") + (
+            ", and the labels with this model:" if label_set else ":"
+        )
         typer.echo(f"{templates.name}: {checked} no problems found")
     return ExitCode.ERROR if broken else ExitCode.OK
 
@@ -172,7 +177,7 @@ def _load_sets(candidates: list[str] | None) -> list[TemplateSet]:
 
 
 def _compare_on(
-    folder: str,
+    inputs: InputOptions,
     labels: LabelSet,
     candidates: list[str] | None,
     written: _Written,
@@ -181,7 +186,7 @@ def _compare_on(
 ) -> ExitCode:
     """Write how template sets answer on a folder's images."""
     sets = _load_sets(candidates)
-    inputs = InputOptions(paths=[folder])
+    (folder,) = inputs.paths or [""]
     inputs.check()
 
     from ..evaluation.template_agreement import RANDOM_SETS, score_sets

@@ -53,8 +53,15 @@ class Tally:
             self._name(Failure(answers.paths[place], answers.errors[place]))
         self._labels.update(answers.given_labels())
         if self._layout.path_end == b"\n":
-            self._split += sum("\n" in path for path in answers.paths)
+            self._split += self._count_split(answers) if any("\n" in path for path in answers.paths) else 0
         self._bar.advance(len(answers))
+
+    def _count_split(self, answers: Answers) -> int:
+        """Return how many of the paths that are written hold a line break."""
+        only = set(self._layout.only)
+        read = (path for place, path in enumerate(answers.paths) if place not in answers.errors)
+        given = zip(read, answers.labels_of_each(), strict=True)
+        return sum("\n" in path for path, labels in given if (only.intersection(labels) if only else labels))
 
     def _name(self, failure: Failure) -> None:
         from ..output.render.choose_writer import shows_whole

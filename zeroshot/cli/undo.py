@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from ..errors import ExitCode, UsageError
 from ..messages import printable, shell_word
 from ..system.signals import finish_each
 from . import console
+
+if TYPE_CHECKING:
+    from ..sort.step import Task
 
 
 @console.reports_errors
@@ -73,6 +76,15 @@ class _Found:
         return ExitCode.INCOMPLETE if self.kept else ExitCode.OK
 
 
+def _describe(task: Task) -> str:
+    """Say what taking a step back does: an image returns, or what was made of one that stays is removed."""
+    from ..sort.step import Method
+
+    if task.method is Method.MOVE:
+        return f"move: {task.target} -> {task.source}"
+    return f"remove {task.method}: {task.target} (of {task.member or task.source})"
+
+
 def _undo_run(path: Path, *, dry_run: bool, named: bool = False) -> _Found:
     """Take back one run, or print what would be taken back, and what cannot be and why."""
     from ..sort.journal import Journal
@@ -92,7 +104,7 @@ def _undo_run(path: Path, *, dry_run: bool, named: bool = False) -> _Found:
                 if outcome.reason:
                     console.say(f"zeroshot: {'cannot be undone' if dry_run else 'not undone'}: {outcome.reason}")
                 elif dry_run:
-                    lines.append(f"{task.method}: {task.target} -> {task.member or task.source}")
+                    lines.append(_describe(task))
     for line in lines:
         typer.echo(printable(line))
     what = "would be taken back" if dry_run else "taken back"

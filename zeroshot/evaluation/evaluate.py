@@ -15,6 +15,7 @@ from ..encoder import Encoder, Features
 from ..enums import Score
 from ..errors import InputError
 from ..features.pipeline import Pipeline, encode_blocks
+from ..messages import count_of
 from ..results import Failure, Manifest
 from ..scoring import Classifier
 from . import metrics, statistics
@@ -194,8 +195,8 @@ def encode_dataset(
         on_progress(len(block.paths))
     if not readable:
         raise InputError(
-            f"none of the {position} images could be read: {failures[0].path}: {failures[0].error}",
-            "check the images; the relative paths of a table are taken beside it",
+            f"none of {count_of(position, 'image')} could be read: {failures[0].path}: {failures[0].error}",
+            "check the images; relative paths in a table (--targets) are taken beside it",
         )
     paths = tuple(dataset.paths[index] for index in readable)
     return EncodedDataset(np.concatenate(rows), paths, dataset.targets[readable], tuple(failures))

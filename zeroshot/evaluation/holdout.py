@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import InputError
+from ..messages import count_of
 from .evaluate import EncodedDataset
 from .metrics import Indices
 
@@ -13,20 +14,22 @@ MIN_IMAGES = 20
 
 
 def split_halves(targets: Indices, seed: int) -> tuple[Indices, Indices]:
-    """Halve the images of every label at random; an odd one goes to a random half.
+    """Halve the images of every label at random; odd ones go to the halves in turn, the first to a random one.
 
     Args:
         targets: Label index of each image, shape ``(n_images,)``.
         seed: The same seed gives the same halves.
 
     Returns:
-        The rows of each half, ascending; together every row, once.
+        The rows of each half, ascending; together every row, once. One half has at most one row more.
     """
     generator = np.random.default_rng(seed)
     first = np.zeros(len(targets), dtype=bool)
+    more = int(generator.integers(2))
     for index in np.unique(targets):
         rows = generator.permutation(np.flatnonzero(targets == index))
-        first[rows[: (len(rows) + int(generator.integers(2))) // 2]] = True
+        first[rows[: (len(rows) + more) // 2]] = True
+        more ^= len(rows) % 2
     return np.flatnonzero(first), np.flatnonzero(~first)
 
 
@@ -49,7 +52,7 @@ def split_rows(targets: Indices, seed: int) -> tuple[Indices, Indices]:
     halves = split_halves(targets, seed)
     if min(len(half) for half in halves) < MIN_IMAGES:
         raise InputError(
-            f"{len(targets)} images are too few to fit on one half and to measure on the other",
+            f"{count_of(len(targets), 'image')}: too few to fit on one half and to measure on the other",
             f"at least {2 * MIN_IMAGES} are needed, and some hundreds for a result worth having",
         )
     return halves

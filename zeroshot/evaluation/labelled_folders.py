@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError, LabelError, nearest
-from ..images.camera_formats import describe_passed_over, readable_suffixes
+from ..images.camera_formats import describe_passed_over, passed_over, readable_suffixes
 from ..images.decode import SUFFIXES
 from ..images.natural_order import natural_key
-from ..images.paths import identify, is_folder, is_skipped, walk
+from ..images.paths import archive_suffix, identify, is_folder, is_skipped, walk
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet, normalise
 from .label_names import gather, join_keys
@@ -81,7 +81,8 @@ def load_folder(folder: str, names: Mapping[str, Label] | None = None, *, all_la
         raise InputError(f"cannot read the folder {folder}: {error.strerror}", hint) from error
     if not found:
         raise InputError(f"{folder} has no subfolders", "one subfolder per label is expected, or --targets FILE.csv")
-    skipped: Counter[str] = Counter()
+    kinds = ((passed_over(entry.name) or archive_suffix(entry.name), entry.path) for entry in entries)
+    skipped = Counter(kind for kind, path in kinds if kind and Path(path).is_file())
     identities = {key: identify(str(Path(folder) / key)) for key in found}
     real = Path(os.path.realpath(folder))
     above = {identify(str(parent)) for parent in (real, *real.parents)}

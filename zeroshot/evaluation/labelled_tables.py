@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..images.csv_cells import unescape_path, unguard_cell
 from ..images.csv_tables import parse_table
 from ..images.natural_order import natural_key
 from ..images.paths import identify
@@ -50,7 +51,7 @@ def load_targets(source: str, names: Mapping[str, Label] | None = None, *, all_l
     for number, row in rows:
         if len(row) <= max(path_column, label_column) or not row[path_column] or not row[label_column].strip():
             raise InputError(f"{source}, line {number}: no path or no label", "fix or remove the line")
-        path, key = _locate(row[path_column], base), row[label_column].strip()
+        path, key = _locate(row[path_column], base), unguard_cell(row[label_column].strip())
         path = name_of.setdefault(identify(path) or path, path)  # a link is another name of its image
         if (other := key_of.setdefault(path, key)) != key:
             raise InputError(
@@ -87,6 +88,9 @@ def _locate(named: str, base: Path) -> str:
         return named.strip()
     # Blanks around a name are hardly part of it, but may be.
     name = named if named == named.strip() or os.path.lexists(base / named) else named.strip()
+    plain = unescape_path(name)  # as `classify --format csv` writes names that are not UTF-8
+    if plain != name and os.path.lexists(base / plain):
+        return str(base / plain)
     return str(base / _with_slashes(name, base))
 
 
@@ -136,7 +140,7 @@ def load_several_targets(source: str, names: Mapping[str, Label] | None = None, 
             )
         path = _locate(row[path_column], base)
         found = labels_of.setdefault(name_of.setdefault(identify(path) or path, path), [])
-        found += [key for key in split_labels(row[label_column]) if key not in found]
+        found += [key for key in split_labels(unguard_cell(row[label_column])) if key not in found]
     spellings = sorted({key for found in labels_of.values() for key in found}, key=natural_key)
     if not spellings:
         raise InputError(f"{source} names no label", "write `path,cat;dog`")

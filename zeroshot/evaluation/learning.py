@@ -46,7 +46,7 @@ class Learning:
     def sentence(self) -> str:
         """The finding in plain words."""
         if self.paired is None:
-            return "one example per label: whether they help cannot be measured, since none can be left out"
+            return "no label has two examples: whether they help cannot be measured, since none can be left out"
         if self.texts_alone:
             return "the examples did not help: the texts alone are kept"
         return compare.verdict(self.paired, "the texts alone", "what was learned")

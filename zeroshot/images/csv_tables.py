@@ -33,7 +33,7 @@ def parse_table(text: str, source: str) -> tuple[list[str], list[tuple[int, list
         raise InputError(f"{source} is UTF-16, or no text", "save it as UTF-8")
     if first.lstrip().startswith(("{", "[")):
         raise InputError(f"{source} is JSON, not a table", "write a line `path,label`, then a line for each image")
-    delimiter = said[1] if said else max(",;\t", key=lambda mark: {"path", "label"} <= set(columns_of(first, mark)))
+    delimiter = said[1] if said else max(",;\t", key=lambda mark: {"path", "label"} <= {*_cells(first.lower(), mark)})
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[tuple[int, list[str]]] = []
     before = 0
@@ -44,8 +44,7 @@ def parse_table(text: str, source: str) -> tuple[list[str], list[tuple[int, list
     except csv.Error as error:
         open_quote = "; a quote that is not closed?" if reader.line_num > before + 1 else ""
         raise InputError(f"{source}, line {before + 1 + above}: {error}{open_quote}", "fix the line") from error
-    header = columns_of(first, delimiter)
-    check_columns(header, source)
+    header = read_header(first, delimiter, source)
     for number, row in rows[1:]:
         if any(map(str.strip, row[len(header) :])):
             raise InputError(
@@ -55,22 +54,24 @@ def parse_table(text: str, source: str) -> tuple[list[str], list[tuple[int, list
     return header, rows[1:]
 
 
-def check_columns(header: list[str], source: str) -> None:
-    """Refuse a table without the columns path and label, or with two of a name.
+def read_header(line: str, delimiter: str, source: str) -> list[str]:
+    """Return the names of the columns that a first line gives, in small letters.
 
     Raises:
-        InputError: It lacks one, or has two.
+        InputError: It lacks one of the columns path and label, or has two of a name.
     """
+    names = _cells(line, delimiter)
+    header = [name.lower() for name in names]
     if "path" not in header or "label" not in header:
-        seen = some_of([repr(column) for column in header]) if any(header) else "nothing"
+        seen = some_of([repr(name) for name in names]) if any(names) else "nothing"
         raise InputError(
             f"{source}: the first line names no columns path and label, but {seen}", "write `path,label` there"
         )
     for name in ("path", "label"):
         if header.count(name) > 1:
             raise InputError(f"{source}: the first line names two columns {name}", "rename one of them")
+    return header
 
 
-def columns_of(line: str, delimiter: str) -> list[str]:
-    """Return the names of the columns that a first line gives."""
-    return [column.strip().lower() for column in next(csv.reader([line], delimiter=delimiter), [])]
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]

@@ -57,6 +57,19 @@ def find_ending(content: bytes) -> str:
     return ending if ending in SUFFIXES else ""
 
 
+def is_image_by_content(path: str) -> bool:
+    """Whether a regular file begins as an image does, and not as a video."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return False
+    video = head[4:8] == b"ftyp" and not (is_heif(head) or is_raw(head) or b"avif" in head)
+    return looks_like_image(head) and not video
+
+
 class Looker:
     """Looks into the files of one walk whose endings nobody knows, a few of each kind."""
 
@@ -68,14 +81,7 @@ class Looker:
         ending = PurePath(entry.name).suffix.lower()
         if ending in _NO_IMAGES or self._in_vain[ending] >= _MOST_IN_VAIN or len(self._in_vain) > _MOST_ENDINGS:
             return ""
-        try:
-            if entry.is_file():
-                with Path(entry.path).open("rb") as file:
-                    head = file.read(_HEAD_BYTES)
-                video = head[4:8] == b"ftyp" and not (is_heif(head) or is_raw(head) or b"avif" in head)
-                if looks_like_image(head) and not video:
-                    return BY_CONTENT
-        except OSError:
-            pass
+        if is_image_by_content(entry.path):
+            return BY_CONTENT
         self._in_vain[ending] += bool(ending)  # of those without one, such as those of a download folder, all
         return ""

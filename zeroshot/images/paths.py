@@ -102,7 +102,7 @@ def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None, 
         return True
     name = parts[-1]
     if skipped is not None and name:
-        closed = "" if _RUN_PART.fullmatch(key) else _archive_suffix(name)
+        closed = "" if _RUN_PART.fullmatch(key) else archive_suffix(name)
         closed += " inside an archive" if closed and member else ""
         # Unlike a file, it cannot be looked into at little cost.
         other = passed_over(name) or closed or (NO_ENDING if "." not in name else "")
@@ -110,7 +110,8 @@ def _is_image(key: str, suffixes: frozenset[str], skipped: Counter[str] | None, 
     return False
 
 
-def _names_image(name: str) -> bool:
+def has_image_ending(name: str) -> bool:
+    """Whether a name ends as those of images do that can be read here."""
     ending = os.path.splitext(name)[1].lower()  # noqa: PTH122
     return ending in SUFFIXES or ending in readable_suffixes()
 
@@ -140,7 +141,9 @@ def _walk_store(given: str, skipped: Counter[str] | None, *, archives: bool) -> 
 
 def _names_prefix(given: str) -> bool:
     """Whether objects of a store are listed for it: no ending says that it is one itself."""
-    return scheme_of(given) in STORE_SCHEMES and not (_names_image(given) or is_archive(given) or split_member(given))
+    return scheme_of(given) in STORE_SCHEMES and not (
+        has_image_ending(given) or is_archive(given) or split_member(given)
+    )
 
 
 def _is_object(name: str) -> bool:
@@ -304,10 +307,10 @@ def _kind_passed_over(entry: os.DirEntry[str], looker: Looker) -> str:
     """Return what is counted of a file that is no image by its name; nothing for what is none at all."""
     if is_run_part(entry.path):
         return ""
-    return passed_over(entry.name) or _archive_suffix(entry.name) or looker.look(entry)
+    return passed_over(entry.name) or archive_suffix(entry.name) or looker.look(entry)
 
 
-def _archive_suffix(name: str) -> str:
+def archive_suffix(name: str) -> str:
     """Return the ending of an archive that could be opened; else an empty text."""
     suffix = PurePath(name).suffix.lower()
     return suffix if suffix in ARCHIVE_SUFFIXES else ""

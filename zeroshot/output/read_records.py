@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..images.csv_tables import check_columns, columns_of, parse_table
+from ..images.csv_cells import unescape_path, unguard_cell
+from ..images.csv_tables import parse_table, read_header
 from ..images.paths import identify
 from ..messages import some_of
 from ..results import Failure, Prediction, Record
 from ..sort.names import REVIEW
-from .render.records import unescape_path, unguard_cell
 
 _HINT = "give a file that `classify --output` wrote, or one with the columns path and label"
 _TSV_ESCAPE = re.compile(r"\\(?:([\\tnr])|u(dc[89a-f][0-9a-f]))")
@@ -76,8 +76,7 @@ def _rows(path: Path, text: str) -> Iterator[Row]:
         return _table_rows(header, ((number, cells) for number, cells in lines if any(map(str.strip, cells))))
     if suffix == ".tsv":
         first, *rest = text.removesuffix("\n").split("\n")
-        header = columns_of(first.rstrip("\r"), "\t")
-        check_columns(header, str(path))
+        header = read_header(first.rstrip("\r"), "\t", str(path))
         cells = ((number, line.rstrip("\r").split("\t")) for number, line in enumerate(rest, 2) if line.strip())
         return _table_rows(header, cells, tsv=True)
     return _json_rows(path, text, whole=suffix == ".json")

@@ -148,7 +148,8 @@ def load_labels(source: str) -> LabelSet:
         found = parse_label_yaml(text, source)
     else:
         lines = (" ".join(line.split()) for line in text.splitlines())
-        found = LabelSet(tuple(Label(line) for line in lines if line and not line.startswith("#")))
+        named = (line[line.startswith("\\#") :] for line in lines if line and not line.startswith("#"))
+        found = LabelSet(tuple(map(Label, named)))
     if not found.labels:
         raise LabelError(f"no labels in {source}", "write one per line")
     return check_labels(found)

@@ -34,16 +34,19 @@ class Finding:
 
 
 def check_templates(templates: TemplateSet) -> list[Finding]:
-    """Find templates without exactly one placeholder, and repeated ones."""
+    """Find templates without exactly one placeholder, and repeated ones; a set without any is broken."""
     findings: list[Finding] = []
+    if not templates.templates:
+        findings.append(Finding(Severity.ERROR, "no templates: give at least one, such as `a photo of a {}.`"))
     seen: dict[str, str] = {}
     for template in templates.templates:
         if fault := placeholder_fault(template):
             findings.append(Finding(Severity.ERROR, f"template {template!r} has {fault}"))
         key = normalise(template)
         if key in seen:
-            what = "stands twice" if seen[key] == template else f"differs from {seen[key]!r} only in case or spaces"
-            findings.append(Finding(Severity.WARNING, f"template {template!r} {what}"))
+            same = seen[key] == template
+            what = "is given twice" if same else f"differs from {seen[key]!r} only in case or spaces"
+            findings.append(Finding(Severity.ERROR if same else Severity.WARNING, f"template {template!r} {what}"))
         seen.setdefault(key, template)
     return findings
 

@@ -10,6 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from errno import EEXIST
 from pathlib import Path
 
 from ..enums import Placement
@@ -197,7 +198,9 @@ class _Shelf:
         self.folder = folder
         try:
             names = [entry.name for entry in os.scandir(folder)]
-        except (FileNotFoundError, NotADirectoryError):
+        except NotADirectoryError:
+            raise FileExistsError(EEXIST, f"{folder} is no folder: move it away, or sort --into another") from None
+        except FileNotFoundError:
             names = []
         # Where the content of each name is: beside it, or still at its source.
         self._holders: dict[str, Path | str] = {fold(name): folder / name for name in names}

@@ -115,13 +115,19 @@ def held_back() -> Iterator[None]:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Raise a stop that came as `threading.Condition` gave its lock away, which it reports as a lock not held."""
+    """Raise a stop of which other code made an error of its own.
+
+    `threading.Condition` reports a lock that is not held, and a C module that it could not be initialised.
+    """
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
-        raise
+    except Exception as error:
+        behind: BaseException | None = error
+        while behind is not None and not isinstance(behind, KeyboardInterrupt):
+            behind = behind.__cause__ or (behind.__context__ if isinstance(behind, RuntimeError) else None)
+        if behind is None:
+            raise
+        raise behind from None
 
 
 def finish_each(steps: Iterator[T]) -> Iterator[T]:

@@ -8,10 +8,11 @@ from typing import Any, BinaryIO
 
 from ...duplicates import Copy, Duplicates
 from ...enums import Format
+from ...images.csv_cells import path_cell
 from ...messages import printable
 from ...results import significant
 from .json_lines import to_json
-from .records import format_row, path_cell
+from .records import format_row
 
 DUPLICATES_FORMAT = "zeroshot-duplicates"
 JSON_VERSION = 1

@@ -7,11 +7,12 @@ from typing import Any, BinaryIO
 
 from ...encoder import EncoderSpec
 from ...enums import Format
+from ...images.csv_cells import path_cell
 from ...messages import printable
 from ...results import significant
 from ...search import Found
 from .json_lines import to_json
-from .records import format_row, path_cell
+from .records import format_row
 
 SEARCH_FORMAT = "zeroshot-search"
 JSON_VERSION = 1

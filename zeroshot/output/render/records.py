@@ -9,13 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import BinaryIO
 
 from ...enums import Field, Format
+from ...images.csv_cells import guard_cell, path_cell
 from ...messages import printable
 from ...result_columns import Answers
 from ...results import Failure, Manifest, Ranked, Record
@@ -23,13 +23,6 @@ from .json_lines import LineTemplate, to_json
 
 CLASSIFY_FORMAT = "zeroshot-classify"
 JSON_VERSION = 1
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings that make a spreadsheet take a cell for a formula."""
-
-_BEFORE_BYTE = re.compile(r"\\+(?=udc[89a-f][0-9a-f]|[\udc80-\udcff])")
-_ESCAPED_BYTE = re.compile(r"(\\+)u(dc[89a-f][0-9a-f])")
-"""Backslashes before a byte of a file's name that is not UTF-8, and how CSV writes such a byte."""
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
@@ -177,38 +170,6 @@ class SeparatedWriter(Writer):
 
     def _row(self, cells: Sequence[str]) -> bytes:
         return format_row(cells, self._dialect, terminal=self._layout.terminal)
-
-
-def guard_cell(text: str, prefix: str, form: Format) -> str:
-    """Keep a spreadsheet from running a cell of a CSV as a formula.
-
-    A relative path gets ``./``, which names the same file; a label an apostrophe, which spreadsheets do not show.
-    """
-    return prefix + text if form is Format.CSV and text.startswith(_FORMULA) else text
-
-
-def path_cell(path: str, form: Format) -> str:
-    r"""Return a path as a cell: no formula; in CSV, backslashes before what is or looks like a byte's escape doubled.
-
-    In TSV every backslash is doubled, later on.
-    """
-    cell = guard_cell(path, "./", form)
-    return _BEFORE_BYTE.sub(lambda found: found[0] * 2, cell) if form is Format.CSV else cell
-
-
-def unescape_path(cell: str) -> str:
-    r"""Return the path that `path_cell` and the encoding of a CSV made ``\udcXX`` escapes of."""
-
-    def plain(found: re.Match[str]) -> str:
-        half, odd = divmod(len(found[1]), 2)
-        return "\\" * half + (chr(int(found[2], 16)) if odd else f"u{found[2]}")
-
-    return _ESCAPED_BYTE.sub(plain, cell)
-
-
-def unguard_cell(text: str) -> str:
-    """Return a label as it was before `guard_cell`."""
-    return text[1:] if text.startswith("'") and text[1:].startswith(_FORMULA) else text
 
 
 def format_row(cells: Sequence[str], form: Format, *, terminal: bool = False) -> bytes:
