@@ -159,7 +159,7 @@ def test_examples_that_there_are_not_are_not_counted() -> None:
     assert curve.examples == {4: 4.0, 16: 10.0}
     document = to_document(curve, Manifest({}, {}, {}, {}))
     assert [(point["shots"], point["examples"]) for point in document["points"]] == [(4, 4.0), (16, 10.0)]
-    assert to_text(curve).endswith("\nexamples a label that there were: 10.0 for 16\n")
+    assert to_text(curve).endswith("\nexamples per label that there were: 10.0 for 16\n")
 
 
 def test_too_few() -> None:
