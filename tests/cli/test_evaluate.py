@@ -357,3 +357,14 @@ def test_an_option_that_is_empty_is_refused(fake_model, folder: str) -> None:
         refused = runner.invoke(app, ["eval", folder, *words])
         assert refused.exit_code == 2 and "it is empty" in refused.stderr and words[0].strip("=") in refused.stderr
     assert runner.invoke(app, ["eval", folder, "--model", "tiny", "--pretrained", ""]).exit_code == 0
+
+
+def test_an_input_that_is_given_twice_is_refused(fake_model, folder: str, tmp_path: Path) -> None:
+    """The last would count, and the first be left out in silence; repeatable options go on as they are."""
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"{folder}/red/0.png\n")
+    lists = ["--files-from", str(tmp_path / "a.txt"), f"--files-from={tmp_path / 'b.txt'}"]
+    refused = runner.invoke(app, ["classify", *lists, "--labels", "red,blue"])
+    assert refused.exit_code == 2 and "'--files-from': it is given more than once" in refused.stderr
+    assert runner.invoke(app, ["classify", *lists[:2], "--labels", "red", "--labels", "blue"]).exit_code == 0
+    assert runner.invoke(app, ["search", folder, "--text", "red", "--text", "blue"]).exit_code == 2

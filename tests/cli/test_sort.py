@@ -96,6 +96,15 @@ def test_a_dry_run_tells_the_plan_and_changes_nothing(src: Path, tmp_path: Path)
     )
 
 
+def test_a_link_whose_image_moves_is_named(src: Path, tmp_path: Path) -> None:
+    """It is not moved, and leads nowhere afterwards."""
+    (src / "link.png").symlink_to(src / "1.png")
+    result = run("sort", src, *LABELS, "--into", tmp_path / "out", "--move")
+    assert f"{src / 'link.png'} leads to an image that moves" in result.stderr
+    assert "leads to an image" not in run("undo", tmp_path / "out").stderr
+    assert "leads to an image" not in run("sort", src, *LABELS, "--into", tmp_path / "out", "--copy").stderr
+
+
 def test_a_file_where_a_label_goes_is_told_beforehand(src: Path, tmp_path: Path) -> None:
     """The dry run plans nothing that the run could not do, and says what is in the way."""
     (tmp_path / "out").mkdir()

@@ -51,6 +51,26 @@ def test_chosen_images_alone_are_sorted(answers: Path, tmp_path: Path) -> None:
     assert len(seen) > 1
 
 
+@pytest.mark.parametrize("form", ["csv", "tsv", "json", "jsonl"])
+def test_a_confirmed_unknown_keeps_its_label(
+    form: str, fake_model: FakeModel, images: SaveImage, tmp_path: Path
+) -> None:
+    """Whoever writes a label where there was none has decided, also for the likeliest: the threshold is not asked."""
+    table = tmp_path / f"a.{form}"
+    image = images("src/1.png", (140, 120, 120))
+    words = ["classify", image, "--labels", "red,blue", "--threshold", "0.999999", "--output", table]
+    assert run(*words).exit_code == 0
+    text = table.read_text()
+    filled = text.replace('"label": null', '"label": "red"', 1)
+    if form in ("csv", "tsv"):
+        mark = "," if form == "csv" else "\t"
+        filled = text.replace(f"1.png{mark}{mark}", f"1.png{mark}red{mark}", 1)
+    assert filled != text
+    table.write_text(filled)
+    assert run("sort", "--from", table, "--into", tmp_path / "out", "--threshold", "0.999999").exit_code == 0
+    assert files(tmp_path / "out") == ["red/1.png"]
+
+
 def test_an_exclude_that_matches_nothing_is_named(answers: Path, tmp_path: Path) -> None:
     """A misspelt pattern would leave out nothing, unseen; one that matched is not named."""
     out = tmp_path / "out"

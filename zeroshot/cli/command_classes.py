@@ -10,8 +10,13 @@ from typer.core import TyperCommand, TyperGroup
 
 from .options import Panel
 
-_MAY_BE_EMPTY = frozenset({"--labels", "--pretrained", "--into"})
+_MAY_BE_EMPTY = frozenset({"--labels", "--pretrained", "--into", "--max-size"})
 """Options that mean something by an empty value, or say themselves what is wrong with one."""
+
+_ONCE = frozenset(
+    {"--files-from", "--from", "--labels-file", "--label-names", "--targets", "--text", "--into", "--output", "-o"}
+)
+"""Options of which the last would count, and inputs or answers would be left out in silence."""
 
 
 class _Plain:
@@ -57,7 +62,7 @@ class PanelCommand(TyperCommand):
         """Read the arguments.
 
         Raises:
-            typer.BadParameter: A value is empty, as that of a variable that is not set.
+            typer.BadParameter: A value is empty, as that of a variable that is not set, or an input is given twice.
         """
         parameters: list[Any] = self.params
         taking = {name: one for one in parameters for name in one.opts if not getattr(one, "is_flag", True)}
@@ -67,6 +72,10 @@ class PanelCommand(TyperCommand):
         for name in (*apart, *joined):
             if name in taking.keys() - _MAY_BE_EMPTY:
                 raise typer.BadParameter("it is empty", ctx, taking[name])
+        words = [word.partition("=")[0] if word.startswith("--") else word for word in given]
+        for name in _ONCE & taking.keys():
+            if not taking[name].multiple and sum(word in taking[name].opts for word in words) > 1:
+                raise typer.BadParameter("it is given more than once", ctx, taking[name])
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

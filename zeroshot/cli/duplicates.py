@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -19,7 +18,7 @@ from . import console, option_groups, options
 from .input_options import InputOptions
 from .option_values import choose_record_format, parse_folder
 from .pipeline_options import ImageOptions, MaxPixels, Workers
-from .sort import carry_out_plan, check_target, print_plan, say_left_out, settle
+from .sort import carry_out_plan, check_target, print_plan, say_broken, say_left_out, settle
 
 if TYPE_CHECKING:
     from ..duplicates import Duplicates
@@ -146,16 +145,10 @@ def _move_aside(
 ) -> ExitCode:
     """Move all but the best copies, or only print how; name the symbolic links that lose what they lead to."""
     from ..sort.duplicates_plan import plan_aside
-    from ..sort.plan import Step
 
     groups = [[(copy.path, copy.similarity) for copy in group.others] for group in found.groups]
     plan = list(plan_aside(groups, target, outside))
-    moved = {str(step.source) for step in plan if isinstance(step, Step)}
-    console.say_few(
-        f"{link} leads to an image that moves, and nowhere afterwards"
-        for link in links
-        if os.path.realpath(link) in moved
-    )
+    say_broken(links, plan)
     if form is None:
         return carry_out_plan(plan, target, "moved")
     return print_plan(plan, form, {copy.path: group.best.path for group in found.groups for copy in group.others})

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +17,7 @@ from ..enums import Placement, PlanFormat
 from ..errors import ExitCode, UsageError
 from ..messages import count_of, printable, shell_word, some_of
 from ..results import Prediction
-from ..sort.plan import Stay, Step, make_plan, select_inputs
+from ..sort.plan import Stay, Step, find_broken, make_plan, select_inputs
 from ..system.signals import finish_each
 from . import console, option_groups, options
 from .input_options import InputOptions, check_readable
@@ -152,6 +152,7 @@ def sort(
         with console.Bar("images", len(paths)) as bar:
             found = classify_paths(encoder, classifier, paths, Decision(1, least), pipeline)
             plan = list(make_plan(_counted(found, bar), target, folders, placement, outside))
+    say_broken((item.path for item in plan if isinstance(item, Stay) and Path(item.path).is_symlink()), plan)
     if dry_run:
         return print_plan(plan, format_ or PlanFormat.TABLE)
     return carry_out_plan(plan, target)
@@ -211,6 +212,11 @@ def _counted(records: Iterable[Record], bar: console.Bar) -> Iterator[Record]:
     for record in records:
         bar.advance()
         yield record
+
+
+def say_broken(links: Iterable[str], plan: Sequence[Step | Stay]) -> None:
+    """Name the symbolic links that lose what they lead to."""
+    console.say_few(f"{link} leads to an image that moves, and nowhere afterwards" for link in find_broken(links, plan))
 
 
 def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted") -> ExitCode:

@@ -22,7 +22,8 @@ from ..sort.names import REVIEW
 _HINT = "give a file that `classify --output` wrote, or one with the columns path and label"
 _TSV_ESCAPE = re.compile(r"\\(?:([\\tnr])|u(dc[89a-f][0-9a-f]))")
 
-_COLUMNS = ("path", "label", "probability", "error", "label_1")
+_UNKNOWN = Prediction("", None, 0.0, ()).status
+_COLUMNS = ("path", "label", "probability", "error", "status", "label_1")
 
 Row = tuple[str, dict[str, Any]]
 """Where in the file a record stands, and what it says."""
@@ -98,9 +99,7 @@ def _json_rows(path: Path, text: str, *, whole: bool) -> Iterator[Row]:
 
 
 def _table_rows(header: list[str], lines: Iterator[tuple[int, list[str]]], *, tsv: bool = False) -> Iterator[Row]:
-    wanted = [
-        place for place, name in enumerate(header) if name in ("path", "label", "probability", "error", "label_1")
-    ]
+    wanted = [place for place, name in enumerate(header) if name in _COLUMNS]
     for number, cells in lines:
         if len(cells) < len(header):
             raise ValueError("it has too few columns")
@@ -127,14 +126,15 @@ def _unescape_tsv(cell: str) -> str:
 def _record(row: dict[str, Any]) -> Record:
     path = row["path"]
     if not isinstance(path, str) or not path:
-        raise ValueError("its path is not text")
+        raise ValueError("its path is empty" if path == "" else "its path is not text")
     if row.get("error"):
         return Failure(path, str(row["error"]))
     if not isinstance(row["label"] or "", str):
         raise ValueError("its label is not text")
     label = (row["label"] or "").strip()
     top = row.get("top") or [{}]
-    by_hand = label and "label" in top[0] and str(top[0]["label"]).strip() != label
+    # One that was unknown has a label only since somebody wrote it there, also where that is the likeliest.
+    by_hand = label and (row.get("status") == _UNKNOWN or ("label" in top[0] and str(top[0]["label"]).strip() != label))
     measured = math.nan if by_hand or row.get("probability") is None else _number(row["probability"])
     return Prediction(path, label if label and label != REVIEW else None, measured, ())
 
@@ -144,7 +144,10 @@ def _number(given: object) -> float:
     text = str(given).strip()
     if "," in text and "." not in text:
         text = text.replace(",", ".")
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise ValueError(f"its probability is no number: {text!r}") from None
 
 
 def _join_labels(records: list[Record]) -> tuple[list[Record], list[str]]:

@@ -36,7 +36,7 @@ def plan_aside(
             try:
                 source = locate(path)
                 if source.is_symlink():
-                    yield Stay(path, "is a symbolic link, which moving could break", failed=True)
+                    yield Stay(path, "is a symbolic link, which is not moved", failed=True)
                     continue
                 status = source.stat()
                 if not stat.S_ISREG(status.st_mode):

@@ -112,7 +112,7 @@ def make_plan(
                 if placement is Placement.MOVE:
                     yield Stay(
                         record.path,
-                        "is a symbolic link, which moving could break (leave out --move, or --copy it)",
+                        "is a symbolic link, which is not moved (leave out --move, or --copy it)",
                         failed=True,
                     )
                     continue
@@ -230,6 +230,12 @@ class _Shelf:
         repeats = isinstance(holder, str) or holder.parent != self.folder
         reason = f"{holder}, of the same name and content, goes there" if repeats else f"is in {self.folder} already"
         return Stay(path, reason, failed=False, repeats=repeats)
+
+
+def find_broken(links: Iterable[str], plan: Iterable[Step | Stay]) -> list[str]:
+    """Return those of some symbolic links whose images move, so that they lead nowhere afterwards."""
+    moved = {str(item.source) for item in plan if isinstance(item, Step) and item.placement is Placement.MOVE}
+    return [link for link in links if moved and os.path.realpath(link) in moved]
 
 
 def read_content(source: Path | str) -> bytes | None:
