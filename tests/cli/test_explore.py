@@ -15,6 +15,8 @@ from support.commands import run
 from support.explorer import COMMAND, ask, running
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
+from unit.test_archives import make_tar, make_zip, png
+from zeroshot.explore.single_instance import state_folder
 
 
 def test_serves_until_ctrl_c_and_one_process_a_folder(images: SaveImage, tmp_path: Path) -> None:
@@ -121,6 +123,68 @@ def test_mistakes_are_one_line(
     assert said in result.stderr
     assert not fake_model.calls
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ("gone.zip", "cannot read gone.zip: no such file", "check the path"),
+        ("bad.zip", "cannot read bad.zip: not a whole zip archive", "copy or create the archive again"),
+        ("cut.tar", "cannot read cut.tar: damaged or cut short", "copy or create the archive again"),
+        ("none.tar", "no images in none.tar", "images are found by their ending"),
+        ("x.zip::1.png", "x.zip::1.png is not a folder, an archive", "name one of these"),
+        ("1.png", "1.png is not a folder, an archive", "name one of these"),
+        ("https://host/1.png", "is not a folder, an archive", "name one of these"),
+        ("s3://bucket/1.png", "is one object, not a prefix", "s3://bucket/imgs/"),
+    ],
+)
+def test_what_holds_no_images_is_one_line(
+    given: str, said: str, hint: str, tmp_path: Path, fake_model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the model is loaded: archives that are gone, damaged or without images, and what is one image."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1.png").write_bytes(png())
+    make_zip(tmp_path / "x.zip", [("1.png", png())])
+    make_tar(tmp_path / "none.tar", [("notes.txt", b"text")])
+    (tmp_path / "bad.zip").write_bytes(b"text")
+    (tmp_path / "cut.tar").write_bytes((tmp_path / "none.tar").read_bytes()[:700])
+    result = run("explore", given, "--no-open")
+    assert (result.exit_code, result.stdout) == (1, "")
+    error, remedy = result.stderr.splitlines()
+    assert said in error and hint in remedy
+    assert not fake_model.calls
+
+
+@pytest.mark.parametrize("given", ["s3://bucket/imgs/?X-Amz-Signature=topsecret", "https://user:topsecret@host/x.zip"])
+def test_an_address_with_a_secret_is_refused(given: str, fake_model: FakeModel) -> None:
+    """Nothing is written, and no message holds it."""
+    result = run("explore", given, "--no-open")
+    assert result.exit_code == 2 and "topsecret" not in result.stderr
+    assert not list(Path(os.environ["ZEROSHOT_DATA"]).rglob("*topsecret*")) and not fake_model.calls
+
+
+def test_an_address_has_one_state_folder() -> None:
+    """However it ends; a prefix, an archive below it and another bucket have their own."""
+    places = ("s3://bucket/a/imgs", "s3://bucket/a/imgs/", "s3://bucket/imgs", "s3://other/a/imgs", "imgs")
+    found = [state_folder(place) for place in places]
+    assert found[0] == found[1] and len(set(found)) == 4
+    assert all(folder.name.startswith("imgs-") for folder in found)
+
+
+def test_an_archive_is_served(tmp_path: Path) -> None:
+    """The address is printed, the command line names it and --archives, and a second one finds the first."""
+    make_zip(tmp_path / "x.zip", [("1.png", png())])
+    with running(tmp_path / "x.zip", "--labels", "red,blue", "--archives") as (_, address):
+        while not ask(address, "changes")["progress"]["finished"]:
+            pass
+        view = ask(address, "sort", labels="red,blue")
+        assert view["images"] == 1
+        command = ask(address, "command", view=view["view"])["command"]
+        assert command.startswith(f"zeroshot classify {tmp_path / 'x.zip'} ") and " --archives" in command
+        second = subprocess.run(
+            [*COMMAND, tmp_path / "x.zip", "--model", "tiny", "--no-open"], capture_output=True, text=True
+        )
+        assert second.returncode == 1 and f"already open in another `zeroshot explore` at {address}" in second.stderr
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,11 @@ def test_exported_records_are_those_of_classify(shades: Path, tmp_path: Path) ->
     assert sorted(body.splitlines()) == sorted(by_command.splitlines())
 
 
-def test_corrections_are_read_by_the_commands(shades: Path, tmp_path: Path) -> None:
-    """`eval`, `calibrate` and `learn` measure and learn on what was said last about each image."""
-    learned = learn(shades, tmp_path)
+@pytest.mark.parametrize("kind", ["", "tar", "zip"])
+def test_corrections_are_read_by_the_commands(kind: str, shades: Path, tmp_path: Path) -> None:
+    """`eval`, `calibrate` and `learn` measure and learn on what was said last about each image, also in an archive."""
+    images = Path(shutil.make_archive(str(tmp_path / "x"), kind, shades)) if kind else shades
+    learned = learn(images, tmp_path)
     assert set(load_learned(learned).labels.names) == set(COLOURS)
     table = tmp_path / "c.csv"
     measured = run("eval", "--targets", table, "--format", "json")

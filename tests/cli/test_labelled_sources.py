@@ -129,12 +129,3 @@ def test_template_sets_are_compared_on_an_archive(fake_model: FakeModel, tmp_pat
     options = ("--labels", "red,green,blue", "--model", "tiny", "--candidates", "plain", "--candidates", "general")
     there, here = (run("prompts", "check", place, *options) for place in (path, val))
     assert there.exit_code == 0 and there.stdout == here.stdout, there.output
-
-
-@pytest.mark.parametrize("place", ["x.tar", "x.zip", "s3://bucket/val", "https://host/x.tar"])
-def test_explore_says_what_to_do_with_an_archive(place: str, fake_model: FakeModel, tmp_path: Path) -> None:
-    """The page opens folders of this machine; what else shows the images of an archive is named."""
-    given = place if "://" in place else make_tar(tmp_path / place, MEMBERS)
-    refused = run("explore", given, "--model", "tiny")
-    assert refused.exit_code == 1 and "folders of this machine alone" in refused.stderr
-    assert "--report" in refused.stderr and fake_model.calls == []

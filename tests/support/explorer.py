@@ -79,17 +79,18 @@ class Explorer:
 @contextmanager
 def explore(
     encoder: Encoder,
-    folder: Path,
+    folder: Path | str,
     corrections: Path,
     *,
     pipeline: Pipeline | None = None,
     calibration: Path | None = None,
     learned: LearnedFile | None = None,
+    archives: bool = False,
     **beginning: Any,
 ) -> Iterator[Explorer]:
     """Encode a folder's images, then serve its page."""
     pipeline = pipeline or Pipeline(16, 2)
-    collection = Collection(str(folder), encoder.spec.dim)
+    collection = Collection(str(folder), encoder.spec.dim, archives=archives)
     collection.encode(encoder, pipeline, threading.Event())
     fitted = {"calibration": calibration, "learned": learned}
     with served(encoder, collection, corrections, pipeline, **fitted, **beginning) as explorer:

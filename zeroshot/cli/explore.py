@@ -1,4 +1,4 @@
-"""``zeroshot explore``: a page on which labels are typed and the images of a folder sort themselves."""
+"""``zeroshot explore``: a page on which labels are typed and images sort themselves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import ExitCode, InputError, UsageError, ZeroshotError
+from ..errors import ExitCode, ImageError, InputError, UsageError, ZeroshotError
 from ..system import signals
 from ..system.installed import how_to_install
 from . import console, option_groups, options
@@ -32,7 +32,16 @@ _SOON = 1.0
 @console.reports_errors
 @option_groups.expand_option_groups
 def explore(
-    folder: Annotated[str, typer.Argument(help="The folder of images.", metavar="DIR", show_default=False)],
+    folder: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images, an archive (.tar, .zip, .parquet), or a prefix of a store.",
+            metavar="DIR|ARCHIVE|PREFIX",
+            show_default=False,
+        ),
+    ],
+    archives: options.Archives = False,
+    allow_private_hosts: options.AllowPrivateHosts = False,
     threshold: options.Threshold = None,
     calibration: options.Calibration = None,
     score: options.ScoreOption = None,
@@ -85,7 +94,7 @@ def explore(
     model: ModelOptions,
     images: ImageOptions,
 ) -> ExitCode:
-    """Open a page on which the images of a folder sort themselves as labels are typed.
+    """Open a page on which images sort themselves as labels are typed.
 
     It prints one address, opens the browser, and serves until Ctrl-C. Only this machine can reach it, and only with
     the address that is printed. Images are encoded while the page is open. Nothing is written but features in
@@ -94,9 +103,10 @@ def explore(
     """
     _check_server()
     _check_token(host, token)
-    _check_folder(folder)
+    _check_place(folder, archives=archives, private=allow_private_hosts)
     learned = read_learned(labels.learned)
     options_given = [*option_groups.as_words(replace(model, export=False)), *option_groups.as_words(images)]
+    options_given += ["--archives"] * archives + ["--allow-private-hosts"] * allow_private_hosts
     beginning = _begin(labels, learned, threshold, tuple(options_given))
     if calibration is not None:
         from ..evaluation.calibration_file import read_calibration
@@ -120,7 +130,7 @@ def explore(
         stack.callback(place.listener.close)
         pipeline = images.pipeline()
         encoder = model.load_for(None, learned)
-        collection = Collection(folder, encoder.spec.dim)
+        collection = Collection(folder, encoder.spec.dim, archives=archives)
         session = Session(encoder, collection, kept, pipeline, score, calibration, learned)
         secret = Token(token)
         session.encoding = Encoding(collection, encoder, pipeline)
@@ -176,17 +186,55 @@ def _check_token(host: str | None, token: str | None) -> None:
         raise UsageError(f"--token: at least {MIN_TOKEN} letters, digits, hyphens and underscores are needed", _SECRET)
 
 
-def _check_folder(folder: str) -> None:
-    from ..images.paths import names_folder
-    from ..images.sources.image_names import is_archive, scheme_of
+def _check_place(given: str, *, archives: bool, private: bool) -> None:
+    """Refuse what holds no images before the model is loaded; a folder may be empty yet.
 
-    if scheme_of(folder) or (is_archive(folder) and not names_folder(folder)):
+    Raises:
+        InputError: It is one image, cannot be read, or holds none.
+        UsageError: It is an address that holds a secret.
+    """
+    from ..images.paths import check_inputs, find_images, names_folder
+    from ..images.sources.address_secrets import check_address
+    from ..images.sources.connections import allow_private_hosts
+    from ..images.sources.image_names import STORE_SCHEMES, is_archive, scheme_of, split_member
+
+    check_address(given)
+    if names_folder(given):
+        return
+    one_archive = is_archive(given) and not split_member(given)
+    if not one_archive and (scheme_of(given) not in STORE_SCHEMES or split_member(given)):
         raise InputError(
-            f"{folder}: explore opens folders of this machine alone, no archives and stores",
-            "unpack or fetch it; or `zeroshot classify` it with --report page.html",
+            f"{given} is not a folder, an archive (.tar, .zip, .parquet) or a prefix of a store", "name one of these"
         )
-    if not names_folder(folder):
-        raise InputError(f"{folder} is not a folder", "name a folder of images")
+    if private:
+        allow_private_hosts(True)
+    damage = _open_archive(given) if one_archive else ""
+    check_inputs([given], archives=archives)
+    if next(find_images([given], archives=archives), given) == given:
+        if one_archive:
+            if damage:
+                raise InputError(f"cannot read {given}: {damage}", "copy or create the archive again")
+            raise InputError(f"no images in {given}", "images are found by their ending")
+        raise InputError(f"{given} is one object, not a prefix of a store", "name a prefix, such as s3://bucket/imgs/")
+
+
+def _open_archive(given: str) -> str:
+    """Open the archive, and return what is wrong with a part of it.
+
+    Raises:
+        InputError: It cannot be read at all.
+    """
+    from ..images.sources.archive_cache import open_archive
+    from ..images.sources.image_names import scheme_of
+    from ..images.sources.stores import hint_of
+
+    if scheme_of(given):
+        console.say(f"zeroshot: reading {given}")  # of a tar, and from a web server, all of it is fetched
+    try:
+        return open_archive(given).damage
+    except ImageError as error:
+        hint = hint_of(error) if scheme_of(given) else "check the path, and that the file is whole"
+        raise InputError(f"cannot read {given}: {error.message}", hint) from error
 
 
 def _begin(

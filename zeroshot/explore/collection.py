@@ -1,4 +1,4 @@
-"""The images of a folder and their features, growing while the page is open."""
+"""The images of a folder, an archive or a store, and their features, growing while the page is open."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
 
 from ..encoder import Encoder, Features
 from ..errors import ZeroshotError
-from ..features.keys import signed
 from ..features.pipeline import Block, Pipeline, encode_blocks
 from ..images.camera_formats import describe_passed_over
-from ..images.paths import walk
+from ..images.paths import find_images
+from ..images.sources.image_names import ARCHIVE_SUFFIXES, join_member, scheme_of, split_member
 from ..results import Failure
+from .image_origins import UNKNOWN, Look, input_is_there, stamp_of
 
 _FIRST_CAPACITY = 1024
-_UNKNOWN = (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +52,18 @@ class Collection:
     what an id stands for, its small image too, never changes.
 
     Args:
-        folder: Where the images are.
+        folder: Where the images are: a folder, an archive, or a prefix of a store.
         dim: Length of a feature row.
+        archives: Open the archives found inside a folder or below a prefix too.
 
     Attributes:
         folder: As given.
         version: Grows whenever an image is no longer there.
     """
 
-    def __init__(self, folder: str, dim: int) -> None:
+    def __init__(self, folder: str, dim: int, *, archives: bool = False) -> None:
         self.folder = folder
+        self._archives = archives
         self.version = 0
         self._named = [(os.path.realpath(place), place) for place in _with_parents(absolute(folder))]
         self._lock = threading.Lock()
@@ -71,7 +73,7 @@ class Collection:
         self._features = np.empty((_FIRST_CAPACITY, dim), dtype=np.float32)
         self._here = np.zeros(_FIRST_CAPACITY, dtype=np.bool_)
         self._n_here = 0
-        self._stamps = np.full((_FIRST_CAPACITY, 2), _UNKNOWN, dtype=np.int64)
+        self._stamps = np.full((_FIRST_CAPACITY, 2), UNKNOWN, dtype=np.int64)
         self._asked: dict[str, tuple[int, int]] = {}  # stamps of images that are being read, taken before
         self._failures: list[Failure] = []
         self._found = 0
@@ -144,7 +146,7 @@ class Collection:
         names = [_absolute(path, folders) for path in read]
         failed = [_absolute(block.paths[place], folders) for place in block.errors]
         with self._lock:
-            stamps = {path: self._asked.pop(path, _UNKNOWN) for path in block.paths}
+            stamps = {path: self._asked.pop(path, UNKNOWN) for path in block.paths}
             self._failures += [Failure(block.paths[place], error) for place, error in sorted(block.errors.items())]
             n = len(self._paths)
             end = n + len(read)
@@ -153,7 +155,7 @@ class Collection:
                 grown[:n] = self._features[:n]
                 self._features = grown  # views of the old one stay as they are
                 self._here = np.concatenate([self._here[:n], np.zeros(len(grown) - n, np.bool_)])
-                self._stamps = np.concatenate([self._stamps[:n], np.full((len(grown) - n, 2), _UNKNOWN, np.int64)])
+                self._stamps = np.concatenate([self._stamps[:n], np.full((len(grown) - n, 2), UNKNOWN, np.int64)])
             self._features[n:end], self._here[n:end] = block.features, True
             for image, path in enumerate(read, n):
                 self._stamps[image] = stamps[path]
@@ -191,20 +193,22 @@ class Collection:
 
         Where the folder itself is gone, it may be a disk that is not connected: nothing is dropped.
         """
-        if not folder_is_there(self.folder):
+        if not input_is_there(self.folder):
             return []
+        look = Look()
         with self._lock:
             paths, here = list(self._paths), np.flatnonzero(self._here[: len(self._paths)]).tolist()
-        found = {image: _stamp_of(paths[image]) for image in here if not stopped.is_set()}
+            before = dict(zip(here, map(tuple, self._stamps[here].tolist()), strict=True))
+        found = {image: look.stamp(paths[image], known) for image, known in before.items() if not stopped.is_set()}
         changed = []
         with self._lock:
             for image, stamp in found.items():
                 known = tuple(self._stamps[image].tolist())
-                if stamp in (known, _UNKNOWN) or self._paths[image] is not paths[image]:  # moved meanwhile
+                if stamp in (known, UNKNOWN) or self._paths[image] is not paths[image]:  # moved meanwhile
                     continue
                 if stamp is None:
                     self._drop(image)
-                elif known == _UNKNOWN:
+                elif known == UNKNOWN:
                     self._stamps[image] = stamp
                 else:
                     changed.append(paths[image])
@@ -226,7 +230,7 @@ class Collection:
             again = {_absolute(path, folders) for path in changed}
             new = (
                 path
-                for path in walk(self.folder, skipped)
+                for path in find_images([self.folder], skipped, archives=self._archives)
                 if (name := _absolute(path, folders)) not in again and self.find(name) is None
             )
             for path in chain(changed, new):
@@ -234,7 +238,7 @@ class Collection:
                     return
                 with self._lock:
                     self._found += 1
-                    self._asked[path] = _stamp_of(path) or _UNKNOWN
+                    self._asked[path] = stamp_of(path) or UNKNOWN
                 yield path
 
         note = ""
@@ -243,7 +247,7 @@ class Collection:
                 self.add(block)
                 if stopped.is_set():
                     break
-            note = describe_passed_over(skipped) if skipped else ""
+            note = describe_passed_over(skipped, ARCHIVE_SUFFIXES) if skipped else ""
         except ZeroshotError as error:
             note = f"encoding has stopped: {error.message}"
         except MemoryError:
@@ -302,36 +306,29 @@ class Encoding:
 
 
 def absolute(path: str) -> str:
-    """Return what an image is known by: its absolute path, links as they are named."""
+    """Return what an image is known by: its absolute path, links as they are named; an address as it is."""
+    if "://" in path and scheme_of(path):
+        return path
+    if "::" in path and (parts := split_member(path)):
+        return join_member(absolute(parts[0]), parts[1])
     return os.path.abspath(path)  # noqa: PTH100 - links stay as they are named
 
 
+def shown_name(path: str) -> str:
+    """Return the last part of an image's name; a member's own, without its archive."""
+    parts = split_member(path)
+    return PurePath(parts[1] if parts else path).name
+
+
 def _with_parents(path: str) -> list[str]:
-    return [path, *map(str, Path(path).parents)]
+    return [] if scheme_of(path) else [path, *map(str, Path(path).parents)]
 
 
 def _absolute(path: str, folders: dict[str, str]) -> str:
     """Return `absolute` of a path that was found below a folder, each folder's looked up once."""
+    if "::" in path or "://" in path:
+        return absolute(path)
     folder, name = os.path.split(path)
     if folder not in folders:
         folders[folder] = absolute(folder)
     return os.path.join(folders[folder], name)  # noqa: PTH118
-
-
-def _stamp_of(path: str) -> tuple[int, int] | None:
-    """Return what tells whether a file has changed, size and time; None where it is gone."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a Path for each takes longer than the rest
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:  # it may be there
-        return _UNKNOWN
-    return signed(status.st_size), signed(status.st_mtime_ns)
-
-
-def folder_is_there(folder: str) -> bool:
-    """Say whether a folder can still be looked into."""
-    try:
-        return Path(folder).is_dir()
-    except OSError:
-        return False

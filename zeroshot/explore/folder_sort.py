@@ -106,7 +106,8 @@ class Actions:
         return {
             "plan": key,
             "into": printable(str(target)),
-            "placement": str(placement),
+            # What lies in an archive or a store is copied, whatever is done with files.
+            "placement": " and ".join(dict.fromkeys(str(step.placement) for step in moving)) or str(placement),
             "steps": len(moving),
             "folders": sorted(Counter(step.target.parent.name for step in moving).items()),
             "stays": len(stays),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from ..messages import printable
 from ..prompts.template_sets import list_names
 from ..prompts.unicode_text import clean_word
 from . import exports, view_json
-from .collection import folder_is_there
 from .corrections import Said
 from .folder_sort import Actions
+from .image_origins import describe_place, input_is_there
 from .request_values import MOST_DROP, list_of, threshold_of, value_of
 from .security import Token
 from .session import Session
@@ -91,7 +90,7 @@ class RequestHandlers:
         if self._session.encoding:  # a page that is loaded again shows what came into the folder since
             self._session.encoding.begin()
         spec = self._session.encoder.spec
-        real = Path(self._session.collection.folder).resolve()
+        name, into, contained = describe_place(self._session.collection.folder)
         return {
             "folder": self._session.collection.folder,
             "model": spec.model,
@@ -102,8 +101,9 @@ class RequestHandlers:
             "threshold": self._first_threshold(),
             "most_drop": MOST_DROP,
             "corrections": str(self._session.corrections.path),
-            "name": real.name or str(real),
-            "into": str(real.with_name(f"{real.name}-sorted")) if real.name else "",
+            "name": name,
+            "into": into,
+            "copied": contained,
             **self._changes({}),
         }
 
@@ -124,7 +124,7 @@ class RequestHandlers:
             "run": self._session.run,
             "progress": asdict(self._session.collection.progress),
             "version": self._session.version,
-            "there": folder_is_there(self._session.collection.folder),
+            "there": input_is_there(self._session.collection.folder),
             "job": asdict(job) if job else None,
         }
 

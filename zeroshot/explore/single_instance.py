@@ -1,4 +1,4 @@
-"""Allows one `explore` per folder: a second one finds the address of the first, and names it."""
+"""Allows one `explore` per folder, archive or prefix: a second one finds the address of the first, and names it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import os
 from pathlib import Path
 
 from ..errors import InputError, OutputError
+from ..images.sources.image_names import scheme_of
 from ..system.durable_files import BusyError, open_locked
 from ..system.user_folders import data_folder
 
 
 def state_folder(folder: str) -> Path:
-    """Return where the corrections and the address of a folder's explore are kept; it may not exist yet."""
-    real = os.path.realpath(folder)
+    """Return where the corrections and the address of a folder's explore are kept; it may not exist yet.
+
+    Args:
+        folder: The folder, archive or prefix; an address without secrets, see `address_secrets.check_address`.
+    """
+    real = folder.rstrip("/") if scheme_of(folder) else os.path.realpath(folder)
     name = hashlib.sha256(os.fsencode(real)).hexdigest()[:16]
     return data_folder() / "explore" / f"{_plain(Path(real).name)}-{name}"
 
@@ -26,7 +31,7 @@ class Instance:
     """Holds a folder for this process until it is closed.
 
     Args:
-        folder: The folder of images.
+        folder: As for `state_folder`.
 
     Raises:
         InputError: Another process explores it; the message names its address.

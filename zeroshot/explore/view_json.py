@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from ..evaluation.statistics import wilson
 from ..messages import printable
 from ..prompts.template_sets import prompts_for
-from .collection import absolute
+from .collection import absolute, shown_name
 from .label_scores import Floats
 from .ranked_rows import Sorting
 from .security import Token
@@ -139,7 +138,7 @@ def map_points(view: View, threshold: float, placed: Floats) -> bytes:
 
 def signed(session: Session, token: Token, image: int) -> list[Any]:
     """Return an image's id, the signature of its small image, and its name."""
-    name = printable(PurePath(session.collection.path(image)).name)
+    name = printable(shown_name(session.collection.path(image)))
     return [image, token.sign(f"thumb/{image}"), name]
 
 
@@ -150,7 +149,7 @@ def _item(session: Session, token: Token, sorting: Sorting | None, image: int, v
         answer = int(sorting.answer[image])
         answer = -1 if answer == sorting.n_answers else answer
         mark = 1 if image in sorting.marks.labels else 2 if image in sorting.marks.refused else 0
-    return [image, round(value, 4), token.sign(f"thumb/{image}"), printable(PurePath(path).name), answer, mark]
+    return [image, round(value, 4), token.sign(f"thumb/{image}"), printable(shown_name(path)), answer, mark]
 
 
 def describe_image(
@@ -166,7 +165,7 @@ def describe_image(
     shown: dict[str, Any] = {
         "id": image,
         "path": printable(path),
-        "name": printable(PurePath(path).name),
+        "name": printable(shown_name(path)),
         "large": f"/large/{image}?s={token.sign(f'large/{image}')}",
         "facts": facts,
         "label": said.label,

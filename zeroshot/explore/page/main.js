@@ -284,12 +284,13 @@ const begin = async () => {
   if (!takeToken()) { stop("Open the address that the terminal printed: it holds the token."); return; }
   state.start = await trying(() => post("start"));
   if (!state.start) return;
-  const { folder, name, model, corrections, into } = state.start;
+  const { folder, name, model, corrections, into, copied } = state.start;
   $("folder").textContent = name;
   $("folder").title = `${folder}, model ${model}`;
   document.title = `${name} – zeroshot explore`;
   $("kept").textContent = `Corrections are kept in ${corrections}, which zeroshot eval --targets reads.`;
   $("into").value = into;
+  acting.only(copied ? "copy" : "");
   side.begin(state.start);
   if (innerWidth < 600) { $("size").value = 96; board.size = 96; }
   if (innerWidth > 1900) { $("size").value = 152; board.size = 152; }

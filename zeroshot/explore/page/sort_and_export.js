@@ -32,6 +32,15 @@ export class Acting {
     });
   }
 
+  // What lies in an archive or a store can be placed in one way only.
+  only(placement) {
+    for (const input of placement ? this.dialog.querySelectorAll("[name=placement]") : []) {
+      input.checked = input.value === placement;
+      input.disabled = !input.checked;
+    }
+    $("placed-so").hidden = !placement;
+  }
+
   async trying(work, again = true) {
     $("acting-problem").hidden = true;
     try { return await work(); } catch (error) {

@@ -27,7 +27,7 @@ export class Status {
     const { encoded, found, failed, finished, note } = progress;
     this.encoding = !finished;
     this.waiting = Math.max(0, found - failed - encoded);
-    this.line = !there ? "the folder is gone; what was encoded stays" : finished ? images(encoded) : `${number(encoded)} of ${number(found)} encoded`;
+    this.line = !there ? "no longer there; what was encoded stays" : finished ? images(encoded) : `${number(encoded)} of ${number(found)} encoded`;
     this.silent = false;
     if ($("noted-text").textContent !== note) {
       $("noted-text").textContent = note;
