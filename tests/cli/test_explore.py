@@ -16,6 +16,7 @@ from support.explorer import COMMAND, ask, running
 from support.fakes import FakeModel
 from support.fixtures import SaveImage
 from unit.test_archives import make_tar, make_zip, png
+from unit.test_web import Site, site  # noqa: F401 - a fixture
 from zeroshot.explore.single_instance import state_folder
 
 
@@ -185,6 +186,24 @@ def test_an_archive_is_served(tmp_path: Path) -> None:
             [*COMMAND, tmp_path / "x.zip", "--model", "tiny", "--no-open"], capture_output=True, text=True
         )
         assert second.returncode == 1 and f"already open in another `zeroshot explore` at {address}" in second.stderr
+
+
+def test_an_archive_on_a_web_server_is_served(site: Site, tmp_path: Path, fake_model: FakeModel) -> None:  # noqa: F811
+    """It is fetched once, however often the page is loaded; addresses of this machine need the option."""
+    site.files["/x.zip"] = make_zip(tmp_path / "x.zip", [("1.png", png())]).read_bytes()
+    refused = run("explore", f"{site.address}/x.zip", "--no-open")
+    assert refused.exit_code == 1 and "--allow-private-hosts" in refused.stderr and not site.seen
+    with running(f"{site.address}/x.zip", "--allow-private-hosts") as (_, address):
+        for _ in range(2):
+            start = ask(address, "start")
+            assert (start["name"], start["copied"]) == ("x.zip", True)
+            while not ask(address, "changes")["progress"]["finished"]:
+                pass
+        view = ask(address, "sort", labels="red,blue", windows=[["0", 0, 9]])
+        (image,) = view["rows"][0]["items"]
+        assert image[3] == "1.png" and site.seen == {"/x.zip": 1}
+        command = ask(address, "command", view=view["view"])["command"]
+        assert command.startswith(f"zeroshot classify {site.address}/x.zip ") and "--allow-private-hosts" in command
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
