@@ -14,7 +14,8 @@ from support.commands import run
 from support.explorer import explore
 from support.fakes import FakeEncoder, FakeModel
 from support.object_store import KEY_ID, SECRET, Faults, misbehaving, use_store
-from unit.test_archives import png
+from unit.test_archives import make_tar, png
+from zeroshot.images.sources import archive_cache
 
 IMGS = "s3://bucket/imgs/"
 
@@ -78,6 +79,36 @@ def test_a_store_is_listed_again_only_when_the_page_is(
             faults.rules = []
             load_again(page)
             assert page.post("changes")["progress"]["note"] == ""
+
+
+def test_archives_in_a_store_are_read_once(
+    address: str,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More of them than stay open are not fetched to be listed again; what failed is tried again, what is new read."""
+    monkeypatch.setattr(archive_cache, "_open", 4)
+    put = client(address).put_object
+    for number in range(6):
+        members = [("red.png", png("red")), ("bad.png", b"bad")] if number == 0 else [("blue.png", png("blue"))]
+        put(Bucket="bucket", Key=f"tars/{number}.tar", Body=make_tar(tmp_path / "x.tar", members).read_bytes())
+    faults = Faults([(f"/tars/{number}.tar", "500", 0) for number in range(6)])
+    with misbehaving(address, faults) as front:
+        use_store(monkeypatch, front)
+        with explore(FakeEncoder(), "s3://bucket/tars/", tmp_path / "c.csv", archives=True) as page:
+            assert sort(page)["counts"] == [1, 0, 5]
+            first = {number: faults.seen[f"/tars/{number}.tar"] for number in range(6)}
+            put(
+                Bucket="bucket",
+                Key="tars/6.tar",
+                Body=make_tar(tmp_path / "x.tar", [("g.png", png("green"))]).read_bytes(),
+            )
+            load_again(page)
+            assert sort(page)["counts"] == [1, 1, 5]
+            assert {number: faults.seen[f"/tars/{number}.tar"] for number in range(1, 6)} == {
+                number: count for number, count in first.items() if number
+            }
+            assert page.post("failures")["failures"][0][0] == "s3://bucket/tars/0.tar::bad.png"
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/arch/x.tar", "s3://bucket/arch/x.zip", "s3://bucket/arch/"])

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
 
+_OPEN_ARCHIVES = 32
+"""Archives that stay open, for the page shows images of any of them; a tar of a store is a temporary file each."""
+
 _SOON = 1.0
 """Seconds, after which what is waited for is said."""
 
@@ -195,10 +198,12 @@ def _check_place(given: str, *, archives: bool, private: bool) -> None:
     """
     from ..images.paths import check_inputs, find_images, names_folder
     from ..images.sources.address_secrets import check_address
+    from ..images.sources.archive_cache import keep_open
     from ..images.sources.connections import allow_private_hosts
     from ..images.sources.image_names import STORE_SCHEMES, is_archive, scheme_of, split_member
 
     check_address(given)
+    keep_open(_OPEN_ARCHIVES)
     if names_folder(given):
         return
     one_archive = is_archive(given) and not split_member(given)
@@ -208,6 +213,8 @@ def _check_place(given: str, *, archives: bool, private: bool) -> None:
         )
     if private:
         allow_private_hosts(True)
+    if scheme_of(given) and (one_archive or archives):
+        console.say(f"zeroshot: reading {given}")  # of a tar, and from a web server, all of it is fetched
     damage = _open_archive(given) if one_archive else ""
     check_inputs([given], archives=archives)
     if next(find_images([given], archives=archives), given) == given:
@@ -228,8 +235,6 @@ def _open_archive(given: str) -> str:
     from ..images.sources.image_names import scheme_of
     from ..images.sources.stores import hint_of
 
-    if scheme_of(given):
-        console.say(f"zeroshot: reading {given}")  # of a tar, and from a web server, all of it is fetched
     try:
         return open_archive(given).damage
     except ImageError as error:

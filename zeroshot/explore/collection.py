@@ -18,10 +18,9 @@ from ..encoder import Encoder, Features
 from ..errors import ZeroshotError
 from ..features.pipeline import Block, Pipeline, encode_blocks
 from ..images.camera_formats import describe_passed_over
-from ..images.paths import find_images
 from ..images.sources.image_names import ARCHIVE_SUFFIXES, join_member, scheme_of, split_member
 from ..results import Failure
-from .image_origins import UNKNOWN, Look, input_is_there, stamp_of
+from .image_origins import UNKNOWN, Listing, Look, input_is_there, stamp_of
 
 _FIRST_CAPACITY = 1024
 
@@ -63,7 +62,7 @@ class Collection:
 
     def __init__(self, folder: str, dim: int, *, archives: bool = False) -> None:
         self.folder = folder
-        self._archives = archives
+        self._listing = Listing(folder, archives)
         self.version = 0
         self._named = [(os.path.realpath(place), place) for place in _with_parents(absolute(folder))]
         self._lock = threading.Lock()
@@ -223,6 +222,7 @@ class Collection:
         skipped: Counter[str] = Counter()
         folders: dict[str, str] = {}
         with self._lock:
+            failed = [failure.path for failure in self._failures]
             self._found, self._failures, self._finished, self._note = self._n_here, [], False, ""
 
         def paths() -> Iterator[str]:
@@ -230,7 +230,7 @@ class Collection:
             again = {_absolute(path, folders) for path in changed}
             new = (
                 path
-                for path in find_images([self.folder], skipped, archives=self._archives)
+                for path in self._listing.images(failed, skipped)
                 if (name := _absolute(path, folders)) not in again and self.find(name) is None
             )
             for path in chain(changed, new):
@@ -247,6 +247,8 @@ class Collection:
                 self.add(block)
                 if stopped.is_set():
                     break
+            else:
+                self._listing.keep()
             note = describe_passed_over(skipped, ARCHIVE_SUFFIXES) if skipped else ""
         except ZeroshotError as error:
             note = f"encoding has stopped: {error.message}"

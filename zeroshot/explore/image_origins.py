@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ImageError
 from ..features.keys import signed
-from ..images.paths import names_folder
+from ..images.paths import expand, find_entries, names_folder
 from ..images.sources.archive_cache import open_archive
 from ..images.sources.image_names import container, is_archive, scheme_of, split_member
 
@@ -26,6 +28,51 @@ def stamp_of(path: str) -> tuple[int, int] | None:
     except OSError:  # it may be there
         return UNKNOWN
     return signed(status.st_size), signed(status.st_mtime_ns)
+
+
+class Listing:
+    """Lists what an input holds, again and again; an archive of a store or a web server once: that may read all of it.
+
+    Args:
+        given: A folder, an archive, or a prefix of a store.
+        archives: Open the archives found inside a folder or below a prefix too.
+    """
+
+    def __init__(self, given: str, archives: bool) -> None:
+        self._given = given
+        self._archives = archives
+        self._listed: dict[str, Counter[str]] = {}  # by archive, what was passed over in it
+        self._new: dict[str, Counter[str]] = {}
+
+    def images(self, failed: Iterable[str], skipped: Counter[str]) -> Iterator[str]:
+        """Yield the images; of an archive that is not listed again those that failed.
+
+        Args:
+            failed: Images that could not be read before.
+            skipped: Counts as in `paths.walk`.
+        """
+        again: dict[str, list[str]] = {}
+        for path in failed:
+            again.setdefault(container(path), []).append(path)
+        self._new = {}
+        for entry in find_entries([self._given], skipped, archives=self._archives):
+            if not (is_archive(entry) and scheme_of(entry)):
+                yield from expand(entry, skipped)
+            elif entry in self._listed:
+                skipped.update(self._listed[entry])
+                yield from again.get(entry, ())
+            else:
+                counted, whole = Counter[str](), True
+                for path in expand(entry, counted):
+                    whole = whole and path != entry
+                    yield path
+                skipped.update(counted)
+                if whole:
+                    self._new[entry] = counted
+
+    def keep(self) -> None:
+        """Note that what was listed last has been read."""
+        self._listed |= self._new
 
 
 class Look:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from ..errors import ImageError, ResourceError, ZeroshotError
+from ..errors import ImageError, OutputError, ResourceError, ZeroshotError
 from ..messages import printable
 from ..output.report.markup import read_resource
 from .folder_sort import Actions
@@ -122,7 +122,7 @@ class Application:
             return await making
         except ImageError as error:
             raise HTTPException(404, error.message) from error
-        except ResourceError as error:
+        except (ResourceError, OutputError) as error:  # such as no room for a tar of a store
             raise HTTPException(503, error.message, {"retry-after": "1"}) from error
 
     # Everything else carries the token in a header, which no other page can make a browser send.
@@ -158,7 +158,7 @@ class Application:
             problem = ""
             try:
                 facts = (await self._made_thumbnails().large(image, path, still_wanted(request))).facts
-            except (ImageError, ResourceError) as error:
+            except (ImageError, ResourceError, OutputError) as error:
                 problem = error.message
             return await run_in_threadpool(self._answers.describe_image, asked, image, facts) | {"problem": problem}
 

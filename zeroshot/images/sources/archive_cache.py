@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .archives import Archive
 
 _OPEN = 4
-"""Archives that stay open; images come in order, so that more than one is only wanted at its end."""
+"""Archives that stay open; images come in order, so that more than one is only wanted at its end (see `keep_open`)."""
 
 
 def _kinds() -> dict[str, Callable[[Blob], Archive]]:
@@ -39,6 +39,13 @@ class _Slot:
 
 _slots: OrderedDict[str, _Slot] = OrderedDict()
 _lock = threading.Lock()
+_open = _OPEN
+
+
+def keep_open(count: int) -> None:
+    """Let more archives stay open, for who reads images in no order."""
+    global _open
+    _open = count
 
 
 def open_archive(name: str) -> Archive:
@@ -51,7 +58,7 @@ def open_archive(name: str) -> Archive:
     with _lock:
         slot = _slots.setdefault(name, _Slot())
         _slots.move_to_end(name)
-        while len(_slots) > _OPEN:
+        while len(_slots) > _open:
             _slots.popitem(last=False)  # what is read from it at this moment stays open until that is done
     with slot.lock:
         remote = scheme_of(name)
