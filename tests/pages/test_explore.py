@@ -16,6 +16,7 @@ from PIL import Image
 from support.browser import Page, find_chromium, open_browser
 from support.explorer import Explorer, explore, made_up, served
 from support.fakes import COLOURS, FakeEncoder
+from unit.test_archives import make_zip, png
 from zeroshot.classifier import build_classifier
 from zeroshot.encoder import Features
 from zeroshot.features.pipeline import Pipeline
@@ -428,6 +429,36 @@ class TestPage:
         page.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images taken back')")
         assert len(list((tmp_path / "images").iterdir())) == 9
         page.run("document.querySelector('#acting [data-close]').click()")
+
+    def test_an_archive_is_sorted_by_copies(self, browser: Page, tmp_path: Path) -> None:
+        """Images of a zip are seen, opened by their member's path, and copied: nothing else can be chosen."""
+        members = [(f"a/{index}.png", png(name)) for index, name in enumerate(("red", "green", "blue") * 3)]
+        archive = make_zip(tmp_path / "x.zip", members)
+        with explore(FakeEncoder(logit_scale=4.0), archive, tmp_path / "corrections.csv") as explorer:
+            browser.open(explorer.url)
+            browser.wait(
+                "[...document.querySelectorAll('.tile img[src]')].filter((one) => one.naturalWidth).length === 9"
+            )
+            assert browser.run("document.getElementById('folder').textContent") == "x.zip"
+            open_the_first(browser)
+            assert f"{archive}::a/0.png" in browser.run("document.getElementById('viewer').textContent")
+            browser.press("Escape")
+            browser.run("document.getElementById('open-acting').click()")
+            assert browser.run(
+                "[...document.querySelectorAll('[name=placement]:enabled')].map((one) => one.value)"
+            ) == ["copy"]
+            assert "never moved" in browser.run("document.getElementById('sorting').innerText")
+            browser.run("document.getElementById('sorting').requestSubmit()")
+            browser.wait("!document.getElementById('plan').hidden")
+            assert "This would copy 9 images" in browser.run("document.getElementById('plan').textContent")
+            browser.run("document.getElementById('carry-out').click()")
+            browser.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images sorted')")
+            assert (tmp_path / "x-sorted/green/1.png").read_bytes() == members[1][1]
+            browser.wait("!document.getElementById('undo-sort').disabled")
+            browser.run("document.getElementById('undo-sort').click()")
+            browser.wait("document.getElementById('job-text').textContent.startsWith('9 of 9 images taken back')")
+            browser.run("document.querySelector('#acting [data-close]').click()")
+        assert not list(tmp_path.glob("x-sorted/*/*.png")) and archive.is_file()
 
     def test_a_sort_that_failed_is_repeated(self, page: Page) -> None:
         """Without an answer the page says that what is shown is not what is typed, and sorts once there is one."""
