@@ -122,6 +122,22 @@ def test_corrections_name_members_by_absolute_paths(
     assert (tmp_path / "c.csv").read_text() == f"path,label,not\n{archive}::./0/0.png,blue,\n"
 
 
+def test_corrections_of_members_with_odd_names_are_read(tmp_path: Path, fake_model: FakeModel) -> None:
+    """Two slashes, a dot between slashes, a comma and colons in a member's name are its own."""
+    names = ("a//0.png", "./a/./1.png", "a,b/2.png", "https://host/3.png", "x.zip::4.png")
+    members = [(name, png(NAMES[place % 2])) for place, name in enumerate(names)]
+    with explore(FakeEncoder(), make_zip(tmp_path / "x.zip", members), tmp_path / "c.csv") as page:
+        view = sort(page)["view"]
+        page.post("correct", view=view, images=[0, 2, 4], label="red")
+        page.post("correct", view=view, images=[1, 3], label="green")
+        assert sort(page)["accuracy"]["right"] == 5
+    measured = run("eval", "--targets", tmp_path / "c.csv", "--format", "json")
+    assert measured.exit_code == 0, measured.stderr
+    assert json.loads(measured.stdout)["images"]["measured"] == 5
+    with explore(FakeEncoder(), tmp_path / "x.zip", tmp_path / "c.csv") as page:
+        assert sort(page)["accuracy"]["of"] == 5
+
+
 def test_exports_name_members(page: Explorer, archive: Path, fake_model: FakeModel) -> None:
     """Records are those that the command line gives, which the page states; both name members."""
     view = sort(page)["view"]

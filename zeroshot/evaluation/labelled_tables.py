@@ -16,7 +16,7 @@ from ..images.csv_tables import parse_table
 from ..images.natural_order import natural_key
 from ..images.paths import identify
 from ..images.sources.address_secrets import check_address
-from ..images.sources.image_names import scheme_of
+from ..images.sources.image_names import join_member, scheme_of, split_member
 from ..messages import count_of, some_of
 from ..prompts.labels import Label, LabelSet
 from ..prompts.yaml_files import read_text
@@ -86,6 +86,9 @@ def _locate(named: str, base: Path) -> str:
     if scheme_of(named.strip()):
         check_address(named.strip())
         return named.strip()
+    parts = split_member(os.path.join(base, named.strip()))  # noqa: PTH118 - a member's own slashes stay as they are
+    if parts and os.path.isfile(parts[0]):  # noqa: PTH113
+        return join_member(str(Path(parts[0])), parts[1])
     # Blanks around a name are hardly part of it, but may be.
     name = named if named == named.strip() or os.path.lexists(base / named) else named.strip()
     plain = unescape_path(name)  # as `classify --format csv` writes names that are not UTF-8
