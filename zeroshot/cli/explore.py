@@ -38,7 +38,7 @@ def explore(
     folder: Annotated[
         str,
         typer.Argument(
-            help="A folder of images, an archive (.tar, .zip, .parquet), or a prefix of a store.",
+            help="A folder of images, an archive (.tar, .zip, .parquet), or a prefix of a store (s3://bucket/imgs/).",
             metavar="DIR|ARCHIVE|PREFIX",
             show_default=False,
         ),
@@ -161,7 +161,7 @@ def explore(
 
 def _end(encoding: Encoding) -> None:
     if not encoding.stop(_SOON):
-        console.say("zeroshot: the batch in hand is encoded to its end; Ctrl-C again does not wait for it")
+        console.say("zeroshot: the batch in hand is read and encoded to its end; Ctrl-C again does not wait for it")
 
 
 def _check_server() -> None:
