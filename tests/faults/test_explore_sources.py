@@ -17,6 +17,8 @@ from support.commands import run
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder, FakeModel
 from unit.test_archives import make_tar, make_zip, png
+from zeroshot.features.pipeline import Pipeline
+from zeroshot.images.isolate import Isolation
 
 NAMES = ("red", "green", "blue")
 MEMBERS = [(f"./{index // 3}/{index}.png", png(NAMES[index % 3])) for index in range(6)]
@@ -163,6 +165,25 @@ def test_members_are_copied_and_taken_back(page: Explorer, archive: Path, tmp_pa
     assert (out / "red/0.png").read_bytes() == MEMBERS[0][1] and len(list((out / "blue").iterdir())) == 2
     page.post("undo")
     assert (wait_for_job(page)["done"], [*out.glob("*/*.png")], archive.read_bytes()) == (6, [], content)
+
+
+def test_rows_of_a_parquet_file_are_images(tmp_path: Path) -> None:
+    """They are shown by their paths, or numbers; decoded in processes of their own they are the same; copies open."""
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install '.[parquet]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"bytes": png(name), "path": f"a/{name}.png" if name != "blue" else None} for name in NAMES]
+    parquet.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
+    pipeline = Pipeline(16, 2, isolation=Isolation(60, 1 << 30))
+    with explore(FakeEncoder(), tmp_path / "x.parquet", tmp_path / "c.csv", pipeline=pipeline) as page:
+        found = sort(page)
+        assert found["counts"] == [1, 1, 1]
+        assert {item[0]: item[3] for item in found["rows"][1]["items"]} == {0: "red.png", 1: "green.png", 2: "2"}
+        assert get(page, "thumb", 2)[0] == 200
+        assert page.post("image", view=found["view"], image=2)["path"] == f"{tmp_path / 'x.parquet'}::2"
+        plan = page.post("plan", view=found["view"], into=str(tmp_path / "out"), placement="copy")
+        page.post("carry-out", plan=plan["plan"])
+        assert wait_for_job(page)["done"] == 3
+        assert (tmp_path / "out/blue/2.png").read_bytes() == png("blue")
 
 
 def test_archives_in_a_folder_are_opened_when_that_is_asked_for(tmp_path: Path) -> None:
