@@ -141,6 +141,22 @@ def test_precisions_are_compared_on_the_same_images(fake_model, folder: str, mon
     assert (twice.exit_code, "given twice" in twice.stderr) == (2, True)
 
 
+def test_sets_of_one_name_are_refused(fake_model, folder: str, tmp_path: Path) -> None:
+    """Their rows could not be told apart, and would be taken for one set in two precisions."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tuned.yaml").write_text(f"name: tuned\ntemplates: ['{name} {{}}']\n")
+    first, second = (str(tmp_path / name / "tuned.yaml") for name in ("a", "b"))
+    for words in (
+        ["eval", folder, "--prompts", first, "--prompts", second],
+        ["prompts", "check", folder, "--labels", "red,blue", "--candidates", first, "--candidates", second],
+    ):
+        refused = runner.invoke(app, words)
+        assert refused.exit_code != 0 and f"{first} and {second} are both called 'tuned'" in refused.stderr
+    twice = evaluate(folder, "--precision", "fp32", "--precision", "auto", "--format", "json")
+    assert twice.get("precisions", []) == []
+
+
 def test_tags_go_with_models(fake_model, folder: str) -> None:
     """A tag belongs to the model at the same place; too few tags are a mistake."""
     evaluate(folder, "--model", "a", "--pretrained", "x", "--model", "b", "--pretrained", "")

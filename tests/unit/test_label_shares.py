@@ -134,6 +134,7 @@ class TestFile:
             ("[1, 2]", "expected a mapping"),
             ("cat: 1\n", "no share for 'dog'"),
             ("cat: 1\ndog: -1\n", "is not a share"),
+            ("cat: 1\ndog: 1\nDog: 9\n", "'Dog' is given twice, in another spelling"),
             ("cat: 1\ndog: many\n", "is not a share"),
             ("cat: 1\ndog: nan\n", "is not a share"),
             ("cat: 1\ndog: 1\ndgo: 1\n", "no label 'dgo'"),

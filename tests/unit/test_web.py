@@ -21,7 +21,7 @@ from support.fakes import FakeModel
 from unit.test_archives import make_tar, png, problem, read
 from zeroshot.images.sources import connections, stores, web
 
-PRIVATE = "127.0.0.1 is an address of this machine or a private network (--allow-private-hosts)"
+PRIVATE = "127.0.0.1 is an address of this machine or a private network (see `classify --allow-private-hosts`)"
 
 
 class Site:

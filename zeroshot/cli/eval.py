@@ -283,5 +283,9 @@ def _read_template_sets(
     if prompts and len(set(prompts)) < len(prompts):
         raise UsageError("a set is given twice with --prompts", "name each once")
     if prompts:
-        return [read_templates(name, template) for name in prompts]
+        from ..prompts.template_sets import check_names_differ
+
+        sets = [read_templates(name, template) for name in prompts]
+        check_names_differ(sets, prompts)
+        return sets
     return [read_templates(None, template, learned)]

@@ -164,7 +164,7 @@ def _load_sets(candidates: list[str] | None) -> list[TemplateSet]:
     Raises:
         UsageError: There is one, which has no others to agree with, or one is given twice.
     """
-    from ..prompts.template_sets import list_names, load_templates
+    from ..prompts.template_sets import check_names_differ, list_names, load_templates
 
     names = candidates or list_names()
     if len(set(names)) < len(names):
@@ -173,7 +173,9 @@ def _load_sets(candidates: list[str] | None) -> list[TemplateSet]:
         raise UsageError(
             f"--candidates {names[0]}: one set has no others to agree with", "name two, or leave --candidates out"
         )
-    return [load_templates(source) for source in names]
+    sets = [load_templates(source) for source in names]
+    check_names_differ(sets, names)
+    return sets
 
 
 def _compare_on(

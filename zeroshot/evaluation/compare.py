@@ -172,6 +172,8 @@ def compare_precisions(runs: Sequence[Run]) -> list[PrecisionChange]:
     for (model, _, _, prompts), group in alike.items():
         (reference, base), *others = sorted(group, key=lambda item: exact[item[0]])
         for precision, run in others:
+            if precision is reference:  # asked for twice, by itself and as `auto`
+                continue
             place = {path: row for row, path in enumerate(run.result.data.paths)}
             rows = [(row, place[path]) for row, path in enumerate(base.result.data.paths) if path in place]
             if not rows:
@@ -205,7 +207,7 @@ def compare(first: RunFile, second: RunFile) -> Comparison:
         a, b = disagreeing[0]
         raise InputError(
             f"{count_of(len(disagreeing), 'image')} with another true label in each run: {a.path}: {a.key}, {b.key}",
-            "run eval again for both with the same folder or table",
+            "run eval for both with the same folder or table, and the same labels, groups and --label-names",
         )
     changed = [(a, b) for a, b in pairs if a.label != b.label or a.right != b.right]
     return Comparison(

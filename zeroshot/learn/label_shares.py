@@ -121,6 +121,8 @@ def load_shares(source: str, names: tuple[str, ...]) -> Shares:
             share = -1.0
         if not 0 <= share < float("inf"):
             raise LabelError(f"{source}: {key}: {value!r} is not a share", "write a number from 0 on")
+        if normalise(str(key)) in given:
+            raise LabelError(f"{source}: {key!r} is given twice, in another spelling", "give each label one share")
         given[normalise(str(key))] = share
     wanted = [normalise(name) for name in names]
     if unknown := [str(key) for key in document if normalise(str(key)) not in wanted]:

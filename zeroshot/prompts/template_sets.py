@@ -54,6 +54,20 @@ class TemplateSet:
         return {"name": self.name, "sha256": self.sha256, "templates": list(self.templates), "source": self.source}
 
 
+def check_names_differ(sets: Sequence[TemplateSet], sources: Sequence[str]) -> None:
+    """Refuse sets of one name, which nothing would tell apart in what is printed of them.
+
+    Raises:
+        PromptError: Names two, by what they were read from.
+    """
+    seen: dict[str, str] = {}
+    for templates, source in zip(sets, sources, strict=True):
+        if (other := seen.setdefault(templates.name, source)) != source:
+            raise PromptError(
+                f"{other} and {source} are both called {templates.name!r}", "write another `name:` in one of them"
+            )
+
+
 def sets_folder() -> Path:
     """Return the folder of the shipped sets: inside the package when installed, else in the checkout."""
     inside = Path(__file__).parent

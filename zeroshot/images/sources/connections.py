@@ -98,7 +98,8 @@ def _connect(address: tuple[str, int], deadline: Deadline) -> socket.socket:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *_, place in found:
         if not _private_allowed and not _is_public(str(place[0])):
-            raise ImageError(f"{host} is an address of this machine or a private network (--allow-private-hosts)")
+            where = "is an address of this machine or a private network (see `classify --allow-private-hosts`)"
+            raise ImageError(f"{host} {where}")
     problem: OSError | None = None
     for *_, place in found:
         try:

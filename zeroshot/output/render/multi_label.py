@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
+from unicodedata import normalize
 
 import numpy as np
 
@@ -80,10 +82,11 @@ def _labels(result: MultiLabelResult) -> Iterator[str]:
     labels = sorted(
         (label for label in result.per_label if label.images), key=lambda one: (one.average_precision or 0.0, one.label)
     )
-    width = max(len("label"), *(min(24, len(printable(one.label))) for one in labels))
+    alike = Counter(normalize("NFC", one.label) for one in labels)
+    names = [printable(one.label) if alike[normalize("NFC", one.label)] == 1 else ascii(one.label) for one in labels]
+    width = max(len("label"), *(min(24, len(name)) for name in names))
     yield f"{'label':<{width}}  images  given     AP  precision  recall     F1"
-    for one in labels[:_SHOWN]:
-        name = printable(one.label)
+    for one, name in zip(labels[:_SHOWN], names, strict=False):
         short = name if len(name) <= width else name[: width - 1] + "…"
         yield (
             f"{short:<{width}}  {one.images:>6}  {one.given:>5}  {percent(one.average_precision):>5}"
