@@ -56,6 +56,9 @@ def test_a_text_without_quotes_is_named(folder: Path, fake_model: FakeModel) -> 
     refused = run("search", folder, "a", "red", "car")
     assert (refused.exit_code, fake_model.calls) == (2, [])
     assert f"zeroshot search {folder} 'a red car'" in refused.stderr
+    given = run("search", folder, "red", "car", "--top", 3, "--min-score", 0.1, "--output", "x.csv", "--no-cache")
+    options = "--top 3 --min-score 0.1 --output x.csv --no-cache"
+    assert f"zeroshot search {options} {folder} 'red car'" in given.stderr
     swapped = run("search", "a red car", folder)
     assert (swapped.exit_code, fake_model.calls) == (2, [])
     assert f"zeroshot search {folder} 'a red car'" in swapped.stderr

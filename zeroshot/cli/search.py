@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from ..search import Term
 
 
+_TOP = 20
+"""Images that are listed."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchOptions(InputOptions):
     """Images as other commands take them; the last argument may be the text to search for."""
@@ -60,7 +64,7 @@ def search(
             metavar="N",
             rich_help_panel=options.Panel.OUTPUT,
         ),
-    ] = 20,
+    ] = _TOP,
     min_score: Annotated[
         float,
         typer.Option(
@@ -97,7 +101,11 @@ def search(
         if also is not None:
             raise UsageError("--text adds to --like, which is not given", "give the text as the last argument")
         _check_text(text, alone=not paths and not inputs.files_from)
-        _check_words(paths, text, "".join(f" {shell_word(word)}" for word in option_groups.as_words(model)))
+        given = ["--top", str(top)] * (top != _TOP) + ["--min-score", str(min_score)] * (min_score != -1)
+        for name, value in (("--format", format_), ("--output", output), ("--learned", learned)):
+            given += [name, str(value)] * (value is not None)
+        given += [*option_groups.as_words(model), *option_groups.as_words(images)]
+        _check_words(paths, text, "".join(f" {shell_word(word)}" for word in given))
     inputs.check(runs=True)
     _check_examples(like or [])
     weights = read_learned(learned)
@@ -197,7 +205,7 @@ def _check_words(paths: Sequence[str], text: str, given: str) -> None:
     Args:
         paths: All words but the last.
         text: The last one.
-        given: Options of the model, as they are typed.
+        given: Options that were given, as they are typed.
 
     Raises:
         UsageError: Gives the command with quotes.

@@ -253,7 +253,8 @@ def carry_out_plan(plan: list[Step | Stay], into: Path, done_so: str = "sorted")
                 f"zeroshot: {sum(done.values())} of {len(plan)} {done_so}{f': {folders}' if folders else ''}{ended}"
             )
             if symbolic := methods[Method.SYMBOLIC_LINK]:
-                console.say(f"zeroshot: {symbolic} are symbolic links: {into} takes no hard links to these images")
+                links = count_of(symbolic, "symbolic link")
+                console.say(f"zeroshot: {links} made: {into} takes no hard links to these images")
             if done:  # else `undo` would take back the run before
                 console.say(f"zeroshot: to take it back: zeroshot undo {shell_word(str(into))}")
             broken = _print_journal(journal.path)  # last: whoever reads stdout may have gone
