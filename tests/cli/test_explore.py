@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -44,6 +45,18 @@ def test_serves_until_ctrl_c_and_one_process_a_folder(images: SaveImage, tmp_pat
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=120)
         assert process.returncode == 143
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "tgkill"), reason="this C library signals no single threads")
+def test_a_signal_that_another_thread_takes_ends_it(images: SaveImage, tmp_path: Path) -> None:
+    """The kernel may give it to any thread: the one that waits for the end looks for it by itself."""
+    images("all/1.png", "red")
+    with running(tmp_path / "all") as (process, address):
+        while not ask(address, "changes")["progress"]["finished"]:
+            pass
+        others = sorted(int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir())[1:]
+        assert ctypes.CDLL(None).tgkill(process.pid, others[-1], int(signal.SIGINT)) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])

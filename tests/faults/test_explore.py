@@ -23,8 +23,10 @@ from PIL import Image
 
 from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
+from zeroshot.errors import InputError
 from zeroshot.explore import exports, server, view_json
 from zeroshot.explore.collection import Encoding
+from zeroshot.explore.image_origins import Listing
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 
 ATTACK = "<img src=x onerror=document.title='owned'>"
@@ -804,6 +806,34 @@ def test_a_file_that_changed_is_read_anew(page: Explorer, images: Path) -> None:
     for kind, old in (("thumb", thumb), ("large", large)):
         status_code, new, _ = page.ask("GET", f"/{kind}/{blue}?s={page.token.sign(f'{kind}/{blue}')}")
         assert status_code == 200 and new != old
+
+
+def test_what_changed_since_it_was_encoded_is_not_sorted(page: Explorer, images: Path, tmp_path: Path) -> None:
+    """Its label is that of what it was: it stays until it has been read again."""
+    asked = {"into": str(tmp_path / "sorted"), "placement": "copy", "threshold": 0}
+    whole = page.post("plan", view=sort(page)["view"], **asked)
+    Image.new("RGB", (40, 30), COLOURS["blue"]).save(images / "0.png")
+    plan = page.post("plan", view=sort(page)["view"], **asked)
+    assert plan["steps"] == whole["steps"] - 1
+    assert ["has changed since it was encoded (load the page again)", 1] in plan["reasons"]
+    load_again(page)
+    assert page.post("plan", view=sort(page)["view"], **asked)["steps"] == whole["steps"]
+
+
+def test_a_listing_that_fails_keeps_what_failed_before(page: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that does not answer as the page is loaded again: nothing vanishes from the page and its exports."""
+    before = page.post("changes")["progress"]
+
+    def fail(*_: Any) -> Iterator[str]:
+        raise InputError("cannot list it", "look")
+        yield
+
+    monkeypatch.setattr(Listing, "images", fail)
+    load_again(page)
+    progress = page.post("changes")["progress"]
+    assert "cannot list it" in progress["note"]
+    assert (progress["failed"], progress["found"]) == (before["failed"], before["found"]) and before["failed"]
+    assert page.post("failures")["total"] == before["failed"]
 
 
 def test_a_file_that_changed_and_cannot_be_read(page: Explorer, images: Path) -> None:

@@ -28,6 +28,9 @@ _SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one
 _OPEN_ARCHIVES = 32
 """Archives that stay open, for the page shows images of any of them; a tar of a store is a temporary file each."""
 
+_LOOK = 0.5
+"""Seconds between two looks for a signal."""
+
 _SOON = 1.0
 """Seconds, after which what is waited for is said."""
 
@@ -151,7 +154,9 @@ def explore(
                 webbrowser.open(address)
             with signals.kept():
                 _show_progress(session.encoding, collection)
-                threading.Event().wait()
+                end = threading.Event()
+                while not end.wait(_LOOK):  # without end, a signal that comes as it begins would not wake it
+                    pass
         except KeyboardInterrupt as stop:
             if type(stop) is not KeyboardInterrupt:  # SIGTERM, a hang-up
                 raise

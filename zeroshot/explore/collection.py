@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -213,6 +213,24 @@ class Collection:
                     changed.append(paths[image])
         return changed
 
+    def _keep_failures(self, before: list[Failure]) -> None:
+        """Keep what failed before and was not tried again."""
+        with self._lock:
+            tried = {failure.path for failure in self._failures}
+            kept = [one for one in before if one.path not in tried and self.find(absolute(one.path)) is None]
+            self._failures = kept + self._failures
+            self._found += len(kept)
+
+    def changed(self, paths: Iterable[str]) -> set[str]:
+        """Return those images whose files are there, but no longer as they were when they were encoded."""
+        look, found = Look(), set()
+        for path in paths:
+            image = self.find(absolute(path))
+            known = UNKNOWN if image is None else tuple(self._stamps[image].tolist())
+            if known != UNKNOWN and look.stamp(path, known) not in (known, UNKNOWN, None):
+                found.add(path)
+        return found
+
     def encode(self, encoder: Encoder, pipeline: Pipeline, stopped: threading.Event) -> None:
         """Find and encode the folder's images, until all are done or it is told to stop.
 
@@ -222,7 +240,8 @@ class Collection:
         skipped: Counter[str] = Counter()
         folders: dict[str, str] = {}
         with self._lock:
-            failed = [failure.path for failure in self._failures]
+            before = self._failures
+            failed = [failure.path for failure in before]
             self._found, self._failures, self._finished, self._note = self._n_here, [], False, ""
 
         def paths() -> Iterator[str]:
@@ -252,6 +271,7 @@ class Collection:
             note = describe_passed_over(skipped, ARCHIVE_SUFFIXES) if skipped else ""
         except ZeroshotError as error:
             note = f"encoding has stopped: {error.message}"
+            self._keep_failures(before)
         except MemoryError:
             note = "encoding has stopped: there is not enough memory"
         finally:

@@ -24,6 +24,8 @@ from .tab_view import View
 
 _SHOWN = 60
 
+_CHANGED = "has changed since it was encoded (load the page again)"
+
 
 @dataclass(slots=True)
 class Job:
@@ -97,6 +99,8 @@ class Actions:
         records = {record.path: record for record in records_of(self._session, view, threshold)}
         paths = list(select_inputs(((path, given) for path in records), target, folders.values()))
         steps = list(make_plan((records[path] for path in paths), target, folders, placement))
+        changed = self._session.collection.changed(item.path for item in steps if isinstance(item, Step))
+        steps = [Stay(item.path, _CHANGED, failed=True) if item.path in changed else item for item in steps]
         with self._lock:
             self._number += 1
             key = f"{self._session.run}-p{self._number}"

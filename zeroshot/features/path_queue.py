@@ -6,6 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
+_LOOK = 0.5
+"""Seconds between two looks for a signal."""
+
 
 class Incoming:
     """Takes paths from where they come from, a bounded number ahead of whoever wants them.
@@ -38,7 +41,10 @@ class Incoming:
         if not self._paths:
             with self._changed:
                 self._wanted = True
-                self._changed.wait_for(lambda: self._paths or self._ended, seconds)
+                # Not without end: a signal that comes as the wait begins would not wake it.
+                most = _LOOK if seconds is None else seconds
+                while not self._changed.wait_for(lambda: self._paths or self._ended, most) and seconds is None:
+                    pass
                 self._wanted = False
         taken = [self._paths.popleft() for _ in range(min(len(self._paths), self._most))]
         if self._full:
