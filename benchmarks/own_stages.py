@@ -79,6 +79,7 @@ def int8(material: Material, _: bool) -> Iterator[Row]:
     from zeroshot.features.pipeline import Pipeline
     from zeroshot.system.installed import available_cores
 
+    zeroshot("models", "pull", material.vit)  # other rows clear what is kept
     fp32, small = (load_encoder(str(material.vit), precision=kind) for kind in (Precision.FP32, Precision.INT8))
     pipeline, paths = Pipeline(_BATCH, available_cores()), material.paths(100)
     ours, theirs = side_by_side(*(partial(_run, encoder, paths, pipeline) for encoder in (small, fp32)))
