@@ -25,7 +25,7 @@ from support.explorer import Explorer, explore
 from support.fakes import COLOURS, FakeEncoder
 from zeroshot.errors import InputError
 from zeroshot.explore import exports, server, view_json
-from zeroshot.explore.collection import Encoding
+from zeroshot.explore.background_encoding import Encoding
 from zeroshot.explore.image_origins import Listing
 from zeroshot.explore.security import Guard, Token, allowed_hosts
 

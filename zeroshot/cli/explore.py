@@ -20,7 +20,7 @@ from .pipeline_options import ImageOptions
 
 if TYPE_CHECKING:
     from ..evaluation.learned_file import LearnedFile
-    from ..explore.collection import Encoding
+    from ..explore.background_encoding import Encoding
     from ..explore.request_handlers import Beginning
 
 _SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe())' makes one"
@@ -119,7 +119,8 @@ def explore(
 
         read_calibration(calibration)
 
-    from ..explore.collection import Collection, Encoding
+    from ..explore.background_encoding import Encoding
+    from ..explore.collection import Collection
     from ..explore.corrections import Corrections
     from ..explore.routes import Application
     from ..explore.security import Token

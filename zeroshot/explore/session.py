@@ -23,7 +23,8 @@ from ..prompts.labels import LabelSet
 from ..prompts.template_sets import TemplateSet, from_templates, load_templates
 from ..scoring import Classifier
 from ..search import build_query, rows_by_name
-from .collection import Collection, Encoding, absolute
+from .background_encoding import Encoding
+from .collection import Collection, absolute
 from .corrections import Corrections, Said
 from .folder_map import FolderMap
 from .label_features import RowMemory
